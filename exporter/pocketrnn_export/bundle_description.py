@@ -23,7 +23,7 @@ LabelsOf = Literal["texts", "tokens"]
 
 @dataclass(frozen=True)
 class Description:
-    """The parts of a bundle that are the same for all forms of the classifier.
+    """Everything in a bundle that is the same for all forms of the classifier.
 
     Attributes:
         name: the classifier's name.
@@ -43,7 +43,7 @@ class Description:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
-        """Return the description in a bundle's manifest."""
+        """Read the description from a bundle's manifest."""
         external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
         known = {example.shown: example.ids for example in manifest.texts} if external else {}
         return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
@@ -61,18 +61,14 @@ class Description:
         return self.input
 
     def add_provenance(self, found: Mapping[str, Any]) -> Description:
-        """Return a copy with more entries in its provenance.
-
-        Example:
-            >>> description.add_provenance({"data": "AG News"}).provenance["data"]
-            'AG News'
-        """
+        """Return a copy of the description with more entries in its provenance."""
         return replace(self, provenance={**self.provenance, **found})
 
     @property
     def token_id_count(self) -> int:
-        """The number of token ids in the text rules and the vocabulary. With characters, that of the proof, which is
-        larger: each spelling of a word has an id.
+        """The number of token ids in the text rules and the vocabulary.
+
+        With characters, that of the proof, which is larger: each spelling of a word has an id.
         """
         if self.spellings is not None:
             return len(self.spellings.rows)
@@ -80,7 +76,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata of an ONNX file, so that a graph without its bundle can be recognised."""
+        """The metadata of an ONNX file. It identifies a graph without its bundle."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
@@ -89,15 +85,17 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Return the encoder from texts to token ids. If the owner's code splits the texts, the encoder takes only the
-        texts in `known`."""
+        """Make the encoder from texts to token ids.
+
+        If the owner's code splits the texts, the encoder takes only the texts in `known`.
+        """
         rules, vocabulary = self.text.rules, self.text.vocabulary
         if self.spellings is not None:
             return SpelledEncoder(self.text, self.spellings)
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
-        """Return the inputs of a Classifier for these texts. If the owner's code splits the texts, the inputs are their
+        """Make the inputs of a Classifier from texts. If the owner's code splits the texts, the inputs are their
         ids."""
         if self.text.rules.tokenizer != EXTERNAL:
             return list(texts)
@@ -105,7 +103,7 @@ class Description:
 
 
 def validate_name(name: str) -> str:
-    """Return the name after checking it.
+    """Check the name of a classifier, and return it.
 
     Raises:
         InputError: it is empty, too long or cannot be printed.
@@ -118,14 +116,10 @@ def validate_name(name: str) -> str:
 
 
 def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels as a tuple after checking them.
+    """Check the labels, and return them as a tuple.
 
     Raises:
         InputError: there are fewer than two, or one is repeated, empty or not a string.
-
-    Example:
-        >>> validate_labels(["ham", "spam"])
-        ('ham', 'spam')
     """
     if isinstance(labels, str):
         raise InputError(
@@ -161,14 +155,10 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
 def make_label_output(
     labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
 ) -> LabelOutput:
-    """Return the output of a classifier with these labels.
+    """Make the output of a classifier with these labels.
 
     Raises:
         InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
-
-    Example:
-        >>> make_label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
-        'sigmoid'
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
     return LabelOutput(validate_labels(labels), activation, validate_thresholds(thresholds, labels), priors)
@@ -182,14 +172,10 @@ def make_text_output(
     *,
     multi_label: bool,
 ) -> LabelOutput | TagOutput:
-    """Return the output of a module that takes texts: labels of each text, or of each token.
+    """Make the output of a module that takes texts: labels of each text, or of each token.
 
     Raises:
         InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
-
-    Example:
-        >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
-        TagOutput(labels=('O', 'B-PER'), crf=None)
     """
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
@@ -197,19 +183,17 @@ def make_text_output(
         return make_label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
-        raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")
+        raise InputError(
+            f"{what} is not for labels of tokens: each token gets its likeliest label.", f"Leave {what} out."
+        )
     return TagOutput(validate_labels(labels))
 
 
 def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the thresholds of the labels as a tuple after checking them.
+    """Check the thresholds of the labels, and return them as a tuple.
 
     Raises:
         InputError: there is not one for each label, or one is not a probability.
-
-    Example:
-        >>> validate_thresholds([0.3, 0.6], ["sad", "long"])
-        (0.3, 0.6)
     """
     if thresholds is None:
         return None

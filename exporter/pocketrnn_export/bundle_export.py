@@ -210,8 +210,9 @@ def export(
     progress: bool = True,
     **numbers: Unpack[NumberArguments],
 ) -> Manifest:
-    """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle that is proven to give the same
-    answers.
+    """Export a recurrent classifier as a bundle, and prove that the bundle gives the same answers.
+
+    It is a classifier of texts, or of sequences of numbers.
 
     Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
 
@@ -356,7 +357,9 @@ def export(
         with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
-        raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+        raise InputError(
+            "The output is values, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
+        )
     several = None
     if heads is not None:
         several = make_heads_output(heads, multi_label=multi_label)
@@ -385,7 +388,7 @@ def export(
     )
     beside = () if features is None else make_features(features)
     if beside and two_texts:
-        raise InputError("One bundle has either features or two texts.", "Leave the features out.")
+        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
     shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
@@ -524,7 +527,7 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call that gives the owner's answers; refuse if not exactly one agrees."""
+    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -555,7 +558,7 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Return the description with the ids of texts that only the owner splits, the given texts, and all texts."""
+    """Choose the texts of the proof."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -588,7 +591,10 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
 def _select_answered_texts(
     description: Description, answers: Sequence[tuple[OwnersText, Answer]]
 ) -> list[AnsweredText]:
-    """Return the texts with an answer of the owner; one without ids counts, since the owner may answer it itself."""
+    """Select the texts that have an answer of the owner.
+
+    One without ids counts, since the owner may answer it itself.
+    """
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -605,7 +611,7 @@ def _select_answered_texts(
 
 
 def _warn_of_labels_without_answer(description: Description, answered: Sequence[AnsweredText]) -> None:
-    """Warn of labels whose order the answers cannot show, before the long work begins."""
+    """Warn of labels whose order the owner's answers do not show."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
@@ -623,7 +629,7 @@ def _warn_of_labels_without_answer(description: Description, answered: Sequence[
 def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules; the number of answers that equal the owner's is known later."""
+    """Return the verdict on the text rules. The number of answers that equal the owner's is added later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -648,7 +654,7 @@ def _judge_text_rules(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether a text may have a word that is not in the vocabulary."""
+    """Return whether a text may have a word that the vocabulary lacks."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -661,7 +667,7 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts, and whether the user's texts are in the bundle; an open verdict is a warning."""
+    """Log the two verdicts, and whether the user's texts are in the bundle. An open verdict is a warning."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -685,7 +691,7 @@ def _log_verdicts(manifest: Manifest) -> None:
 def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
-    """Return `prepare_module` with all arguments but `one_text`; it finds out how to call the module."""
+    """Make a function that prepares the module, given only `one_text`. It finds how to call the module."""
     return functools.partial(
         prepare_module,
         module,
@@ -708,7 +714,7 @@ def _make_prepare_function(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Return the kinds of forms to make; refuse those that exclude each other or that the module cannot have."""
+    """Choose the kinds of forms to make. Refuse those that exclude each other or that the module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -751,7 +757,9 @@ def _prepare_module_and_forms(
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
-    """Return the prepared module and its forms. If it has no form for batches, prepare it for one text at a time.
+    """Prepare the module, and make its forms.
+
+    If it has no form for batches, prepare it for one text at a time.
 
     Args:
         ask: prepares the module.
@@ -803,8 +811,11 @@ def _prepare_module_and_forms(
 def _prepare_again(
     ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
-    """Prepare a module once more, for one text at a time. On one text, [batch, sequence] and [sequence, batch] may both
-    run: if several calls work, take the one that works for batches."""
+    """Prepare a module again, for one text at a time.
+
+    On one text, [batch, sequence] and [sequence, batch] may both run: if several calls work, take the one that works
+    for batches.
+    """
     try:
         return ask(one_text=one_text)
     except AmbiguousCallError as error:
@@ -818,7 +829,7 @@ def _prepare_again(
 def _add_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers, and add that to the provenance."""
+    """Log how padding changes the module's answers, and add this to the provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
@@ -854,13 +865,13 @@ def _add_padding_effect(
 
 
 def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
-    """Return the ids that a module may take for padding, if it answers a text that contains only such ids."""
+    """Find the ids that a module may take for padding, if it answers a text of only such ids."""
     candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 
 def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """Return the first five ids with their words, as a phrase."""
+    """Name the first five ids with their words, as a phrase."""
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
@@ -883,7 +894,7 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
 
 
 def _find_small_constants(forms: Iterable[Form]) -> list[int]:
-    """Return the small constants of the ONNX graph among the forms."""
+    """Find the small constants of the ONNX graph among the forms."""
     return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
 
 
@@ -915,7 +926,7 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _select_usable_texts(
     limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
 ) -> list[Any]:
-    """Return the texts of the proof that the module takes; refuse if none of them may be shown."""
+    """Select the texts of the proof that the module accepts. Refuse if no text is left that may be shown."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
@@ -934,7 +945,7 @@ def _select_usable_texts(
 
 
 def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Return the graph's entry for classifier.json, and the sizes around each size condition in forward."""
+    """Find the graph's entry for classifier.json, and the sizes around each size condition in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

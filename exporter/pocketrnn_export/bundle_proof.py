@@ -1,4 +1,4 @@
-"""The proof of a bundle: the reference, the cases on which the forms are compared with it, and the result."""
+"""Prove a bundle: compare all forms with the reference on the same cases."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 
 class FormsDifferError(ParityError):
-    """A form's answers differ from the reference's.
+    """A form of the classifier gives other answers than the reference.
 
     Args:
         problem, remedy: as for every error.
@@ -60,7 +60,7 @@ class FormsDifferError(ParityError):
 
 @dataclass(frozen=True)
 class ProofPlan:
-    """The reference that the forms of a bundle are compared with, and the cases.
+    """The plan of a bundle's proof: the reference, and the cases on which the forms are compared with it.
 
     Attributes:
         reference: every form is compared with it.
@@ -96,20 +96,22 @@ class ProofPlan:
 
     @property
     def steps(self) -> NDArray[Any] | None:
-        """The engine's input for each id of a case: samples, or a word with its characters. None if the input is the
-        id."""
+        """The engine's input for each id of a case: samples, or words with characters; None if the ids are the input.
+
+        None if the input is the ids.
+        """
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
     def of(
         cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
     ) -> ProofPlan:
-        """Return the plan for the proof of the forms made from a module; `others` are further attributes."""
+        """Make the plan for the proof of a module's forms. `others` are further attributes."""
         rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
         return cls(prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **others)
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
-        """Return the inputs of a Classifier for the texts, or of its graph for the sequences."""
+        """Make the inputs of a Classifier for the texts, or of its graph for the sequences."""
         if self.rows is None:
             return description.make_classifier_inputs(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
@@ -118,8 +120,9 @@ class ProofPlan:
 def refuse_batch_dependent_answers(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
-    """Refuse a module if its answer to a text depends on the batch size, on the lengths of other texts in the batch, or
-    on an earlier call. Also refuse it if its copy runs other operators.
+    """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls.
+
+    The batch size and the lengths of the other texts are changed. Also refuse a module whose copy runs other operators.
 
     Args:
         prepared: the module.
@@ -161,7 +164,7 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """Return the cases for the proof of the forms made from a module, by kind of inputs, without the texts."""
+    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -179,12 +182,7 @@ def make_module_proof_cases(
 
 
 def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
-    """Return the texts that a graph with these limits takes.
-
-    Example:
-        >>> select_texts_within_limits(Limits(max_tokens=1), ["oil prices", "oil"], description)
-        ['oil']
-    """
+    """Select the texts that a graph with these limits takes."""
     encoder, padding_id = description.encoder(), description.text.rules.padding_id
     return [text for text in texts if limits is None or limits.accepts_ids(encoder.encode(text), padding_id)]
 
@@ -192,8 +190,9 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Return the forms to keep, and their lines of the proof. If a form that is not required differs from the
-    reference, warn and leave it out.
+    """Select the forms that equal the reference; also return their lines of the proof.
+
+    If a form that is not required differs from the reference, warn and leave it out.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -241,7 +240,7 @@ def _all_comparisons_pass(compared: Iterable[CandidateComparison], tolerance: fl
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms in double precision with the reference, to 1e-10.
+    """Compare the forms with the reference in double precision, up to 1e-10.
 
     Raises:
         FormsDifferError: a form differs by more.
@@ -289,7 +288,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Do the same as `judge_proof`, for the forms alone, before the runtime reads them.
+    """Judge the comparisons of the forms as `judge_proof` does, before the runtime reads the forms.
 
     Raises:
         FormsDifferError: a comparison differs by too much.
@@ -301,7 +300,7 @@ def judge_forms(
 
 
 def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
-    """Write the comparisons to the report, if there is one, and return them as the proof.
+    """Return the comparisons as the proof if they pass. Write the report before, if there is one.
 
     Raises:
         ParityError: a comparison differs by too much.
@@ -319,12 +318,9 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Return the lines of a proof with the terms for sequences of numbers. All kinds of inputs of the step graph get
-    one line together, since a microcontroller keeps these lines in flash.
+    """Reword the lines of a proof for sequences of numbers.
 
-    Example:
-        >>> reword_proof_for_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
-        'sequences'
+    All kinds of inputs of the step graph get one line together, since a microcontroller keeps these lines in flash.
     """
     inputs = {"texts": "sequences", "every id": "every drawn row"}
     lines: dict[tuple[str, ...], Comparison] = {}

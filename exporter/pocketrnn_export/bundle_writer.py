@@ -1,4 +1,4 @@
-"""Write a bundle from its forms and its description: proven, and written whole or not at all."""
+"""Write a bundle from its forms and its description. It is proven, and written as a whole."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_bundle(
     other_files: Mapping[str, bytes] | None = None,
     force: bool = False,
 ) -> Manifest:
-    """Prove every form, write the bundle, load it with the runtime, and prove the texts end to end.
+    """Prove every form, write the bundle, load it with the runtime, and prove its answers to texts.
 
     Args:
         path: the folder to write, whole or not at all.
@@ -58,13 +58,6 @@ def write_bundle(
         OutputError: `path` is taken, or cannot be written.
         ParityError: the answers of a form or of the runtime differ from the reference's, or those of the bundle from
             its owner's classifier. Nothing was written.
-
-    Example:
-        >>> forms = [ONNX.make(prepared, description, ())]
-        >>> cases = make_cases_for_rules(description.text.rules, ids=8000, ragged=True)
-        >>> plan = ProofPlan(prepared.make_reference(), cases, ["oil prices"])
-        >>> write_bundle(Path("news"), description, forms, plan).graph.file
-        'model.onnx'
     """
     cases = dict(plan.cases)
     if plan.rows is None:
@@ -118,7 +111,7 @@ def write_bundle(
 
 
 def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance, with the comparison of the owner's answers added to the text rules."""
+    """Add the comparison with the owner's answers to the text rules in the provenance."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -128,12 +121,12 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
 
 
 def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """Return the manifest's entries for the forms, by member."""
+    """Make the manifest's entries for the forms, by member."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
 def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
-    """Return the cases with the ids of the words, without those of their spellings."""
+    """Replace ids of spellings in the cases by the ids of the words."""
     return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 
@@ -145,8 +138,11 @@ def make_golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """Make golden examples from the first texts that are not private, and from the last two texts, which usually
-    contain no known token. Store each logit with the fewest digits that give the same number."""
+    """Make the golden examples of a bundle from texts that are not private.
+
+    They are the first such texts, and the last two texts, which usually contain no known token. Store each logit with
+    the fewest digits that give the same number.
+    """
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
     made = []
@@ -157,7 +153,7 @@ def make_golden_examples(
 
 
 def read_package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a bundle is made with."""
+    """Read the versions of Python and of the packages that make a bundle."""
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

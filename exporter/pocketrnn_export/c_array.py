@@ -1,4 +1,4 @@
-"""A packed file as a constant array in C, which a linker puts into a microcontroller's flash."""
+"""Write a packed file as a constant array in C. A linker puts it into a microcontroller's flash."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ _KEYWORDS = {
 
 
 def make_array_name(path: Path) -> str:
-    """Return the name of the C array for a file with this path.
+    """Make the name of the C array for a file with this path.
 
     Returns:
         a valid name in C and C++, in ASCII.
-
-    Example:
-        >>> make_array_name(Path("ag-news.h"))
-        'ag_news'
     """
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
     # A name that begins with _ and a capital letter, or with two _, is reserved for the compiler.
@@ -34,12 +30,7 @@ def make_array_name(path: Path) -> str:
 
 
 def extract_packed_content(file: bytes) -> bytes:
-    """Return the bytes of a packed file that a C header holds; a packed file is returned as it is.
-
-    Example:
-        >>> extract_packed_content(convert_to_c_array(b"PRNN", "news").encode())
-        b'PRNN'
-    """
+    """Read the bytes of a packed file from a C header. A packed file is returned as it is."""
     if file[:4] == b"PRNN":
         return file
     found = re.findall(rb"0x([0-9a-f]{8})\b", file)
@@ -57,10 +48,6 @@ def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
     Returns:
         a header with an array of uint32_t, which is aligned as `prnn_open` requires. Its numbers are the file's on a
         little-endian machine; no other machine opens packed files.
-
-    Example:
-        >>> convert_to_c_array(b"PRNN", "news").splitlines()[-5]
-        'static const uint32_t news[1] = {'
     """
     numbers = [f"0x{number:08x}" for (number,) in struct.iter_unpack("<I", content)]
     lines = (", ".join(numbers[at : at + _NUMBERS_A_LINE]) for at in range(0, len(numbers), _NUMBERS_A_LINE))

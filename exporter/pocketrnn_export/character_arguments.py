@@ -1,5 +1,4 @@
-"""Read the `characters` argument of `export`, compare it with the owner's texts, and refuse options that do not work
-with it."""
+"""Read the argument `characters` of `export`, and compare it with the owner's texts."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Pa
 
 
 def read_characters(given: CharactersGiven) -> Characters:
-    """Read the characters that `export` is given.
+    """Read the argument `characters` of `export`.
 
     Args:
         given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
@@ -29,10 +28,6 @@ def read_characters(given: CharactersGiven) -> Characters:
     Raises:
         DataError: the file holds no vocabulary.
         InputError: as `Characters`.
-
-    Example:
-        >>> read_characters(["<pad>", "a"]).width
-        20
     """
     if isinstance(given, str | Path):
         return Characters({entry: i for i, entry in enumerate(read_vocabulary(Path(given)).tokens)})
@@ -40,22 +35,23 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 
 def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
-    """Refuse options that a bundle with characters cannot have: labels of texts, the argument `beside` for other inputs
-    in addition to a text, and the options of `refuse_options`."""
+    """Refuse options that a bundle with characters cannot have.
+
+    They are labels of texts, other inputs in addition to a text, which `beside` names, and the options of
+    `refuse_options`.
+    """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
     if beside:
-        raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
+        raise InputError(f"{what}, so it cannot take {beside}, too.", f"Leave {beside} or characters out.")
     refuse_options(what, **options)
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters.
+    """Separate the ids of characters from texts that are given with them.
 
-    Example:
-        >>> separate_characters_from_texts([("oil", [4], [[7, 8, 9]]), ("gas", [5])])
-        ([('oil', [4]), ('gas', [5])], [('oil', [[7, 8, 9]])])
+    Return the texts with their ids, and the texts with their characters.
     """
     pairs, spelled = [], []
     for item in given:
@@ -70,7 +66,7 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
 
 
 def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
-    """Compare the characters of the owner's texts with ours, and return a phrase for the provenance.
+    """Compare the characters of the owner's texts with the bundle's characters; return a phrase for the provenance.
 
     Args:
         given: the text rules and the vocabulary.

@@ -1,4 +1,4 @@
-"""Export a classifier that `pocketrnn_training` trained: a checkpoint holds all arguments of `export`."""
+"""Export a checkpoint of `pocketrnn_training`. The checkpoint holds all arguments of `export`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAIR_CALL: Final = "module.compare(first, second, first_lengths, second_lengths
 
 
 def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
-    """Export a trained classifier as a bundle that is proven to give the same answers.
+    """Export a trained classifier as a bundle, and prove that the bundle gives the same answers.
 
     Args:
         trained: the result of `pocketrnn_training.fit`, `train` or `read_checkpoint`.
@@ -48,13 +48,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
 
 
 def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """Return the module of a checkpoint, and the other arguments of `export`.
-
-    Example:
-        >>> module, described = make_arguments_from_checkpoint(read_checkpoint(Path("reviews.checkpoint")))
-        >>> described["labels"]
-        ('bad', 'good')
-    """
+    """Make all arguments of `export`, with the module, from a checkpoint."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 

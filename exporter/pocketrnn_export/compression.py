@@ -1,4 +1,4 @@
-"""Make a bundle smaller: fewer words, weights in fewer bytes, no TorchScript copy; and measure the loss.
+"""Make a bundle smaller with fewer words and with weights in fewer bytes, and measure the loss.
 
 The new graph is proven equal to the old one with rounded weights, in onnxruntime. The effect of the rounding itself
 cannot be proven; it is measured on labelled data.
@@ -62,7 +62,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageMeasurement:
-    """The measurements of a bundle after one step and all the steps before it.
+    """The measurements of a bundle after a step of compression and all steps before it.
 
     Attributes:
         name: the step's name; "and ..." where another step came before.
@@ -83,13 +83,13 @@ class StageMeasurement:
 
     @property
     def agreement(self) -> float | None:
-        """The share of the texts that got the original's label; None without texts."""
+        """The share of the texts with the same label as from the original bundle; None without texts."""
         return self.agreeing / self.texts if self.texts else None
 
 
 @dataclass(frozen=True)
 class CompressedBundle:
-    """The written bundle's manifest, and the measurements of the original and of the bundle after every step."""
+    """The manifest of a compressed bundle, and the measurements after every step."""
 
     manifest: Manifest
     steps: tuple[StageMeasurement, ...]
@@ -167,7 +167,7 @@ def compress(
 
 @dataclass(frozen=True)
 class _Stage:
-    """The original bundle, or the bundle after a step."""
+    """The original bundle, or the bundle after a step of compression."""
 
     name: str
     folder: Path
@@ -175,11 +175,7 @@ class _Stage:
 
 
 def check_kept_word_count(words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that does not shorten the vocabulary.
-
-    Example:
-        >>> check_kept_word_count(5000, 15000)
-    """
+    """Refuse a number of words to keep that does not shorten the vocabulary."""
     if not 1 <= words < vocabulary_size:
         raise InputError(
             f"{words} words cannot be kept from a vocabulary of {vocabulary_size}.",
@@ -189,8 +185,8 @@ def check_kept_word_count(words: int, vocabulary_size: int) -> None:
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
-    manifest.require_single_text("what is lost is measured with classifiers of")
-    manifest.require_single_head("what is lost is measured with classifiers of")
+    manifest.require_single_text("compress()")
+    manifest.require_single_head("compress()")
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
@@ -216,7 +212,10 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     rows = storage.rows
     if rows is None:
         if not list(_list_compression_steps(manifest, storage)):
-            raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
+            raise InputError(
+                "The options leave nothing to do in the bundle.",
+                "Store weights as int8 or float16, or keep fewer words.",
+            )
         return
     check_kept_word_count(rows, len(manifest.text.vocabulary))
     if (highest := manifest.text.rules.highest_id) >= rows:
@@ -227,7 +226,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the compression steps by name, each with its storage of weights; docs/compression.md has the names."""
+    """Yield the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
     so_far, and_ = Storage("float32", "float32"), ""
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
@@ -246,7 +245,7 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tu
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights in this storage, proven equal to the original with rounded weights."""
+    """Write a bundle with its weights in this storage. It is proven equal to the original with rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.of(manifest), input=kept_words)
     if storage.rows is not None:
@@ -358,7 +357,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Return the inputs for the golden examples of a bundle, or of the larger one that it was made from."""
+    """Make the inputs for the golden examples of a bundle, or of the larger bundle before it."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -367,7 +366,7 @@ def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> lis
 def _find_informative_texts(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Return which texts can show a lost label, bool [texts]: with a known word, and far from rounding."""
+    """Mark the texts that can show a lost label, bool [texts]: with a known word, and far from rounding."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
@@ -414,8 +413,10 @@ def _make_compressed_provenance(
 
 
 def format_steps_table(steps: Sequence[StageMeasurement]) -> str:
-    """Return the steps as a Markdown table; each row includes the steps above it. With few texts the column of labels
-    has counts, since a percentage would suggest too much precision."""
+    """Format the steps as a Markdown table. Each row includes the steps above it.
+
+    With few texts the column of labels has counts, since a percentage would suggest too much precision.
+    """
     texts = steps[0].texts
     lines = [
         f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",

@@ -1,4 +1,4 @@
-"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with those of the owner's module."""
+"""Export a tagger's CRF: find its weights, and compare the labels that it decodes with the module's labels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in rang
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """The layer that decodes a tagger's labels, and the call from token ids to labels; None if there is none."""
+    """How the owner's module decodes labels: its CRF layer, and the call from token ids to labels.
+
+    Each is None if there is none.
+    """
 
     decoder: Decoder | None
     whole: Callable[[Ids], list[int]] | None
@@ -63,8 +66,9 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Add the CRF of a tagger to the description, and return the labels to compare it with. Without a CRF, return the
-    description unchanged.
+    """Add the CRF of a tagger to the description; also return the labels to compare it with.
+
+    Without a CRF, the description is unchanged.
 
     Args:
         prepared: the module.
@@ -116,8 +120,9 @@ def add_crf(
 def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF whose labels for the module's emissions are those that another call of the module gives. If that
-    call gives the likeliest labels, there is no CRF. None if no call of the module gives labels.
+    """Find the CRF with which another call of the module decodes its labels; None without a CRF.
+
+    The CRF must give these labels for the module's emissions. If that call gives the likeliest labels, there is no CRF.
 
     Raises:
         ExportError: no CRF with the module's weights gives these labels.
@@ -180,7 +185,7 @@ def _refuse_padded_texts(description: Description, where: str) -> None:
 
 
 def _is_forward_call(convention: Convention) -> bool:
-    """Return whether a line calls forward, and not another method; True for the name of a function."""
+    """Return whether a line calls forward, and not another method. True for the name of a function."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
@@ -213,7 +218,7 @@ def compare_decoded_labels(
     answers: ReferenceAnswers,
     rows: Ids | None = None,
 ) -> list[CandidateComparison]:
-    """Compare the labels that the runtime decodes with the labels from the owner's layer and from the owner's forward.
+    """Compare the labels that the runtime decodes with the labels of the owner's layer and of the owner's forward.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -273,7 +278,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Return the difference of the CRF scores of two label sequences, per token; refuse more than rounding."""
+    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

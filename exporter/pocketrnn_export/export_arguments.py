@@ -1,4 +1,4 @@
-"""The keyword arguments of `export`: those for all classifiers, and those for classifiers of numbers."""
+"""The keyword arguments of `export`: for all classifiers, and for classifiers of numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
 class DescribedArguments(TypedDict, total=False):
-    """The arguments for any classifier whose input and output are described by objects; `export` documents each."""
+    """The arguments of `export` if objects describe input and output. `export` documents each."""
 
     lengths: bool | None
     call: str | Call | None
@@ -34,16 +34,17 @@ class DescribedArguments(TypedDict, total=False):
 
 
 class CommonArguments(DescribedArguments, total=False):
-    """The arguments for any classifier in the short form."""
+    """The arguments of `export` for any classifier in the short form."""
 
     multi_label: bool
     thresholds: Sequence[float] | None
 
 
 class NumberArguments(TypedDict, total=False):
-    """The arguments for a classifier of sequences of numbers. They are the members of `NumberInput` except the
-    channels, each as one number for all channels or as one for each channel; and the arguments that describe the
-    module, its values and its sequences.
+    """The arguments of `export` for a classifier of sequences of numbers.
+
+    They are the members of `NumberInput` except the channels, each as one number for all channels or as one for each
+    channel; and the arguments that describe the module, its values and its sequences.
 
     Attributes:
         values, value_units: the names of the values that a module gives in place of labels, and the unit of each.
@@ -75,21 +76,18 @@ class NumberArguments(TypedDict, total=False):
 
 
 class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
-    """All arguments for a classifier of numbers in the short form."""
+    """All arguments of `export` for a classifier of numbers in the short form."""
 
 
 def refuse_options(what: str, **options: bool) -> None:
-    """Refuse the first given option that does not work with the module's kind of input.
+    """Refuse the first given option that does not fit the module's kind of input.
 
     Args:
         what: what the module takes, as the beginning of a sentence.
         options: the options of `export` that it excludes, each with True if the user wants it.
-
-    Example:
-        >>> refuse_options("The module takes two texts", streaming=False, edge=False)
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
-        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+        raise InputError(f"{what}, so it cannot be exported with {found}.", f"Leave {found} out.")
 
 
 def refuse_options_of_plain_texts(

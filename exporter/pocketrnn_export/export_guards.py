@@ -1,5 +1,4 @@
-"""The code around every export of a module: it runs one export at a time, and turns every exception into an
-`ExportError`."""
+"""Run one export at a time, and turn every exception into an `ExportError`."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _lock: Final = threading.Lock()
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The options of an export that do not describe the input or output; `export` documents each."""
+    """The options of an export that do not describe input or output. `export` documents each."""
 
     lengths: bool | None = None
     call: str | Call | None = None
@@ -49,8 +48,9 @@ class ExportOptions:
 
 @contextlib.contextmanager
 def lock_exports() -> Iterator[None]:
-    """Make other exports wait, and limit torch to one core: small batches run many thousand times. With two cores, an
-    export that takes 11 s took 93 s on a busy machine.
+    """Make other exports wait, and limit torch to one core while the block runs.
+
+    Small batches run many thousand times. With two cores, an export that takes 11 s took 93 s on a busy machine.
 
     Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
     trace could not see into it.
@@ -60,13 +60,10 @@ def lock_exports() -> Iterator[None]:
 
 
 def check_export_options(wanted: ExportOptions) -> None:
-    """Before any work is done, refuse unusable options, and check that the report can be written.
+    """Refuse unusable options, and check that the report can be written, before the work starts.
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
-
-    Example:
-        >>> check_export_options(ExportOptions(tolerance=1e-5, gives="logits"))
     """
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
         raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
@@ -83,7 +80,7 @@ def run_with_single_text_fallback(
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Call `make` with a module; if that fails for batches, call it for one text at a time.
+    """Call `make` with a module. If that fails for batches, call it for one text at a time.
 
     Args:
         prepared: the prepared module.
@@ -112,7 +109,7 @@ def run_with_single_text_fallback(
 
 @contextlib.contextmanager
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Keep the module unchanged, and convert any other exception during an export to an `ExportError` that names it."""
+    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` that names it."""
     try:
         with name_differing_line(), keep_module_unchanged(module):
             yield

@@ -1,4 +1,4 @@
-"""The arguments of `export` with `features`: texts with their features, and options that such a bundle cannot have."""
+"""Read the argument `features` of `export`, and refuse options that do not work with features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iter
 
 
 def read_features(given: str) -> FeaturesGiven:
-    """Read the features that a command is given.
+    """Read the features that the user names on the command line.
 
     Args:
         given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
@@ -30,10 +30,6 @@ def read_features(given: str) -> FeaturesGiven:
     Raises:
         DataError: the file cannot be read, or holds something else.
         InputError: as `Number` and `Category`.
-
-    Example:
-        >>> read_features("price, stars")
-        ['price', 'stars']
     """
     path = Path(given)
     if path.suffix != ".json":
@@ -62,14 +58,10 @@ def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Cat
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
-    """Return the example texts with their features, checked, as tuples that can be members of a set.
+    """Check the example texts with their features, and return them as tuples that a set can hold.
 
     Raises:
         InputError: one is not a tuple of a string and its features, or a feature is refused.
-
-    Example:
-        >>> freeze_texts_with_features([("A good film.", {"stars": 4})], make_features(["stars"]))
-        [('A good film.', (('stars', 4),))]
     """
     found = []
     for i, item in enumerate(texts):
@@ -88,7 +80,7 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Return the texts of a proof with their features: the user's or random ones, and texts without a known token.
+    """Choose the texts of a proof with their features: given or random texts, and texts without a known token.
 
     Args:
         given: as from `freeze_texts_with_features`.
@@ -106,6 +98,9 @@ def choose_texts_with_features(
 
 
 def check_feature_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle with features cannot have; arguments as for `refuse_options_of_plain_texts`."""
+    """Refuse options that a bundle with features cannot have.
+
+    Arguments are those of `refuse_options_of_plain_texts`.
+    """
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
     refuse_options_of_plain_texts(what, description, pairs, "classify((tokens, features))", **options)

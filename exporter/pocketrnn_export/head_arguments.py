@@ -1,5 +1,4 @@
-"""The argument `heads` of `export`: the labels of several heads; and the arguments that are not allowed together with
-it."""
+"""Read the argument `heads` of `export`, and refuse arguments that cannot be given with it."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from pocketrnn_export.bundle_description import make_label_output
 
 
 def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
-    """Return the output of a classifier with several heads.
+    """Make the output of a classifier with several heads.
 
     Args:
         heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.
@@ -19,10 +18,6 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
 
     Raises:
         InputError: as `label_output`, of any head; or there are fewer than two.
-
-    Example:
-        >>> make_heads_output({"topic": ["oil", "cup"], "mood": ["bad", "good"]}).heads["mood"].labels
-        ('bad', 'good')
     """
     if not isinstance(heads, Mapping):
         raise InputError(
@@ -52,13 +47,7 @@ def refuse_arguments_with_heads(
     two_texts: bool,
     streaming: bool,
 ) -> None:
-    """Refuse arguments of `export` that a classifier with several heads cannot have.
-
-    Example:
-        >>> refuse_arguments_with_heads(
-        ...     labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False
-        ... )
-    """
+    """Refuse arguments of `export` that a classifier with several heads cannot have."""
     if labels is not None:
         raise InputError(
             "Both labels and heads are given.", "Give the labels of each head: heads={...}, or labels alone."

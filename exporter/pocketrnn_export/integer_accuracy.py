@@ -28,7 +28,7 @@ _QUANTILE: Final = 1.959964
 
 @dataclass(frozen=True)
 class AllowedChange:
-    """The change that integer arithmetic may cause on the data.
+    """The largest change of answers that integer arithmetic may cause on the data.
 
     Attributes:
         labels: the percentage of the texts, or sequences, whose label or set of labels may change.
@@ -36,10 +36,6 @@ class AllowedChange:
 
     Raises:
         InputError: a number is out of range.
-
-    Example:
-        >>> AllowedChange(labels=0.5)
-        AllowedChange(labels=0.5, loss=0.1)
     """
 
     labels: float = MOST_CHANGED
@@ -53,8 +49,11 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _PairedAnswers:
-    """The answers of both classifiers to the rows that both accept: probabilities [rows, labels], labels of `predict`
-    [rows, labels], labels of `predict_labels`, the right labels, and a mask of the rows whose right label is known."""
+    """The answers of both classifiers to the same rows, and the right labels.
+
+    Only rows that both accept: probabilities [rows, labels], labels of `predict` [rows, labels], labels of
+    `predict_labels`, the right labels, and a mask of the rows whose right label is known.
+    """
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     given: tuple[Flags, Flags] = field(repr=False)
@@ -69,8 +68,10 @@ def measure_integer_change(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Count the rows for which integers change the labels of `predict` or `predict_labels`, on the data or, without
-    data, on the golden examples. Equal rows count once.
+    """Count the rows whose predicted labels change with integers. Equal rows count once.
+
+    They are the labels of `predict` or `predict_labels`. The rows are those of the data or, without data, of the golden
+    examples.
 
     Args:
         before: the classifier that multiplies float32.
@@ -104,7 +105,9 @@ def measure_integer_change(
 
 
 def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the change of accuracy, from pairs of answers to the same rows.
+    """Compute the 95 % confidence interval of the change of accuracy.
+
+    It is computed from pairs of answers to the same rows.
 
     Args:
         before, after: bool [rows], whether the answer is right.
@@ -114,11 +117,6 @@ def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[n
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
-
-    Example:
-        >>> right = np.ones(1000, bool)
-        >>> [round(end, 4) for end in compute_accuracy_change_interval(right, right)]
-        [-0.002, 0.002]
     """
     rows = len(before) + 2
     lost, won = float((before & ~after).sum()) + 0.5, float((after & ~before).sum()) + 0.5
@@ -157,7 +155,7 @@ def _collect_answers(
 def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Return the distinct rows, their labels and whether these are known; a known label wins."""
+    """Find the distinct rows, their labels, and whether these are known. A known label wins."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -172,7 +170,7 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Return the logits of the rows, NaN for a refused one; without rows those of the golden examples."""
+    """Compute the logits of the rows, NaN for a refused row. Without rows, use the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
@@ -208,5 +206,5 @@ def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
 
 
 def _format_rounded_up(number: float) -> str:
-    """Return the number as text, rounded up to two decimals."""
+    """Format the number, rounded up to two decimals."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

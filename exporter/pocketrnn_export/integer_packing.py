@@ -1,4 +1,4 @@
-"""Pack with integer products: make the integer programs, and the manifest of the file."""
+"""Pack a bundle with integer products: make the integer programs, and the manifest of the file."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 
 
 
 def assemble_programs(programs: Programs) -> PackedProgram:
-    """Assemble copies of the programs into sections; the programs themselves are not changed."""
+    """Assemble copies of the programs into sections. The programs themselves are not changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
 
 
 def find_size_order_changes(programs: Programs) -> frozenset[int]:
-    """Return the numbers of tokens, or of steps, near which one size in the graphs becomes larger than another. The
-    proof has cases with these numbers.
+    """Find the numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
 
-    Example:
-        >>> sorted(find_size_order_changes((program, None)))
-        [619, 620, 621, 622]
+    The proof has cases with these numbers.
     """
     return frozenset().union(*(program.turns for program in programs if program is not None))
 
 
 def compute_token_limit(programs: Programs) -> int | None:
-    """Return the largest number of tokens, or steps, for which every integer of the programs fits into the engine's 32
-    bits; None if the graph's own limit is lower."""
+    """Compute the largest number of tokens for which every integer of the programs fits into 32 bits.
+
+    None if the graph's own limit is lower. For numbers, these are steps.
+    """
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
 
@@ -60,7 +59,7 @@ def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
-    """Make the programs with integer products: the integer form of the first, and the sections of both.
+    """Make the programs with integer products; return the integer form of the first, and the sections of both.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -106,16 +105,20 @@ def add_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Mark a float32 proof as the proof of a file with integer arithmetic that is not measured yet. The runtime refuses
-    a file without this line, since it must not show a file with integers as proven equal."""
+    """Mark the proof of a file with integers: the effect of the integers is not measured yet.
+
+    The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
+    """
     return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
 
 
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers with integers to those without, on the cases of the proof; return a line for each kind of
-    inputs."""
+    """Compare the answers with integers to those without, on the cases of the proof.
+
+    Return a line for each kind of inputs.
+    """
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
@@ -125,7 +128,7 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """Return the tolerance between two answers of the same file with integers.
+    """Compute how far two answers of the same file with integers may differ.
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
     to the other one. A few such differences change an answer by less than all roundings together, so the change on

@@ -1,4 +1,4 @@
-"""Read JSON from users' files: it refuses repeated names and NaN, and its errors are one sentence."""
+"""Read JSON from users' files. Repeated names and NaN are refused, with errors of one sentence."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ def parse_json(
 
     Raises:
         DataError: it is not valid JSON, holds NaN or an infinity, is nested too deep, or holds a name twice.
-
-    Example:
-        >>> parse_json('{"oil": 0}', "vocab.json", "Give a JSON object.")
-        {'oil': 0}
     """
 
     def make_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -53,26 +49,19 @@ def parse_json(
 
 
 def write_json_line(document: Any) -> str:
-    """Write JSON that a terminal shows as it is: characters that cannot be printed are escaped as JSON escapes them.
-
-    Example:
-        >>> print(write_json_line({"keep": ["\x7f\xa0\u0444"]}))
-        {"keep": ["\\u007f\\u00a0\u0444"]}
-    """
+    """Write JSON that a terminal shows as it is. Characters that cannot be printed are escaped as JSON escapes them."""
     written = json.dumps(document, ensure_ascii=False)
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
 
 
 def parse_serde_float(text: str) -> float:
-    """Parse a number as the JSON reader of Hugging Face's `tokenizers` does: serde_json (src/de.rs, `f64_from_parts`).
+    """Parse a number as the JSON reader of Hugging Face's `tokenizers` does.
+
+    This is serde_json (src/de.rs, `f64_from_parts`).
 
     Its digits become an integer below 2^64, further digits are dropped, and the integer is multiplied or divided by a
     power of ten; each step is rounded. So the result may be next to the nearest float, as for 8,334 of the 32,100
     scores of T5. That decides between two ways to cut a text into the same pieces in another order.
-
-    Example:
-        >>> parse_serde_float("-9.030416488647461"), float("-9.030416488647461")
-        (-9.03041648864746, -9.030416488647461)
     """
     digits, _, power = text.lower().removeprefix("-").partition("e")
     whole, _, part = digits.partition(".")
@@ -96,12 +85,9 @@ def parse_serde_float(text: str) -> float:
 
 
 def brief_text(value: Any) -> str:
-    """Return a value from a file as short text for a message. A container is only named, since it may be large or
-    contain itself.
+    """Return a value from a file as short text for a message.
 
-    Example:
-        >>> brief_text("oil"), brief_text([1, 2])
-        ("'oil'", 'a list')
+    A container is only named, since it may be large or contain itself.
     """
     if isinstance(value, str):
         value = value[:60]

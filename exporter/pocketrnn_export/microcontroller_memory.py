@@ -1,4 +1,4 @@
-"""Compute the memory that a microcontroller needs to open a packed file of numbers and to run it."""
+"""Compute the memory that a microcontroller needs to open and run a packed file of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pocketrnn.engines.native import import_native_module
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """The most memory that the engine uses, in bytes, computed with the pointer size of this machine.
+    """The most memory that the engine uses, in bytes.
+
+    It is computed with the pointer size of this machine.
 
     Attributes:
         window: the number of steps of a window; 0 if the file does not say.
@@ -19,10 +21,6 @@ class EngineMemory:
         work: working memory for one window; 0 without a window.
         stream: the memory that a stream keeps; 0 if the file has no step graph.
         stream_work: working memory for one step of a stream.
-
-    Example:
-        >>> EngineMemory(64, 6, 784, 3500, 0, 0).write_definitions("gesture").splitlines()[0]
-        '#define gesture_memory 784'
     """
 
     window: int
@@ -33,7 +31,7 @@ class EngineMemory:
     stream_work: int
 
     def write_definitions(self, name: str) -> str:
-        """Return the sizes as `#define` lines in C, for an array with this name."""
+        """Write the sizes as `#define` lines in C, for an array with this name."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -59,12 +57,7 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Return the memory that a packed file needs; None for a file without a window and without a stream.
-
-    Example:
-        >>> compute_required_memory(manifest, Path("gesture.prnn").read_bytes()).window
-        64
-    """
+    """Compute the memory that a packed file needs; None for a file without a window and without a stream."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

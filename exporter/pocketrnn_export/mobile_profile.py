@@ -18,7 +18,9 @@ from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
 
 def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
-    """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
+    """Write a bundle with its graphs in onnxruntime's own format (`.ort`).
+
+    The list of operators that they need is beside them.
 
     Args:
         bundle: a bundle's folder, with ONNX graphs.
@@ -28,10 +30,6 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     Raises:
         InputError: the bundle's graph is in that format already; its subclass OutputError, when `path` is taken.
         ParityError: the new graphs do not answer as the old ones. Nothing was written.
-
-    Example:
-        >>> write_mobile_bundle("news", "news-mobile").graph.file
-        'model.ort'
     """
     folder, path = Path(bundle), Path(path)
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)

@@ -1,4 +1,4 @@
-"""Compare a module with the answers of its owner's classifier before anything is traced.
+"""Compare a module with the answers of its owner's classifier, before the module is traced.
 
 Wrong text rules, labels or weights are told in seconds so; the written bundle is compared once more.
 """
@@ -30,7 +30,7 @@ _TEXTS = 200
 def compare_module_with_answers(
     prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
 ) -> None:
-    """Refuse a module that gives other answers than its owner's classifier to the first texts.
+    """Refuse a module that answers the first texts in another way than its owner's classifier.
 
     Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
 
@@ -64,7 +64,7 @@ def compare_module_with_answers(
 def _make_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
-    """Make the source of the module's answers, from some columns of its logits."""
+    """Make the source of the module's answers from some columns of its logits."""
     encoder, run = description.encoder(), prepared.make_reference().run
     chosen = Answers(description.name, output.labels, output.activation, output.thresholds)
 

@@ -1,5 +1,7 @@
-"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves; and compare the ids
-by this file with the bundle's."""
+"""Write the text rules of a bundle as a file for programs that run the bundle's graph themselves.
+
+The ids by this file are compared with the bundle's.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules, the labels and the document of a bundle as one file. The native engine turns texts into ids
-    with this file; browsers and programs in C++ read it together with the bundle's graph.
+    """Write the text rules, the labels and the document of a bundle as one file.
+
+    The native engine turns texts into ids with this file; browsers and programs in C++ read it together with the
+    bundle's graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -40,10 +44,6 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
         BundleError: the bundle does not exist or is damaged, or the engine cannot hold its rules.
         MissingExtraError: the native engine is not installed.
         ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
-
-    Example:
-        >>> pack_text_rules("ag_news", "text.prnn").name
-        'ag_news'
     """
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
@@ -51,8 +51,8 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
-    manifest.require_single_text("a file of text rules is of")
-    manifest.require_single_head("a file of text rules has the labels of")
+    manifest.require_single_text("a file of text rules")
+    manifest.require_single_head("a file of text rules")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = encode_packed_text_rules(manifest)
         _log.info("Comparing the file's ids with those of the bundle's rules")

@@ -1,5 +1,7 @@
-"""Pack a bundle into one file for the native engine. The file is proven equal to the bundle's graph; with integers, the
-difference is measured."""
+"""Pack a bundle into one file for the native engine.
+
+The file is proven equal to the bundle's graph; with integers, the difference is measured.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +175,7 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing: there is nothing to measure on data.", "Use arithmetic='int8'."
+            "Products in float32 change nothing, so the data has nothing to measure.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -199,7 +201,7 @@ def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences
 
 
 def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, convert log records and errors to the terms of the bundle's input, texts or numbers."""
+    """While the block runs, reword log lines and errors for the bundle's input: texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
     return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
@@ -219,8 +221,8 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
-        manifest.require_single_text("a stream is of")
-        manifest.require_single_head("a stream is of")
+        manifest.require_single_text("a stream")
+        manifest.require_single_head("a stream")
         if manifest.output.of_tokens:
             raise InputError(
                 f"{manifest.name} gives a label for each token, but a stream answers for a text.",
@@ -238,23 +240,19 @@ def _pack_bundle(
 
 
 def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
-    """Return the manifest of a bundle that can be packed, and its folder.
+    """Read the manifest of a bundle that can be packed; also return its folder.
 
     Raises:
         BundleError: the bundle does not exist, or is damaged.
         InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
             int8, and it gives values or labels of tokens, or has several heads.
-
-    Example:
-        >>> read_packable_manifest("ag_news")[1].name
-        'ag_news'
     """
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
-        manifest.require_single_text("a packed file takes")
+        manifest.require_single_text("a packed file")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -263,8 +261,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             "Pack it in float32.",
         )
     if arithmetic == "int8":
-        manifest.require_single_text("what integers change is measured on")
-        manifest.require_single_head("what integers change is measured by the labels of")
+        manifest.require_single_text("integer arithmetic")
+        manifest.require_single_head("integer arithmetic")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, but the effect of integers is measured by labels.", "Pack it in float32."
@@ -275,23 +273,20 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Refuse text rules that cannot be packed, before any work is done.
+    """Refuse text rules that cannot be packed, before the work starts.
 
     Raises:
         InputError: the tokenizer of the rules is external.
-
-    Example:
-        >>> check_packable_rules(TextRules(), "news")
     """
     if rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{name} cannot be packed: its tokenizer is external, but the native engine takes texts only.",
-            "Use a bundle in the place of a packed file: it takes tokens and ids.",
+            f"{name} cannot be packed: its tokenizer is external, but a packed file splits texts itself.",
+            "Use a bundle instead of a packed file: a bundle takes tokens and ids.",
         )
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and the program of its step graph if it has one.
+    """Make the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
@@ -318,8 +313,7 @@ _BEYOND_MEMORY: Final = 1 << 24
 
 @dataclass(frozen=True)
 class _ProvenPackedFile:
-    """A proven packed file: its manifest, its bytes, its programs before they were assembled, and the plan of its
-    proof."""
+    """A proven packed file: its manifest, its bytes, its programs, and the plan of its proof."""
 
     manifest: Manifest
     content: bytes
@@ -367,7 +361,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Return the manifest with as many tokens as the engine's integers allow; refuse two texts."""
+    """Limit the tokens of the manifest to what the engine's integers allow. Refuse two texts."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -385,14 +379,14 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Return the lowering whose operators are compared one by one; two texts have one length."""
+    """Lower the graph so that operators can be compared one by one. Two texts have one length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Return the manifest with limits of `least` to `most` tokens; narrower limits of the graph itself are kept."""
+    """Limit the manifest to `least` to `most` tokens. Narrower limits of the graph are kept."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -420,7 +414,9 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with integer products: compare each product exactly, and measure the effect of all.
+    """Pack the same bundle with integer products.
+
+    Each product is compared exactly, and the effect of all is measured.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -463,7 +459,7 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """Return the proof's plan, with cases at the sizes at which the programs take another path."""
+    """Make the plan of the proof, with cases at the sizes at which the programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -482,7 +478,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
 
 
 def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
-    """Return the texts for the proof of a packed file: the golden examples, and texts without a known token."""
+    """Choose the texts for the proof of a packed file: the golden examples, and texts without a known token."""
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
@@ -494,7 +490,7 @@ def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
 def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the file's step program with the step graph, token by token or sample by sample."""
+    """Compare the file's step program with the step graph, step by step. A step is a token or a sample."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = (
@@ -514,7 +510,7 @@ def _compare_with_step_graph(
 def _compare_streams(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the engine's own streams, for texts that are cut at random positions, also within characters."""
+    """Compare the streams of the engine on texts that are cut at random positions, also within characters."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

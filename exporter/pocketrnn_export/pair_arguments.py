@@ -1,4 +1,4 @@
-"""The arguments of `export` with `two_texts`: example pairs, and options that a bundle of pairs cannot have."""
+"""Read the example pairs of `export` with `two_texts`, and refuse options that a bundle of pairs cannot have."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
-    """Return all texts of the pairs in one list, for comparing rules.
+    """Return all texts of the pairs in one list, to compare text rules on them.
 
     Raises:
         InputError: one is not a pair of strings.
-
-    Example:
-        >>> flatten_pairs([("Who won?", "The reds.")])
-        ['Who won?', 'The reds.']
     """
     texts: list[str] = []
     for i, pair in enumerate(pairs):
@@ -37,12 +33,15 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 
 
 def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Refuse options that a bundle for two texts cannot have; arguments as for `refuse_options_of_plain_texts`."""
+    """Refuse options that a bundle for two texts cannot have.
+
+    Arguments are those of `refuse_options_of_plain_texts`.
+    """
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
     refuse_options_of_plain_texts(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
-            f"{what}, but the rules pad each to min_width, {rules.min_width} tokens.",
+            f"{what}, but the rules pad each text to {rules.min_width} tokens (min_width).",
             "Leave min_width out of the rules: each text is answered at its own length.",
         )

@@ -1,4 +1,4 @@
-"""The labels that a classifier predicts for a text or a sequence, compared as sets with the labels in the data."""
+"""Compare the labels that two forms of a classifier predict, as sets of labels for each row."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ Flags = NDArray[np.bool_]
 
 
 def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
-    """Return the labels that `predict_labels` gives for logits, with the classifier's thresholds; without thresholds,
-    the likeliest label if each row has one label.
+    """Compute the labels that `predict_labels` gives for logits, with the classifier's thresholds.
+
+    Without thresholds, this is the likeliest label if each row has one label.
 
     Args:
         manifest: the classifier's manifest.
@@ -33,10 +34,6 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
     Returns:
         bool [rows, labels].
-
-    Example:
-        >>> compute_predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
-        [[False, True, False, False]]
     """
     answers = Answers.from_manifest(manifest)
     one_is_given = manifest.output.activation == "softmax" and manifest.output.thresholds is None
@@ -44,8 +41,9 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Return by how much the logits of a row can change before its predicted labels change. For large logits, the
-    change is relative to a tenth of the logits.
+    """Compute how much the logits of a row can change before its predicted labels change.
+
+    For large logits, the change is relative to a tenth of the logits.
 
     Args:
         manifest: the classifier's manifest.
@@ -53,10 +51,6 @@ def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.floa
 
     Returns:
         float64 [rows].
-
-    Example:
-        >>> compute_label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
-        [1.0]
     """
     exact = logits.astype(np.float64)
     thresholds = np.array(manifest.output.thresholds or (0.5,) * len(manifest.labels))
@@ -79,7 +73,7 @@ def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.floa
 
 
 def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
-    """Refuse data whose labels do not fit the classifier's, before any work is done.
+    """Refuse data whose labels do not fit the classifier's labels, before the work starts.
 
     Raises:
         DataError: its labels are others, or in another order.
@@ -111,12 +105,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
 
 
 def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
-    """Return the labels of the data's rows, bool [rows, labels], and a mask of the rows with known labels, bool [rows].
-
-    Example:
-        >>> read_target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
-        [[False, True], [False, False]]
-    """
+    """Read the labels of the data's rows, bool [rows, labels]; also mark the rows with known labels, bool [rows]."""
     targets = np.asarray(data.targets)
     if targets.ndim == 2:
         return targets, np.ones(len(targets), bool)
@@ -133,8 +122,10 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare two forms as `compare_candidate` does, if answers may change; also count the rows whose predicted labels
-    differ."""
+    """Compare two forms as `compare_candidate` does, if answers may change.
+
+    Also count the rows whose predicted labels differ.
+    """
     found = []
 
     def run_candidate(tokens: Ids, lengths: Ids) -> Logits:

@@ -1,4 +1,4 @@
-"""The exporter's progress as lines for the user: its stages, and the progress of long stages."""
+"""Show the exporter's progress as lines: its stages, and how far a long stage is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ Item = TypeVar("Item")
 
 @contextlib.contextmanager
 def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """While the block runs, add a filter to all loggers of the exporter: a filter on one logger does not reach its
-    children."""
+    """While the block runs, add a filter to all loggers of the exporter.
+
+    A filter on one logger does not reach its children.
+    """
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
     for logger in loggers:
         logger.addFilter(choose)
@@ -42,7 +44,7 @@ def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None
 
 
 def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of: int | None = None) -> Iterator[Item]:
-    """Yield the items. Before each, log what is being done and how many items are done.
+    """Yield the items. Log before each item what is being done, and how many items are done.
 
     Args:
         items: the items.
@@ -58,7 +60,9 @@ def log_item_progress(items: Iterable[Item], doing: str, *, before: int = 0, of:
 
 
 class ProgressLines(logging.Handler):
-    """A handler that shows stages and warnings; it shows a stage's progress if nothing was shown for some seconds.
+    """A log handler that shows stages and warnings.
+
+    It shows a stage's progress if nothing was shown for some seconds.
 
     The count of a step only rises: where a step begins anew, the line says which time it is.
 
@@ -110,7 +114,7 @@ class ProgressLines(logging.Handler):
                 self._shown, self._step = now, step
 
     def _number_repeated_step(self, record: logging.LogRecord) -> str:
-        """Return the message of a step, with the number of times that it was begun, if it was begun before."""
+        """Return the message of a step. If the step began before, add how many times it began."""
         message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
         time_of_step, most = self._counts.get(step, (1, -1))
         if done <= most:
@@ -121,8 +125,10 @@ class ProgressLines(logging.Handler):
 
 @contextlib.contextmanager
 def show_log_lines(lines: ProgressLines) -> Iterator[None]:
-    """While the block runs, show the exporter's log records with this handler, and with no other: the file of a module
-    may set logging up, and its log is not the place for the exporter's lines."""
+    """While the block runs, show the exporter's log with this handler only.
+
+    The file of a module may set logging up, and its log is not the place for the exporter's lines.
+    """
     logger, progress = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS)
     levels = logger.level, progress.level
     apart = [one for one in map(logging.getLogger, _APART) if one.propagate]
@@ -143,7 +149,7 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(wanted: bool) -> Iterator[None]:
-    """While the block runs, print its progress on standard error, but only after it has taken two seconds.
+    """While the block runs, print its progress on standard error. The first line comes after two seconds.
 
     Where logging is set up, the program's handlers get the records instead, and its levels decide.
 

@@ -15,7 +15,7 @@ from pocketrnn_export.checking.verdict import Verdict
 
 @pytest.fixture
 def check_export() -> Callable[..., Verdict]:
-    """Return a function that checks a file as `check` does, and fails the test with the verdict if the file is wrong.
+    """Return a function that checks a file as `check` does. It fails the test with the verdict if the file is wrong.
 
     Example:
         >>> def test_the_file_is_right(check_export):

@@ -1,4 +1,4 @@
-"""A refusal that knows the options with which the command would go on, so that several are told as one line to copy."""
+"""A refusal that names the options to give. Several such refusals become one line to copy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from pocketrnn.errors import InputError
 
 
 class RefusedOptionsError(InputError):
-    """Options are missing or wrong, and it is known what to give in their place.
+    """Options are missing or wrong, and the right ones are known.
 
     Args:
         problem, remedy: as for every error.
         changes: the options of `pocketrnn export` to give, by the names of their parameters; None for one to leave out.
         nearest: text rules that are too long for the message, as JSON: the nearest ones. Often empty.
-
-    Example:
-        >>> RefusedOptionsError("The rules differ.", "Give others.", {"rules": "{}"}).changes["rules"]
-        '{}'
     """
 
     def __init__(

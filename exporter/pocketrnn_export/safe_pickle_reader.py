@@ -1,4 +1,6 @@
-"""Read pickles without executing them: those of scikit-learn's objects here, torchtext's in `torchtext_vocab.py`.
+"""Read pickles of scikit-learn's objects and of checkpoints without executing them.
+
+Those of torchtext are read in `torchtext_vocab.py`.
 
 A pickle is a small program: it names classes and functions, and calls them. `PickleReader` follows the program but
 calls nothing: each name is one of a few stand-ins, which store their arguments; another name or instruction is an
@@ -46,7 +48,9 @@ class UnsupportedPickleError(ValueError):
 
 
 class PickleReader:
-    """Follows the pickles in `content`, one after the other. Subclasses define what names, calls and states become.
+    """Follows the instructions of the pickles in `content`.
+
+    Subclasses define what names, calls and states become.
 
     Raises `UnsupportedPickleError` for other instructions and beyond the limits, EOFError for a pickle without an end,
     and IndexError, KeyError, ValueError or struct.error for a damaged one.
@@ -142,7 +146,7 @@ class PickleReader:
             self.stack.append(made)
 
     def make_object(self, name: str, argument: Any) -> Any:
-        """Return the container or stand-in that an instruction makes."""
+        """Make the container or the stand-in of an instruction."""
         if name in _TUPLES:
             return tuple(self.pop_items(_TUPLES[name]))
         if name in ("EMPTY_LIST", "LIST"):
@@ -164,11 +168,11 @@ class PickleReader:
         raise UnsupportedPickleError(f"the instruction {name}")
 
     def find_name(self, module: str, name: str) -> Any:
-        """Return the stand-in for a class or a function."""
+        """Make the stand-in for a class or a function."""
         raise NotImplementedError
 
     def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
-        """Return the stand-in for the result of a call."""
+        """Make the stand-in for the result of a call."""
         raise NotImplementedError
 
     def set_state(self, made: Any, state: Any) -> None:
@@ -184,7 +188,7 @@ class PickleReader:
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove and return the last items of the stack; without a count, those since the last mark."""
+        """Remove and return the last items of the stack. Without a count, these are all since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -201,7 +205,7 @@ class PickleReader:
 
 
 def require_type(value: Any, kind: type) -> Any:
-    """Return the value if it has the type; else raise an error.
+    """Return the value if it has the type, else raise an error.
 
     Raises:
         ValueError: it is of another type.
@@ -212,7 +216,7 @@ def require_type(value: Any, kind: type) -> Any:
 
 
 class PickledObject:
-    """An object in a pickle with its attributes. Its class is only a name, and is not imported."""
+    """An object in a pickle, with its attributes. Its class is only a name, and is not imported."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -224,7 +228,8 @@ class PickledObject:
 
 
 def read_pickle(content: bytes, classes: Collection[str]) -> Any:
-    """Read a pickle by `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
+    """Read a pickle of `pickle.dump` or `joblib.dump`. It may hold plain values, arrays, and objects of the given
+    classes.
 
     Args:
         content: the bytes of the file.
@@ -236,17 +241,15 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
     Raises:
         UnsupportedPickleError: it names something else.
         Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
-
-    Example:
-        >>> read_pickle(Path("scaler.pkl").read_bytes(), ["StandardScaler"]).mean_
-        array([0.5])
     """
     return _unwrap_stand_ins(_ObjectReader(content, classes).read_next_object())
 
 
 def read_checkpoint(content: bytes) -> Any:
-    """Read the pickle of a checkpoint: plain values and arrays as `read_pickle` does, and a `PickledObject` in place of
-    every other object, such as a tensor. No class is imported, and nothing is called.
+    """Read the pickle of a checkpoint. No class is imported, and nothing is called.
+
+    Plain values and arrays are read as by `read_pickle`; a `PickledObject` is in place of every other object, such as a
+    tensor.
 
     Args:
         content: the bytes of the pickle; those of a file of `torch.save`'s older form are several pickles in a row.
@@ -293,14 +296,14 @@ class _Array(PickledObject):
 
 
 class _BufferArray(PickledObject):
-    """A numpy array in the form of protocol 5."""
+    """A numpy array, stored as protocol 5 stores it."""
 
     def __init__(self, items: Any = b"", dtype: Any = None, shape: Any = (), order: Any = "C") -> None:
         self.array = _make_array(items, shape, dtype, order)
 
 
 class _JoblibArray(PickledObject):
-    """joblib's description of an array; the numbers follow it in the file."""
+    """joblib's description of an array. The numbers follow it in the file."""
 
     array: Any = None
 
@@ -329,7 +332,7 @@ class _Scalar(PickledObject):
 
 
 class _EncodedBytes(PickledObject):
-    """Bytes that a pickle in Python 2's protocol makes with a call of `_codecs.encode`."""
+    """Bytes in a pickle of Python 2's protocol. It makes them with a call of `_codecs.encode`."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")
@@ -356,7 +359,7 @@ def _count_elements(shape: Any) -> int:
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects, whose number numpy does not check."""
+    """Make an array from bytes, or from a list of objects. numpy does not check the number of objects."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):
@@ -404,7 +407,7 @@ class _ObjectReader(PickleReader):
 
 
 class _CheckpointReader(_ObjectReader):
-    """Reads the objects of any classes, by stand-ins that keep their attributes only."""
+    """Reads objects of any class as stand-ins that keep only their attributes."""
 
     def make_object(self, name: str, argument: Any) -> Any:
         if name in ("EMPTY_SET", "FROZENSET"):
@@ -446,11 +449,11 @@ class _CheckpointReader(_ObjectReader):
 
 
 class _OtherObject(PickledObject):
-    """An object of a class that is not known, or the result of a function."""
+    """An object of an unknown class, or the result of a function."""
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:
-    """Replace stand-ins for arrays by numpy arrays: at the top level, in an object of the file, or in a dict."""
+    """Replace stand-ins for arrays by numpy arrays."""
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array
     if isinstance(value, PickledObject) and depth < _DEEPEST:

@@ -158,7 +158,7 @@ sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
 def read_size_expression(size: Any) -> Any:
-    """Return the sympy expression of a size: `s27 + 1`; for a SymBool, a relation.
+    """Read the sympy expression of a size, such as `s27 + 1`. For a SymBool, it is a relation.
 
     Symbols whose value is known are replaced. Without: no condition on sizes is understood.
     """
@@ -166,23 +166,22 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Return the first name of an input's size; `read_size_expression` gives this name until the size is restricted."""
+    """Read the first name of an input's size. `read_size_expression` gives this name until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """Return the number that a size has in the traced example. Without this number, a trace could not choose a
-    branch."""
+    """Read the number that a size has in the traced example. Without this number, a trace could not choose a branch."""
     return int(size.node.hint)
 
 
 def find_shape_environment(size: Any) -> Any:
-    """Return the ShapeEnv of a trace, which contains all its sizes."""
+    """Find the ShapeEnv of a trace. It contains all sizes of the trace."""
     return size.node.shape_env
 
 
 def list_guards(environment: Any) -> list[Any]:
-    """Return the guards that a trace has made so far, in their order; an empty list without an environment.
+    """List the guards that a trace has made so far; empty without an environment.
 
     Without: a restriction of a graph is found only where its answers differ.
     """
@@ -191,19 +190,20 @@ def list_guards(environment: Any) -> list[Any]:
 
 
 def read_guard_relation(guard: Any) -> Any:
-    """Return the sympy relation of a guard."""
+    """Read the sympy relation of a guard."""
     return guard.expr
 
 
 def find_guard_location(guard: Any) -> tuple[str, int]:
-    """Return the file and line at which a guard was made; ("", 0) if they are unknown."""
+    """Find the file and line at which a guard was made; ("", 0) if they are unknown."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
 def restrict_sizes(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds. Outside a trace, raise an error with the text `told` if
-    the relation does not hold.
+    """Restrict a trace to the sizes for which a relation holds.
+
+    Outside a trace, raise an error with the text `told` if the relation does not hold.
 
     Without: a text that is too short for an operation gets a meaningless answer.
     """
@@ -235,8 +235,9 @@ def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
 def answer_size_conditions(
     answer: Callable[[Any, Callable[[Any], bool]], bool],
 ) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, `bool(size > 512)` calls `answer` with the SymBool and torch's own method. `answer` runs
-    two frames below the caller of `bool`.
+    """While the block runs, conditions on sizes such as `bool(size > 512)` call `answer`.
+
+    It gets the SymBool and torch's own method, and runs two frames below the caller of `bool`.
 
     Without: a branch on a size silently follows the example.
     """
@@ -257,22 +258,27 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
 def make_unknown_size_mode() -> FakeTensorMode:
-    """Return a mode in which a forward runs without computing numbers; each unknown size has its own symbol, even if
-    two sizes are equal."""
+    """Make a mode in which forward runs with unknown sizes and without numbers.
+
+    Each unknown size has its own symbol, even if two sizes are equal.
+    """
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """Return a tensor like `value` for such a mode; the sizes of its first `axes` axes are unknown. As in PyTorch, a
-    size of 1 remains a number."""
+    """Make a tensor like `value` whose first `axes` axes have unknown sizes.
+
+    As in PyTorch, a size of 1 remains a number.
+    """
     kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
     context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
     return mode.from_tensor(value, symbolic_context=context)
 
 
 def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, a traced tensor's `tolist` calls this function with torch's own method as its second
-    argument. A TorchFunctionMode does not see this method of a FakeTensor.
+    """While the block runs, a traced tensor's `tolist` calls this function.
+
+    Its second argument is torch's own method. A TorchFunctionMode does not see this method of a FakeTensor.
 
     Without: `lengths.tolist()` needs values, and the module is refused.
     """
@@ -292,18 +298,20 @@ past_function_modes = torch._C.DisableTorchFunction
 
 
 def find_base_tensor(tensor: Tensor) -> Tensor:
-    """Return the base tensor of a view; return any other tensor unchanged. Without the base, facts about lengths would
-    still be believed after a write into a slice of them."""
+    """Find the base tensor of a view. Return any other tensor unchanged.
+
+    Without the base, facts about lengths would still be believed after a write into a slice of them.
+    """
     return tensor if tensor._base is None else tensor._base
 
 
 def count_writes(tensor: Tensor) -> int:
-    """Return the number of in-place writes to a tensor, which autograd counts; 0 for one made in inference mode."""
+    """Count the in-place writes to a tensor, as autograd does; 0 for a tensor of inference mode."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def read_memory_address(tensor: Tensor) -> int:
-    """Return the memory address of a tensor's storage, which its views share; 0 for a tensor without numbers."""
+    """Read the memory address of a tensor's numbers, which its views share; 0 for a tensor without numbers."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -316,14 +324,10 @@ _METHODS: Final[dict[str, Any]] = {
 
 
 def find_original_method(function: Any) -> Any:
-    """Return the original method of a tensor if it was replaced (`torch.Tensor.squeeze = mine`).
+    """Find the original method of a tensor, if a user replaced it (`torch.Tensor.squeeze = mine`).
 
     torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
     Every other function is returned as it is.
-
-    Example:
-        >>> find_original_method(torch.Tensor.squeeze) is torch.Tensor.squeeze
-        True
     """
     if type(function) in _OF_C:
         return function
@@ -384,8 +388,7 @@ without_dispatch_modes = _disable_current_modes
 
 
 def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Return the arguments that a call of an operator writes into; an empty list for a function that is not an
-    operator.
+    """List the arguments that a call of an operator writes into; empty for another function.
 
     Without: a state that is written in place would keep its old value.
     """
@@ -393,12 +396,9 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 
 
 def writes_in_place(operator: Any) -> bool:
-    """Return whether a call of a program's operator may write into its arguments; true for an operator without a
-    schema, such as one that runs a subgraph.
+    """Return whether a call of an operator may write into its arguments.
 
-    Example:
-        >>> writes_in_place(torch.ops.aten.add.Tensor), writes_in_place(torch.ops.aten.add_.Tensor)
-        (False, True)
+    True for an operator without a schema, such as one that runs a subgraph.
     """
     if not hasattr(operator, "_schema"):
         # Functions of sizes, and an item of a list.
@@ -407,7 +407,7 @@ def writes_in_place(operator: Any) -> bool:
 
 
 def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Return the arguments that share memory with a call's results, or that it writes into."""
+    """List the arguments that share memory with a call's results, or that the call writes into."""
     return _select_arguments(operator, args, kwargs, lambda _: True)
 
 
@@ -424,29 +424,29 @@ def _select_arguments(
 
 @functools.cache
 def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the names of an operator's arguments, and which of them share memory with its results."""
+    """Read the names of an operator's arguments; also return which arguments share memory with the results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases
 
 
 def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
-    """Return the leaves of nested lists, tuples and dicts in one list, and the structure."""
+    """Flatten nested lists, tuples and dicts into one list; also return the structure."""
     return _pytree.tree_flatten(tree)
 
 
 def unflatten_tree(leaves: list[Any], form: Any) -> Any:
-    """Return the structure from `flatten_tree` with these leaves."""
+    """Rebuild the structure from `flatten_tree` with these leaves."""
     return _pytree.tree_unflatten(leaves, form)
 
 
 def read_overload_name(target: Any) -> str:
-    """Return the overload of an operator: `Tensor` for `aten.add.Tensor`; empty for anything else."""
+    """Read the overload of an operator, such as `Tensor` of `aten.add.Tensor`; empty for anything else."""
     return str(getattr(target, "_overloadname", ""))
 
 
 def parse_operator_schema(text: str) -> Any:
-    """Return the name, the overload and the arguments of an operator, parsed from its TorchScript schema."""
+    """Parse the name, the overload and the arguments of an operator from its TorchScript schema."""
     return torch._C.parse_schema(text)
 
 
@@ -487,8 +487,10 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 
 
 def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """Return the functions by which a module asks whether it is traced: module, name, function, and result outside a
-    trace."""
+    """List the functions by which a module asks whether it is traced.
+
+    Each with its module, name, function, and result outside a trace.
+    """
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
 
@@ -513,7 +515,9 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, decompose programs on the CPU with only the operators that torch knew at its beginning.
+    """While the block runs, decompose programs with only the operators that torch knew at its beginning.
+
+    This is on the CPU.
 
     Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
     decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the
@@ -550,9 +554,10 @@ LOGGERS: Final = (
 
 @contextlib.contextmanager
 def replace_function_code(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
-    """While the block runs, call the code of `stand_in` whenever torch's `function` is called, in every thread and
-    under every imported name. Yield a copy of the function with the original code. The code sees the globals of torch's
-    file, so it must import everything that it uses.
+    """While the block runs, every call of torch's `function` runs the code of `stand_in`.
+
+    This holds in every thread and under every imported name. Yield a copy of the function with the original code. The
+    code sees the globals of torch's file, so it must import everything that it uses.
 
     Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
     does not see it either: it is Python, sorts the rows, and calls `torch._VF._pack_padded_sequence` only then.
@@ -576,21 +581,16 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
 def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Return a layer's own dict of parameters, for reading. It includes those that are None, and shared ones under each
-    name."""
+    """Read the dict of a layer's own parameters. It includes those that are None, and shared ones under each name."""
     return layer._parameters
 
 
 def change_operator_arguments(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """While the block runs, apply `changed` to each argument of every operator, including those inside PyTorch's own
-    functions.
+    """While the block runs, apply `changed` to each argument of every operator.
+
+    Operators inside PyTorch's own functions are included.
 
     Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
-
-    Example:
-        >>> with change_operator_arguments(lambda value: 0.5 if isinstance(value, float) else value):
-        ...     torch.tensor([1.0]) * 0.3
-        tensor([0.5000])
     """
     return _ArgumentChanger(changed)
 
@@ -605,20 +605,24 @@ class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def read_own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
-    """Return a layer's own dict of buffers, for reading and writing."""
+    """Return the dict of a layer's own buffers, for reading and writing."""
     return layer._buffers
 
 
 def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
-    """Return a layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that
-    name."""
+    """Return the dict of a layer's own submodules, for reading and writing.
+
+    `setattr` would use a class attribute of that name.
+    """
     return layer._modules
 
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, call the forward of users' layers without hooks, so that a forward may raise. With hooks, a
-    trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of the next call.
+    """While the block runs, call the forward of users' layers without hooks: forward may then raise.
+
+    With hooks, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of
+    the next call.
     """
     own = nn.Module.__call__
 
@@ -635,19 +639,20 @@ def call_forward_directly() -> Iterator[None]:
 
 
 def read_own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
-    """Return a layer's own dict of forward pre-hooks, such as those of the old weight_norm."""
+    """Return the dict of a layer's own forward pre-hooks. The old weight_norm is such a hook."""
     return layer._forward_pre_hooks
 
 
 def unwrap_compiled_module(module: nn.Module) -> nn.Module:
-    """Return the module that `torch.compile` wraps; return any other module unchanged."""
+    """Return the module that `torch.compile` wraps. Return any other module unchanged."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def unwrap_scripted_function(value: Any) -> Any:
-    """Return the Python function that `torch.jit.script` compiled; None if the function is not scripted, or was loaded
-    from a file.
+    """Return the Python function that `torch.jit.script` compiled; None for another function.
+
+    A scripted function that was loaded from a file has no Python function either.
 
     Without: a scripted function is traced only at the sizes of the example.
     """
@@ -655,13 +660,15 @@ def unwrap_scripted_function(value: Any) -> Any:
 
 
 def list_weight_names(layer: nn.RNNBase) -> Sequence[str]:
-    """Return the names of a recurrent layer's weights, in the order of the arguments of PyTorch's kernels."""
+    """List the names of a recurrent layer's weights, in the order of the arguments of PyTorch's kernels."""
     return layer._flat_weights_names
 
 
 def read_flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
-    """Return the weights with which a recurrent layer runs, by name. After a parametrization was added, they may be
-    older than the attributes with these names."""
+    """Read the weights with which a recurrent layer runs, by name.
+
+    After a parametrization was added, they may be older than the attributes with these names.
+    """
     return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
 
 
@@ -673,8 +680,9 @@ def update_flat_weights(layer: nn.RNNBase) -> None:
 def replace_program_weights(
     program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
 ) -> torch.export.ExportedProgram:
-    """Return a copy of a program with other weights, by name. Without this copy, a form would be compared with its own
-    weights only.
+    """Copy a program with other weights, by name.
+
+    Without this copy, a form would be compared with its own weights only.
 
     A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
     the same program fails.
@@ -701,10 +709,10 @@ def replace_program_weights(
 
 @contextlib.contextmanager
 def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
-    """While the block runs, cache the 500 operators of `torch.onnx.export` by name for all calls. Read the source only
-    of the few operators that a graph has.
+    """While the block runs, read only the operators that a graph has when `torch.onnx.export` is called.
 
-    Without, as in a release that stores them differently: each call reads the source of all of them, 0.5 seconds.
+    It knows 500 operators, which are kept for later calls. In a release that stores them differently, each call reads
+    the source of all of them, which takes 0.5 seconds.
 
     Args:
         translated: operators with translations of the caller's, for which torch's own are left out. Before 2.12, torch
@@ -738,8 +746,9 @@ def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def decompose_where_needed() -> Iterator[None]:
-    """While the block runs, `torch.onnx.export` decomposes only a program with an operator that it has to decompose.
-    Most programs have no such operator, or only conversions of types, and are only copied.
+    """While the block runs, `torch.onnx.export` decomposes only programs that need it.
+
+    Most programs have no operator that it has to decompose, or only conversions of types, and are only copied.
 
     Without: each program is traced once more for it, 0.15 seconds.
     """
@@ -778,9 +787,11 @@ def decompose_where_needed() -> Iterator[None]:
 
 
 def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
-    """Return a copy of a program's graph without assertions, unused operators and dropouts that drop nothing.
+    """Copy a program's graph without operators that change nothing: assertions, unused operators, dropouts.
+
     `x.to(dtype)` is the operator that it is decomposed to, or nothing if x has this type. A node whose value is an
-    output stays, since the program's signature names it."""
+    output stays, since the program's signature names it.
+    """
     aten, copied = torch.ops.aten, copy.deepcopy(graph)
     # A copy renames what is called as one of Python's functions, such as an argument `input`, and the program's
     # signature does not.
@@ -808,8 +819,11 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 @functools.cache
 def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """Return the operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them.
-    `registered`, the number of registered operators, is a key of the cache."""
+    """Read the operators that torch's exporter and onnxscript translate.
+
+    `ONNXRegistry.from_torchlib` finds the same. `registered`, the number of registered operators, is a key of the
+    cache.
+    """
     del registered
     from onnxscript.function_libs.torch_lib import ops, registration
     from torch.onnx._internal.exporter import _registration
@@ -836,17 +850,18 @@ def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[
 
 
 def list_default_rewrite_rules() -> Sequence[Any]:
-    """Return the rewrite rules of `onnxscript.optimizer.optimize`."""
+    """List the rewrite rules of `onnxscript.optimizer.optimize`."""
     from onnxscript import rewriter
 
     return rewriter._DEFAULT_REWRITE_RULES
 
 
 def list_unsound_rewrite_rules() -> list[Any]:
-    """Return the rewrite rules that may change answers. Some treat a constant near 0 or 1 as 0 or 1. One removes a
-    slice if its result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens. Others join two clamps
-    whose bounds may not overlap. With these rules, such a constant, slice or clamp would be lost, and the proof would
-    find that only if it changes answers to random texts.
+    """List the rewrite rules that may change answers.
+
+    Some treat a constant near 0 or 1 as 0 or 1. One removes a slice if its result has the sizes of its input in the
+    example, as `x[:, -100:]` for 7 tokens. Others join two clamps whose bounds may not overlap. With these rules, such
+    a constant, slice or clamp would be lost, and the proof would find that only if it changes answers to random texts.
     """
     from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
@@ -859,8 +874,9 @@ def list_unsound_rewrite_rules() -> list[Any]:
 
 
 def uses_encoder_fast_path(layer: nn.TransformerEncoderLayer) -> bool:
-    """Return whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes, by
-    the conditions in `TransformerEncoderLayer.forward`.
+    """Return whether PyTorch runs an encoder layer by its fast path without gradients.
+
+    The input has three axes; the conditions are those in `TransformerEncoderLayer.forward`.
 
     Without: masks have the meaning of the traced code, which differs, and the proof finds that.
     """

@@ -1,4 +1,4 @@
-"""Builds the extension as one wheel for every Python from 3.11 on, with the stable ABI."""
+"""Build the C extension as one wheel for every Python from 3.11 on, with Python's stable ABI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUIET = [] if sys.platform == "win32" else ["-Wno-psabi"]
 
 
 def _read_version() -> str:
-    """Read pocketrnn's version from its source file, or from PKG-INFO in an sdist, which does not contain that file."""
+    """Read pocketrnn's version from its source file. A source distribution lacks that file: read PKG-INFO there."""
     folder = Path(__file__).resolve().parent
     for file, pattern in (
         (folder / "PKG-INFO", r"^Version: (.+)$"),

@@ -69,8 +69,7 @@ _FROM = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Return a name of `__all__`, or a module of the package, such as `pocketrnn.errors`, that was not imported
-        yet."""
+        """Import a name of `__all__`, or a module such as `pocketrnn.errors`, when it is first used."""
         from importlib import import_module
 
         if name in _FROM:

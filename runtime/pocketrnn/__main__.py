@@ -1,4 +1,4 @@
-"""`pocketrnn` and `python -m pocketrnn`: the command line, which handles signals from the start."""
+"""The command line `pocketrnn` or `python -m pocketrnn`. It handles signals from its start."""
 
 from pocketrnn.commands.signal_handling import SHELL_STATUS, exit_on_signals, exit_process
 from pocketrnn.errors import Terminated
@@ -7,11 +7,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command with which the process was started. Exit with its status, by SystemExit.
-
-    Example:
-        >>> main()  # doctest: +SKIP
-    """
+    """Run the command that the user typed, and exit with its status, by SystemExit."""
     # Before the imports: they are the longest part of a short command, and an error in them would be a traceback.
     exit_on_signals()
     try:

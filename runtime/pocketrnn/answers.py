@@ -25,7 +25,7 @@ Chunk = tuple[Floats, Collection[int]]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One text's answer.
+    """The answer to one text.
 
     The probabilities of a multi-label classifier are each label's own, and do not add up to 1.
 
@@ -46,7 +46,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The meaning of a classifier's logits.
+    """The meaning of a classifier's logits: labels with probabilities, or values.
 
     Attributes:
         name: the classifier's name, for messages.
@@ -66,40 +66,25 @@ class Answers:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Answers:
-        """Build the answers from a bundle's manifest.
-
-        Example:
-            >>> Answers.from_manifest(Classifier.load("ag_news").manifest).labels
-            ('World', 'Sports', 'Business', 'Sci/Tech')
-        """
+        """Build the answers from a bundle's manifest."""
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     @property
     def gives_reached_labels(self) -> bool:
-        """Whether an answer is the labels that reach their threshold: the classifier has thresholds, or each label is
-        decided by itself.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").gives_reached_labels
-            False
-        """
+        """Whether the classifier answers with all labels that reach their threshold. It does if it has thresholds or
+        sigmoid."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """The answers for some of the labels, by their indices.
-
-        Example:
-            >>> Answers("mood", ("bad", "fair", "good"), "softmax").restrict_to_labels([0, 2]).labels
-            ('bad', 'good')
-        """
+        """Return the answers for some of the labels, which are given by their indices."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that needs one set of labels if there are several heads.
+        """Refuse a feature that needs a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `explain() is of`.
+            what: the feature as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: there are several heads.
@@ -113,16 +98,13 @@ class Answers:
 
         Returns:
             float32 [texts, labels]; each row adds up to 1, unless the classifier is multi-label.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").probabilities(np.zeros((1, 2), np.float32)).tolist()
-            [[0.5, 0.5]]
         """
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to an answer; of equal probabilities, the earlier label comes first.
+        """Convert one row of logits to an answer. If two labels have equal probabilities, the earlier label comes
+        first.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
 
@@ -133,10 +115,6 @@ class Answers:
         Raises:
             InputError: `top` is out of its range; or the logits are values.
             PocketRNNError: the logits are NaN or infinite.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").prediction([0.0, 0.0]).label
-            'bad'
         """
         labels = self.labels
         largest = max(logits)
@@ -159,7 +137,7 @@ class Answers:
         return Prediction(*likeliest[0], likeliest)
 
     def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
-        """Mark the labels that reach their threshold. With softmax, at most the likeliest label is marked.
+        """Mark the labels that reach their threshold. With softmax, only the likeliest label can be marked.
 
         Args:
             probabilities: float32 [texts, labels].
@@ -167,10 +145,6 @@ class Answers:
 
         Returns:
             bool [texts, labels].
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").mark_reached_labels(np.float32([[0.2, 0.9]])).tolist()
-            [[False, True]]
         """
         needed = np.array(self._list_thresholds(threshold), np.float32)
         reached: NDArray[np.bool_] = probabilities >= needed
@@ -181,25 +155,16 @@ class Answers:
         return reached
 
     def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List the labels of each text that reach their threshold, in the classifier's order; the list may be empty.
+        """List for each text the labels that reach their threshold, in the classifier's order.
 
         Args:
             probabilities, threshold: as in `reached`.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "sigmoid").list_reached_labels(np.float32([[0.2, 0.9]]))
-            [('good',)]
         """
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
     def find_likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
-        """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").find_likeliest_labels([(np.float32([[0, 1], [0, 0]]), [1])])
-            ['good', None]
-        """
+        """Find the likeliest label of each text from chunks of logits; None for a skipped text."""
         labels: list[str | None] = []
         for logits, skipped in answered:
             start = len(labels)
@@ -214,26 +179,18 @@ class Answers:
         Raises:
             InputError: `top` is out of its range.
             PocketRNNError: the logits are NaN or infinite.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").make_answers(np.float32([[0, 1]]), 1)[0].label
-            'good'
         """
         self.check_finite(logits)
         return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
 
     def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
-        """The answer to each text, from logits that come chunk by chunk; None for a text that was skipped. A caller
-        that stops before the end also closes the generator of the chunks.
+        """Yield the answer to each text from chunks of logits; None for a skipped text.
+
+        If the caller stops before the end, the generator of the chunks is closed, too.
 
         Args:
             answered: the chunks.
             top: as in `prediction`.
-
-        Example:
-            >>> chunks = (chunk for chunk in [(np.float32([[0, 1]]), [])])
-            >>> [answer.label for answer in Answers("mood", ("bad", "good"), "softmax").predictions(chunks, 1)]
-            ['good']
         """
         with contextlib.closing(answered) as chunks:
             for logits, skipped in chunks:
@@ -242,12 +199,7 @@ class Answers:
                     yield None if index in passed_over else self.prediction(row, top)
 
     def join_logits(self, answered: Iterable[Chunk]) -> Floats:
-        """Join the logits that come chunk by chunk into one array; a skipped text gets a row of NaN.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").join_logits([(np.float32([[0, 1]]), [])]).tolist()
-            [[0.0, 1.0]]
-        """
+        """Join chunks of logits into one array; the row of a skipped text is NaN."""
         parts = [np.empty((0, len(self.labels)), np.float32)]
         for logits, skipped in answered:
             logits[list(skipped)] = np.nan
@@ -257,7 +209,7 @@ class Answers:
     def list_labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
-        """The labels of one text that reach their threshold, with their probabilities.
+        """List the labels of one text that reach their threshold, with their probabilities.
 
         Args:
             answer: the prediction for the text, with all labels in `top`.
@@ -265,11 +217,6 @@ class Answers:
 
         Returns:
             the labels that are given, with their probabilities, likeliest first.
-
-        Example:
-            >>> answers = Answers("mood", ("bad", "good"), "sigmoid")
-            >>> answers.list_labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
-            (('good', 0.9),)
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
         some = answer.top[:1] if self.activation == "softmax" else answer.top
@@ -282,29 +229,23 @@ class Answers:
 
     @property
     def gives_values(self) -> bool:
-        """Whether the logits are values and not scores of labels."""
+        """Whether the logits are values, as for regression, and not scores of labels."""
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Refuse to give labels if the logits are values.
+        """Refuse to give labels if the classifier answers with values.
 
         Raises:
             InputError: the logits are values.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_gives_labels()
         """
         if self.gives_values:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the requested number of labels.
+        """Check `top`, the number of labels that the user asked for.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_top(2)
         """
         self.check_gives_labels()
         try:
@@ -318,17 +259,15 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that have no probabilities: NaN, or a largest logit that is infinite. Any other logit may be
-        minus infinity, which is a probability of 0.
+        """Refuse logits without probabilities: a logit is NaN, or the largest logit is infinite.
+
+        A smaller logit may be minus infinity, which means a probability of 0.
 
         Args:
             logits: float32 [texts, labels].
 
         Raises:
             PocketRNNError: a row has no probabilities.
-
-        Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_finite(np.zeros((3, 2), np.float32))
         """
         # All values must be finite; the largest logit of a row must be.
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():

@@ -1,4 +1,4 @@
-"""Measure how fast a bundle answers on this machine, compared with the bare graph in onnxruntime.
+"""Measure how fast a bundle answers on this machine. Its graph in plain onnxruntime is measured for comparison.
 
 All contestants take their turns in every round, so that other work on the machine slows all of them alike. Figures are
 medians over the rounds. Between two machines or two days, compare ratios only.
@@ -42,7 +42,7 @@ Run = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The medians of one contestant over the rounds.
+    """The measured times of one contestant: medians over all rounds.
 
     Attributes:
         name: what was measured.
@@ -60,12 +60,13 @@ class Speed:
 
     @property
     def texts_per_second(self) -> float:
-        """How many texts were answered in each second."""
+        """The number of texts that were answered per second."""
         return 1e6 / self.mean
 
 
 def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """Make a run that answers one item after the other, and returns the seconds of each answer, float64 [items]."""
+    """Make a function that answers the items one after the other, and returns the seconds of each answer, float64
+    [items]."""
 
     def time_each_item() -> NDArray[np.float64]:
         clock = time.perf_counter
@@ -79,7 +80,7 @@ def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -
 
 
 def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """Make a run that answers all items in one call, and returns the seconds of the call, float64 [1]."""
+    """Make a function that answers all items in one call, and returns the seconds of the call, float64 [1]."""
 
     def time_all_items() -> NDArray[np.float64]:
         start = time.perf_counter()
@@ -90,7 +91,7 @@ def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) 
 
 
 def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
-    """Run every contestant once in every round, after a warm-up round that does not count.
+    """Measure every contestant once in every round. A first round, which does not count, warms up the machine.
 
     Args:
         contestants: names and runs. The ratios compare with the first one.
@@ -99,13 +100,6 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
 
     Returns:
         One Speed for each contestant, in their order.
-
-    Example:
-        >>> from pocketrnn import Classifier
-        >>> classifier, texts = Classifier.load("ag_news"), ["Oil prices rise"] * 500
-        >>> loop = make_one_by_one_run(classifier.classify, texts)
-        >>> at_once = make_all_at_once_run(classifier.predict, texts)
-        >>> print(format_speed_table(measure_interleaved({"loop": loop, "list": at_once}, len(texts), rounds=5)))
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -146,7 +140,7 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
 
 
 def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open the graph in onnxruntime with onnxruntime's default settings, except for the number of threads."""
+    """Open the graph in onnxruntime with default settings and this number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -168,7 +162,7 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure the speed of a bundle, one text at a time and many at once, compared with the bare graph.
+    """Measure the speed of a bundle beside its graph in plain onnxruntime: one text at a time, and many at once.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.

@@ -1,4 +1,4 @@
-"""Classifier: a loaded bundle, which encodes texts or numbers, runs the engine and turns logits into answers."""
+"""Classifier: a loaded bundle that answers texts or sequences of numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Classifier(TrainedEstimator):
-    """A classifier of texts, or of sequences of numbers, read from a bundle. Make one with `Classifier.load`.
+    """A classifier of texts, or of sequences of numbers, from a bundle. Make one with `Classifier.load`.
 
     Thread-safe: the only mutable state is a pool of buffers, each used by one call at a time. It may be used after a
     fork. A pickled one is loaded again from its folder. scikit-learn's tools take it as an estimator.
@@ -155,7 +155,7 @@ class Classifier(TrainedEstimator):
         return classifier._apply_prior(prior)
 
     def among(self, labels: Iterable[str]) -> Classifier:
-        """The same classifier restricted to some of its labels, for texts that can have only these.
+        """Return the same classifier restricted to some labels, for texts that can have only these labels.
 
         Probabilities, thresholds, `top`, streams and files are then of these labels. The graph is not loaded again.
 
@@ -174,7 +174,7 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels(self._answers, labels))
 
     def head(self, name: str) -> Classifier:
-        """The same classifier with the labels of one of its heads.
+        """Return the same classifier with the labels of one of its heads.
 
         All methods then give what they give for a classifier of these labels. The graph is not loaded again.
 
@@ -213,8 +213,9 @@ class Classifier(TrainedEstimator):
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads, if the classifier gives several answers to a text, such as its topic and its mood
-        (docs/heads.md). Empty for other classifiers, and for the result of `head`.
+        """The names of the heads, if the classifier gives several answers to a text, such as its topic and its mood.
+
+        The page docs/heads.md describes them. Empty for other classifiers, and for the result of `head`.
 
         Example:
             >>> Classifier.load("reviews").heads
@@ -224,9 +225,10 @@ class Classifier(TrainedEstimator):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`; or the names of the values. With several heads,
-        the labels of all heads in the order of the columns of `logits`, each with its head's name in front: `topic:
-        oil`.
+        """The labels in the order of the columns of `predict_proba`; or the names of the values.
+
+        With several heads, these are the labels of all heads in the order of the columns of `logits`, each with its
+        head's name in front: `topic: oil`.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -236,7 +238,8 @@ class Classifier(TrainedEstimator):
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """For each label, the probability from which `predict_labels` gives it; None for a bundle without them.
+        """The threshold of each label: `predict_labels` gives a label whose probability reaches it. None without
+        thresholds.
 
         Example:
             >>> Classifier.load("ag_news").thresholds is None
@@ -258,8 +261,9 @@ class Classifier(TrainedEstimator):
         return self.manifest.numbers.channels
 
     def encode(self, text: Text) -> list[int]:
-        """Encode one text as its token ids, which are never empty. A pair becomes the ids of the first text, a negative
-        mark, and the ids of the second text.
+        """Encode one text as token ids; there is at least one.
+
+        A pair becomes the ids of the first text, a negative mark, and the ids of the second text.
 
         Args:
             text: as in `classify`.
@@ -276,7 +280,7 @@ class Classifier(TrainedEstimator):
         return self._texts("prepared()").ready.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
-        """The graph's input for a sequence of numbers, float32 [time, channels].
+        """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the graph's limits.
@@ -307,10 +311,12 @@ class Classifier(TrainedEstimator):
     def stream(
         self, saved: bytes | None = None, *, window: int | None = None, hop: int | None = None, top: int | None = None
     ) -> Stream | NumberStream | CarriedStream:
-        """Open a stream. A text arrives in fragments, `stream.push("Wall St. ")`, and each push returns the answer for
-        the text so far. A recording arrives as samples, `stream.push(samples)`, and is answered window by window.
-        Without a window, and with a bundle exported with `streaming=True`, each push answers for all samples so far, at
-        the cost of the new ones.
+        """Open a stream: a text or a recording that arrives in parts, with an answer after each part.
+
+        A text arrives in fragments, `stream.push("Wall St. ")`, and each push returns the answer for the text so far. A
+        recording arrives as samples, `stream.push(samples)`, and is answered window by window. Without a window, and
+        with a bundle exported with `streaming=True`, each push answers for all samples so far, at the cost of the new
+        ones.
 
         Args:
             saved: the bytes of `Stream.save` or `CarriedStream.save`, to continue from that state.
@@ -336,8 +342,8 @@ class Classifier(TrainedEstimator):
         if not isinstance(intake, TextIntake):
             return self._make_recording_stream(saved, window, hop, 1 if top is None else top)
         intake.require_text_labels()
-        intake.require_single_text("a stream is")
-        self._answers.require_single_head("a stream is of")
+        intake.require_single_text("a stream")
+        self._answers.require_single_head("a stream")
         if (window, hop, top) != (None, None, None):
             raise InputError(
                 f"window, hop and top are for sequences of numbers, but {self.name} takes texts.",
@@ -345,7 +351,7 @@ class Classifier(TrainedEstimator):
             )
         if self._tokenizer is not None:
             raise InputError(
-                "A text that arrives in fragments is split by the bundle's tokenizer, not by another one.",
+                "Only the bundle's own tokenizer can split a text that arrives in fragments.",
                 "Load the classifier without tokenizer= for streams.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
@@ -365,14 +371,17 @@ class Classifier(TrainedEstimator):
         if wanted is None:
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
-            raise InputError("A stream in windows has no saved state.", "Leave out saved, or the window.")
+            raise InputError(
+                "A saved stream is given with a window, but streams in windows are not saved.",
+                "Leave out saved, or the window.",
+            )
         return NumberStream(intake, self._answers, *wanted, top)
 
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
     ) -> list[Window]:
-        """Answer all windows of a complete recording; see `stream`. Steps at the end that do not fill a window are not
-        answered.
+        """Answer all windows of a complete recording; see `stream`. The last steps are ignored if they do not fill a
+        window.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.
@@ -387,7 +396,7 @@ class Classifier(TrainedEstimator):
         return self._make_recording_stream(None, window, hop, top).answer_whole_recording(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
-        """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
+        """Classify one text, one text with features, one pair of texts, or one sequence of numbers.
 
         With several heads, the answer is a dict from each head's name to its prediction, from one run of the graph. So
         do `predict`, `classify_all` and `predict_labels` give a dict for each text, and `predict_proba` one dict of
@@ -422,7 +431,8 @@ class Classifier(TrainedEstimator):
         return self._answers.prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
-        """Explain an answer by its words: leave out each word once, and measure how much evidence the label loses.
+        """Explain an answer by its words. Each word is left out once, and the evidence that the label loses is
+        measured.
 
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
@@ -446,8 +456,8 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._texts("predict_proba()").require_single_text("explain() takes")
-        self._answers.require_single_head("explain() is of")
+        self._texts("predict_proba()").require_single_text("explain()")
+        self._answers.require_single_head("explain()")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
@@ -455,7 +465,7 @@ class Classifier(TrainedEstimator):
         )
 
     def _compute_logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
-        """The logits of a text and of its shortened variants, and the indices of the refused variants.
+        """Compute the logits of a text and of its shortened variants; also return the indices of the refused variants.
 
         Raises:
             LimitError: the text itself, which comes first, is refused.
@@ -475,7 +485,7 @@ class Classifier(TrainedEstimator):
     @overload
     def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
     def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """The likeliest label of every text or sequence, in order; for a bundle that gives values, the result of
+        """Predict the likeliest label of every text or sequence, in order. A bundle of values gives the result of
         `values`.
 
         Args:
@@ -500,7 +510,7 @@ class Classifier(TrainedEstimator):
         return self._answers.find_likeliest_labels(self._compute_logits_of_chunks(given, on_error))
 
     def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
-        """The values for every sequence, if the bundle gives values and not labels.
+        """Compute the values of every sequence, with a bundle that gives values and not labels.
 
         Args:
             given: as in `predict`.
@@ -524,7 +534,7 @@ class Classifier(TrainedEstimator):
     def classify_all(
         self, given: Iterable[object], *, top: int = 1, on_error: OnError = "raise"
     ) -> Iterator[Prediction | None]:
-        """Yield predictions lazily, in the order of the items; only a few chunks are read in advance.
+        """Yield the prediction for each item, in order. Items are read a few chunks ahead.
 
         Neither items nor answers are collected: memory does not grow with their number. The answers before an error are
         still given.
@@ -571,7 +581,7 @@ class Classifier(TrainedEstimator):
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError) -> list[Tags] | list[Tags | None]: ...
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[Tags] | list[Tags | None]:
-        """The tags of every text, in order; see `tag`.
+        """Label the tokens of every text, in order; see `tag`.
 
         Args:
             texts: any iterable of texts, as in `tag`.
@@ -588,7 +598,7 @@ class Classifier(TrainedEstimator):
         return list(self.tag_all(texts, on_error=on_error))
 
     def tag_all(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Iterator[Any]:
-        """Yield the tags of texts lazily, like `predict_tags`; some hundred texts are read in advance.
+        """Yield the tags of each text, in order. Some hundred texts are read ahead.
 
         Args:
             texts, on_error: as in `predict_tags`.
@@ -613,7 +623,7 @@ class Classifier(TrainedEstimator):
         return cast("TagIntake", self._intake)
 
     def predict_proba(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
-        """The probabilities of every label for every text or sequence.
+        """Compute the probabilities of every label for every text or sequence.
 
         Args:
             given: as in `predict`.
@@ -657,7 +667,7 @@ class Classifier(TrainedEstimator):
         return self._answers.list_reached_labels(self.predict_proba(given, on_error=on_error), threshold)
 
     def logits(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
-        """The logits: the graph's outputs before softmax or sigmoid.
+        """Compute the logits: the graph's outputs before softmax or sigmoid.
 
         Args:
             given: as in `predict`.
@@ -678,7 +688,7 @@ class Classifier(TrainedEstimator):
         return self._answers.join_logits(self._compute_logits_of_chunks(given, on_error))
 
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
-        """The embedding of each text: the input of the graph's last linear layer.
+        """Compute the embedding of each text: the input of the graph's last linear layer.
 
         Texts that are similar to the classifier have similar embeddings, for instance by their cosine: for search,
         clustering or outlier detection. They come from the graph whose logits are proven; the proof covers them through
@@ -703,7 +713,7 @@ class Classifier(TrainedEstimator):
             (2, 192)
         """
         intake = self._texts("logits()")
-        intake.require_single_text("embed() takes")
+        intake.require_single_text("embed()")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
@@ -719,8 +729,7 @@ class Classifier(TrainedEstimator):
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
-        """Yield for each chunk, in order, its logits and the indices of skipped items; the rows of skipped items have
-        no answer."""
+        """Yield for each chunk, in order, its logits and the indices of its skipped items."""
         total, intake = 0, self._intake
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)
@@ -750,11 +759,11 @@ class Classifier(TrainedEstimator):
 
 
 class _Intake(Protocol):
-    """Turns what users give into the engine's input: a `TextIntake` or a `NumberIntake`."""
+    """Turns the user's items into the engine's input. `TextIntake` and `NumberIntake` have this interface."""
 
     @property
     def skip_reasons(self) -> Sequence[str]:
-        """Why items are skipped: each reason as the end of a sentence."""
+        """The reasons for which items are skipped, each as the end of a sentence."""
         ...
 
     def compute_item_logits(self, given: object) -> list[float]:
@@ -762,7 +771,7 @@ class _Intake(Protocol):
         ...
 
     def replace_engine(self, engine: Engine, answers: Answers) -> _Intake:
-        """The same intake with another engine and other answers."""
+        """Return the same intake with another engine and other answers."""
         ...
 
     def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
@@ -770,11 +779,11 @@ class _Intake(Protocol):
         ...
 
     def logits(self, chunk: Any, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The logits of a chunk, float32 [rows, labels], and the indices of skipped items."""
+        """Compute the logits of a chunk, float32 [rows, labels]; also return the indices of skipped items."""
         ...
 
     def stop(self) -> None:
-        """Stop the engine's work in other threads."""
+        """Stop the engine's work in all threads."""
         ...
 
 
@@ -809,7 +818,7 @@ def _build_intake(
 def compute_logits_of_batches(
     classifier: Classifier, batches: Iterable[list[str]], *, on_error: OnError = "raise"
 ) -> Generator[Floats, None, None]:
-    """Yield the logits of one list of texts after the other, lazily; only a few lists are read in advance.
+    """Yield the logits of each list of texts. Lists are read a few ahead.
 
     This is for texts that come in batches with other data, such as the rows of a table. Batches of some thousand texts
     are fastest; a classifier with several threads works on as many batches at once.
@@ -826,11 +835,6 @@ def compute_logits_of_batches(
         TextError: an item of a batch is not a string; it is named by its position in all batches.
         LimitError: a text is beyond the graph's limits; likewise.
         PocketRNNError: as `Classifier.logits`.
-
-    Example:
-        >>> batches = [["Oil"], ["Cup", "Final"]]
-        >>> [logits.shape for logits in compute_logits_of_batches(Classifier.load("ag_news"), batches)]
-        [(1, 4), (2, 4)]
     """
     intake = classifier._texts("logits()")
     work = partial(intake.logits, on_error=on_error)
@@ -840,7 +844,9 @@ def compute_logits_of_batches(
 
 
 def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
-    """The rows of texts for `compute_logits_of_steps`: the ids of each text; with characters, int64 [ids, 1 + width].
+    """Encode each text as ids for `compute_logits_of_steps`.
+
+    With characters, the rows are int64 [ids, 1 + width].
 
     Args:
         classifier: a classifier of texts.
@@ -848,11 +854,6 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
     Raises:
         TextError, LimitError, InputError: as `Classifier.tag`.
-
-    Example:
-        >>> classifier = Classifier.load("ag_news")
-        >>> encode_texts_as_steps(classifier, ["Oil prices"]) == [classifier.encode("Oil prices")]
-        True
     """
     if classifier.manifest.characters is None:
         return [classifier.encode(text) for text in texts]
@@ -864,8 +865,7 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
 
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
-    """The logits of texts given as ids, or of sequences given as samples of the graph, in the batches of
-    `Classifier.logits`.
+    """Compute the logits of texts that are given as ids, or of sequences that are given as the graph's samples.
 
     Args:
         classifier: the classifier that answers.
@@ -879,11 +879,6 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     Raises:
         LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: as `Classifier.logits`.
-
-    Example:
-        >>> classifier = Classifier.load("ag_news")
-        >>> compute_logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
-        (1, 4)
     """
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
@@ -895,17 +890,12 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
 
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
-    """Describe the faults for which a text is skipped, each as the end of a sentence.
-
-    Example:
-        >>> list_refusal_reasons(Classifier.load("news.prnn"))
-        ['too costly, or of too large whole numbers, for the file']
-    """
+    """List the reasons for which the classifier refuses a text, each as the end of a sentence."""
     return classifier._texts("classify()").list_refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
-    """The logits of the texts before the first refused one, and the error that `classify` would raise for it.
+    """Compute the logits of the texts before the first refused one; also return the error for that one.
 
     Args:
         classifier: the classifier that answers.
@@ -913,11 +903,6 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
     Returns:
         float32 [texts before it, labels], and the error; None if all texts are answered.
-
-    Example:
-        >>> logits, error = compute_logits_until_refused(classifier, ["oil prices", "oil " * 500])
-        >>> len(logits), error.problem
-        (1, 'The text becomes 500 token ids, but news takes at most 300.')
     """
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     for logits, skipped in classifier._compute_logits_of_chunks(texts, "skip", warns=False):
@@ -930,32 +915,17 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
 
 def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
-    """The error that `classify` would raise for a text that was skipped by on_error='skip'.
-
-    Example:
-        >>> make_refusal_error(classifier, "oil " * 500).problem
-        'The text becomes 500 token ids, but news takes at most 300.'
-    """
+    """Return the error that `classify` would raise for a skipped text."""
     return classifier._texts("classify()").find_refusal_error(text)
 
 
 def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
-    """The metadata of a classifier's graph (`metadata_props` in an ONNX file).
-
-    Example:
-        >>> read_graph_metadata(Classifier.load("ag_news"))["pocketrnn.name"]
-        'ag_news'
-    """
+    """Return the metadata of a classifier's graph (`metadata_props` in an ONNX file)."""
     return classifier._engine.metadata
 
 
 def get_chosen_answers(classifier: Classifier) -> Answers:
-    """The `Answers` of a classifier, for the labels to which it is restricted.
-
-    Example:
-        >>> get_chosen_answers(Classifier.load("ag_news")).labels
-        ('World', 'Sports', 'Business', 'Sci/Tech')
-    """
+    """Return the `Answers` of a classifier, restricted to its chosen labels."""
     return classifier._answers
 
 

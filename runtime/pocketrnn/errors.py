@@ -1,4 +1,4 @@
-"""All errors for users, in one family: each has a sentence about the problem, and one about the remedy.
+"""All errors for users, in one family. Each error states the problem in a sentence, and the remedy in another.
 
 The command line prints that text without a traceback and exits with `exit_status`:
 1 the task failed, 2 wrong usage or input, 3 parity broken.
@@ -62,20 +62,20 @@ class TextError(InputError, TypeError):
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or the graph needs a known word and the text has none; see
+    """A text has too few or too many tokens for the graph, or no known word although the graph needs one; see
     `Limits`."""
 
 
 class SequenceError(InputError, ValueError):
-    """A sequence of numbers does not have the channels, the length or the values that the classifier takes."""
+    """A sequence of numbers has other channels, another length or other values than the classifier accepts."""
 
 
 class BundleError(InputError):
-    """A bundle is missing or damaged, has another format, or contradicts itself."""
+    """A bundle is missing or damaged, has an unknown format, or contradicts itself."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint is missing, damaged or its weights do not fit its configuration."""
+    """A checkpoint is missing or damaged, or its weights do not fit its configuration."""
 
 
 class DataError(InputError):
@@ -105,8 +105,9 @@ class MissingExtraError(PocketRNNError):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP was received. This is not a SystemExit: those are caught when a user's code runs, since it may
-    call sys.exit.
+    """SIGTERM or SIGHUP was received.
+
+    This is not a SystemExit: those are caught when a user's code runs, since it may call sys.exit.
 
     Args:
         signal: the signal's number.
@@ -118,7 +119,7 @@ class Terminated(BaseException):
 
 
 def require_module(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise an error that names the extra to install.
+    """Import `module`. If it is missing, raise an error that names the extra to install.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -140,15 +141,9 @@ def require_module(module: str, extra: str) -> ModuleType:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message without its full stop, for the end of a sentence.
+    """Return the first line of an error's message, without its full stop, for the end of a sentence.
 
     For an error without a message, it is the name of its class.
-
-    Example:
-        >>> first_line(ValueError("The file is damaged.\\nMore of it."))
-        'The file is damaged'
-        >>> first_line(KeyError())
-        'KeyError'
     """
     try:
         lines = str(error).strip().splitlines()
@@ -159,40 +154,25 @@ def first_line(error: BaseException) -> str:
 
 
 def find_error_reason(error: Exception) -> str:
-    """The reason why a file cannot be read, for the end of a sentence: the text of a system error without its number
-    and file name.
-
-    Example:
-        >>> find_error_reason(OSError(21, "Is a directory", "news.csv"))
-        'Is a directory'
-    """
+    """Return why a file cannot be read, for the end of a sentence: the system's text without number and file name."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def short_repr(value: object, length: int = 60) -> str:
-    """The `repr` of a value for a message, cut to `length` characters.
-
-    Example:
-        >>> short_repr("a" * 100, 10)
-        "'aaaaaa..."
-    """
+    """Return the `repr` of a value for a message, cut to `length` characters."""
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Suggest the known name most similar to a wrong one, ignoring case, as a sentence; empty if none is similar.
+    """Suggest the known name that is most similar to a wrong name, as a sentence.
+
+    Case is ignored. Empty if none is similar.
 
     Args:
         given: the wrong name.
         known: the valid names.
         least: the smallest similarity, from 0 to 1 (`difflib`).
-
-    Example:
-        >>> suggest_similar_name("notebok.py", ["notebook.py", "model.py"])
-        'Did you mean notebook.py?'
-        >>> suggest_similar_name("notebok.py", ["a.py"])
-        ''
     """
     import difflib
 

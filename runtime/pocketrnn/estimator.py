@@ -1,4 +1,4 @@
-"""The interface of an estimator for scikit-learn's tools. A Classifier itself does not need scikit-learn.
+"""The interface of a classifier for scikit-learn's tools. It works without scikit-learn, too.
 
 https://scikit-learn.org/stable/developers/develop.html says what the names mean.
 """
@@ -17,7 +17,7 @@ __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator:
-    """A trained classifier with the interface for scikit-learn's scorers, displays and pipelines.
+    """A trained classifier that works with scikit-learn's scorers, displays and pipelines.
 
     It cannot be trained further. Where a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap it:
     `sklearn.frozen.FrozenEstimator(classifier)`.
@@ -26,16 +26,16 @@ class TrainedEstimator:
     @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`."""
+        """The labels in the order of the columns of `predict_proba`."""
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of several heads; empty if there is one set of labels."""
+        """The names of the heads; empty if the classifier has a single set of labels."""
         return ()
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels in the form for scikit-learn's tools, str [labels], in the order of `labels`.
+        """The labels as scikit-learn expects them: str [labels], in the order of `labels`.
 
         Raises:
             InputError: there are several heads.
@@ -46,13 +46,13 @@ class TrainedEstimator:
         """
         if self.heads:
             raise InputError(
-                f"There are the heads {', '.join(self.heads)}, but scikit-learn's tools take one set of labels.",
-                f"Give them one: head({self.heads[0]!r}).",
+                f"Your classifier has the heads {', '.join(self.heads)}, but scikit-learn works only with one head.",
+                f"Choose a head: head({self.heads[0]!r}).",
             )
         return np.array(self.labels)
 
     def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both
-        """Refuse to fit, since the classifier is already trained. scikit-learn requires this method of every estimator.
+        """Refuse to fit: the classifier is already trained. scikit-learn requires this method of every estimator.
 
         Args:
             texts: ignored.
@@ -67,7 +67,7 @@ class TrainedEstimator:
             True
         """
         raise InputError(
-            "This classifier is trained already, and cannot be fitted.",
+            "This classifier is already trained, so it cannot be fitted again.",
             "Wrap it in sklearn.frozen.FrozenEstimator, or train another one with `pocketrnn train`.",
         )
 

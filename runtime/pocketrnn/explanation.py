@@ -1,5 +1,6 @@
-"""Explains which words an answer depends on: each word is left out once, and the rest is classified (leave-one-out, or
-occlusion).
+"""Explain which words an answer depends on.
+
+Each word is left out once, and the other words are classified (leave-one-out, or occlusion).
 
 This works with every tokenizer, n-grams included, and every engine. `runtime/web/word_contributions.js` is the same in
 JavaScript.
@@ -49,10 +50,6 @@ class Fragment:
         log_odds: how far the label's log-odds, log(p / (1 - p)), fall when the fragment is left out. It is negative
             where they rise: the fragment speaks against the label.
         probability: how far the label's probability falls. It says little if the probability is near 1 or 0.
-
-    Example:
-        >>> Fragment("rise", 11, 15, 0.7, 0.04).text
-        'rise'
     """
 
     text: str
@@ -64,7 +61,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The effect of each word of a text on a label.
+    """The effect of each word of a text on one label.
 
     Attributes:
         label: the label that is explained.
@@ -104,7 +101,7 @@ class Explainer:
         return self.manifest.text.rules.tokenizer == SUBWORDS
 
     def explain_label(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
-        """The effect of each word on a label; see `Classifier.explain`.
+        """Measure the effect of each word on a label; see `Classifier.explain`.
 
         Raises:
             InputError: the label is unknown, or `most_fragments` is not a whole number from 1.
@@ -148,8 +145,10 @@ def _join_fragment(fragment: str | list[str]) -> str:
 
 
 def _find_word_positions(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
-    """The begin and end of each word. If characters are the tokens, or the text is a list, those of each character or
-    item."""
+    """Find where each word begins and ends.
+
+    If the tokens are characters, or the text is a list, each character or item counts as a word.
+    """
     if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
     return [found.span() for found in word.finditer(text)]
@@ -164,8 +163,10 @@ def _find_fragment_positions(words: list[Place], most: int) -> list[Place]:
 
 
 def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
-    """log(p / (1 - p)) of one label for every row. It is computed from the logits, since a probability near 1 has lost
-    its digits."""
+    """Compute log(p / (1 - p)) of one label for every row.
+
+    It is computed from the logits, since a probability near 1 has lost its digits.
+    """
     if activation == "sigmoid":
         return logits[:, index]
     others = np.delete(logits, index, axis=1)
@@ -177,7 +178,7 @@ def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
 
 
 def _compute_losses_from_first(numbers: Floats) -> list[float]:
-    """The first row minus each other row; 0 if both are the same infinity."""
+    """Subtract each other row from the first row. The difference of two equal infinities is 0."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]
     return np.where(numbers[1:] == numbers[0], 0.0, lost).tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Checks users' texts with their features, encodes them as rows of ids, and runs the engine on them."""
+"""Check users' texts with features, encode them as rows of ids, and run the engine on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FeatureIntake"]
 
 
 class FeatureIntake(TextIntake):
-    """Turns users' texts with their features into an engine's input; the arguments are those of `TextIntake`.
+    """Turns texts with features into the engine's input. The arguments are those of `TextIntake`.
 
     Methods for a text alone are refused.
     """
@@ -29,23 +29,24 @@ class FeatureIntake(TextIntake):
         self.ready = _FeatureRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a method that works for a text alone.
+        """Refuse a method that works only for texts without features.
 
         Raises:
             InputError: always.
         """
         raise InputError(
-            f"{self._name} takes features beside a text, but {what} a text alone.", "Use classify() or predict()."
+            f"{self._name} takes features beside a text, but {what} works only without them.",
+            "Use classify() or predict().",
         )
 
     @property
     def skip_reasons(self) -> list[str]:
-        """Describe the faults for which an item is skipped, each as the end of a sentence."""
+        """List the reasons for which items are skipped, each as the end of a sentence."""
         return ["that are not texts with their features", *self.list_refusal_reasons]
 
 
 class _FeatureRowEncoder(TextRowEncoder):
-    """Encodes texts with their features as ids; each text is a string, or a list of its tokens or ids."""
+    """Encodes texts with features as ids. A text is a string, or a list of tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
@@ -58,7 +59,7 @@ class _FeatureRowEncoder(TextRowEncoder):
         self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, which: str = "The text") -> list[int]:
-        """The ids of one text, with a mark for each feature before them.
+        """Encode one text as ids, with a mark for each feature in front.
 
         Args:
             item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their

@@ -1,4 +1,4 @@
-"""The answers of a classifier with several heads: one for each head, by its name, from one run of the graph."""
+"""The answers of a classifier with several heads. One run of the graph gives an answer for each head."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "for
 
 
 def build_answers(manifest: Manifest) -> Answers:
-    """Build the answers from a bundle's manifest, which may have several heads.
-
-    Example:
-        >>> build_answers(Classifier.load("ag_news").manifest).labels
-        ('World', 'Sports', 'Business', 'Sci/Tech')
-    """
+    """Build the answers from a bundle's manifest, which may have several heads."""
     output = manifest.output
     if not isinstance(output, HeadsOutput):
         return Answers.from_manifest(manifest)
@@ -37,19 +32,15 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of several heads. For each text, the methods return a dict with the result of `Answers`
-    for each head.
+    """The meaning of the logits of several heads.
+
+    For each text, the methods return a dict with the result of `Answers` for each head.
 
     `labels` names the logits of all heads.
-
-    Example:
-        >>> answers = build_answers(Classifier.load("reviews").manifest)
-        >>> {name: answer.label for name, answer in answers.prediction([0.0, 1.0, 1.0, 0.0]).items()}
-        {'topic': 'cup', 'mood': 'bad'}
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield each head with its name and the place of its logits."""
+        """Yield each head with its name and the positions of its logits."""
         start = 0
         for name, head in self.heads.items():
             end = start + len(head.labels)
@@ -57,31 +48,33 @@ class HeadAnswers(Answers):
             start = end
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """The answers for some of the labels of one head."""
+        """Return the answers for some of the labels of one head."""
         for _, head, at in self.iterate_heads():
             if at.start <= places[0] < at.stop:
                 return head.restrict_to_labels([place - at.start for place in places])
         raise IndexError(places[0])
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that works for one set of labels only.
+        """Refuse a feature that works only for a single set of labels.
 
         Raises:
             InputError: always.
         """
         name = next(iter(self.heads))
         raise InputError(
-            f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
-            f"Choose it: head({name!r}), on the command line --head {name}.",
+            f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
+            f"Choose a head: head({name!r}), on the command line --head {name}.",
         )
 
     def probabilities(self, logits: Floats) -> Any:
-        """Convert logits to probabilities, for each head float32 [texts, its labels]."""
+        """Convert logits to probabilities: for each head, float32 [texts, its labels]."""
         return {name: head.probabilities(logits[:, at]) for name, head, at in self.iterate_heads()}
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
-        """Convert one row of logits to an answer for each head. A head with fewer labels than `top` gives all of
-        them."""
+        """Convert one row of logits to an answer for each head.
+
+        A head with fewer labels than `top` gives all its labels.
+        """
         return {
             name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
         }
@@ -94,7 +87,7 @@ class HeadAnswers(Answers):
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def find_likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
-        """The likeliest label of each head for each text; None for a text that was skipped."""
+        """Find for each text the likeliest label of each head; None for a skipped text."""
         labels: list[dict[str, str] | None] = []
         for logits, skipped in answered:
             best = [[head.labels[i] for i in logits[:, at].argmax(1).tolist()] for _, head, at in self.iterate_heads()]
@@ -104,7 +97,7 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check the number of labels that the user wants: at most the number of labels of the largest head.
+        """Check the number of labels that the user wants. The largest head limits it.
 
         Raises:
             InputError: it is not a whole number from 1 to that.
@@ -112,7 +105,7 @@ class HeadAnswers(Answers):
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits of a head that have no probabilities.
+        """Refuse logits without probabilities.
 
         Raises:
             PocketRNNError: a row does not have probabilities.
@@ -126,10 +119,6 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
 
     Raises:
         InputError: there is no such head.
-
-    Example:
-        >>> choose_head(build_answers(Classifier.load("reviews").manifest), "mood").places
-        (2, 3)
     """
     if not isinstance(answers, HeadAnswers):
         raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Use it as it is.")
@@ -141,12 +130,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
 
 
 def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the places of the largest logits, int64 [texts, heads]; one for each text if there is one set of labels.
-
-    Example:
-        >>> find_likeliest(Answers("mood", ("bad", "good"), "softmax"), np.float32([[0, 1]])).tolist()
-        [[1]]
-    """
+    """Find the positions of the largest logits, int64 [texts, heads]; one for each text without heads."""
     if not isinstance(answers, HeadAnswers):
         found = [logits.argmax(1)]
     else:
@@ -156,10 +140,5 @@ def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def format_likeliest(answers: Answers, logits: Sequence[float]) -> str:
-    """Name the likeliest label of one row of logits; with several heads, that of each.
-
-    Example:
-        >>> format_likeliest(Answers("mood", ("bad", "good"), "softmax"), [0.0, 1.0])
-        'good'
-    """
+    """Name the likeliest label of one row of logits; with several heads, the likeliest label of each head."""
     return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())

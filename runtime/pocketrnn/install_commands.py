@@ -1,4 +1,4 @@
-"""Find out how this package was installed, to suggest a command that installs further packages in the same way."""
+"""Find out how this package was installed, and suggest a command that installs another package in the same way."""
 
 from __future__ import annotations
 
@@ -16,14 +16,7 @@ _NATIVE_FOLDER: Final = "runtime/native"
 
 
 def make_extra_install_command(extra: str) -> str:
-    """The command that installs one of this package's extras.
-
-    Example:
-        >>> make_extra_install_command("train")    # installed from an index
-        "pip install 'pocketrnn[train]'"
-        >>> make_extra_install_command("train")    # installed from a clone in /src/pocketrnn
-        "pip install '/src/pocketrnn[train]'"
-    """
+    """Make the command that installs an extra of this package."""
     wanted, origin = f"pocketrnn[{extra}]", _find_install_origin()
     if origin is None:
         return f"pip install {shlex.quote(wanted)}"
@@ -32,12 +25,9 @@ def make_extra_install_command(extra: str) -> str:
 
 
 def make_native_install_command() -> str:
-    """The command that installs the native engine, a separate package; from sources if this package was installed from
-    sources.
+    """Make the command that installs the native engine.
 
-    Example:
-        >>> make_native_install_command()    # installed from a clone in /src/pocketrnn
-        'pip install /src/pocketrnn/runtime/native'
+    It is a separate package; it is installed from sources if this package was.
     """
     origin = _find_install_origin()
     if origin is None:
@@ -49,7 +39,7 @@ def make_native_install_command() -> str:
 
 
 def _find_install_origin() -> str | None:
-    """The URL of the folder or repository that pip installed from; None for an index or a single file.
+    """Find the URL of the folder or repository that pip installed from; None for an index or a single file.
 
     pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
@@ -72,7 +62,7 @@ def _find_install_origin() -> str | None:
 
 
 def _find_folder_from_url(url: str) -> Path | None:
-    """The folder of a URL that begins with file:; None for another URL."""
+    """Find the folder of a URL that begins with file:; None for another URL."""
     from urllib.request import url2pathname
 
     parts = urlsplit(url)

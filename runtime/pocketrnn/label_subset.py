@@ -1,5 +1,4 @@
-"""Restricts a classifier to some of its labels, or weights its labels: an engine that gives the logits of these labels
-only."""
+"""Restrict a classifier to some of its labels, or weight its labels by how often each is expected."""
 
 from __future__ import annotations
 
@@ -30,39 +29,37 @@ class ChosenLabels:
     Attributes:
         places: their indices among the labels of the engine, in order.
         weights: the number that is added to the logit of each: the logarithm of how often it is expected.
-
-    Example:
-        >>> ChosenLabels((0, 2), (0.0, 0.0)).select_from_row([0.5, 1.5, 2.5])
-        [0.5, 2.5]
     """
 
     places: tuple[int, ...]
     weights: tuple[float, ...]
 
     def select_from_row(self, logits: Sequence[float]) -> list[float]:
-        """Select and weight the logits of these labels from one row of all logits."""
+        """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
     def select_from_rows(self, logits: Floats) -> Floats:
-        """Select and weight logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
+        """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
+        labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
     def convert_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """These labels, with their `places` converted from indices of the labels of `outer` to those of the engine."""
+        """Return these labels with `places` as indices of the engine's labels, not of the labels of `outer`."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
         return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
 
     def make_chosen_answers(self, all_labels: Answers) -> Answers:
-        """The `Answers` for the chosen labels, from the `Answers` for all labels."""
+        """Make the `Answers` for the chosen labels from the `Answers` for all labels."""
         return all_labels.restrict_to_labels(self.places)
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
-    """Choose the labels that `among` names, in the classifier's order; also `und` (undetermined), if the classifier has
-    it.
+    """Choose the labels that `among` names, in the classifier's order.
+
+    The label `und` (undetermined) is chosen, too, unless `among` has "-und".
 
     Args:
         answers: the classifier's answers.
@@ -70,10 +67,6 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
     Raises:
         InputError: a label is unknown, no label is left, or the classifier may give a text several labels or none.
-
-    Example:
-        >>> choose_labels(Answers("tongue", ("de", "en", "und"), "softmax"), ["en"]).places
-        (1, 2)
     """
     if isinstance(among, str):
         raise InputError(
@@ -89,18 +82,21 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         else:
             raise _make_unknown_label_error(answers, label)
     if both := named & left_out:
-        raise InputError(f"among has {min(both)} and -{min(both)}.", "Name it once, to keep it or to leave it out.")
+        raise InputError(
+            f"among has {min(both)} and -{min(both)}.", "Name the label once, to keep it or to leave it out."
+        )
     # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
     if not places or not (named or left_out):
-        raise InputError("among leaves no label.", f"Name some of: {_format_first_labels(answers)}.")
+        raise InputError("among leaves out all labels.", f"Name some of: {_format_first_labels(answers)}.")
     return ChosenLabels(places, (0.0,) * len(places))
 
 
 def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """Weight all labels by how often each is expected. The labels that `prior` does not name are together expected as
-    often as the rarest label that it names.
+    """Weight all labels by how often each is expected.
+
+    The labels that `prior` does not name are together expected as often as the rarest label that it names.
 
     If the classifier was trained on equally many texts of each label, its probabilities are then those for this prior.
 
@@ -112,10 +108,6 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
     Raises:
         InputError: a name or a label is unknown, a number is not finite or below 0, all are 0, or the classifier may
             give a text several labels or none.
-
-    Example:
-        >>> apply_label_prior(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
-        (0.0, 0.0)
     """
     _check_single_label(answers, "prior")
     if isinstance(prior, str):
@@ -134,7 +126,7 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
             raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a number from 0.")
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
-        raise InputError("The prior expects no label.", "Give a number above 0 to one at least.")
+        raise InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.")
     # Relative to the label that is expected most, so that no logit grows.
     weights = {label: log(w / max(expected)) if w > 0 else -float("inf") for label, w in prior.items()}
     others = max(1, len(answers.labels) - len(weights))
@@ -143,7 +135,7 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
 
 
 def _check_single_label(answers: Answers, name: str) -> None:
-    answers.require_single_head(f"{name} is of")
+    answers.require_single_head(name)
     if answers.activation != "softmax":
         raise InputError(
             f"{name} is for classifiers that give exactly one label, but {answers.name} does not.",
@@ -167,12 +159,7 @@ def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
 
 
 def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """Wrap an engine so that it gives the logits of the chosen labels alone.
-
-    Example:
-        >>> wrap_engine_for_labels(engine, ChosenLabels((0, 2), (0.0, 0.0))).compute_item_logits(np.array([[17]]))
-        [0.5, 2.5]
-    """
+    """Wrap an engine so that it gives only the logits of the chosen labels."""
     return (
         _ChosenLabelsTextEngine(engine, chosen)
         if isinstance(engine, TextEngine)
@@ -181,7 +168,7 @@ def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
 
 
 class _ChosenLabelsEngine:
-    """An engine that wraps another one and gives its logits for the chosen labels; see `Engine`."""
+    """An engine that gives only another engine's logits for the chosen labels; see `Engine`."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen
@@ -200,7 +187,7 @@ class _ChosenLabelsEngine:
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
-    """A `_ChosenLabelsEngine` for an engine that takes texts; see `TextEngine`."""
+    """A `_ChosenLabelsEngine` around an engine that takes texts; see `TextEngine`."""
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)

@@ -1,4 +1,4 @@
-"""Prepares users' sequences of numbers for a classifier, checks their limits, and runs the engine on them."""
+"""Check and prepare users' sequences of numbers, and run the engine on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Chunk = tuple[int, list[object]]
 
 
 class NumberIntake:
-    """Turns users' sequences of numbers into an engine's input.
+    """Turns users' sequences of numbers into the engine's input.
 
     Args:
         manifest: the manifest of a classifier of numbers.
@@ -51,7 +51,7 @@ class NumberIntake:
         self.watch = RangeWatch(manifest.name, self.input, out_of_range)
 
     def compute_item_logits(self, sequence: object) -> list[float]:
-        """The logits of one sequence.
+        """Compute the logits of one sequence.
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the limits.
@@ -59,7 +59,7 @@ class NumberIntake:
         return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
     def prepared(self, sequence: object) -> Floats:
-        """The graph's input for a sequence, float32 [time, channels].
+        """Prepare a sequence as the graph's input, float32 [time, channels].
 
         Raises:
             SequenceError: the argument is not such a sequence, or is beyond the limits.
@@ -75,8 +75,9 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite or missing; also those far outside the
-        training range, if these are to be refused.
+        """Refuse samples [time, channels] of a recording that are infinite or missing.
+
+        Samples far outside the training range are refused, too, if the user wants this.
 
         Args:
             samples: the samples as the sensor gives them.
@@ -89,13 +90,13 @@ class NumberIntake:
         self.watch(self.input.convert_to_units(samples), first)
 
     def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
-        """The same intake with another engine and other answers."""
+        """Return the same intake with another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
         return other
 
     def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_Chunk]:  # noqa: ARG002
-        """Divide sequences into chunks; each sequence is checked when it is answered.
+        """Divide sequences into chunks. Each sequence is checked when it is answered.
 
         Raises:
             SequenceError: `sequences` is not a list of sequences.
@@ -110,7 +111,9 @@ class NumberIntake:
         return _divide_into_chunks(iter(sequences))
 
     def logits(self, chunk: _Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The logits, float32 [sequences, labels], and the indices of skipped sequences; their rows contain no answer.
+        """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
+
+        The rows of skipped sequences hold no answer.
 
         Raises:
             SequenceError: an item is not such a sequence, and `on_error` is `raise`.
@@ -131,7 +134,7 @@ class NumberIntake:
         return logits, skipped
 
     def compute_prepared_logits(self, sequences: list[Floats]) -> Floats:
-        """The logits of prepared sequences, float32 [time, channels] each.
+        """Compute the logits of prepared sequences, each float32 [time, channels].
 
         Raises:
             LimitError: a sequence would take more memory or time than the native engine allows.
@@ -154,7 +157,7 @@ def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
 
 
 def _add_position_to_error(error: SequenceError, position: int) -> SequenceError:
-    """Add to the error of a sequence its position among all sequences."""
+    """Name the position of a sequence among all sequences in its error."""
     problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
     if problem == error.problem:
         problem = f"The sequence at position {position}: {problem}"

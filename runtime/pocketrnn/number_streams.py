@@ -1,4 +1,7 @@
-"""Streams of numbers: an arriving recording is answered in windows, or from a state carried from step to step."""
+"""Streams of numbers: a recording is answered while it arrives.
+
+It is answered in windows, or from a state that is carried from step to step.
+"""
 
 from __future__ import annotations
 
@@ -35,22 +38,19 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """The number of steps of a window, and of steps until the next window begins. None if neither the bundle nor the
-    caller gives a window, and the bundle can carry a state.
+    """Choose the number of steps of a window, and the number of steps until the next window.
+
+    None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
 
     Raises:
         InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
-
-    Example:
-        >>> choose_window_and_hop(manifest, window=128, hop=None)
-        (128, 128)
     """
     rules = manifest.numbers
     size = window or rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} does not say how long a window of a recording is.",
-            "Say it: stream(window=128, hop=64); or export it with a window.",
+            f"{manifest.name} has no length of a window for recordings.",
+            "Give the length: stream(window=128, hop=64); or export the classifier with a window.",
         )
     after = hop or (rules.hop if window is None else None) or size
     if size is None or after is None:
@@ -62,7 +62,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
 
 class CarriedStream:
-    """A stream of an arriving recording, which answers for all samples so far at the cost of the new ones.
+    """A stream of a recording that answers for all samples so far, at the cost of the new samples.
+
     `Classifier.stream` makes one; a stream may be used by one thread at a time.
 
     Attributes:
@@ -124,8 +125,7 @@ class CarriedStream:
         return self.push(recording)
 
     def save(self) -> bytes:
-        """Save the stream, to continue it elsewhere with `stream(saved=...)` of the same bundle: as JSON of some
-        kilobytes.
+        """Save the stream as JSON of some kilobytes. `stream(saved=...)` of the same bundle continues it elsewhere.
 
         Example:
             >>> stream = classifier.stream(saved=stream.save())
@@ -139,8 +139,9 @@ class CarriedStream:
 
 
 class NumberStream:
-    """A stream of a recording that arrives in pieces of any length, answered in windows; `Classifier.stream` makes one.
-    Not thread-safe.
+    """A stream of a recording that arrives in pieces of any length and is answered in windows.
+
+    `Classifier.stream` makes one. Not thread-safe.
 
     Attributes:
         window, hop: the length of a window, and the distance between the begins of two windows, in steps.
@@ -155,7 +156,7 @@ class NumberStream:
         self._first = self._next = 0
 
     def push(self, samples: object) -> list[Window]:
-        """Read the next samples and answer the windows that they complete, in order; none, one or several.
+        """Read the next samples, and answer the windows that they complete, in order. There may be none.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
@@ -192,7 +193,7 @@ class NumberStream:
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer the windows of a complete recording.
+        """Answer all windows of a complete recording.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.

@@ -1,4 +1,4 @@
-"""Checks users' pairs of texts, encodes them as rows of ids, and runs the engine on them."""
+"""Check users' pairs of texts, encode them as rows of ids, and run the engine on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PairIntake"]
 
 
 class PairIntake(TextIntake):
-    """Turns users' pairs of texts into an engine's input; the arguments are those of `TextIntake`.
+    """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`.
 
     Methods for one text are refused.
     """
@@ -29,21 +29,23 @@ class PairIntake(TextIntake):
         self.ready = _PairRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a feature that works for one text only.
+        """Refuse a feature that works only for single texts.
 
         Raises:
             InputError: always.
         """
-        raise InputError(f"{self._name} takes two texts, but {what} one.", "Use classify() or predict().")
+        raise InputError(
+            f"{self._name} takes two texts, but {what} works only with one text.", "Use classify() or predict()."
+        )
 
     @property
     def skip_reasons(self) -> list[str]:
-        """Describe the faults for which an item is skipped, each as the end of a sentence."""
+        """List the reasons for which items are skipped, each as the end of a sentence."""
         return ["that are not two texts", *self.list_refusal_reasons]
 
 
 class _PairRowEncoder(TextRowEncoder):
-    """Encodes pairs as ids; each of the two texts is a string, or a list of tokens or ids."""
+    """Encodes pairs of texts as ids. Each text is a string, or a list of tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
@@ -55,7 +57,7 @@ class _PairRowEncoder(TextRowEncoder):
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
     def ids(self, pair: object, which: str = "The pair") -> list[int]:
-        """The ids of one pair, with the mark between the two texts.
+        """Encode one pair as ids, with the mark between the two texts.
 
         Args:
             pair: two texts, each as for `TextRowEncoder.ids`.

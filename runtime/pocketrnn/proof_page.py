@@ -1,5 +1,6 @@
-"""Renders a verification as an HTML page for a person who approves it: the comparisons, and a drawing of their
-differences.
+"""Show a verification as an HTML page for a person who approves it.
+
+The page has the comparisons, and a drawing of their differences.
 
 The page is one file. It loads nothing and runs nothing: it has no script, and its Content-Security-Policy allows none.
 Everything from a bundle - labels, texts, names, provenance - is shown as text.
@@ -51,7 +52,7 @@ svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 
 
 def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
-    """Render the page for a bundle that passed `verify`.
+    """Make the page for a bundle that passed `verify`.
 
     Args:
         verified: the result of `verify`.
@@ -85,7 +86,7 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
 
 
 def _escape_html(value: object, longest: int = _LONGEST) -> str:
-    """Escape a value as HTML text: markup is shown, and characters that are not printable are shown as escapes."""
+    """Escape a value as HTML text. Markup is shown, and characters that cannot be printed are shown as escapes."""
     text = str(value)
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -93,7 +94,7 @@ def _escape_html(value: object, longest: int = _LONGEST) -> str:
 
 
 def _render_html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
-    """Render a table whose columns from `numbers_from` on are right-aligned."""
+    """Make an HTML table; its columns from `numbers_from` on are right-aligned."""
     yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
         cells = (
@@ -128,7 +129,7 @@ def _render_verdict(verified: Verification, when: datetime) -> Iterator[str]:
 
 
 def _read_installed_versions() -> str:
-    """The versions of the installed packages that computed the answers."""
+    """Read the versions of the installed packages that computed the answers."""
     found = []
     for package in ("pocketrnn", "numpy", "onnxruntime", "pocketrnn-native"):
         try:
@@ -216,7 +217,7 @@ def _render_replays(verified: Verification) -> Iterator[str]:
 
 
 def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
-    """The likeliest label of a text, or of each of its tokens, as one string."""
+    """Find the likeliest label of a text, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
     return " ".join(format_likeliest(answers, row) for row in example.rows)
 
@@ -271,7 +272,7 @@ def _render_provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
-    """Draw dots on a logarithmic axis, with a line for each row, as SVG.
+    """Draw dots on a logarithmic axis as SVG, with a line for each row.
 
     Args:
         rows: for each row its name, its dots (a difference and its description), and the limit, drawn as a bar.
@@ -305,6 +306,6 @@ def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | No
 
 
 def _compute_x_position(difference: Any) -> float:
-    """The x coordinate of a difference: 0 is at the left end, and values beyond the axis are at its ends."""
+    """Compute the x coordinate of a difference. 0 is at the left end, and values beyond the axis are at its ends."""
     power = math.log10(difference) if difference > 0 else -math.inf
     return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

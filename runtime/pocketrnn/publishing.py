@@ -1,4 +1,4 @@
-"""Publishes a classifier on a model hub, with a card made from its manifest."""
+"""Publish a classifier on a model hub, with a card that describes it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,6 @@ def push(
         InputError: the address has a revision, or is not an address.
         BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
         ParityError: an example is answered differently here.
-
-    Example:
-        >>> push("news", "someone/news")  # doctest: +SKIP
-        HubAddress(name='someone/news', revision='8c5...')
     """
     wanted = parse_address(address)
     if wanted.revision is not None:
@@ -73,12 +69,9 @@ def push(
 
 
 def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
-    """Make the card of a classifier on a hub, in Markdown: what it does, how to use it, and what is proven of it.
+    """Make the card of a classifier for a hub, in Markdown.
 
-    Args:
-        manifest: the classifier's manifest.
-        address: its address on the hub.
-        files: its files.
+    It says what the classifier does, how to use it, and what is proven.
     """
     return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
 

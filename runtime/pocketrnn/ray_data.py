@@ -1,4 +1,4 @@
-"""Classifies a corpus with Ray Data: every worker has its own Classifier, loaded from the files that it receives.
+"""Classify a corpus with Ray Data. Every worker has its own Classifier.
 
 `pip install 'pocketrnn[ray]'` installs Ray, which is imported when a data set is classified. The workers need
 pocketrnn, but no shared disk.
@@ -100,12 +100,12 @@ def classify_dataset(
 
 
 def _read_bundle_files(folder: Path) -> dict[str, bytes]:
-    """Read the files of a bundle that a worker needs: their names and contents."""
+    """Read the files of a bundle that a worker needs; return their names and contents."""
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
-    manifest.require_single_text("a column holds")
-    manifest.require_single_head("a column holds the labels of")
+    manifest.require_single_text("classify_dataset()")
+    manifest.require_single_head("classify_dataset()")
     graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

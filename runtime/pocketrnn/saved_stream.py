@@ -1,4 +1,4 @@
-"""The saved form of a stream: JSON with its own digest. The stream can be continued from it elsewhere."""
+"""The saved form of a stream: JSON with its own digest. A stream can be continued from it elsewhere."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logi
 
 
 def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
-    """Decode a saved stream into its position, which is not checked yet, its state and its answer.
+    """Decode a saved stream into its position, its state and its answer. The position is not checked yet.
 
     Args:
         saved: the bytes from `encode_stream`.
@@ -57,7 +57,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
     if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
-            "Resume it with exactly the bundle that it began with.",
+            "Continue the stream with the bundle with which it began.",
         )
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]
@@ -66,19 +66,21 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
 
 
 def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
-    """Parse a saved stream, and check its digest. It must have the format, the version and exactly these `members`."""
+    """Parse a saved stream, and check its digest, its format, its version and its `members`."""
     if not isinstance(saved, bytes):
-        raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
+        raise InputError(
+            f"A saved stream is bytes, not {type(saved).__name__}.", "Give the bytes that Stream.save returned."
+        )
     try:
         document = json.loads(saved)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise InputError("This is not a saved stream.", "Give what Stream.save gave.")
+        raise InputError("This is not a saved stream.", "Give the bytes that Stream.save returned.")
     if document.get("version") != _VERSION:
         raise InputError(
             f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
-            "Resume it with the pocketrnn that saved it.",
+            "Continue the stream with the version of pocketrnn that saved it.",
         )
     digest = document.pop("digest", None)
     if document.keys() != members | {"format", "version"} or digest != _compute_document_digest(document):
@@ -87,7 +89,7 @@ def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
 
 
 def _compute_bundle_digest(manifest: Manifest) -> str:
-    """The sha256 of a bundle's step graph, labels and input, by which streams of another bundle are recognized."""
+    """Compute the sha256 of a bundle's step graph, labels and input."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
@@ -124,5 +126,5 @@ def _encode_json(document: dict[str, Any]) -> bytes:
 
 
 def make_damaged_stream_error(what: str) -> InputError:
-    """The error for a damaged saved stream; `what` describes the damage."""
+    """Make the error for a damaged saved stream; `what` describes the damage."""
     return InputError(f"The saved stream {what}.", _MAKE_AGAIN)

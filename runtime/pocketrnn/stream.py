@@ -1,4 +1,4 @@
-"""Streams a text that is still arriving: each fragment is answered at the cost of its new tokens only.
+"""Answer a text while it arrives. Each fragment costs only its new tokens.
 
 The answer after each fragment is the answer for all the text so far, wherever it was cut into fragments. A token is
 therefore final only when nothing that follows can change it. The other tokens are the text's tail: they are read from a
@@ -48,7 +48,7 @@ _Read = tuple["StreamPosition", list[int], list[int]]
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """The position of a stream in its text.
+    """How far a stream has read its text.
 
     Attributes:
         tokens: how many tokens are final; `max_tokens` counts these.
@@ -70,7 +70,7 @@ class StreamPosition:
 def read_fragment(
     at: StreamPosition, fragment: str, rules: TextRules, longest: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
-    """Read another fragment of a text.
+    """Read the next fragment of a text.
 
     Args:
         at: the position of the stream.
@@ -120,8 +120,10 @@ def read_fragment(
 
 
 def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
-    """Lower-case those characters of a fragment that later text cannot change. Return the new context, the remaining
-    text as it is, the final lower-cased text, and the remaining text in lower case, as if the text ended here.
+    """Lower-case the characters of a fragment whose lower case later text cannot change.
+
+    Return the new context, the remaining text as it is, the final lower-cased text, and the remaining text in lower
+    case, as if the text ended here.
 
     Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
@@ -138,12 +140,12 @@ def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, s
 
 
 def _is_case_ignorable(text: str) -> bool:
-    """Whether all of `text` is case-ignorable, so that it does not affect the form of a sigma next to it."""
+    """Return whether all of `text` is case-ignorable: it does not affect the form of a sigma beside it."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
 def _find_last_word_start(text: str) -> int:
-    """The index at which the last word of `text` begins; words are split at white space."""
+    """Find the index at which the last word of `text` begins. White space separates words."""
     end = len(text)
     while end and not text[end - 1].isspace():
         end -= 1
@@ -151,8 +153,10 @@ def _find_last_word_start(text: str) -> int:
 
 
 def _find_last_basic_word_start(text: str) -> int:
-    """The index at which the last unfinished word of basic_english begins, in lower-cased text without quotation
-    marks."""
+    """Find the index at which the last unfinished word of basic_english begins.
+
+    The text is lower-cased, without quotation marks.
+    """
     # The space in an end that may still become "<br />" may not separate words.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
     end = len(text) - undecided
@@ -173,7 +177,7 @@ _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
 
 
 def _shorten_tail(tail: str, longest: int) -> str:
-    """Shorten an unfinished word: a word longer than every token is unknown, whatever follows.
+    """Shorten an unfinished word: a word that is longer than every token is unknown, whatever follows.
 
     A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
     since they may be the beginning of "<br />".
@@ -183,8 +187,9 @@ def _shorten_tail(tail: str, longest: int) -> str:
 
 
 class Stream:
-    """A stream of a text that arrives in fragments. Make one with `Classifier.stream`; a stream may be used by one
-    thread at a time.
+    """A stream of a text that arrives in fragments. Make one with `Classifier.stream`.
+
+    A stream may be used by one thread at a time.
 
     The cost of each `push` is that of its own tokens, however long the text is, and its answer is that of
     `Classifier.classify` for all the text so far, but for the last digits.
@@ -220,7 +225,7 @@ class Stream:
             self._resume(saved)
 
     def push(self, fragment: str, top: int = 1) -> Prediction:
-        """Read another fragment of the text, and answer for all of it so far.
+        """Read the next fragment of the text, and answer for the whole text so far.
 
         Args:
             fragment: any string, cut anywhere.
@@ -241,7 +246,7 @@ class Stream:
         return self._answers.prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
-        """Read another fragment of the text, and return the logits for all of it so far, float32 [labels].
+        """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].
 
         Raises:
             TextError: `fragment` is not a string.
@@ -280,9 +285,10 @@ class Stream:
         return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
     def _read_pieces(self, at: StreamPosition, fragment: str) -> _Read:
-        """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
-        rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
-        end among the rest.
+        """Read a fragment with subword rules.
+
+        Return the new position, the ids that are now final, and the ids of the rest as if the text ended here. The ids
+        added at the beginning are among the final ids, and those added at the end among the rest.
         """
         rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordEncoder", self._encoder.pieces)
@@ -301,8 +307,10 @@ class Stream:
         return at, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
-        """Save the stream, to continue it elsewhere with `Classifier.stream(saved)` of the same bundle: as JSON of some
-        kilobytes, which includes the unfinished last word of the text.
+        """Save the stream as JSON of some kilobytes. `Classifier.stream(saved)` of the same bundle continues it
+        elsewhere.
+
+        The saved stream includes the unfinished last word of the text.
 
         Example:
             >>> saved = stream.save()

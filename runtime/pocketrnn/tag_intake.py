@@ -1,4 +1,7 @@
-"""Tags users' texts: finds the positions of their tokens, encodes them as ids, and decides each token's label."""
+"""Label the tokens of users' texts.
+
+The tokens are located in the text and encoded as ids, and each token gets a label.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,14 @@ _TEXTS: Final = 512
 
 @dataclass(frozen=True)
 class _LocatedText:
-    """A text, and its tokens with their positions and ids; None for a skipped text."""
+    """A text with the positions and ids of its tokens; None for a skipped text."""
 
     text: Any
     placed: LocatedTokens | None
 
 
 class TagIntake(TextIntake):
-    """Turns users' texts into tags; the arguments are those of `TextIntake`.
+    """Turns users' texts into tags. The arguments are those of `TextIntake`.
 
     Methods that answer for a whole text are refused.
     """
@@ -50,7 +53,7 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """The same intake with another engine and other answers.
+        """Return the same intake with another engine and other answers.
 
         Raises:
             InputError: the labels are decoded by a CRF, which needs all labels.
@@ -64,13 +67,15 @@ class TagIntake(TextIntake):
         return other
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that reads words alone, if the classifier also takes their characters.
+        """Refuse a feature that reads only words, if the classifier also takes their characters.
 
         Raises:
             InputError: the classifier takes characters.
         """
         if self._characters is not None:
-            raise InputError(f"{self._name} takes the characters of each word, but {what} words alone.", "Use tag().")
+            raise InputError(
+                f"{self._name} takes the characters of each word, but {what} works only without them.", "Use tag()."
+            )
 
     def require_text_labels(self) -> NoReturn:
         """Refuse to answer for a whole text: this classifier labels tokens.
@@ -93,7 +98,7 @@ class TagIntake(TextIntake):
         self.require_text_labels()
 
     def make_text_tags(self, text: object) -> Tags:
-        """The tags of one text.
+        """Compute the tags of one text.
 
         Raises:
             TextError: the argument is neither a string nor a list of tokens.
@@ -103,7 +108,7 @@ class TagIntake(TextIntake):
         return self._compute_answers([self._locate_tokens(text)])[0]
 
     def make_steps(self, text: object) -> Steps:
-        """The engine's input for one text: int64 [ids], or, with the characters of each token, [ids, 1 + width].
+        """Make the engine's input for one text: int64 [ids]; with the characters of each token, [ids, 1 + width].
 
         Raises:
             TextError, LimitError, InputError: as `make_text_tags`.
@@ -116,7 +121,7 @@ class TagIntake(TextIntake):
         return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
 
     def locate_texts_in_groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
-        """Yield groups of some hundred texts; the texts are checked and the positions of their tokens found.
+        """Yield groups of some hundred texts, checked and with the positions of their tokens.
 
         Raises:
             TextError, LimitError, InputError: as `make_text_tags`, with the position of the text; the first two only
@@ -128,7 +133,7 @@ class TagIntake(TextIntake):
             yield [self._check_text(i, text, on_error) for i, text in some]
 
     def tags(self, given: list[_LocatedText]) -> list[Tags | None]:
-        """The tags of each text of a group; None for a skipped text."""
+        """Compute the tags of each text of a group; None for a skipped text."""
         made = iter(self._compute_answers([one for one in given if one.placed is not None]))
         return [None if one.placed is None else next(made) for one in given]
 
@@ -157,8 +162,7 @@ class TagIntake(TextIntake):
         return _LocatedText(text, placed)
 
     def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
-        """Split a text by the caller's own tokenizer, and find each token in the text, after the position of the token
-        before it."""
+        """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
         tokens, found, at = self.ready.tokens(text), [], 0
         for token in tokens:
             start = text.find(token, at)
@@ -200,7 +204,7 @@ class TagIntake(TextIntake):
         return Tags(tags, text, rest)
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """Decide the labels at `steps` from the logits of all steps of a text; also give their probabilities."""
+        """Decide the labels at `steps` from all logits of a text; also return their probabilities."""
         if self._crf is None or self._crf.over_tokens:
             logits, steps = logits[steps], np.arange(len(steps))
         self._answers.check_finite(logits)

@@ -1,4 +1,4 @@
-"""The answer of a classifier that labels tokens: tags, and the spans that BIO and IOBES labels mark."""
+"""Tags, the labels of tokens; and spans, which BIO and IOBES labels mark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OUTSIDE: Final = re.compile(r"^(O|<.*>|\[.*\]|pad)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One token's label.
+    """One token with its label.
 
     Attributes:
         token: the token as it is in the text.
@@ -40,7 +40,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive tokens that form one entity.
+    """Consecutive tokens that form one entity, such as a name.
 
     Attributes:
         label: the label without its prefix.
@@ -60,7 +60,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Tags(Sequence[Tag]):
-    """The tags of one text, a sequence of `Tag`.
+    """The tags of one text, as a sequence of `Tag`.
 
     Attributes:
         tags: one tag for each token that the module answers.
@@ -127,22 +127,14 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
 
 
 def has_span_prefixes(labels: Iterable[str]) -> bool:
-    """Whether any label has a prefix of BIO or IOBES that begins a span.
-
-    Example:
-        >>> has_span_prefixes(["O", "B-PER", "I-PER"]), has_span_prefixes(["NOUN", "VERB"])
-        (True, False)
-    """
+    """Return whether any label has a prefix of BIO or IOBES that begins a span."""
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 
 def may_follow_label(label: str, before: str | None) -> bool:
-    """Whether a label may follow another one, or stand at the beginning of a text: I, M, E and L continue a span of the
-    same label that B, I or M has left open.
+    """Return whether a label may follow another label, or begin a text.
 
-    Example:
-        >>> may_follow_label("I-PER", "B-PER"), may_follow_label("I-PER", "O"), may_follow_label("I-PER", None)
-        (True, False, False)
+    I, M, E and L continue a span of the same label that B, I or M has left open.
     """
     prefix, name = _split_label(label, is_plain=False)
     if prefix not in "IMEL":
@@ -151,8 +143,10 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """Split a label into its prefix and the rest; the rest is None for a label outside all spans. A label without a
-    prefix continues a span."""
+    """Split a label such as B-PER into its prefix and its kind; the kind is None for a label outside all spans.
+
+    A label without a prefix continues a span.
+    """
     if is_plain:
         return "I", None if _OUTSIDE.match(label) else label
     found = _PREFIXED.match(label)
@@ -160,10 +154,5 @@ def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
 
 
 def select_text_between(text: str | Sequence[str], start: int, end: int) -> str:
-    """The part of the original text between two positions of tags.
-
-    Example:
-        >>> select_text_between(["in", "New", "York"], 1, 3)
-        'New York'
-    """
+    """Select the part of the original text between two positions of tags."""
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

@@ -1,4 +1,4 @@
-"""Checks users' texts, encodes them as ids, checks their limits, and runs the engine on them."""
+"""Check and encode users' texts, and run the engine on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["TextIntake"]
 
 
 class TextIntake:
-    """Turns users' texts into an engine's input.
+    """Turns users' texts into the engine's input.
 
     Args:
         manifest: the manifest of a classifier of texts.
@@ -55,36 +55,38 @@ class TextIntake:
         self._reader = self._choose_text_engine(engine)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
-        """The engine, if it encodes texts itself and strings are split by the bundle's tokenizer; else None."""
+        """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
         return engine if isinstance(engine, TextEngine) and self.ready.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
-        """The same intake with another engine and other answers."""
+        """Return the same intake with another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers, other._reader = engine, answers, self._choose_text_engine(engine)
         return other
 
     def require_text_labels(self) -> None:
-        """Refuse to answer for a whole text if the labels are for its tokens. This class refuses nothing: its labels
-        are for texts.
+        """Refuse to answer for a whole text if the labels are for its tokens.
+
+        This class refuses nothing: its labels are for texts.
 
         Raises:
             InputError: the labels are of tokens.
         """
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that takes one text if the classifier takes two. This class refuses nothing: it
-        takes one.
+        """Refuse a feature that takes one text if the classifier takes two.
+
+        This class refuses nothing: it takes one.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `explain() takes`.
+            what: the feature as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: the classifier takes two texts.
         """
 
     def compute_item_logits(self, text: object) -> list[float]:
-        """The logits of one text.
+        """Compute the logits of one text.
 
         Raises:
             TextError: the argument is not a text.
@@ -97,7 +99,7 @@ class TextIntake:
         return self._compute_logits_of_row(np.array([self.ready.ids(text)], np.int64))
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
-        """The logits of int64 [1, tokens]."""
+        """Compute the logits of token ids, int64 [1, tokens]."""
         if self._limits is not None and not self._limits.accepts_ids(tokens[0], self._padding_id):
             raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.compute_item_logits(tokens)
@@ -107,11 +109,13 @@ class TextIntake:
         return divide_into_chunks(texts, self.ready, on_error=on_error, threads=threads)
 
     def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
-        """Check lists of texts, each as one chunk."""
+        """Check lists of texts; each list becomes a chunk."""
         return check_batches(batches, self.ready)
 
     def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The logits, float32 [texts, labels], and the indices of skipped texts; their rows contain no answer.
+        """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
+
+        The rows of skipped texts hold no answer.
 
         Raises:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
@@ -132,7 +136,7 @@ class TextIntake:
         return logits, sorted({*chunk.skipped, *refused})
 
     def _compute_logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
-        """The logits of texts given as ids; texts beyond the limits are also refused."""
+        """Compute the logits of texts that are given as ids. Texts beyond the limits are refused, too."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
         beyond = find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
@@ -144,7 +148,9 @@ class TextIntake:
         return EngineAnswer(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
 
     def embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """The embeddings, float32 [texts, features], and the indices of skipped texts, whose rows are NaN.
+        """Compute the embeddings, float32 [texts, features]; also return the indices of skipped texts.
+
+        The rows of skipped texts are NaN.
 
         Raises:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
@@ -167,12 +173,15 @@ class TextIntake:
         return embeddings, np.flatnonzero(refused).tolist()
 
     def _make_refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
-        """The error for a refused text of a chunk, with its position among all texts."""
+        """Make the error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
         return add_text_name_to_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)
 
     def find_refusal_error(self, text: Text) -> LimitError:
-        """The error that `compute_item_logits` raises for a refused text: a string, its tokens, or checked ids."""
+        """Find the error that `compute_item_logits` raises for a refused text.
+
+        The text is a string, its tokens, or checked ids.
+        """
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
                 self.compute_item_logits(text)
@@ -184,17 +193,17 @@ class TextIntake:
 
     @property
     def list_refusal_reasons(self) -> list[str]:
-        """Describe the faults for which a valid text is skipped, each as the end of a sentence."""
+        """List the reasons for which valid texts are skipped, each as the end of a sentence."""
         reads = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else describe_limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
 
     @property
     def skip_reasons(self) -> list[str]:
-        """Describe the faults for which an item is skipped, each as the end of a sentence."""
+        """List the reasons for which items are skipped, each as the end of a sentence."""
         return ["that are not texts", *self.list_refusal_reasons]
 
     def stop(self) -> None:
-        """Stop the engine's work in other threads."""
+        """Stop the engine's work in all threads."""
         if isinstance(self._engine, TextEngine):
             self._engine.stop()

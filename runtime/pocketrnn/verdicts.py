@@ -1,4 +1,4 @@
-"""Two verdicts on a bundle, one on its graph and one on its text rules; and the chain of comparisons of the proof.
+"""The verdicts on a bundle's graph, text rules and integers, and the chain of comparisons in its proof.
 
 A graph can be proven equal to a module while every text is split into other words than in training. So the two verdicts
 are always separate.
@@ -64,7 +64,7 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """The comparison of the owner's classifier's answers to texts with the bundle's.
+    """The comparison of the bundle's answers with the answers of its owner's classifier to the same texts.
 
     Attributes:
         labels: on how many texts the labels were compared.
@@ -73,10 +73,6 @@ class AnswerComparison:
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
         unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
-
-    Example:
-        >>> AnswerComparison(0, 40, 2.1e-7, 1e-3).sentence
-        'On 40 texts it answers as your classifier: probabilities within 0.001, at most 2.1e-07 apart.'
     """
 
     labels: int
@@ -94,7 +90,7 @@ class AnswerComparison:
 
     @property
     def sentence(self) -> str:
-        """The comparison as one or more sentences."""
+        """The comparison in one or more sentences."""
         found = []
         if self.labels:
             found.append(f"On {_count_texts(self.labels)} {self._answers}: the same labels.")
@@ -123,7 +119,7 @@ def _count_texts(number: int) -> str:
 
 @dataclass(frozen=True)
 class TextVerdict:
-    """The verdict on the text rules.
+    """The verdict on the text rules: whether they were compared with the owner's pipeline, and how.
 
     Attributes:
         kind: `compared` with the owner's pipeline on some texts; `trained`: the rules that pocketrnn trained the
@@ -135,10 +131,6 @@ class TextVerdict:
         source: the source of `read` rules, such as "a tokenizer.json".
         answers: the comparison with the owner's answers; None if they were not given.
         unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
-
-    Example:
-        >>> TextVerdict("compared", 40, "ids").sentence
-        'compared with your pipeline on 40 texts: the same ids.'
     """
 
     kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
@@ -161,7 +153,7 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether some step from a text to its labels was not compared; this is shown as a warning."""
+        """Whether a step from a text to its labels was not compared. This is shown as a warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -170,8 +162,10 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How to compare the step that was not compared, as a sentence without its full stop; empty if all were
-        compared."""
+        """How to compare the step that was not compared; empty if all steps were compared.
+
+        It is a sentence without its full stop.
+        """
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -209,12 +203,7 @@ class TextVerdict:
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
-    """Read the verdict on its text rules that a bundle states; if it states none, the rules are `not compared`.
-
-    Example:
-        >>> read_text_verdict(Classifier.load("ag_news").manifest).kind
-        'trained'
-    """
+    """Read the verdict on the text rules from a bundle. If the bundle states none, it is `not compared`."""
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_stated_answers(stated.get("answers"), manifest)
@@ -239,7 +228,7 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:
-    """Read the comparison with the owner's answers that a bundle states; None if there is no valid one."""
+    """Read the comparison with the owner's answers from a bundle; None if it has no valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -259,7 +248,7 @@ def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | 
 
 @dataclass(frozen=True)
 class IntegerVerdict:
-    """The effect of integer arithmetic, as it was measured when a packed file was made.
+    """The effect of integer arithmetic on answers, as it was measured when a packed file was made.
 
     Attributes:
         texts: how many texts were answered in both arithmetics.
@@ -272,10 +261,6 @@ class IntegerVerdict:
         interval: the 95 % confidence interval of the change, as shares.
         of: the kind of inputs: `texts`, or `sequences` of numbers.
         several_labels: whether the classifier is multi-label, so that sets of labels were compared.
-
-    Example:
-        >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
-        'On 40 golden examples, which says little, no label changes, and a probability by at most 0.002.'
     """
 
     texts: int
@@ -292,7 +277,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted."""
+        """The unit in which changes are counted: labels, or sets of labels."""
         return "set of labels" if self.several_labels else "label"
 
     @property
@@ -305,7 +290,7 @@ class IntegerVerdict:
 
     @property
     def sentence(self) -> str:
-        """The result of the measurement, in one or two sentences."""
+        """The result of the measurement in one or two sentences."""
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
@@ -329,12 +314,7 @@ class IntegerVerdict:
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the effect of integer arithmetic that a packed file states; None if there is no valid statement.
-
-    Example:
-        >>> read_integer_verdict(Classifier.load("ag_news").manifest) is None
-        True
-    """
+    """Read the effect of integer arithmetic from a packed file; None if it states no valid one."""
     stated: Any = manifest.provenance
     for member in ("packed", "int8", "measured"):
         stated = stated.get(member) if isinstance(stated, Mapping) else None
@@ -364,15 +344,11 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
 
 @dataclass(frozen=True)
 class Link:
-    """All consecutive comparisons of one form with another; they are one link in the proof's chain.
+    """All consecutive comparisons of one form with another. They are one link in the proof's chain.
 
     Attributes:
         line: their sums, and the largest difference.
         each: the comparisons, one for each kind of inputs.
-
-    Example:
-        >>> group_chain_links(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
-        'onnx, float64'
     """
 
     line: Comparison
@@ -380,8 +356,7 @@ class Link:
 
 
 def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
-    """Group a proof's comparisons into its chain from the module to the file: a link for each form and its
-    reference."""
+    """Group a proof's comparisons into a chain from the module to the file. Each form and its reference make a link."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
@@ -405,22 +380,12 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
 
 
 def make_graph_name(manifest: Manifest) -> str:
-    """The name of a bundle's graph in its proof, for the proof of the form that is made from the graph.
-
-    Example:
-        >>> make_graph_name(Classifier.load("ag_news").manifest)
-        'compressed'
-    """
+    """Return the name of a bundle's graph in its proof. The proof of a form that is made from the graph uses it."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
 def describe_graph_proof(manifest: Manifest) -> str:
-    """The result of the proof of the graph, as the end of a sentence that begins with "The graph: ".
-
-    Example:
-        >>> describe_graph_proof(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
-        True
-    """
+    """Describe the proof of the graph, as the end of a sentence that begins with "The graph: "."""
     first = manifest.parity.comparisons[0]
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
@@ -442,19 +407,14 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_number_scale(manifest: Manifest) -> str:
-    """The source of the scale of numbers, as the end of a sentence that begins with "Numbers: ".
-
-    Example:
-        >>> describe_number_scale(Classifier.load("steps").manifest)
-        'scaled as their owner said; that was not compared with anything.'
-    """
+    """Say where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."
     return "scaled as their owner said; that was not compared with anything."
 
 
 def _describe_difference_in_own_precision(line: Comparison) -> str:
-    """The measured difference from the module's own answers, if it computes in a precision other than float32."""
+    """Describe the difference from the module's own answers, if it computes in another precision than float32."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
@@ -463,7 +423,7 @@ def _describe_difference_in_own_precision(line: Comparison) -> str:
 
 
 def describe_integer_verdict(manifest: Manifest) -> str:
-    """The verdict for a packed file with integer arithmetic, which is not proven equal to the module."""
+    """Write the verdict on a packed file with integer arithmetic, which is not proven equal to the module."""
     verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.measures_integer_arithmetic]
@@ -479,7 +439,7 @@ def describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def describe_rounding(manifest: Manifest) -> str:
-    """The measured effect of rounding the weights, which is not part of the proof; empty if none were rounded."""
+    """Describe the effect of rounding the weights; empty if no weight was rounded. It is not part of the proof."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

@@ -1,4 +1,4 @@
-"""Verifies without PyTorch that a bundle is unchanged, and that it gives the same answers here as when it was made."""
+"""Verify without PyTorch that a bundle is unchanged, and that it gives the same answers as when it was made."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The golden examples, answered again in the way `how`: the largest of their `compute_logit_differences`, and the
-    difference of each."""
+    """The golden examples, answered again in the way `how`: the largest difference, and the difference of each example.
+
+    Differences are those of `compute_logit_differences`.
+    """
 
     how: str
     examples: int
@@ -63,8 +65,9 @@ class Verification:
 
 
 def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-    """The largest difference between two sets of logits for every text, as in a bundle's `tolerance` and
-    `largest_difference`.
+    """Compute for every text the largest difference between two sets of logits.
+
+    A bundle's `tolerance` and `largest_difference` are such differences.
 
     It is the largest absolute difference of a text's logits. If its largest logit is beyond 10, the difference is
     divided by a tenth of that logit: float32 has seven digits, so that at logits of 100 two exact ways to add up 257
@@ -85,7 +88,7 @@ def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> ND
 
 
 def verify(bundle: str | os.PathLike[str]) -> Verification:
-    """Check every digest of a bundle and replay its golden examples on this machine.
+    """Check every digest of a bundle, and answer its golden examples again on this machine.
 
     Every example must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module
     gave when the bundle was made, alone, in a batch with all the others, and, where the bundle can, as a stream.
@@ -119,7 +122,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
 
 
 def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Stream texts in fragments of a few characters, and return the logits after each text's last fragment.
+    """Stream texts in fragments of a few characters; return the logits after the last fragment of each text.
 
     Returns:
         float32 [texts, labels].
@@ -133,7 +136,7 @@ def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDA
 
 
 def _check_metadata(classifier: Classifier, path: Path) -> None:
-    """Check that the graph's metadata states these labels, and these text rules and vocabulary, or number rules.
+    """Check that the graph's metadata states the same labels and input rules as the manifest.
 
     Loading leaves this out: there the graph's sha256 in classifier.json ties the two together already, and this would
     add 1.7 ms to the 15 ms of loading a 20,000-word bundle. By its metadata, a graph without its bundle is recognised.
@@ -174,13 +177,13 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
-    """The largest difference among the rows of each example."""
+    """Find the largest difference among the rows of each example."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples in each way, and list the texts whose ids differ."""
+    """Answer the golden examples in each way; also list the texts whose ids differ."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_steps, classifier)

@@ -147,7 +147,7 @@ export class Answers {
     const wrong = expected.find(([label, number]) => !labels.includes(label) || !(Number.isFinite(number) && number >= 0));
     if (wrong) throw new InputError(`The prior of ${JSON.stringify(wrong[0])} is ${wrong[1]}.`, `Use numbers from 0 for labels: ${labels.join(", ")}.`);
     const above = expected.map(([, number]) => number).filter((number) => number > 0);
-    if (!above.length) throw new InputError("The prior expects no label.", "Give a number above 0 to one at least.");
+    if (!above.length) throw new InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.");
     const weights = new Map(expected);
     const rare = Math.min(...above) / Math.max(1, labels.length - weights.size);
     const other = new Answers(this.#document, this.#engine, this.#first);
@@ -437,13 +437,13 @@ export class AnyClassifier {
   _makeError(sentence, status, which = `The ${this.#row}`) {
     if (status === STATUS.COSTLY)
       return new LimitError(
-        `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
-        "Shorten it; if short ones are refused too, do not use the file.",
+        `${which} would need more memory or time than the engine allows for ${this.name}.`,
+        `Shorten the ${this.#row}; if a short ${this.#row} is refused, too, do not use the file.`,
       );
     if (status === STATUS.LARGE)
       return new LimitError(
         `${which} makes ${this.name} compute an integer beyond 32 bits, which a packed file cannot hold.`,
-        "Give it to the bundle that the file was made from, or shorten it.",
+        `Give the ${this.#row} to the bundle that the file was made from, or shorten the ${this.#row}.`,
       );
     return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
   }

@@ -347,10 +347,10 @@ export class NumberClassifier extends AnyClassifier {
     if (!this.givesValues) this._answers.checkTop(top);
     if (size === undefined && isGap(hop) && this.manifest.stream !== undefined) return this.#carried(top, saved);
     if (size !== undefined && saved !== undefined)
-      throw new InputError("A stream in windows has no saved state.", "Leave out saved, or the window.");
+      throw new InputError("A saved stream is given with a window, but streams in windows are not saved.", "Leave out saved, or the window.");
     if (size === undefined)
       throw new InputError(
-        `${this.name} does not say how long a window of a recording is.`,
+        `${this.name} has no length of a window for recordings.`,
         "Say it: stream({ window: 128, hop: 64 }); or export it with a window.",
       );
     const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;

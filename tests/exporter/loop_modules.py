@@ -1007,13 +1007,13 @@ REFUSED = (
     (LetsItsMaximumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (LetsItsSumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .*`layer_norm`"),
-    (Breaks, r"loop_modules\.py:\d+.*does something else in later steps than in the first ones: at 9 tokens"),
+    (Breaks, r"loop_modules\.py:\d+.*in later steps .*: at 9 tokens"),
     (
         AnotherCellLater,
-        r"loop_modules\.py:\d+.*does something else in later steps than in the first ones: at 40 tokens",
+        r"loop_modules\.py:\d+.*in later steps .*: at 40 tokens",
     ),
-    (CellsInTurn, r"does not do the same in each iteration|its iterations differ"),
-    (WhileSteps, r"asks about a size in every iteration of a loop, .*loop_modules\.py:\d+: `while t < x\.size"),
+    (CellsInTurn, r"in each iteration|iterations differ"),
+    (WhileSteps, r"in every iteration of a loop, .*loop_modules\.py:\d+: `while t < x\.size"),
     (RandomFirstState, r"other answers when it is run again"),
-    (EveryCellState, r"the cell state of an LSTM of every step"),
+    (EveryCellState, r"cell state of an LSTM"),
 )

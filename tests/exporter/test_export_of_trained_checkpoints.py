@@ -93,7 +93,7 @@ def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_it
     for command, said in (
         (["compress", str(tmp_path / "c")], "only classifiers of texts are compressed"),
         (["export", str(tmp_path / "c"), "--streaming"], "Leave streaming out"),
-        (["export", str(tmp_path / "c"), "--channels", "2"], "says itself"),
+        (["export", str(tmp_path / "c"), "--channels", "2"], "states its channels"),
     ):
         refused = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "d")])
         assert (refused.exit_code, said in refused.output) == (2, True), refused.output

@@ -60,11 +60,11 @@ def export(*arguments: str) -> Result:
         (("--labels", "lables.txt"), "no file lables.txt"),
         (("--labels", "other.py:LABELS"), "other.py is not a file"),
         (("--labels", "api.py:NOTHING"), "no line NOTHING ="),
-        (("--labels", "api.py:MADE"), "MADE in api.py is no plain list"),
+        (("--labels", "api.py:MADE"), "MADE in api.py is neither"),
         (("--weights", "nett.pt"), "nett.pt is not a file.*net.pt"),
         (("--texts", "texts.txt"), "texts.txt cannot be read"),
         (("--characters", "chars.json"), "chars.json cannot be read"),
-        (("--tokenizer", "api.py:words"), r"api.py:words takes text, stop, and.*api.py:words\(stop=...\)"),
+        (("--tokenizer", "api.py:words"), r"api.py:words takes text, stop, but.*api.py:words\(stop=...\)"),
     ],
 )
 def test_what_is_missing_is_told_before_pytorch_is_loaded(arguments: tuple[str, ...], said: str, folder: Path) -> None:
@@ -87,5 +87,5 @@ def test_labels_are_read_out_of_a_notebook_and_as_before(folder: Path) -> None:
     assert read_labels("api.ipynb:LABELS") == ["bad", "good"]
     assert read_labels("a.py:b,c") == ["a.py:b", "c"]
     for name in ("GAPS", "TWICE"):
-        with pytest.raises(InputError, match="no plain list"):
+        with pytest.raises(InputError, match="neither a plain"):
             read_labels(f"api.py:{name}")

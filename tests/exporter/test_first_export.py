@@ -148,7 +148,7 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(3, ""), (44, ", which takes some 40 seconds"), (131, ", which takes some 2 minutes")]
+    ("seconds", "said"), [(3, ""), (44, ", which takes about 40 seconds"), (131, ", which takes about 2 minutes")]
 )
 def test_a_long_proof_says_how_long_it_takes(seconds: float, said: str) -> None:
     assert describe_seconds(seconds) == said

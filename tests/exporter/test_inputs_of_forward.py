@@ -48,16 +48,16 @@ REFUSED = {
     zoo.Context: ("context", "state"),
     zoo.LabelsEachWord: ("labels each word", ""),
     zoo.LabelsEachWordFlat: ("labels each word", ""),
-    zoo.Numbers: ("takes numbers", "no ids"),
+    zoo.Numbers: ("takes numbers", "not ids"),
     zoo.Heads: ("several heads", "['mood']"),
     zoo.StateLeftOut: ("2 ways", "init_hidden"),
     zoo.CountsWords: ('"module(tokens, lengths)"', '"module(tokens)"'),
     zoo.CountsByAnId: ('"module(tokens, lengths)"', '"module(tokens)"'),
-    zoo.Documents: ("rows of rows", "document of sentences"),
-    zoo.DocumentsInALoop: ("rows of rows", ""),
-    zoo.SentencesFirst: ("rows of rows", ""),
-    zoo.PairInOneTensor: ("rows of rows", "pair of texts"),
-    zoo.WordsOfCharacters: ("rows of rows", ""),
+    zoo.Documents: ("several rows of ids", "document of sentences"),
+    zoo.DocumentsInALoop: ("several rows of ids", ""),
+    zoo.SentencesFirst: ("several rows of ids", ""),
+    zoo.PairInOneTensor: ("several rows of ids", "pair of texts"),
+    zoo.WordsOfCharacters: ("several rows of ids", ""),
 }
 REAL = "torch.arange(tokens.size(1)) < lengths[:, None]"
 FOUND = {

@@ -898,7 +898,7 @@ def test_cells_that_were_run_in_another_order_are_noted(folder: Path, caplog: py
         cells = [cell(source, execution_count=count) for source, count in zip(sources, counts, strict=True)]
         (folder / "n.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
         assert load_module(named("n.ipynb:build")).found == "max"
-        assert ("POOL has its value" in caplog.text) == noted
+        assert ("cells that set POOL" in caplog.text) == noted
 
 
 @pytest.mark.parametrize(

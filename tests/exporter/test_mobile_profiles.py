@@ -160,7 +160,7 @@ REFUSED_FOR_TRACT = {
     "GathersLast": "GatherElements",
     "IndexesLast": "cannot open the graph",
     "BranchesOnValues": "Pad",
-    "StepsACell": "stepped by a loop",
+    "StepsACell": "cannot be traced",
 }
 
 

@@ -74,7 +74,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Classifier needs is run: cell 1:" in result.stderr
     assert "the prefix model. is removed" in result.stderr
-    assert "basic_english is taken" in result.stderr
+    assert "basic_english is used" in result.stderr
     with torch.no_grad():
         expected = module.eval()(torch.tensor([[2, 3, 0]])).numpy()
     bundle = Classifier.load(folder / "b")
@@ -85,7 +85,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "cell 3, which calls pd",
+        ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "that statement calls pd",
                    "--set LAYERS=VALUE")),
         ("train_data", ("train_data is the object that cell 3 makes by", "calls pd.read_csv",
                         "Name a class with its arguments")),
@@ -224,12 +224,12 @@ def test_a_statement_that_may_read_or_train_is_refused_and_not_run(source: str, 
         ('{"cells": 3}', "no cells of code"),
         ('{"cells": [3, {"cell_type": "code"}, {"cell_type": "markdown"}]}', "defines no Net"),
         ('{"worksheets": [3, {"cells": [{"cell_type": "code", "input": {"a": 1}}]}]}', "defines no Net"),
-        (json.dumps({"cells": [cell("class Net(")]}), "Not Python 3, and so not read: cell 1."),
-        (json.dumps({"cells": [cell("class Net:\n    print 'Python 2'")]}), "Not Python 3, and so not read: cell 1."),
+        (json.dumps({"cells": [cell("class Net(")]}), "not Python 3 are not read: cell 1."),
+        (json.dumps({"cells": [cell("class Net:\n    print 'Python 2'")]}), "not Python 3 are not read: cell 1."),
         (json.dumps({"cells": [cell("%%")]}), "defines no Net"),
-        (json.dumps({"cells": [cell("Net = " + "(" * 5000 + ")" * 5000)]}), "Not Python 3"),
-        (json.dumps({"cells": [cell("Net\0 = 3")]}), "Not Python 3"),
-        (json.dumps({"cells": [cell("def Net(n, n): pass")]}), "Not Python 3"),
+        (json.dumps({"cells": [cell("Net = " + "(" * 5000 + ")" * 5000)]}), "not Python 3"),
+        (json.dumps({"cells": [cell("Net\0 = 3")]}), "not Python 3"),
+        (json.dumps({"cells": [cell("def Net(n, n): pass")]}), "not Python 3"),
         (json.dumps({"cells": [cell("x <- 3")], "metadata": {"kernelspec": {"language": "R"}}}), "a notebook of 'R'"),
         ('{"cells": [], "metadata": {"x": NaN}}', "no cells of code"),
         (b"\xff\xfe\x00", "not UTF-8"),

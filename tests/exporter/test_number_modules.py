@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import logging
 import pickle
@@ -29,6 +30,7 @@ from number_modules import (
 )
 from torch import Tensor, nn
 
+import pocketrnn_export
 from pocketrnn import Classifier, LabelOutput, NumberInput, TextInput, ValueOutput, verify
 from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.text import TextRules
@@ -39,7 +41,7 @@ from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.numbers.number_arguments import make_number_rules
-from pocketrnn_export.numbers.number_export import drop_unstable_cases, reword_for_numbers
+from pocketrnn_export.numbers.number_export import TEXT_RULE_ADVICE, drop_unstable_cases, reword_for_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.packing import pack
@@ -723,6 +725,18 @@ def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
     assert (make_sample_table(2, clip=(-1.0, 1.0)).rows[1:] <= 1).all()
 
 
+def test_each_advice_that_is_reworded_for_numbers_is_given_somewhere() -> None:
+    written: list[str] = []
+    for path in Path(pocketrnn_export.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())) if path.name != "number_export.py" else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                written.append("".join(str(one.value) if isinstance(one, ast.Constant) else "7" for one in node.values))
+    for of_texts, _ in TEXT_RULE_ADVICE:
+        assert any(map(of_texts.search, written)), of_texts.pattern
+
+
 def test_words_of_texts_become_those_of_numbers() -> None:
     called = reword_for_numbers("called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0].")
     assert called == "called as module(samples)[:, 0]."
@@ -734,7 +748,7 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
     assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
     assert "--steps" in reword_for_numbers("the same number of tokens (min_width and max_width of the rules)")
-    assert "--steps" in reword_for_numbers("let the text rules cut texts, or fill them up: max_width, min_width.")
+    assert "--steps" in reword_for_numbers("let the text rules cut or pad texts: max_width, min_width.")
 
 
 @pytest.fixture(scope="module")

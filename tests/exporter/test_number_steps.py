@@ -92,13 +92,13 @@ BOTH = ("GRU", ["x", "W", "R", "B"], ["y", "h"], {"hidden_size": HIDDEN, "direct
 ACROSS = ("Transpose", ["samples"], ["across"], {"perm": [0, 2, 1]})
 REFUSED = {
     "reads from both ends": (TO_TIME, BOTH, OUTPUTS, LAST, ANSWER),
-    "looks at several steps at once": (ACROSS, ("Conv", ["across", "kernel"], ["c"], {"pads": [1, 1]}),
+    "several steps": (ACROSS, ("Conv", ["across", "kernel"], ["c"], {"pads": [1, 1]}),
                                        ("Transpose", ["c"], ["x"], {"perm": [2, 0, 1]}), LAYER, OUTPUTS, LAST, ANSWER),
-    "begins with a state of its own": (TO_TIME, begun_with("start"), OUTPUTS, LAST, ANSWER),
+    "start from zeros": (TO_TIME, begun_with("start"), OUTPUTS, LAST, ANSWER),
     "Softmax": (TO_TIME, LAYER, OUTPUTS, ("Softmax", ["outputs"], ["s"], {"axis": 0}),
                 ("Gather", ["s", "last"], ["row"], {"axis": 0}), ANSWER),
     "Gather": (TO_TIME, LAYER, OUTPUTS, ("Gather", ["outputs", "first"], ["row"], {"axis": 0}), ANSWER),
-    "reads no tokens": (("Identity", ["samples"], ["x"], {}), LAYER, OUTPUTS, LAST, ANSWER),
+    "read the tokens": (("Identity", ["samples"], ["x"], {}), LAYER, OUTPUTS, LAST, ANSWER),
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ FOLLOWING: dict[str, tuple[Made, int, Widths, str]] = {
     "the first four of long texts": (lambda: zoo.FirstWeights(3), 4, FOUR, r"3 numbers .* 4 labels"),
     "the first six": (lambda: zoo.FirstWeightsOfMany(3), 6, ANY, r"3 numbers .* 6 labels"),
     "steps alone": (lambda: zoo.StepsAlone(4), 3, THREE, r"longer text \(answer\), .* 3 labels"),
-    "of a width": (lambda: zoo.OfAWidth(4), 3, THREE, r'4 numbers .*answer\[1\].*that length only.*tokens\)\[1\]"'),
+    "of a width": (lambda: zoo.OfAWidth(4), 3, THREE, r'4 numbers .*answer\[1\].*only texts of.*tokens\)\[1\]"'),
     "of one text": (lambda: zoo.OfOneText(4), 3, THREE, r"gives 4 numbers .* 3 labels"),
 }  # fmt: skip
 # Each with the number of labels, the output that is taken, and what is left out.
@@ -120,7 +120,7 @@ OTHER: dict[str, tuple[Made, int, str]] = {
     "the largest": (lambda: zoo.LargestWeights(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
     "of three steps": (lambda: zoo.OfThreeSteps(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
     "the lengths": (lambda: zoo.WithLengths(4), 2, r"gives 4 numbers .*answer\[1\].* without weights"),
-    "the deviation": (lambda: zoo.MeanAndDeviation(5, 3), 3, r"gives 5 numbers .*answer\[0\] is made of"),
+    "the deviation": (lambda: zoo.MeanAndDeviation(5, 3), 3, r"gives 5 numbers .*answer\[0\] is computed from"),
     "next letter of more": (zoo.NextLetterOfMore, zoo.WORDS + 10, r"each of its 50 ids"),
     "next letter": (lambda: zoo.NextLetter(zoo.WORDS), zoo.WORDS, r"each of its 40 ids.*--call \"module\(tokens\)\""),
     "next letter of all": (lambda: zoo.NextLetterOfAll(zoo.WORDS), zoo.WORDS, r"40 ids.*--call \"module\(tokens\)\[0"),

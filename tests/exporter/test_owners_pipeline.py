@@ -303,7 +303,7 @@ def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
     known = read_vocabulary([*KNOWN.tokens, "O", "o", "i", "l"])
     rules = choose_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
     assert (rules.tokenizer, rules.lowercase) == expected
-    assert "as by your tokenizer" in caplog.text
+    assert "rules and your tokenizer split all" in caplog.text
 
 
 def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> None:
@@ -378,7 +378,7 @@ def test_words_that_another_spelling_gives_are_not_counted(
 
 def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> None:
     chosen()
-    assert "basic_english is taken" in caplog.text
+    assert "basic_english is used" in caplog.text
     assert re.search(r"id 0 \('<unk>'\); .*id 1 \('<pad>'\)", caplog.text)
     caplog.clear()
     chosen(tokenizer="basic_english")
@@ -482,7 +482,7 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
     pairs.write_text('["Oil rises", [2, 4]]\n["rises", [4]]')
     result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
     assert result.exit_code == 0, result.output
-    assert re.search(r"^Note: .*basic_english is taken", result.stderr, re.M)
+    assert re.search(r"^Note: .*basic_english is used", result.stderr, re.M)
     assert "Note: 3 words of the vocabulary" in result.stderr
     read = manifest.read_manifest(tmp_path / "b")
     assert "Oil rises" in [example.text for example in read.examples]

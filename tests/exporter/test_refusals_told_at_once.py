@@ -86,7 +86,7 @@ def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(
     result = export("net.py:Net", *given, "--tokenizer", "basic_english")
     assert result.exit_code == 2
     error = result.stderr[result.stderr.index("Error:") :]
-    assert re.search(r"2 things .*\(1\) Text 1 .*\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
+    assert re.search(r"2 problems.*\(1\) Text 1 .*\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
     words = shlex.split(error.split("Write: ")[1])
     assert "--tokenizer" not in words
     words[words.index("net.py:Net(words=8, dim=6, pooling=...)")] = 'net.py:Net(pooling="mean")'
@@ -131,7 +131,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
         return
     assert result.exit_code == 0, result.output
     assert re.search("words of use.py .*words.json", result.stderr)
-    assert "No rule says" not in result.stderr
+    assert "No text rule" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: s
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--pairs", "pairs.jsonl", *options)
     if options == ["--tokenizer", "external"]:
         assert result.exit_code == 2
-        assert re.search(r"'good film' .*--pairs", result.stderr)
+        assert re.search(r"'good film'.*--pairs", result.stderr)
         return
     assert result.exit_code == 0, result.output
     assert re.search("n 4 texts it answers", result.output)

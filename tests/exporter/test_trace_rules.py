@@ -97,7 +97,7 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     amounts = (0, missing - cuts.tokens.shape[1])
     said = slicing.pad_from_zero(cuts.session, cuts.tokens, amounts)
     assert isinstance(said, DeclinedRule)
-    assert "below 0" in said.reason
+    assert "negative amount" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
     given: list[Any] = []
@@ -336,11 +336,11 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (loops.add, lambda of: (of.tokens, 0), "no loop over a size runs"),
     (loops.unbind, lambda of: (of.steps, 2), "fixed length"),
     (loops.chunk, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
-    (loops.cat, lambda of: ([of.tokens, of.tokens],), "not what each iteration"),
+    (loops.cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
     (lengths.tensor, lambda _: ([1, 2],), "no size"),
-    (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "the same in ONNX"),
-    (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "a norm"),
-    (evenly_spaced_numbers.linspace, lambda _: (torch.tensor(0.0), 1, 7), "fixed number"),
+    (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "same pooling"),
+    (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
+    (evenly_spaced_numbers.linspace, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
 ]
 
 

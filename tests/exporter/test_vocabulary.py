@@ -220,7 +220,7 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         ({"word_to_idx": {"0": "1", "1": "0"}}, "'0' the id '1'"),
         ({"idx2word": {"0": 1, "1": 0}}, "1 at position 0, of type int"),
         ({"stoi": {"stoi": {"stoi": {"stoi": {"a": 0}}}}}, "a dict"),
-        ({"word2idx": {"oil": 0, "gas": 1}, "idx2word": ["gas", "oil"]}, "another vocabulary under 'idx2word'"),
+        ({"word2idx": {"oil": 0, "gas": 1}, "idx2word": ["gas", "oil"]}, "under 'word2idx' and 'idx2word'"),
         ({"0": "a", "00": "b"}, "the id 0 to 'a' and to 'b'"),
         ({"0": "a", "1": "a"}, "'a' twice"),
         ({"class_name": "Tokenizer", "config": {}}, "without a word_index"),
@@ -289,9 +289,9 @@ def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"oil": 1, "gas": 2}, "no token the id 0: it is taken for padding, as <pad>"),
-        ({"oil": 2, "gas": 3, "x": 4}, "no token the ids 1: no text has them"),
-        ([("oil", 9), ("gas", 2)], "a token's id is taken to be its position, from 0"),
+        ({"oil": 1, "gas": 2}, "no token with the id 0. This id is used for padding, as <pad>"),
+        ({"oil": 2, "gas": 3, "x": 4}, "no tokens with the ids 1. No text gets"),
+        ([("oil", 9), ("gas", 2)], "the position of a token, from 0, is used as its id"),
         (KERAS, "its words are read, but not its way to split a text"),
     ],
 )
@@ -378,7 +378,7 @@ def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split
         ("", "is empty"),
         ("\n\n", "holds no token"),
         ("a\nb\na\n", "'a' twice, at line 1 and line 3"),
-        ("a\n\nb\n", "empty in line 2"),
+        ("a\n\nb\n", "is empty, so"),
         ("a\r\nb\nc\n", "'\\r' in line 1"),
         ("the\t0\n.\t1\n", "'\\t' in line 1"),
         (

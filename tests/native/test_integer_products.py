@@ -344,7 +344,7 @@ def test_without_data_the_golden_examples_are_asked_and_that_is_told(bundle: Pat
     line = ["pack", str(bundle), "-o", str(tmp_path / "tags.prnn"), "--arithmetic", "int8", "--max-changed", "30"]
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
-    assert "golden examples only" in done.output
+    assert "golden examples, which says little" in done.output
     assert "--data FILE" in done.output
 
 

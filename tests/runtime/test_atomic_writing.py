@@ -223,7 +223,7 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
-        with pytest.raises(OutputError, match="this runs in"):
+        with pytest.raises(OutputError, match="runs in the"):
             check_folder_free(path, force=True, made_by="classifier.json")
     check_folder_free(here / "inner", force=False, made_by="classifier.json")
 
@@ -234,7 +234,7 @@ def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     with pytest.raises(OutputError, match=os.strerror(errno.ENAMETOOLONG)):
         check_folder_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
     monkeypatch.setattr(Path, "is_mount", lambda _: True)
-    with pytest.raises(OutputError, match=f"{tmp_path} .*mounted"):
+    with pytest.raises(OutputError, match=f"mounted at {tmp_path}"):
         check_folder_free(tmp_path, force=True, made_by="classifier.json")
     assert not list(tmp_path.iterdir())
 

@@ -178,7 +178,7 @@ def test_what_reads_words_alone_is_refused(bundle: Path) -> None:
         with pytest.raises(InputError):
             call()
     with pytest.raises(InputError, match=r"characters.*a packed file"):
-        classifier.manifest.require_single_text("a packed file takes")
+        classifier.manifest.require_single_text("a packed file")
     with pytest.raises(InputError):
         classifier.classify("oil")
 

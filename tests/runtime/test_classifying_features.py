@@ -216,7 +216,7 @@ def test_a_mean_scale_or_id_that_cannot_be_meant_is_refused(make: Callable[[], o
         lambda c: c.stream(),
         lambda c: c.explain(TEXTS[0]),
         lambda c: c.embed(TEXTS),
-        lambda c: c.manifest.require_single_text("a packed file takes"),
+        lambda c: c.manifest.require_single_text("a packed file"),
         lambda c: c.tag("oil"),
         lambda c: c.predict("oil"),
     ],

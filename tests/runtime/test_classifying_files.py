@@ -247,7 +247,7 @@ def test_a_file_in_another_encoding_is_read_by_its_name_and_written_as_utf8(
     Path("in.csv").write_text(text, "utf-8")
     refused = run("-b", padded, "-i", "in.csv", "-o", "new.csv", "--encoding", encoding)
     assert refused.exit_code == 2
-    assert re.search(r"is UTF-8, and would be read as|is not in the encoding", refused.stderr)
+    assert re.search(r"is UTF-8, but the encoding|is not in the encoding", refused.stderr)
     assert not Path("new.csv").exists()
     assert "There is no encoding 'cp12522'" in run("-b", padded, "-i", "in.csv", "--encoding", "cp12522").stderr
 
@@ -455,7 +455,7 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["-i", "notes.txt"], "does not tell what kind of file it is"),
+        (["-i", "notes.txt"], "does not show the kind of the file"),
         (["-o", "out.csv"], "--input-format"),
         (["-i", "absent.csv"], "absent.csv cannot be read: No such file or directory"),
         (["-i", "."], "cannot be read: Is a directory"),

@@ -111,7 +111,7 @@ def test_the_layer_is_found_behind_what_is_done_to_its_answer(nodes: list[onnx.N
     ],
 )
 def test_without_a_last_layer_that_is_said(nodes: list[onnx.NodeProto]) -> None:
-    with pytest.raises(InputError, match=r"model\.onnx .*no last linear"):
+    with pytest.raises(InputError, match=r"model\.onnx .*no embedding"):
         find_last_layer_input(model(*nodes), Path("model.onnx"))
 
 
@@ -130,7 +130,7 @@ def test_a_packed_file_gives_the_numbers_of_its_bundle(
     try:
         expected = whole.embed(texts)
     except InputError:
-        with pytest.raises(InputError, match="no last linear"):
+        with pytest.raises(InputError, match="no embedding"):
             packed.embed(texts)
         return
     found = packed.embed(texts)
@@ -149,5 +149,5 @@ def test_a_packed_file_without_a_last_layer_says_so(tmp_path: Path, packed_bundl
     bundle = bundle_maker.make(tmp_path / "bundle", change_graph=change, stream=False)
     (tmp_path / "c.prnn").write_bytes(packed_bundle(bundle))
     for classifier in (Classifier.load(bundle), Classifier.load(tmp_path / "c.prnn")):
-        with pytest.raises(InputError, match="no last linear"):
+        with pytest.raises(InputError, match="no embedding"):
             classifier.embed(["oil"])

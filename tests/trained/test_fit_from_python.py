@@ -77,7 +77,7 @@ def test_booleans_are_given_back_as_booleans() -> None:
 def test_scikit_learns_scorers_take_it(fitted: FittedClassifier) -> None:
     assert get_scorer("accuracy")(fitted, TEXTS, NAMES) == fitted.score(TEXTS, NAMES)
     assert np.isfinite(get_scorer("neg_log_loss")(fitted, TEXTS, NAMES))
-    with pytest.raises(InputError, match="trained already"):
+    with pytest.raises(InputError, match="already trained"):
         fitted.fit(TEXTS, NAMES)
 
 

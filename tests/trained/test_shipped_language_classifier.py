@@ -99,8 +99,8 @@ def test_what_people_type_first_is_known(languages: Classifier) -> None:
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     given = languages.predict([text for _, text in rows])
     right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
-    # As the card says: 248 and 18.
-    assert right >= 265
+    # As the card says: 246 and 18.
+    assert right >= 263
 
 
 def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Classifier) -> None:
@@ -109,9 +109,21 @@ def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Cl
     answers = languages.predict_proba([text for _, text in rows])
     said = [languages.labels[place] for place in answers.argmax(axis=1)]
     wrong = [label != answer for (label, _), answer in zip(rows, said, strict=True)]
-    # Packed with products of integers, 15 are wrong, 2 of them with 0.6 or more.
-    assert sum(wrong) <= 16
-    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 3
+    # Packed with products of integers, 14 are wrong, 1 of them with 0.6 or more.
+    assert sum(wrong) <= 15
+    assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 2
+
+
+def test_words_of_chats_and_their_spellings_are_known(languages: Classifier) -> None:
+    chats = {"kess tu fé ce soir": "fr", "jajaja no manches güey": "es", "vc tb n quer ir hj": "pt"}
+    chats |= {
+        "geliyom kanka": "tr",
+        "c u tmrw bro": "en",
+        "gw blm makan nih": "id",
+        "чё делаешь щас": "ru",
+        "nwm co u cb": "pl",
+    }
+    assert dict(zip(chats, languages.predict(list(chats)), strict=True)) == chats
 
 
 def test_it_has_the_prior_of_the_web(languages: Classifier) -> None:

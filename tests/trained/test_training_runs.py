@@ -527,7 +527,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     more = [("cat", "a purr " * 5_000), ("dog", ""), ("dog", " ")]
     odd = notices_of(labelled(*rows, *more), labelled(("cat", "new"), ("dog", "newer"), ("elk", "newest")))
     assert re.search(r"2 of 8 training rows [^.]*empty text", odd)
-    assert "1 of 8 training rows have 256 tokens or more, of which 256 are read; --max-tokens reads more." in odd
+    assert "1 of 8 training rows have 256 tokens or more. Only the first 256 are read; --max-tokens reads more." in odd
 
 
 @pytest.mark.slow

@@ -204,7 +204,7 @@ def test_choices_of_the_other_kind_may_be_at_their_defaults_and_none_is_for_that
     given = {name: find_default(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
     assert make_settings(NumberSettings, given) == NumberSettings()
     assert make_settings(TextSettings, given) == TextSettings()
-    with pytest.raises(InputError, match="no choice 'epoch'") as refused:
+    with pytest.raises(InputError, match="no setting 'epoch'") as refused:
         make_settings(NumberSettings, {"epoch": 3})
     assert "epochs" in refused.value.remedy
     with pytest.raises(InputError, match="device is None"):

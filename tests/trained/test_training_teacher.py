@@ -517,7 +517,7 @@ def test_a_bundle_is_a_teacher_for_its_labels_only() -> None:
 def test_texts_without_labels_need_a_teacher(folder: Path) -> None:
     result = run("train", "reviews.csv", "-o", "small", *OPTIONS, "--unlabelled", "more.csv")
     assert result.exit_code == 2
-    assert "Name a teacher, with --teacher" in result.stderr
+    assert "Name a teacher with --teacher" in result.stderr
     assert not (folder / "small").exists()
 
 

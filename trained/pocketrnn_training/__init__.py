@@ -1,4 +1,4 @@
-"""pocketrnn_training: train recurrent classifiers of texts, of pairs of texts, and of sequences of numbers, in PyTorch.
+"""Train recurrent classifiers of texts, of pairs of texts, and of sequences of numbers, in PyTorch.
 
     from pocketrnn_training import fit
 

@@ -1,4 +1,4 @@
-"""Cross-validation: divides the rows into folds, and measures each with a classifier that is trained on all others."""
+"""Cross-validation. Rows are divided into folds, and a classifier trained on the other folds answers each fold."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The expected accuracy on new rows of a classifier that is trained on all rows.
+    """The result of cross-validation: the accuracy to expect on new rows.
 
     Attributes:
         folds: every part.
@@ -60,7 +60,7 @@ class CrossValidation:
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        """float64 [folds]: the accuracy of each fold, or its micro F1 if a text can have several labels.
+        """The accuracy of each fold, float64 [folds]; or its micro F1 if a text can have several labels.
 
         Example:
             >>> cross_validation.scores.tolist()
@@ -70,7 +70,7 @@ class CrossValidation:
 
     @property
     def linear_scores(self) -> npt.NDArray[np.float64] | None:
-        """float64 [folds]: the scores of the linear model; None if there is none.
+        """The accuracy of the linear model on each fold, float64 [folds]; None without a linear model.
 
         Example:
             >>> cross_validation.linear_scores.tolist()
@@ -81,7 +81,7 @@ class CrossValidation:
 
     @property
     def spread(self) -> FoldScores:
-        """The mean of `scores`, and their standard deviation."""
+        """The mean of `scores` and their standard deviation."""
         rows = sum(fold.rows for fold in self.folds)
         return FoldScores.from_scores(self.scores, rows, several_labels=self.several_labels)
 
@@ -97,7 +97,9 @@ class CrossValidation:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of `scores` (of a sample: divided by one less than the number of folds).
+        """The standard deviation of `scores`.
+
+        It is that of a sample: divided by one less than the number of folds.
 
         Example:
             >>> round(cross_validation.deviation, 3)
@@ -138,7 +140,9 @@ def cross_validate_rows(
     word_vectors: Path | None = None,
     before: Checkpoint | None = None,
 ) -> CrossValidation:
-    """Train a classifier for each fold on the rows of the other folds, as `train` does, and measure it on the fold.
+    """Train a classifier for each fold on the rows of the other folds, and measure it on the fold.
+
+    It is trained as by `train`.
 
     Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
     rows of a fold decide nothing about the classifier that they measure.
@@ -154,11 +158,6 @@ def cross_validate_rows(
 
     Raises:
         InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
-
-    Example:
-        >>> result = cross_validate_rows(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
-        >>> len(result.folds), 0 <= result.mean <= 1
-        (2, True)
     """
     check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
     baseline_of = find_kind(data).baseline

@@ -1,5 +1,7 @@
-"""The parts of a training run that depend on the kind of its rows: texts, pairs of texts, sequences of numbers, tagged
-sentences."""
+"""The parts of a training run that depend on its kind of rows.
+
+The kinds are texts, pairs of texts, sequences of numbers, and tagged sentences.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ __all__ = ["Kind", "find_kind"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of rows.
+    """One kind of rows, with the functions and classes that a run needs for it.
 
     Attributes:
         rows: the class of the rows.
@@ -58,10 +60,5 @@ _KINDS: Final = (
 
 
 def find_kind(data: LabelledRows) -> Kind:
-    """Find the kind of the given rows.
-
-    Example:
-        >>> find_kind(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
-        'TextSettings'
-    """
+    """Find the kind of the given rows."""
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -1,5 +1,4 @@
-"""Train from Python on texts or sequences of numbers with labels in memory, with the interface that scikit-learn's
-users know."""
+"""Train from Python on labelled texts or sequences in memory, with the interface of scikit-learn."""
 
 from __future__ import annotations
 
@@ -52,7 +51,9 @@ _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 @dataclass(frozen=True)
 class FittedClassifier(TrainedEstimator):
-    """The result of `fit`: a trained classifier that PyTorch runs. scikit-learn's tools take it as an estimator.
+    """The result of `fit`: a trained classifier that PyTorch runs.
+
+    scikit-learn's tools take it as an estimator.
 
     `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
 
@@ -74,7 +75,7 @@ class FittedClassifier(TrainedEstimator):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the columns of `predict_proba`.
+        """The names of the labels, in the order of the columns of `predict_proba`.
 
         Example:
             >>> fitted.labels
@@ -84,7 +85,7 @@ class FittedClassifier(TrainedEstimator):
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
-        """The labels in the form in which they were given, in the order of `labels`.
+        """The labels as they were given to `fit`, in the order of `labels`.
 
         Example:
             >>> fitted.classes_.tolist()
@@ -93,7 +94,7 @@ class FittedClassifier(TrainedEstimator):
         return np.array([self.given[label] for label in self.labels])
 
     def predict(self, texts: Iterable[Any]) -> list[Any]:
-        """The likeliest label of every text, in the form in which it was given to `fit`.
+        """Predict the likeliest label of every text, as the label was given to `fit`.
 
         Args:
             texts: a list, a column of numpy or pandas, or any other iterable of strings; or of sequences of numbers.
@@ -109,7 +110,9 @@ class FittedClassifier(TrainedEstimator):
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
     def predict_labels(self, texts: Iterable[Any], threshold: float | None = None) -> list[tuple[Any, ...]]:
-        """The labels of every text that reach their thresholds; if each text has one label, the likeliest one or none.
+        """List for every text the labels that reach their threshold.
+
+        If each text has one label, this is the likeliest label, or none.
 
         Args:
             texts: as in `predict`.
@@ -126,7 +129,9 @@ class FittedClassifier(TrainedEstimator):
         return [tuple(self.given[self.labels[i]] for i in np.flatnonzero(row).tolist()) for row in reached]
 
     def predict_proba(self, texts: Iterable[Any]) -> npt.NDArray[np.float32]:
-        """float32 [texts, labels], in the order of `labels`; each row sums to 1, unless texts can have several labels.
+        """Compute the probability of every label for every text, float32 [texts, labels], in the order of `labels`.
+
+        Each row sums to 1, unless texts can have several labels.
 
         Raises:
             DataError: `texts` is one string, or an item is not a text.
@@ -138,8 +143,9 @@ class FittedClassifier(TrainedEstimator):
         return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
     def score(self, texts: Iterable[Any], labels: Iterable[Any]) -> float:
-        """The share of texts that get the right label; if texts can have several, all of their right labels and no
-        other.
+        """Compute the share of texts that get the right label.
+
+        If texts can have several labels, a text counts if it gets all of its right labels and no other.
 
         Raises:
             DataError: see `evaluate`.
@@ -151,7 +157,7 @@ class FittedClassifier(TrainedEstimator):
         return self.evaluate(texts, labels).accuracy
 
     def evaluate(self, texts: Iterable[Any], labels: Iterable[Any]) -> Evaluation:
-        """Measure accuracy, the precision, recall and F1 of each class, and the confusion of classes.
+        """Measure accuracy, the precision, recall and F1 of each class, and which classes are confused.
 
         Raises:
             DataError: the texts or the labels cannot be used, or a label is not one of the classifier's.
@@ -212,8 +218,9 @@ def fit(
     progress: bool = True,
     **choices: Any,
 ) -> FittedClassifier:
-    """Train a classifier of texts, pairs of texts or sequences of numbers, as `pocketrnn train` does, but without
-    files.
+    """Train a classifier of texts, pairs of texts or sequences of numbers on data in memory.
+
+    It trains as `pocketrnn train` does with files.
 
     Args:
         texts: a list, a column of numpy or pandas, or any other iterable of strings; or of tuples of two strings, for a
@@ -361,7 +368,7 @@ def _make_training_and_validation_rows(
     outside: Any,
     before: FittedClassifier | Checkpoint | None,
 ) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
-    """Make the training and the validation rows of `fit`, and the given labels by their names."""
+    """Make the training rows and the validation rows of `fit`; also map label names to the labels as given."""
     data, given = make_labelled_texts(texts, labels)
     known = None
     if outside is not None:
@@ -387,7 +394,7 @@ def make_labelled_texts(
     *,
     several_labels: bool | None = None,
 ) -> tuple[LabelledTexts, dict[str, Any]]:
-    """Make rows of texts and labels in memory, and return them with the given labels by their names.
+    """Make rows from texts and labels in memory; also map label names to the labels as given.
 
     Args:
         texts: the texts, or tuples of two texts.
@@ -397,11 +404,6 @@ def make_labelled_texts(
 
     Raises:
         DataError: they cannot be used; see `fit`. A label is not one of `known`.
-
-    Example:
-        >>> data, given = make_labelled_texts(["good", "bad"], [1, 0])
-        >>> data.labels, given
-        (('0', '1'), {'1': 1, '0': 0})
     """
     checked, given = _check_texts(texts), dict[str, Any]()
     if _are_pairs(checked):
@@ -445,7 +447,7 @@ def _make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]
 def _make_labelled_sequences(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, dict[str, Any]]:
-    """Make rows of sequences and labels in memory, and return them with the given labels by their names."""
+    """Make rows from sequences and labels in memory; also map label names to the labels as given."""
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
         raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
     arrays, values = list(sequences), list(_iterate_items(labels, "labels"))
@@ -466,7 +468,7 @@ def _make_labelled_sequences(
 def _make_multi_label_rows(
     texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
 ) -> LabelledTexts:
-    """Make rows of texts with any number of labels, and add the given labels to `given`."""
+    """Make rows from texts with any number of labels, and add the labels to `given`."""
     names: list[list[str]] = []
     for row, value in enumerate(values):
         if not isinstance(value, _LISTS):
@@ -482,8 +484,10 @@ def _make_multi_label_rows(
 
 
 def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
-    """The labels of each row of an indicator matrix [texts, labels], as in scikit-learn: the names of its columns, or
-    their numbers. None for any other value."""
+    """Read the labels of each row of an indicator matrix [texts, labels], as in scikit-learn.
+
+    They are the names of its columns, or their numbers. None for any other value.
+    """
     if getattr(labels, "ndim", 1) != 2:
         return None
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
@@ -496,7 +500,7 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
 
 
 def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
-    """Iterate over the values, and convert values of numpy, pandas and pyarrow to Python's own."""
+    """Yield values as Python's own types; values of numpy, pandas and pyarrow are converted."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
     if getattr(values, "ndim", 1) != 1:
@@ -507,7 +511,7 @@ def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
 
 
 def _are_pairs(items: Sequence[Any]) -> bool:
-    """Whether the items are pairs of texts, judged by the first of them."""
+    """Return whether the items are pairs of texts. The first item decides."""
     return bool(items) and _is_pair(items[0])
 
 
@@ -516,8 +520,10 @@ def _is_pair(item: Any) -> bool:
 
 
 def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
-    """The texts as strings, or the pairs of texts as tuples of strings; `two` says which; if it is None, the first item
-    shows it."""
+    """Check the texts, and return them as strings, or as tuples for pairs.
+
+    `two` says whether they are pairs; if it is None, the first item shows it.
+    """
     found = list(_iterate_items(texts, "texts"))
     if _are_pairs(found) if two is None else two:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
@@ -544,7 +550,7 @@ def _check_pair(pair: Any, row: int) -> tuple[str, str]:
 
 
 def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
-    """Add a label to `given`, by its name, and return the name."""
+    """Add a label to `given` under its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
@@ -564,7 +570,7 @@ def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
 
 
 def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """The default `report`: it shows events as `pocketrnn_export.export` does."""
+    """Make the default `report`. It shows events as log lines, or on standard error."""
     if not progress or _log.hasHandlers():
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)

@@ -1,4 +1,4 @@
-"""A run from the user's side: read the data, train, save every epoch in a folder, and write the report."""
+"""A training run from start to end: read the rows, train, save every epoch in a folder, and write the report."""
 
 from __future__ import annotations
 
@@ -98,25 +98,23 @@ class TrainingRun:
             self._start = checkpoints.read(self.before)
             self.settings = make_settings_from_checkpoint(self._start, self.settings)
         if self.unlabelled and not self.teachers:
-            raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
+            raise InputError("--unlabelled needs a teacher that labels these texts.", "Name a teacher with --teacher.")
         if self.teachers and self.source.multi_label:
             raise InputError(
                 "A teacher gives each text one label, but with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
-            raise InputError(
-                "Folds are for rows that have labels, but here the words have labels.", "Leave --folds out."
-            )
+            raise InputError("--folds is for labelled rows, but here words have labels.", "Leave --folds out.")
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
-                "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "
-                "validation rows, and no teacher that may have seen it.",
+                "--folds measures every row of DATA with a classifier that has not seen it, so it allows neither "
+                "other validation rows nor a teacher.",
                 f"Leave {'--validation' if self.validation else '--teacher'} out, or --folds.",
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
-                "A teacher answers every row of the data, but rows that are outside are not learnt from.",
+                "A teacher answers every row of the data, but training leaves out the rows of --outside.",
                 "Leave --teacher out, or --outside.",
             )
         check_output(self.output, force=self.force, resume=self.resume)
@@ -130,7 +128,7 @@ class TrainingRun:
                 )
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
-        """Train to the end, and return the checkpoint, which is then in the folder together with its report.
+        """Train to the end, and return the checkpoint. The folder then has the checkpoint and its report.
 
         The folder is written after every epoch. If this raises, also by Ctrl-C, it holds the epochs until then.
 
@@ -151,7 +149,7 @@ class TrainingRun:
             # Checked before the training, which may take long: whether the rows can be divided into these folds.
             assign_folds(data, self.folds, np.random.default_rng(0))
             times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
-            report(StageNotice(f"After the training, {self.folds} folds take about {times} again."))
+            report(StageNotice(f"After the training, {self.folds} folds take about {times} as the training."))
         notices: list[Notice] = []
 
         def collect_notice(event: Progress | Epoch | Notice) -> None:
@@ -230,7 +228,7 @@ class TrainingRun:
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _add_columns(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Add to the checkpoint the options with which its rows were read; `evaluate` uses them for other rows."""
+        """Add the options for reading rows to the checkpoint. `evaluate` uses them for other rows."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
@@ -244,13 +242,17 @@ class TrainingRun:
 def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """Fit the baseline, a simple model, and measure it on the same rows."""
+    """Fit a simple model, the baseline, and measure its accuracy on the same rows."""
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:
         report(StageNotice(f"The {baseline.NAME} {baseline.summary}."))
     else:
-        report(StageNotice("There is no such model: the rows have one class or no word, or it would be too large."))
+        report(
+            StageNotice(
+                "A simple model cannot be fitted: the rows have one class or no word, or it would be too large."
+            )
+        )
     return baseline
 
 

@@ -1,4 +1,4 @@
-"""Write the folder of a run: its best checkpoint, its history, the state for resuming and, at the end, its report.
+"""Write the folder of a run: its best checkpoint, its history, its state for resuming, and its report.
 
 It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that also holds
 
@@ -44,7 +44,9 @@ _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """While the block runs, prevent other runs from writing the folder, by a lock on the file `.NAME.lock` next to it.
+    """Prevent other runs from writing the folder while the block runs.
+
+    The file `.NAME.lock` next to the folder is locked.
 
     The system releases the lock of a process that dies. Where a file system has no locks, the folder is not locked.
 
@@ -78,8 +80,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _open_locked(path: Path) -> int:
-    """Create and lock the file at `path`, and return its descriptor; raise BlockingIOError if another process has the
-    lock."""
+    """Create and lock the file at `path`, and return its descriptor."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -137,7 +138,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
 
 
 def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
-    """Write the folder of a run that is over.
+    """Write the folder of a run that has ended.
 
     Args:
         state: the run after its last epoch.

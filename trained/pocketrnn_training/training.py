@@ -1,5 +1,4 @@
-"""Train a classifier of texts or numbers, or a tagger, on a CPU, on a GPU, or in several processes that share each
-batch."""
+"""Train a classifier of texts or numbers, or a tagger, on a CPU, on a GPU, or in several processes."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNot
 __all__ = ["TrainingError", "TrainingState", "train"]
 
 # The linear part has memorized the training rows, so that training scores of both parts would say nothing.
-_OF_BOTH_PARTS: Final = "A linear part is fitted already: training scores are of the recurrent part alone{}."
+_OF_BOTH_PARTS: Final = "The linear part is already fitted: training scores are those of the recurrent part{}."
 
 
 def train(
@@ -60,7 +59,7 @@ def train(
     resume: TrainingState | None = None,
     before: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train a classifier, and return the checkpoint of the final fit, or of the best epoch by validation.
+    """Train a classifier; return the checkpoint of the final fit, or of the best epoch by validation.
 
     The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
     Where a text can have several labels, these rows choose the threshold of each label, too
@@ -146,14 +145,16 @@ def train(
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
-        report(StageNotice(_OF_BOTH_PARTS.format(", validation scores of both" if task.folds is None else "")))
+        report(
+            StageNotice(_OF_BOTH_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))
+        )
     return _train_to_end(loop, report, keep)
 
 
 def _check_final_fit(settings: Settings, *, may: bool) -> None:
     if settings.final_fit and not may:
         raise InputError(
-            "The final fit reads the rows that were held out, and is not possible with validation rows or a teacher.",
+            "A final fit on all rows is not possible with validation rows or with a teacher.",
             "Leave --final-fit out.",
         )
 
@@ -161,8 +162,7 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """Find the files of word vectors to try: the given file; else None, for a start without vectors, and the installed
-    one."""
+    """Find the files of word vectors to try: the given file; else None, for no vectors, and the installed file."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
@@ -184,7 +184,7 @@ def _compare_by_folds(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare the candidates by folds, or read the comparison of the run to resume; None if nothing is compared."""
+    """Compare the candidates by folds, or read the comparison of the run to resume; None without a comparison."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
@@ -200,8 +200,7 @@ def _compare_by_folds(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """The error for a run to resume that has other settings or data; it names the first setting that differs, or else
-    the data."""
+    """Make the error for a run to resume that has other settings or data."""
     other = settings.other_than(state.best.training)
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
@@ -214,7 +213,7 @@ def _train_to_end(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Run the loop, in this process or in several, then the final fit, and return the resulting checkpoint."""
+    """Run the training loop, then the final fit, and return the resulting checkpoint."""
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 
@@ -237,7 +236,7 @@ def _train_to_end(
         as_many = (
             "" if loop.keeps_last_epoch else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
         )
-        report(StageNotice(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
+        report(StageNotice(f"The classifier is fitted once more, on all {whole.task.size:,} rows{as_many}."))
         _run_training(FinalFit(whole, state), loop.settings, emit)
     return state.best
 
@@ -272,8 +271,7 @@ def _make_fabric(settings: Settings) -> Fabric:
 
 
 def _compute_digest(task: Task, settings: Settings) -> str:
-    """Compute a digest of everything that determines the weights: the encoded rows, and the settings that must not
-    change."""
+    """Compute a digest of all that determines the weights: the encoded rows, and the settings that must not change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -300,6 +298,6 @@ def _compute_digest(task: Task, settings: Settings) -> str:
 
 @contextmanager
 def _restore_generators() -> Iterator[None]:
-    """After the block, restore the state of torch's generators."""
+    """Restore the state of torch's random generators after the block."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

@@ -1,4 +1,4 @@
-"""The events that a training run reports, and the lines that show them."""
+"""The events that a training run reports, and the lines of text that show them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LINES: Final = 20
 
 @dataclass(frozen=True)
 class Notice:
-    """One sentence about the data for its owner; the run goes on."""
+    """One sentence about the data for the user. The run goes on."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StageNotice(Notice):
-    """One sentence about the next stage of the run, and not about the data."""
+    """One sentence about the next stage of the run."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The position of a run within an epoch.
+    """How far a run is in an epoch, with the loss and accuracy so far.
 
     Attributes:
         epoch: the epoch, from 1.
@@ -53,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The loss, accuracy and F1 of an epoch.
+    """The loss, accuracy and F1 of one epoch.
 
     The training scores are measured while the weights change and with dropout, so that at first they are worse than
     the validation scores of a good run.
@@ -81,12 +81,7 @@ class Epoch:
 
 
 def format_event_line(event: Progress | Epoch | Notice) -> str:
-    """Format one event as a line of text.
-
-    Example:
-        >>> format_event_line(StageNotice("The linear model has an accuracy of 88.6% on the same validation rows."))
-        'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
-    """
+    """Format one event as a line of text."""
     if isinstance(event, Notice):
         return f"Note: {event.text}"
     if isinstance(event, Epoch):
@@ -102,18 +97,14 @@ def format_event_line(event: Progress | Epoch | Notice) -> str:
 
 
 def format_training_metrics(event: Progress) -> str:
-    """Format the loss and accuracy of the training rows since the last report.
-
-    Example:
-        >>> format_training_metrics(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
-        'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
-    """
+    """Format the loss and accuracy of the training rows since the last report."""
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 
 class EventLines:
-    """Shows events in few lines, for a file or a pipe: all notices, and a line for each epoch, or for about 20 of the
-    epochs, but at least one in half a minute.
+    """Shows events in few lines of text, for a file or a pipe.
+
+    It shows all notices, and a line for each epoch, or for about 20 of the epochs, but at least one in half a minute.
 
     Args:
         show: called with a line.
@@ -129,7 +120,7 @@ class EventLines:
         self._epochs = 1
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
-        """Show an event if a line for it is due."""
+        """Show an event, if a line for it is due."""
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):

@@ -1,1 +1,1 @@
-"""`check`: whether a file that somebody exported answers as its module does."""
+"""Check whether an exported file answers as its module does. The file may come from any exporter."""

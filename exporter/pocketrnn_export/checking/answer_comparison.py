@@ -1,4 +1,4 @@
-"""Compare a file with its module: the answers of both to a case, and whether they are the same."""
+"""Compare the answers of a file and of its module to the same inputs."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ _OF_CONSTANTS: Final = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a case: the difference between the file's answer and the module's, or the file's error. `shapes`
-    describes shapes that differ only by axes of size 1. `numbers_off` is the largest difference of the numbers that are
-    not scores of classes, relative to the largest of these numbers.
+    """The result of one case: the difference between the two answers, or the error of the file.
+
+    `shapes` describes shapes that differ only by axes of size 1. `numbers_off` is the largest difference of the numbers
+    that are not scores of classes, relative to the largest of these numbers.
     """
 
     case: Case
@@ -75,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ComparedFile:
-    """A file to compare with its module.
+    """A file, and the module that it is compared with.
 
     Attributes:
         called: the module, and how it is called.
@@ -103,15 +104,15 @@ class ComparedFile:
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def run_file(self, call: RecordedCall) -> list[Array] | str:
-        """Return the file's outputs for the inputs of a call, or the error with which it fails."""
+        """Run the file on the inputs of a call; return its outputs or its error."""
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
-        """Return the outputs of the module that are compared."""
+        """Select the outputs of the module that are compared."""
         return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Return the outputs of the file that are compared, or its error."""
+        """Select the outputs of the file that are compared. An error of the file is returned unchanged."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -122,8 +123,10 @@ class ComparedFile:
         return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
-        """Compare the file with the module on a case; return None if the module itself fails. If the module does not
-        run on the rows as they are, sort them by length."""
+        """Compare the file with the module on a case; return None if the module fails.
+
+        If the module does not run on the rows as they are, they are sorted by length.
+        """
         found = self._call_module(case)
         if found is None and (in_order := _sort_by_length(case)) is not case:
             case, found = in_order, self._call_module(in_order)
@@ -160,8 +163,7 @@ class ComparedFile:
         )
 
     def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
-        """Return how many rows have another label: the index of the largest number of an output with classes, or an
-        output that is a whole number."""
+        """Count the rows that get another label from the file than from the module."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
             for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
@@ -170,7 +172,7 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Return the largest difference of the numbers that may be values, divided by the largest of these numbers."""
+        """Measure the largest difference of the numbers that may be values."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
@@ -189,8 +191,7 @@ class ComparedFile:
             return None
 
     def _find_difference_unit(self, name: str) -> float:
-        """Return the number that a difference in an output is divided by: the output's largest number, or 1 if that is
-        larger."""
+        """Return the unit of differences in an output: its largest number, or 1 if that is larger."""
         return min(1.0, self.largest.get(name, 0.0) or 1.0)
 
     def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
@@ -242,9 +243,10 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether only the rounding of onnxruntime's operators explains the difference, and the file computes
-        the same as the module. Perturbed weights do not show this rounding: onnxruntime's sigmoid if the states that
-        drive gates are inputs, and a standard deviation of equal numbers.
+        """Return whether only the rounding of onnxruntime's operators explains the difference.
+
+        The file must compute the same as the module. Perturbed weights do not show this rounding: onnxruntime's sigmoid
+        if the states that drive gates are inputs, and a standard deviation of equal numbers.
         """
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
@@ -252,11 +254,11 @@ class ComparedFile:
         return not isinstance(in_doubles, str) and in_doubles[1]
 
     def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
-        """Return whether an answer is as near to the exact answer as a file in half precision can be."""
+        """Return whether an answer is as near to the exact answer as half precision allows."""
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
-        """Return the difference between the two answers to a case; both sides must answer it."""
+        """Measure the difference between the two answers to a case. Both sides must answer it."""
         call = record_call(self.called, case)
         own, rows, given = self._select_module_outputs(call), len(case.lengths), self._select_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
@@ -272,15 +274,18 @@ class ComparedFile:
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
-        """Return the answers of the file and of the module as tables, or the file's error."""
+        """Compute the answers of the file and of the module as tables; or return the file's error."""
         call, rows = record_call(self.called, case), len(case.lengths)
         expected = join_outputs(self._select_module_outputs(call), rows)
         given = self._select_file_outputs(call)
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
     def find_differing_output(self, case: Case) -> tuple[str, slice]:
-        """Return the name of the file's output that differs most, in its unit, and its columns in the tables of
-        `compute_both_answers`. The name is empty if one output is compared."""
+        """Find the output of the file that differs most; return its name and its columns in the tables.
+
+        The tables are those of `compute_both_answers`. The difference is in the output's unit. The name is empty if one
+        output is compared.
+        """
         own = self._select_module_outputs(record_call(self.called, case))
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
@@ -296,8 +301,7 @@ class ComparedFile:
         return self.file.name_output(self.outputs[worst][0]), columns[worst]
 
     def describe_other_shape(self, case: Case) -> str:
-        """Return the shapes of the file's answer and of the module's, if some numbers of one have no counterpart in the
-        other; else return an empty string."""
+        """Describe the shapes of the two answers, if they cannot be compared number by number; else return ""."""
         call = record_call(self.called, case)
         own, given = self._select_module_outputs(call), self._select_file_outputs(call)
         if isinstance(given, str) or [squeeze_shape(one) for one in given] == [squeeze_shape(one) for one in own]:
@@ -310,7 +314,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_reference(self) -> Reference | str:
-        """The module in double precision, or the reason why it cannot run in double precision."""
+        """The module in double precision, or the reason why the module cannot run so."""
         if not self.called.in_doubles:
             return f"{self.called.name} is a file."
         try:
@@ -319,7 +323,7 @@ class ComparedFile:
             run = make_float64_module_run(scaled, takes_lengths=True, sorts_rows=False)
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.called.name} does not run in it."
+            return f"{self.called.name} does not run in that precision."
         moved = replace(self.called, function=perturb_number_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
         return Reference(
@@ -335,8 +339,10 @@ class ComparedFile:
             return None
 
     def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
-        """Return the largest difference in float64, or None and the reason; and a case that differs by more than
-        rounding."""
+        """Compare in double precision on all cases.
+
+        Return the largest difference, or None and the reason; and a case that differs by more than rounding.
+        """
         small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
         chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
         largest = 0.0
@@ -354,8 +360,11 @@ class ComparedFile:
         return largest, "", None
 
     def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
-        """Return the difference between file and module in double precision, and whether only the rounding of the
-        file's numbers causes it; or return the reason why this is unknown."""
+        """Compare in double precision on one case.
+
+        Return the difference, and whether only the rounding of the file's numbers causes it; or the reason why this is
+        unknown.
+        """
         if isinstance(self._float64_graph, str):
             return self._float64_graph
         if isinstance(self._float64_reference, str):
@@ -367,7 +376,7 @@ class ComparedFile:
             answers = self._float64_graph(dict(zip(names, self._convert_inputs_to_float64(call), strict=True)))
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.file.path.name} or {self.called.name} does not run in it."
+            return f"{self.file.path.name} or {self.called.name} does not run in that precision."
         scales = self._join_scales([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _find_uncompared_numbers(expected, table)
@@ -390,18 +399,20 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:
-        """The file in double precision, or the reason why it cannot run in double precision."""
+        """The file in double precision, or the reason why the file cannot run so."""
         if self.file.model is None:
             return "the file is not ONNX."
         try:
             return build_evaluator(convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString())))
         except ExportError as error:
             _log.debug("%s", error.problem)
-            return f"{self.file.path.name} does not run in it."
+            return f"{self.file.path.name} does not run in that precision."
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall, scales: Logits) -> bool:
-        """Return whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's
-        reference operators. If it is nearer, the reference operators compute something else than onnxruntime."""
+        """Return whether onnxruntime's answer is nearer to the exact answer than to the reference operators' answer.
+
+        If so, the reference operators compute something else than onnxruntime.
+        """
         given = self._select_file_outputs(call)
         own = table if isinstance(given, str) else join_outputs(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
@@ -410,8 +421,9 @@ class ComparedFile:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_file_inputs(self.fed, call.inputs)]
 
     def describe_first_differing_operation(self, case: Case) -> str:
-        """Return a sentence on the first operation of forward whose result differs in the file, with its line and node;
-        empty if it cannot be found.
+        """Describe the first operation of forward whose result differs in the file; empty if it cannot be found.
+
+        It is a sentence with the line of forward and the node of the file.
         """
         if self.file.model is None or isinstance(self._float64_reference, str):
             return ""
@@ -435,13 +447,12 @@ def _describe_other_shape(own: Sequence[Array], given: Sequence[Array]) -> str:
 
 
 def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
-    """Compare a file with its module on cases, without those that the module does not answer."""
+    """Compare a file with its module on cases. Cases that the module does not answer are left out."""
     return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 
 def _find_forward_line(frame: FrameType | None) -> str:
-    """Return the user's line that called a frame; return an empty string for a frame inside `join_outputs`, which is
-    not a part of forward."""
+    """Find the line of the user's code that called a frame; empty for a frame inside `join_outputs`."""
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back
@@ -449,14 +460,16 @@ def _find_forward_line(frame: FrameType | None) -> str:
 
 
 def _sort_by_length(case: Case) -> Case:
-    """Sort the rows of a case by decreasing length, as some modules require."""
+    """Sort the rows of a case by decreasing length: some modules require this."""
     order = np.argsort(-case.lengths, kind="stable")
     return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
 
 
 def _find_uncompared_numbers(expected: Any, given: Any) -> Any:
-    """Return a mask of the numbers that are not compared: those that are NaN in the module's answer, and those with the
-    same infinity in both answers."""
+    """Mark the numbers that are not compared.
+
+    They are NaN in the module's answer, or the same infinity in both answers.
+    """
     is_nan = np.isnan(expected)
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 

@@ -1,4 +1,4 @@
-"""Record a call of a module: the input and output tensors of its forward."""
+"""Record the input and output tensors of a call of a module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXACT: Final = 16
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """A module, and how it is called.
+    """A module, and how `check` calls it.
 
     Attributes:
         module: in float32 and eval mode, on the CPU.
@@ -68,14 +68,14 @@ class ModuleCall:
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """One call of forward: its inputs by the names of the parameters, and its outputs by names or numbers."""
+    """One recorded call of forward: its inputs by the names of the parameters, and its outputs."""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
 
 def record_call(called: ModuleCall, case: Case) -> RecordedCall:
-    """Call a module, and record the inputs and outputs of its forward; raises whatever the module raises."""
+    """Call a module, and record the inputs and outputs of forward. It raises whatever the module raises."""
     inputs: dict[str, Tensor] = {}
     outputs = _record_tensors(called, case, inputs)
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
@@ -88,8 +88,7 @@ def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
-    """Return whether a second call gives the same answers as the first, though the first call may have changed the
-    module."""
+    """Return whether a second call gives the same answers. The first call may have changed the module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
         one, other = (_record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
@@ -97,8 +96,10 @@ def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
 
 
 def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
-    """Record the inputs of forward for a case, even if forward then fails. Return nothing if the call fails before
-    forward."""
+    """Record the inputs of forward for a case, even if forward fails.
+
+    Return an empty dict if the call fails before forward.
+    """
     inputs: dict[str, Tensor] = {}
     with contextlib.suppress(Exception, SystemExit):
         _record_tensors(called, case, inputs)
@@ -106,7 +107,7 @@ def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """Draw a case of random ids, with decreasing lengths where the module takes lengths."""
+    """Draw a case of random ids. If the module takes lengths, the lengths decrease from row to row."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
@@ -118,23 +119,18 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
 
 
 def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
-    """Return the call with those of the sizes on which it runs; None if it runs on none of them."""
+    """Return the call with only the sizes on which it runs; None if it runs on no size."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
 
 def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
-    """Return sizes for first calls, with this number of steps and different numbers of rows.
-
-    Example:
-        >>> list_sizes_of_steps(8)
-        ((3, 8), (2, 8), (1, 8))
-    """
+    """List sizes for first calls: different numbers of rows, and this number of steps."""
     return tuple((rows, steps) for rows in (3, 2, 1, 4) if rows != steps)[:3]
 
 
 def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
-    """Return whether a module runs on a batch of this many rows and steps."""
+    """Return whether a module runs on this number of rows and steps."""
     try:
         record_call(called, draw_case(called, rows, steps, ragged=ragged))
     # Whatever a user's module raises.
@@ -144,7 +140,10 @@ def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool |
 
 
 def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> bool:
-    """Return whether a module accepts each of the `draws` largest ids below `count`, in batches of that id only."""
+    """Return whether a module accepts the largest ids below `count`.
+
+    The `draws` largest are tried, in batches of one id only.
+    """
     shape = called.sizes[0]
     for last in range(draws):
         tokens = np.full(shape, (count - 1 - last) % count)
@@ -159,7 +158,7 @@ def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> boo
 def _record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Run the module, put the inputs of the last call of forward into `inputs`, and return the outputs of that call."""
+    """Run the module; record the inputs of the last call of forward in `inputs`, and return its outputs."""
     outputs: dict[str, Tensor] = {}
 
     def record_inputs_of_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -184,18 +183,13 @@ def _record_forward(
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a module's arguments, each with the name of its parameter and its place in the argument.
-
-    Example:
-        >>> [name for name, _ in list_named_inputs(module, ((tokens, lengths),), {})]
-        ['x.0', 'x.1']
-    """
+    """Yield the tensors in a module's arguments, each with its parameter's name and its place in the argument."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
         yield from _list_named_tensors(name, value)
 
 
 def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a value, each named by the path that leads to it."""
+    """Yield the tensors in a value. Each name is the path to the tensor."""
     if isinstance(value, Tensor):
         yield name or "0", value
         return
@@ -211,8 +205,9 @@ def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 class ModuleWithSignature(nn.Module):
-    """A module with named parameters that calls a function of tensors. Python cannot inspect the parameters of
-    TorchScript or of a file.
+    """A module with named parameters that calls a function of tensors.
+
+    Python cannot read the parameters of TorchScript or of a file.
 
     Args:
         run: the function: a ScriptModule, or what runs a file.
@@ -228,7 +223,7 @@ class ModuleWithSignature(nn.Module):
             vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
 
     def forward(self, *tensors: Tensor) -> Any:
-        """Return the outputs."""
+        """Call the function on the tensors."""
         return self.run(*tensors)
 
 
@@ -241,8 +236,9 @@ def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
 
 
 class JoinedOutputModule(nn.Module):
-    """A module that joins some of its outputs into one table, [batch, numbers]. The table is compared in the same way
-    as a classifier's logits.
+    """A module that joins some of its outputs into one table, [batch, numbers].
+
+    The table is compared in the same way as a classifier's logits.
 
     Args:
         called: how the module is called.
@@ -256,7 +252,7 @@ class JoinedOutputModule(nn.Module):
         self.function, self.outputs, self.scales = _SharedFunction(called.function), outputs, scales or {}
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return the table for a batch."""
+        """Compute the table of joined outputs for a batch."""
         with undo_assignments(self.module):
             outputs = _record_forward(self.module, self.function, tokens, lengths, {})
         scaled = [
@@ -270,9 +266,10 @@ class JoinedOutputModule(nn.Module):
 
 
 def perturb_number_inputs(function: Call) -> Call:
-    """Return a call in which each number that forward takes is moved by one float32 step, up or down, as
-    `make_perturbed_module_runs` moves weights. If a row is divided by its own deviation, the answer depends on the last
-    digits of the row's numbers, and moved weights do not show that.
+    """Return a call whose input numbers are each moved by one float32 step, up or down.
+
+    `make_perturbed_module_runs` moves weights in this way. If a row is divided by its own deviation, the answer depends
+    on the last digits of the row's numbers, and moved weights do not show that.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -299,18 +296,15 @@ def perturb_number_inputs(function: Call) -> Call:
 
 
 def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return the scale of each column of an array. If the array has another number of columns, return the largest scale
-    for all of them.
+    """Return a scale for each column of an array.
 
-    Example:
-        >>> broadcast_scale(np.array([2.0, 5.0]), (3, 2)).tolist()
-        [2.0, 5.0]
+    If there are more or fewer scales than columns, the largest scale is for all of them.
     """
     return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
 class _SharedFunction:
-    """A user's function that is not copied when the module is copied by deepcopy, since it may hold any object."""
+    """A user's function that deepcopy of the module does not copy: it may hold any object."""
 
     def __init__(self, function: Call) -> None:
         self.function = function
@@ -323,12 +317,7 @@ class _SharedFunction:
 
 
 def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
-    """Join arrays or tensors into one table of `rows` rows; the batch axis of each is moved to the front.
-
-    Example:
-        >>> join_outputs([np.zeros((3, 4)), np.zeros((2, 3, 5))], 3).shape
-        (3, 14)
-    """
+    """Join arrays or tensors into one table of `rows` rows. The batch axis of each becomes the first."""
     parts = []
     for output in outputs:
         if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:

@@ -1,4 +1,4 @@
-"""`check`: find out whether an exported file gives the same answers as its module."""
+"""`check`: compare an exported file with its module, and give a verdict."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check(
     channels: int | None = None,
     progress: bool = True,
 ) -> Verdict:
-    """Find out whether an exported file gives the same answers as the module that it was made from.
+    """Compare an exported file with the module that it was made from: do both give the same answers?
 
     Both are run on the cases of the proof of `export` (a grid of shapes, random shapes, hazards, every id), at every
     small batch and length, and at sizes around each whole number in the module or the file. The verdict
@@ -126,7 +126,7 @@ def check_files(
     max_changed: float = 0.0,
     progress: bool = True,
 ) -> Verdict:
-    """Compare two files: one before and one after a graph optimiser or a quantisation.
+    """Compare two files, such as those before and after a graph optimiser or a quantisation.
 
     Args:
         before: an ONNX file or a .pt2 file, since these declare their inputs.
@@ -158,7 +158,7 @@ def check_files(
         return verdict
     parts = [f"{after} differs from {before} by up to {changed:.3g}"]
     if verdict.activation:
-        parts = [f"{verdict.activation}; after that they differ by up to {changed:.3g}"]
+        parts = [f"{verdict.activation}; with it on both sides, the answers differ by up to {changed:.3g}"]
     if verdict.numbers_changed:
         parts.append(f"numbers that may be values by up to {verdict.numbers_changed:.2%} of the largest")
     if verdict.labels_changed or not verdict.numbers_changed:
@@ -168,7 +168,7 @@ def check_files(
 
 
 class _FileRunner:
-    """Runs a file on tensors; deepcopy of the module that holds it does not copy it."""
+    """Runs a file on tensors. deepcopy of a module does not copy it."""
 
     def __init__(self, file: CheckedFile) -> None:
         self.file = file
@@ -183,21 +183,21 @@ class _FileRunner:
 
 
 def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
-    """Return a module whose forward takes the file's inputs and runs the file.
+    """Make a module whose forward takes the inputs of a file and runs the file.
 
     Raises:
         InputError: the file does not declare the axes of its inputs.
     """
     if any(port.axes is None for port in file.inputs):
         raise InputError(
-            f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
+            f"{file.path} does not declare its inputs.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
         )
     return ModuleWithSignature(_FileRunner(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
 class _CallOptions:
-    """The arguments of `check` about how the module is called."""
+    """The arguments of `check` that say how the module is called."""
 
     inputs: Mapping[str, str]
     call: str | Call | None = None
@@ -231,7 +231,9 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     with _use_half_precision_weights(own, file):
         outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
         if not outcomes:
-            raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+            raise InputError(
+                f"{name} answers none of the batches.", "Say how the module is called: --call LINE, or call=."
+            )
         outcomes |= _compare_beside_failures(beside, outcomes, fixed)
         bounds = _find_bounds_of_right_sizes(beside, outcomes)
         if bounds is not None and bounds != fixed:
@@ -252,7 +254,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
 
 
 def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Pair the outputs, by a call that both sides answer.
+    """Pair the outputs of the file with the outputs of the module, by a call that both answer.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -289,8 +291,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
 
 @contextlib.contextmanager
 def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
-    """While the block runs, give the module weights in half precision if the file has such weights. The module then has
-    the precision of the file."""
+    """While the block runs, round the module's weights to half precision if the file has such weights."""
     kept: list[tuple[Tensor, Tensor]] = []
     if file.is_half_precision and not isinstance(module, ModuleWithSignature):
         named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}
@@ -318,8 +319,7 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return how many times larger each output, or each column of an output, is than the smallest of them. Numbers
-    below 1 count as 1."""
+    """Return how many times larger each output, or each column, is than the smallest one."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
@@ -332,7 +332,7 @@ def _find_scales(
 
 
 def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
-    """Return the names of the float outputs whose last axis has the same size, above 1, in all calls."""
+    """Find the float outputs whose last axis has one size, above 1, in all calls; return their names."""
     return frozenset(
         name
         for name, first in calls[0].outputs.items()
@@ -342,7 +342,7 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
 
 
 def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return a module that can have hooks, and its name."""
+    """Return a module that can have hooks, and the name of the given module."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)
@@ -371,8 +371,7 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Return the sizes of the batch and the sequence that the file declares as fixed; else the only sizes on which the
-    module runs."""
+    """Find the sizes that the file declares as fixed; else the only sizes on which the module runs."""
     sizes = beside.called.sizes
     if beside.called.one_row:
         ((rows, steps),) = sizes
@@ -409,8 +408,10 @@ def _compare_cases(
 def _compare_beside_failures(
     beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """Look further at a file that fails on some cases, and answers the others right: for a size that it takes, if it
-    fails on all, and for batches that it takes for such a size."""
+    """Look further at a file that fails on some cases, and that answers all other cases right.
+
+    If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
+    """
     every = [outcome for some in outcomes.values() for outcome in some]
     if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
         return {}

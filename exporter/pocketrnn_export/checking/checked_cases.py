@@ -1,4 +1,7 @@
-"""The cases on which `check` compares a file with its module: those of the proof of `export`, and every small size."""
+"""Choose the cases on which `check` compares a file with its module.
+
+They are those of the proof of `export`, and every small size.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _MOST_HELD: Final = 300
 
 
 def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
-    """Return the cases by kind: those of the proof of `export`, and every small batch and length.
+    """Collect the cases by kind: the cases of `export`'s proof, and every small batch and length.
 
     Args:
         called: how the module is called.
@@ -82,7 +85,7 @@ def _make_proof_cases(
 
 
 def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
-    """Return the proof's cases with sizes inside the bounds."""
+    """Select the cases whose sizes are inside the bounds."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _make_proof_cases(called, limits).values() for case in some]
@@ -99,8 +102,10 @@ def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, 
 
 
 def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
-    """Draw a batch for each pair of the sizes that the reshapes of a file hold: the file may take a single size, that
-    of its trace."""
+    """Draw a batch for each pair of sizes that the file's reshapes hold.
+
+    The file may take a single size, that of its trace.
+    """
     if called.one_row:
         return []
     numbers = list_reshape_sizes(file)
@@ -110,8 +115,9 @@ def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case
 
 
 def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
-    """Draw batches with as many numbers as one that a file answers right, or a multiple, in rows of other lengths. A
-    reshape to frozen sizes takes these, and mixes the rows.
+    """Draw batches that may pass a reshape to frozen sizes, which mixes their rows.
+
+    They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
 
     Args:
         called: how the module is called.
@@ -136,8 +142,7 @@ def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bound
 
 
 def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
-    """Return whether a case is padded wider than its longest row, and the call gives forward what it gives for the case
-    without that."""
+    """Return whether the call removes padding beyond the longest row before forward gets the rows."""
     if classify_padding(case) != WIDER:
         return False
     narrow = Case(case.name, case.tokens[:, : case.lengths.max()], case.lengths)
@@ -149,8 +154,7 @@ def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
-    """Draw three cases: rows of decreasing lengths, rows of increasing lengths, and rows that all end with padding, so
-    that the batch is wider than its longest row."""
+    """Draw three cases with padding: decreasing lengths, increasing lengths, and rows that all end with padding."""
     drawn = draw_case(called, rows, steps, ragged=True)
     lengths = -(-drawn.lengths // 2)
     shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)
@@ -162,18 +166,13 @@ def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
 
 
 def classify_padding(case: Case) -> int:
-    """Return the padding of a case: NO_PADDING, TO_LONGEST or WIDER.
-
-    Example:
-        >>> classify_padding(Case("two", np.array([[4, 5], [6, 0]]), np.array([2, 1]))) == TO_LONGEST
-        True
-    """
+    """Return the kind of padding of a case: NO_PADDING, TO_LONGEST or WIDER."""
     width, longest = case.tokens.shape[1], case.lengths.max()
     return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
 
 
 def _widen_case(case: Case, columns: int, padding_id: int) -> Case:
-    """Return the case with columns of padding at its end, as in batches that are all padded to one width."""
+    """Add columns of padding at the end of a case, as in batches that are all padded to one width."""
     tokens = np.pad(case.tokens, ((0, 0), (0, columns)), constant_values=padding_id)
     return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
 
@@ -184,7 +183,7 @@ def _repeat_rows(case: Case, rows: int) -> Case:
 
 
 def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
-    """Return the sizes just below, at and above each whole number in the module's layers, its code and the file."""
+    """List the sizes just below, at and above each whole number in the module's layers, its code and the file."""
     numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
     for layer in module.modules():
         held = [value for value in vars(layer).values() if type(value) is int]

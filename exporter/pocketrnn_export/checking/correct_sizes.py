@@ -1,4 +1,4 @@
-"""Find the sizes for which a file is right, as the simplest rule that separates the right cases from the wrong ones."""
+"""Find the sizes for which a file is right, as the simplest rule that fits all compared cases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _PADDINGS: Final = {NO_PADDING: "rows of one length", TO_LONGEST: "batches as wi
 
 @dataclass(frozen=True)
 class ComparedSize:
-    """The size of a compared case: its rows, its steps, its padding (NO_PADDING, TO_LONGEST or WIDER), and whether the
-    file was right."""
+    """The size of a compared case, and whether the file was right.
+
+    The size is its rows, its steps and its padding (NO_PADDING, TO_LONGEST or WIDER).
+    """
 
     rows: int
     steps: int
@@ -35,10 +37,6 @@ class Bounds:
         rows: the least and the largest batch.
         steps: the fewest and the most steps of a row.
         padding: the most padding of a batch.
-
-    Example:
-        >>> Bounds(rows=(1, 1)).describe_bounds("tokens")
-        'batch 1 only'
     """
 
     rows: tuple[int, int | None] = (1, None)
@@ -50,7 +48,7 @@ class Bounds:
         return _is_within_bounds(self.rows, rows) and _is_within_bounds(self.steps, steps) and padding <= self.padding
 
     def describe_bounds(self, steps: str) -> str:
-        """Return the bounds in words; `steps` is the unit of a row: tokens, or steps."""
+        """Describe the bounds in words. `steps` is the unit of a row's length: tokens, or steps."""
         parts = [_describe_range(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
         parts.append(
             _describe_range(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more")
@@ -73,7 +71,7 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
 
 
 def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds | None:
-    """Return the simplest bounds that contain all right cases and no wrong one; None if there are none.
+    """Find the simplest bounds that contain all right cases and no wrong case; None without such bounds.
 
     Args:
         looked: the cases.
@@ -107,8 +105,7 @@ def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
 
 
 def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds:
-    """Return the bounds with the exact largest number of steps, found by bisection between the longest right case and
-    the next wrong one."""
+    """Find the exact largest number of steps by bisection, and return the bounds with it."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

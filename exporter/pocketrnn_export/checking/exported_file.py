@@ -1,4 +1,4 @@
-"""Open the file that is checked (ONNX, TorchScript or torch.export) as a function of arrays."""
+"""Open a file of ONNX, TorchScript or torch.export for `check`, and run it on arrays."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Port:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """An opened file.
+    """An opened file that `check` compares with a module.
 
     Attributes:
         path: where it is.
@@ -90,16 +90,15 @@ class CheckedFile:
 
     @property
     def is_half_precision(self) -> bool:
-        """Whether the file stores weights in half precision, or computes in half precision."""
+        """Whether the file stores weights or computes in half precision."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
     def name_output(self, number: int) -> str:
-        """Return the name of an output, or its number if the file does not name it."""
+        """Return the name of an output. An output without a name gets its number."""
         return self.outputs[number].name if number < len(self.outputs) else str(number)
 
     def compute_outputs(self, arrays: Sequence[Array]) -> list[Array] | str:
-        """Run the file on one array for each input. Return its outputs, or the error of the file's engine in one
-        line."""
+        """Run the file on one array for each input; return its outputs, or the error of its engine in one line."""
         try:
             return [np.asarray(answer) for answer in self.run(arrays)]
         # Engines raise errors of many classes.
@@ -110,25 +109,16 @@ class CheckedFile:
 
 
 def find_axis_role(axis: str) -> str | None:
-    """Return which axis a name stands for: "b" for the batch, "s" for the sequence, None for neither.
-
-    Example:
-        >>> find_axis_role("batch_size"), find_axis_role("axis 1")
-        ('b', None)
-    """
+    """Return what the name of an axis means: "b" for the batch, "s" for the sequence, None for neither."""
     name = axis.lower()
     return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
 
 
 def open_file(path: str | Path) -> CheckedFile:
-    """Open a file of any of the three formats.
+    """Open a file of ONNX, TorchScript or torch.export.
 
     Raises:
         InputError: there is no such file, or no engine can open it.
-
-    Example:
-        >>> open_file("theirs.onnx").inputs[0]
-        Port(name='tokens', kind='int64', axes=('batch', 'sequence'))
     """
     path = Path(path)
     if not path.is_file():
@@ -139,7 +129,9 @@ def open_file(path: str | Path) -> CheckedFile:
         if is_torchscript(path):
             return _open_torchscript(path)
         if _is_weights_file(path):
-            raise InputError("It holds weights and no graph.", "Give it as --weights, and the exported file as --onnx.")
+            raise InputError(
+                "It holds only weights, not a graph.", "Give it as --weights, and the exported file as --onnx."
+            )
         return _open_torch_export(path)
     except PocketRNNError as error:
         raise InputError(f"{path} cannot be opened: {error.problem}", error.remedy) from error
@@ -150,8 +142,7 @@ def open_file(path: str | Path) -> CheckedFile:
 
 
 def _is_weights_file(path: Path) -> bool:
-    """Return whether torch.save wrote a file: such a file contains a pickle, and a file of torch.export contains
-    JSON."""
+    """Return whether a file holds only weights, written by torch.save."""
     with zipfile.ZipFile(path) as archive:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
@@ -164,7 +155,7 @@ def _open_onnx(path: Path) -> CheckedFile:
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, json_format.ParseError, text_format.ParseError):
-        raise InputError("It is not an ONNX file, or its end is missing.", _MAKE_AGAIN) from None
+        raise InputError("It is not an ONNX file, or it is not complete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
         raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
     tensors = list(_list_graph_tensors(model.graph))
@@ -191,8 +182,10 @@ def _open_onnx(path: Path) -> CheckedFile:
 
 
 def _has_half_precision_operators(graph: GraphProto) -> bool:
-    """Return whether an operator computes in half precision. An operator that only casts stored weights does not
-    count."""
+    """Return whether an operator computes in half precision.
+
+    An operator that only casts stored weights does not count.
+    """
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     for node in graph.node:
@@ -214,7 +207,7 @@ def _read_port(value: ValueInfoProto) -> Port:
 
 
 def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Yield the weights and constants of a graph and its subgraphs."""
+    """Yield the weights and constants of a graph and of its inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -224,7 +217,7 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _check_external_size(tensor: TensorProto, folder: Path) -> int:
-    """Check a tensor's external data, and return its number of bytes."""
+    """Check a tensor's external data; return the number of its bytes."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}
@@ -286,7 +279,7 @@ class _TorchScriptRunner:
 
 
 def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Return the weights as arrays, and how many times coarser their rounding is than float32's."""
+    """Convert weights to arrays; also return how much coarser than float32 their rounding is."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
@@ -318,8 +311,11 @@ def _open_torch_export(path: Path) -> CheckedFile:
 
 
 def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[int] = ()) -> list[Array]:
-    """Run a module on arrays; `parts` has the number of arrays for each argument that is a tuple, and 0 for one that is
-    a tensor. If the module's weights are in half precision, float arrays are converted to it first."""
+    """Run a module on arrays.
+
+    `parts` has the number of arrays for each argument that is a tuple, and 0 for one that is a tensor. If the module's
+    weights are in half precision, float arrays are converted to it first.
+    """
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
@@ -334,12 +330,9 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[i
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Return the names of the module's matrices that are missing in a file. The numbers of a matrix may be in any
-    order. Return nothing if this cannot be seen.
+    """Find the module's matrices that a file lacks; return their names.
 
-    Example:
-        >>> find_missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
-        ['fc.weight']
+    The numbers of a matrix may be in any order. Return nothing if this cannot be seen.
     """
     if not file.weights:
         return []
@@ -360,13 +353,7 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
 
 
 def count_table_rows(file: CheckedFile, port: str) -> int | None:
-    """Return the number of rows of the smallest table in which a file looks up the ids of an input. None if the file
-    has no such table, or if it cannot be seen.
-
-    Example:
-        >>> count_table_rows(open_file("theirs.onnx"), "tokens")
-        8000
-    """
+    """Count the rows of the smallest table in which a file looks up the ids of an input; None if unknown."""
     if file.model is None:
         return None
     nodes = list(_list_graph_nodes(file.model.graph))
@@ -383,12 +370,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """Return the whole numbers, 1 among them, that a file gives a tensor as its sizes, up to 1,100.
-
-    Example:
-        >>> list_reshape_sizes(open_file("theirs.onnx"))
-        [1, 3, 7]
-    """
+    """List the whole numbers that a file gives a tensor as its sizes; 1 is always among them. They go up to 1,100."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))
@@ -406,7 +388,7 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
 
 
 def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a graph, each after the nodes of its subgraphs, since a loop reads the tensors around it."""
+    """Yield the nodes of a graph; the nodes of an inner graph come before their outer node."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):

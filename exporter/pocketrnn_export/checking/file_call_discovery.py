@@ -1,4 +1,7 @@
-"""Find how to call the module that a file is compared with: as `export` does, else by the file's declared inputs."""
+"""Find how to call the module that a file is compared with.
+
+The ways of `export` are tried first, then calls with the inputs that the file declares.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ def _find_call_of_texts(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
-    """Find a call as `export` does; prefer one with which the file runs, too."""
+    """Find a call in the ways of `export`. A call with which the file runs, too, is preferred."""
     names = _list_module_inputs_in_file(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
@@ -155,8 +158,10 @@ def _find_call_of_texts(
 
 
 def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall | None:
-    """Return the call with the ids of one text without a batch axis. None unless the file declares an input without a
-    batch axis, and the answers to the ids depend on each other."""
+    """Find a call with the ids of one text, without a batch axis; None without one.
+
+    The file must declare an input without a batch axis, and the answers to the ids must depend on each other.
+    """
     axes = [port.axes for port in file.inputs]
     if len(axes) != 1 or axes[0] is None or len(axes[0]) != 1:
         return None
@@ -189,8 +194,7 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 
 
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
-    """Return the call with a fixed number of steps on which a file runs, if the file does not declare the number. None
-    if there is none."""
+    """Find a fixed number of steps on which a file runs, if it declares none; return the call, or None."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_of_steps(steps))
         if running is not None and runs_in_file(running):
@@ -199,8 +203,7 @@ def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCal
 
 
 def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """Return the names of the module's inputs that the file takes, if some of the module's inputs have a default. None
-    if none has a default, or if the file takes other inputs."""
+    """List the module's inputs that the file takes, if some of the module's inputs have a default."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
@@ -214,7 +217,7 @@ def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[st
 
 
 def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Wrap a module so that it takes only the inputs with these names."""
+    """Wrap a module so that it takes only these inputs."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
     wrapped.inner = module
@@ -235,8 +238,11 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
 
 
 def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
-    """Return the possible numbers of ids of an input, in ascending order: the owner's number, or the smaller of the
-    file's number and the module's; and the numbers of rows of the module's tables."""
+    """List how many ids an input may have, in ascending order.
+
+    They are the owner's number, or the smaller of the file's number and the module's; and the numbers of rows of the
+    module's tables.
+    """
     tables = _list_table_row_counts(module, told)
     if told is not None:
         return sorted({told, *tables})
@@ -248,20 +254,20 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | Non
 
 
 def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
-    """Return the numbers of rows of the module's tables that have fewer than `most` rows."""
+    """List the row counts of the module's tables with fewer than `most` rows."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
 
 
 def _choose_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
-    """Return the call with the most ids on which the module runs: the file's table may have fewer rows."""
+    """Return the call with the most ids on which the module runs. The file's table may have fewer rows."""
     more = counts[:0:-1] if called.samples is None else ()
     largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)
 
 
 def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:
-    """Return how many numbers the module may give for a text or a token, the likeliest count first."""
+    """List how many numbers the module may give for a text or a token, the likeliest count first."""
     last = [port.axes[-1] for port in file.outputs if port.axes]
     layers = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
     return list(dict.fromkeys([*(size for size in last if isinstance(size, int)), *layers[-1:]]))

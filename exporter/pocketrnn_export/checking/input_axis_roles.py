@@ -1,4 +1,4 @@
-"""Find how to call a module with the inputs that a file declares: which axis is the batch, and which the sequence."""
+"""Find which axis of each declared input is the batch, and which is the sequence, by calling the module."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def find_call_by_axes(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
-    """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's.
+    """Find a call with the declared inputs. Each axis of variable size is the batch or the sequence.
 
     The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
     batch's, but the sequence's. If there is no such call, one that runs is chosen.
@@ -127,14 +127,13 @@ def find_call_by_axes(
     if others:
         return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
-    raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+    raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
 
 
 def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
-    """Return a call of a module that runs on one number of steps only, such as one with a linear layer over all steps.
-    A call with several independent rows is preferred. Empty if there is no such call."""
+    """Find a call of a module that runs on one number of steps only; empty without one."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -153,8 +152,10 @@ def _find_calls_with_only_length(
 def _choose_call_with_variable_steps(
     called: ModuleCall, way: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """If this call's number of steps is fixed, return an earlier call with a variable number of steps; else return this
-    call. Tracing fixed the number in the file, and the module accepts any number."""
+    """Prefer an earlier call with a variable number of steps to a call with a fixed number.
+
+    Tracing fixed the number in the file, and the module accepts any number.
+    """
     for earlier, other in others:
         before, after = (list(itertools.chain(*one)) for one in (earlier, way))
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
@@ -174,8 +175,11 @@ def try_axis_roles(
     trials: Sequence[tuple[int, int]] = (),
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Return the call with these roles if the module runs with it on all `sizes`, and gives finite answers on one of
-    the `trials` of numbers and masks. Without trials, it has to run on one of the sizes for first calls."""
+    """Try these roles of the axes; return the call if the module runs with it on all `sizes`.
+
+    It must give finite answers on one of the `trials` of numbers and masks. Without trials, it has to run on one of the
+    sizes for first calls.
+    """
     usual, unusual = ((KEEPS, HIDES), (ONE_STEP,)) if any(map(is_mask, ports)) else ((KEEPS,), ())
     failing: set[str] = set()
     for kind, masks in itertools.chain(itertools.product(kinds, usual), itertools.product(kinds, unusual)):
@@ -195,7 +199,7 @@ def try_axis_roles(
 
 
 def has_independent_rows(called: ModuleCall) -> bool:
-    """Return whether a module answers each row of a batch as it answers the row alone."""
+    """Return whether a module answers each row of a batch as it answers that row alone."""
     rows, steps = called.sizes[0]
     case = draw_case(called, rows, steps, ragged=False)
     # Beside its copy, where the module takes no row alone.
@@ -215,7 +219,7 @@ def has_independent_rows(called: ModuleCall) -> bool:
 
 
 def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
-    """Return the inputs of a file in the order of the module's, with their likeliest types."""
+    """Sort the inputs of a file in the order of the module's inputs, with their likeliest types."""
     names = [parameter.name for parameter in list_forward_parameters(module)]
     ports: Sequence[Port] = file.inputs
     if {port.name for port in ports} <= set(names):
@@ -226,16 +230,20 @@ def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
 
 
 def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
-    """Return whether a call takes several sizes, whether its rows are independent, and how many usual sizes it takes.
-    If only one size runs, nothing shows that its one row is independent."""
+    """Rate a call: whether it takes several sizes, whether its rows are independent, and how many usual sizes it takes.
+
+    If only one size runs, nothing shows that its one row is independent.
+    """
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
     return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
 
 
 def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Return a call with the declared sizes. If the module also runs on other sizes, the call notes that only these
-    were compared."""
+    """Restrict a call to the declared sizes.
+
+    If the module also runs on other sizes, the call notes that only these were compared.
+    """
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called
@@ -245,14 +253,16 @@ def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -
 
 
 def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
-    """Return the shapes that the inputs of a call have together, at those of its sizes on which the module runs."""
+    """List the shapes of a call's inputs at the sizes on which the module runs."""
     cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
 def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:
-    """Return whether an axis that was taken for the sequence has a column for each feature: the module fails on fewer
-    columns than the file declares, and does not read more."""
+    """Return whether an axis was wrongly taken for the sequence, and has a column for each feature.
+
+    The module fails on fewer columns than the file declares, and does not read more.
+    """
     declared = {
         size
         for port, roles in zip(ports, way, strict=True)
@@ -278,8 +288,10 @@ def _count_ids_per_input(
     way: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Return for each column of each input the largest number of ids with which the module runs, since each column may
-    have its own table."""
+    """Find the largest number of ids with which the module runs, for each column of each input.
+
+    Each column may have its own table.
+    """
     widths = [_compute_inner_size(roles) for roles in way]
     found: dict[str, Sequence[int]] = {
         port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
@@ -297,8 +309,10 @@ def _count_ids_per_input(
 
 
 def _list_trial_sizes(ports: Sequence[Port], way: Sequence[Roles]) -> list[tuple[int, int]]:
-    """Return the sizes of the first calls and the sizes that the file declares, since a module may accept only the
-    declared ones."""
+    """List the sizes for first calls: the usual ones, and those that the file declares.
+
+    A module may accept only the declared ones.
+    """
     if "b" not in itertools.chain(*way):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}
@@ -317,8 +331,7 @@ Roles = tuple[str | int, ...]
 
 
 def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
-    """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
-    declares no axes."""
+    """Yield the roles that the axes of an input may have."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
@@ -337,8 +350,10 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
 
 
 def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[Roles, ...]]:
-    """Return the roles that the axes of all inputs may have, the likeliest first. Inputs with equal axes, such as two
-    states, get equal roles."""
+    """List the roles that the axes of all inputs may have, the likeliest first.
+
+    Inputs with equal axes, such as two states, get equal roles.
+    """
     alike = {(port.axes, _is_float(port)): port for port in ports}
     every = itertools.product(*(list(_list_possible_roles(port, sizes)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
@@ -351,14 +366,17 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
-    """Return the only way in which each axis has its declared size; return nothing if the file leaves a size open."""
+    """Return the only roles with which each axis has its declared size; none if the file leaves a size open."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
 def _rank_axis_roles(ports: Sequence[Port], way: Sequence[Roles]) -> tuple[int, ...]:
-    """Return the sort key of a choice of roles. Choices that agree with the names of the axes come first, then choices
-    with more variable axes, then choices with the batch axis first."""
+    """Return the sort key of a choice of roles.
+
+    Choices that agree with the names of the axes come first, then choices with more variable axes, then choices with
+    the batch axis first.
+    """
     changing = sum(role in ("b", "s") for roles in way for role in roles)
     late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
@@ -382,7 +400,7 @@ def make_call_with_roles(
     kind: str,
     masks: str,
 ) -> ModuleCall:
-    """Return the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
+    """Make the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
     sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
@@ -443,8 +461,7 @@ def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file, in the file's order. If inputs with a default stand between them, pass
-    the inputs by name."""
+    """Call a module with the inputs of a file, in the file's order."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
@@ -478,8 +495,10 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
-    """Return rows of `size` numbers, or of integers below a number if it is given. For sizes as large as a picture's,
-    return fewer rows with repeated numbers."""
+    """Make rows of `size` random numbers; or of integers, if a number of ids is given.
+
+    For sizes as large as a picture's, return fewer rows with repeated numbers.
+    """
     rows = make_sample_table(min(size, _LARGE), kind=EVERYWHERE if kind == _WHOLE else kind).rows
     if size > _LARGE:
         rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
@@ -505,8 +524,10 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 
 
 def _count_missing_steps(ports: Sequence[Port], way: Sequence[Roles]) -> list[int]:
-    """Return how many fewer steps each input has than the longest input, by the sizes that the file declares: a
-    question may have 30 tokens, and its text 50."""
+    """Count how many fewer steps each input has than the longest, by the sizes that the file declares.
+
+    A question may have 30 tokens, and its text 50.
+    """
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
         for port, roles in zip(ports, way, strict=True)
@@ -524,12 +545,7 @@ def _is_float(port: Port) -> bool:
 
 
 def is_length_name(port: Port) -> bool:
-    """Return whether an input's name means lengths.
-
-    Example:
-        >>> is_length_name(Port("seq_len"))
-        True
-    """
+    """Return whether an input's name means lengths."""
     return any(word in port.name.lower() for word in _LENGTHS)
 
 
@@ -542,12 +558,7 @@ def _is_offset(port: Port, roles: Roles) -> bool:
 
 
 def is_mask(port: Port) -> bool:
-    """Return whether an input is a mask, by its type or its name.
-
-    Example:
-        >>> is_mask(Port("attention_mask"))
-        True
-    """
+    """Return whether an input is a mask, by its type or its name."""
     return port.kind == "bool" or "mask" in port.name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Match the inputs and outputs of a file with those of a module: by names, types and axes."""
+"""Match the inputs and outputs of a file with the inputs and outputs of a module: by names, types and axes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEAR: Final = 1e-3
 
 @dataclass(frozen=True)
 class MatchedInput:
-    """An input of a file, the module's input that it takes, and the order of that input's axes."""
+    """An input of a file, the module's input that it takes, and the order of its axes."""
 
     port: Port
     name: str
@@ -37,7 +37,7 @@ class MatchedInput:
 
     @property
     def declared_sizes(self) -> list[tuple[int | str | None, int]]:
-        """The declared size of each axis of the file's input, with the axis of the module's."""
+        """The declared size of each axis of the file's input, with the axis of the module's input."""
         axes = self.port.axes or ()
         return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
 
@@ -48,7 +48,7 @@ def match_inputs(
     told: Mapping[str, str],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[MatchedInput, ...]:
-    """Find the module's input for each input of a file, and the order of its axes.
+    """Match each input of a file with an input of the module, and find the order of its axes.
 
     An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
     in the module's own call, if the file runs on all of these calls; else the order counts in which it answers the most
@@ -114,9 +114,11 @@ def match_inputs(
 def _may_match_by_chance(
     way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
-    """Return whether the answers with transposed inputs may have the shapes of the module's answers only by chance:
-    they have these shapes at no size, or with only one number of rows. A file with a fixed number of steps then takes
-    that many rows. If the file declares a fixed size for a transposed input, this is no chance."""
+    """Return whether answers to transposed inputs may have the right shapes only by chance.
+
+    They have these shapes at no size, or with only one number of rows: a file with a fixed number of steps takes that
+    many rows. If the file declares a fixed size for a transposed input, this is no chance.
+    """
     if not ran:
         return True
     if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
@@ -125,7 +127,7 @@ def _may_match_by_chance(
 
 
 def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
-    """Return the orders of an input's axes that agree with the declared sizes; the unchanged order (None) is the
+    """List the orders of an input's axes that agree with the declared sizes. The unchanged order (None) is the
     first."""
     shapes = [call.inputs[name].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
@@ -146,8 +148,8 @@ def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> l
 def _rank_orders(
     way: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the sort key of an assignment of inputs: the number of axis names that contradict the assignment, and the
-    number of transposed inputs."""
+    """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
+    transposes."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -162,8 +164,10 @@ def _rank_orders(
 
 
 def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
-    """Return 0 if the file fails on a call, 2 if each of its answers has the shape of one of the module's answers, and
-    3 if its numbers are near, too."""
+    """Rate how well the file's answers to a call fit the module's.
+
+    0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
+    """
     answers = file.compute_outputs(make_file_inputs(way, call.inputs))
     if isinstance(answers, str):
         return 0
@@ -191,12 +195,7 @@ def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCal
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in lower case, without punctuation.
-
-    Example:
-        >>> normalize_name("Input_IDs")
-        'inputids'
-    """
+    """Return a name in lower case, without punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -207,7 +206,7 @@ def _fits_port(port: Port, array: Array) -> bool:
 
 
 def make_file_inputs(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
-    """Return the arrays for a file's inputs, made from the module's inputs."""
+    """Make the arrays for a file's inputs from the inputs of the module."""
     made = []
     for one in fed:
         array = given[one.name] if one.order is None else given[one.name].transpose(one.order)
@@ -218,7 +217,7 @@ def make_file_inputs(fed: Sequence[MatchedInput], given: Mapping[str, Array]) ->
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[tuple[int, str], ...]:
-    """Return the matching outputs: pairs of the number of a file's output and the name of a module's.
+    """Match the outputs: pairs of the number of a file's output and the name of a module's output.
 
     Args:
         file: the file.
@@ -255,7 +254,7 @@ def match_outputs(
 
 
 def squeeze_shape(array: Array) -> tuple[int, ...]:
-    """Return the shape of an array without axes of size 1: for one row, squeeze() removes the batch axis."""
+    """Return the shape of an array without axes of size 1. For one row, squeeze() removes the batch axis."""
     return tuple(size for size in array.shape if size != 1)
 
 

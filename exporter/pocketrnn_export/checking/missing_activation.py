@@ -1,4 +1,4 @@
-"""Find an activation at the end of one side of a comparison that is missing at the end of the other side."""
+"""Find an activation, such as softmax, that only one of the file and the module has at its end."""
 
 from __future__ import annotations
 
@@ -45,28 +45,20 @@ _ACTIVATIONS: Final = (
 
 
 def gives_probabilities(numbers: Array) -> bool:
-    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1.
-
-    Example:
-        >>> gives_probabilities(np.array([[0.2, 0.8]]))
-        True
-    """
+    """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1."""
     if numbers.dtype.kind != "f" or not numbers.ndim or numbers.shape[-1] < 2 or not numbers.size:
         return False
     return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
 
 
 def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
-    """Return the side that lacks an activation, `module` or `file`, and the activation of the other side. None if both
-    sides have the same activations.
+    """Find an activation that only one side has; return the side without it, `module` or `file`, and the activation.
+
+    None if both sides have the same.
 
     Args:
         own: the module's output.
         given: the file's, of the same shape.
-
-    Example:
-        >>> find_activation(np.array([[0.0, 0.0]]), np.array([[0.5, 0.5]]))[0]
-        'module'
     """
     if own.shape != given.shape or own.dtype.kind != "f" or given.dtype.kind != "f" or not own.size:
         return None

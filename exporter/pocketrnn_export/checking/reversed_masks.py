@@ -1,4 +1,4 @@
-"""Compare a file with its module on masks that hide the beginning of a row; most masks hide its end."""
+"""Compare a file with its module on masks that hide the beginning of a row. Most masks hide the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 
 def compare_with_reversed_masks(beside: ComparedFile, verdict: Verdict) -> Verdict:
-    """Compare file and module with each mask reversed, so that it hides the beginning of the rows, and return the
-    verdict on all cases."""
+    """Compare file and module again with each mask reversed, and return the verdict on all cases.
+
+    A reversed mask hides the beginning of the rows.
+    """
     called = beside.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
@@ -52,7 +54,7 @@ def compare_with_reversed_masks(beside: ComparedFile, verdict: Verdict) -> Verdi
 
 
 def _reverse_masks(function: Call) -> Call:
-    """Return a call with reversed masks; all axes of a mask are reversed."""
+    """Return a call with reversed masks. All axes of a mask are reversed."""
 
     def reverse_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         bound = inspect.signature(layer.forward).bind(*args, **kwargs)

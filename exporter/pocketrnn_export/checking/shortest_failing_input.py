@@ -1,4 +1,4 @@
-"""Find the shortest input that shows a difference, by leaving out rows and tokens."""
+"""Find the shortest input for which file and module differ, by leaving out rows and tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN_NUMBERS: Final = 24
 
 
 def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
-    """Return the shortest input found, with both answers, and its case.
+    """Return the shortest differing input that was found, with both answers, and its case.
 
     Args:
         beside: the file beside its module.
@@ -91,8 +91,7 @@ def _describe_input(beside: ComparedFile, case: Case) -> Shown:
 
 
 def _describe_input_rows(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
-    """Return the rows of the only input; for several inputs, return the name and the rows of each, since they
-    differ."""
+    """Describe the rows of the only input. For several inputs, add their names."""
     samples = beside.called.samples
     most = _SHOWN if samples is None else _SHOWN_NUMBERS
     inputs = record_call(beside.called, case).inputs

@@ -1,4 +1,7 @@
-"""Find how to call a module with the inputs of a file that does not declare their axes, as TorchScript does not."""
+"""Find how to call a module with the inputs of a file that does not declare their axes.
+
+TorchScript files do not declare them.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def find_call_without_axes(
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Find a call with several inputs of unknown types and axes; None if none is found that both sides run.
+    """Find a call with several inputs of unknown types and axes; None if both sides run none.
 
     The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
     places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
@@ -70,7 +73,7 @@ def find_call_without_axes(
 
 
 class _PlaceRecorder(FunctionMode):
-    """Records the places that call torch, and how often each does."""
+    """Records the places of the code that call torch, and how often each does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,32 +107,33 @@ class _MeaningSearch:
         self.until = time.process_time() + _SECONDS
 
     def find_best_call(self) -> ModuleCall | None:
-        """Search by hill climbing, first from the likeliest way, then from random ones, until a way is complete or the
-        time is over; return the call of the best way. None if its rows are not independent, or the file fails on it."""
+        """Search for the best way to call the module, by hill climbing; return its call, or None.
+
+        The likeliest way is the first start, then random ones, until a way is complete or the time is over. None if its
+        rows are not independent, or the file fails on it.
+        """
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
-        while self._rate(best) != _COMPLETE and time.process_time() < self.until:
-            best = max(best, self._climb(way), key=self._rate)
-            if self._rate(best) >= (*_COMPLETE[:3], 0, AGREEING):
+        while self._rate_way(best) != _COMPLETE and time.process_time() < self.until:
+            best = max(best, self._climb_from(way), key=self._rate_way)
+            if self._rate_way(best) >= (*_COMPLETE[:3], 0, AGREEING):
                 # Only steps are missing, and there may be none.
                 self.until = min(self.until, time.process_time() + _MORE_SECONDS)
             way = tuple(drawn.choices(some, [1 / n for n, _ in enumerate(some, 1)])[0] for some in self.choices)
-        called = self._make_running_call(best) if self._rate(best)[0] else None
+        called = self._make_running_call(best) if self._rate_way(best)[0] else None
         runs = called is not None and has_independent_rows(called) and self.rate_in_file(called) > 0
         return called if runs else None
 
-    def _climb(self, way: _Way) -> _Way:
-        """Climb from a way: make the best change as long as it is an improvement, and return the way that is
-        reached."""
-        while (better := max(self._list_changes(way), key=self._rate, default=way)) != way:
-            if self._rate(better) <= self._rate(way):
+    def _climb_from(self, way: _Way) -> _Way:
+        """Climb from a way: make the best change as long as it is an improvement; return the last way."""
+        while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
+            if self._rate_way(better) <= self._rate_way(way):
                 break
             way = better
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways with one input changed, or with one size replaced by another in all inputs, until the time is
-        over."""
+        """Yield the ways with one change: in one input, or in one size of all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -144,9 +148,12 @@ class _MeaningSearch:
                 return
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
-    def _rate(self, way: _Way) -> tuple[int, ...]:
-        """Return how good a way is: whether forward runs; if not, at how many places it calls torch; if so, whether its
-        rows are independent, whether the file runs, whether there are steps, and how well the answers fit."""
+    def _rate_way(self, way: _Way) -> tuple[int, ...]:
+        """Rate how good a way to call the module is.
+
+        The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are
+        independent, whether the file runs, whether there are steps, and how well the answers fit.
+        """
         if way not in self.rated:
             if not any("b" in roles for _, roles in way):
                 self.rated[way] = (0, 0)
@@ -161,7 +168,7 @@ class _MeaningSearch:
         return self.rated[way]
 
     def _count_places(self, way: _Way) -> tuple[int, int] | None:
-        """Return at how many places forward calls torch before it fails, and how often; None if it runs."""
+        """Count at how many places forward calls torch before it fails, and how often; None if it runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
         furthest = (0, 0)
         for masks in kinds:
@@ -195,7 +202,7 @@ class _MeaningSearch:
         return None
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
-        """Return the call, if the module runs with it on several numbers of rows."""
+        """Make the call, if the module runs with it on several numbers of rows; else None."""
         ports, roles = self._split_way(way)
         called = try_axis_roles(self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, trials=SIZES)
         return called if called is not None and len({rows for rows, _ in called.sizes}) > 1 else None
@@ -206,7 +213,7 @@ class _MeaningSearch:
 
 
 def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool) -> list[_Meaning]:
-    """Return what an input may be, the likeliest first."""
+    """List what an input may be, the likeliest first."""
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
         return masks
@@ -223,9 +230,10 @@ def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, 
 
 
 def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
-    """Return the sizes that an axis may have: the sizes of the module's weights, their halves and their differences,
-    since layers may read two joined inputs; for a module without weights, the sizes that numbers in its file
-    suggest."""
+    """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
+
+    Layers may read two joined inputs. A module without weights has the sizes that numbers in its file suggest.
+    """
     shapes = [tuple(weight.shape) for weight in module.parameters()]
     taken = [shape[1] for shape in shapes if len(shape) > 1]
     given = [shape[0] for shape in shapes if shape]

@@ -1,4 +1,4 @@
-"""Compare a file with its module where one of their inputs is shorter than the others."""
+"""Compare a file with its module on inputs of unequal lengths."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _ORDINARY_STEPS: Final = 7
 
 
 def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
-    """Compare file and module where one input is half as long as the others, and return the verdict on all cases. A
-    file that gives the sequence axes of all inputs one name is not run on these cases.
+    """Compare file and module on inputs of which one is half as long as the others; return the verdict on all cases.
+
+    A file that gives the sequence axes of all inputs one name is not run on these cases.
     """
     if verdict.kind not in ("right", "some sizes") or beside.called.one_row:
         return verdict
@@ -47,10 +48,7 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
 def _list_unequal_inputs(
     beside: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
-    """Return the inputs to compare at half the length of the others, with the comparison of each; and all inputs that
-    may be shorter. An input may be shorter if the module accepts that, or else if its sequence axis has another name in
-    the file.
-    """
+    """List the inputs to compare at half length, with the comparison of each; and all inputs that may be shorter."""
     called = beside.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

@@ -1,4 +1,4 @@
-"""The verdict on a file: its kind and the input that shows it, written as text, as JSON and as a page."""
+"""The verdict on a file, and the input that shows a difference, as text, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADS: Final[dict[Kind, str]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """The shortest input found that shows a difference.
+    """The shortest input that was found to show a difference.
 
     Attributes:
         given: the ids or numbers of each row; for several inputs, the name and the rows of each.
@@ -89,25 +89,29 @@ class Verdict:
 
     @property
     def is_right(self) -> bool:
-        """Whether no difference was found at the compared sizes."""
+        """Whether there was no difference at the compared sizes."""
         return self.kind == "right"
 
     @property
     def exit_status(self) -> int:
-        """The exit status: 0 if the file is right, 3 if it is wrong or right for some sizes only, 2 if it cannot be
-        compared."""
+        """The exit status of `check`.
+
+        0 if the file is right, 3 if it is wrong or right for some sizes only, 2 without a comparison.
+        """
         return _STATUS[self.kind]
 
     @property
     def labels_changed(self) -> float:
-        """The share of the compared rows that got another label: the index of the answer's largest number, or an answer
-        that is a whole number."""
+        """The share of the compared rows that got another label from the file.
+
+        A label is the index of the answer's largest number, or an answer that is a whole number.
+        """
         rows = sum(line.rows for line in self.comparisons)
         return sum(line.labels_differing for line in self.comparisons) / rows if rows else 0.0
 
     @property
     def lines(self) -> list[str]:
-        """The verdict for a reader, with one or two sentences on each line."""
+        """The verdict as lines of one or two sentences."""
         said = [f"{_HEADS[self.kind]}: {self.reason}"]
         if self.sizes:
             said.append(f"It is right for {self.sizes}.")
@@ -128,7 +132,7 @@ class Verdict:
         return [*said, *self.notes]
 
     def _describe_inputs(self) -> str:
-        """Return the file's inputs that have other names than the module's."""
+        """Name the inputs of the file that have other names in the module."""
         if not self.inputs:
             return "; the file takes no input"
         pairs = [f"{name} is given {own}" for name, own in self.inputs.items() if name != own]
@@ -154,7 +158,7 @@ class Verdict:
 
 
 def _format_inputs(given: tuple[Any, ...]) -> str:
-    """Return the rows of the only input; for several inputs, the name of each with its rows."""
+    """Format the rows of the only input. For several inputs, add their names."""
     if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
         return ", ".join(f"{name} {_format_values(rows)}" for name, *rows in given)
     return _format_values(given)
@@ -171,7 +175,7 @@ def _format_number(value: Any) -> str:
 
 
 def make_verdict_page(verdict: Verdict) -> str:
-    """Return a verdict as an HTML page, without scripts."""
+    """Make an HTML page of a verdict, without scripts."""
     cells = (("".join(f"<td>{html.escape(cell)}</td>" for cell in row)) for row in verdict.table)
     table = "\n".join(f"<tr>{row}</tr>" for row in cells)
     said = "\n".join(f"<p>{html.escape(line)}</p>" for line in verdict.lines)

@@ -1,4 +1,4 @@
-"""Make the verdict of `check` from the outcomes of its cases."""
+"""Make the verdict of `check` from the results of its cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pocketrnn_export.comparing.proof_inputs import Case
 
 
 def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
-    """Make the verdict on a file from the outcomes of its cases.
+    """Make the verdict on a file from the results of its cases.
 
     Args:
         beside: the file and its module.
@@ -71,13 +71,7 @@ def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]
 def report_half_precision_rounding(
     beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Report how far a file in half precision is from the module itself, if its answers are as near as half precision
-    allows.
-
-    Example:
-        >>> report_half_precision_rounding(beside, outcomes, verdict).notes[-1]
-        "The file theirs.onnx is in half precision: its answers are up to 0.002 apart from Net's, as rounding allows."
-    """
+    """Report how far a file in half precision is from its module, if it is as near as half precision allows."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
@@ -98,7 +92,7 @@ def report_half_precision_rounding(
 
 
 def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Report that one side has an activation at its end, and whether the answers are the same after this activation."""
+    """Report that only one side has an activation at its end, and whether the answers are equal with the activation."""
     side, activation = next(iter(beside.activations.values()))
     more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
     said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
@@ -108,12 +102,12 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
     shown = None if found is None else find_shortest_input(as_given, [found])[0]
     same = all(outcome.is_same for outcome in every)
     departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
-    reason = f"{said}; {'the answers are the same after it' if same else 'they differ after it, too'}."
+    reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
 def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Report that a file is right for batches of one row only, if the module was not run on larger batches."""
+    """Report that a file is right for batches of one row. The module was not run on larger batches."""
     called, file = beside.called, beside.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
@@ -139,7 +133,7 @@ def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], ver
 
 
 def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
-    """Return a line for each kind of cases: how many rows were compared, and their largest difference."""
+    """Make a line for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
@@ -152,7 +146,7 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
 
 
 def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
-    """Return a note if the file lacks matrices of the module; the note says whether the file may hold some of them."""
+    """Make a note if the file lacks matrices of the module. The note says whether the file may hold some of them."""
     matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
     lacking = find_missing_matrices(beside.file, matrices)
     if not lacking:
@@ -180,8 +174,10 @@ def _format_range(least: int, most: int, unit: str) -> str:
 
 
 def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
-    """Find where file and module differ first: on an ordinary batch if possible, since the mean of one token is also
-    its sum."""
+    """Find where file and module differ first, if possible on an ordinary batch.
+
+    The mean of one token is also its sum.
+    """
     ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
     return beside.describe_first_differing_operation(
         shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case

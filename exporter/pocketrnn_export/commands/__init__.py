@@ -1,1 +1,1 @@
-"""The exporter's commands: everything here knows click or a terminal."""
+"""The exporter's commands. Only the files here use click or print to a terminal."""

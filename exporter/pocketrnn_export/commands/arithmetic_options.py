@@ -1,4 +1,4 @@
-"""The options of `pack` and `export` for integer arithmetic, and the data to measure its effect on."""
+"""The options of `pack` and `export` for integer arithmetic, and for the data that measures its effect."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _MEASURES: Final = ("data", "max_loss", "max_changed")
 
 
 def arithmetic_options(command: _Command) -> _Command:
-    """Add the options for the arithmetic of a packed file, and for the number of labels that integers may change."""
+    """Add the options that choose the arithmetic of a packed file and limit the share of changed labels."""
     for option in reversed(
         (
             click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
-                         help="The number format of a packed file's layers. int8 is twice as fast for wide layers, and "
-                         "changes answers: how much is measured on --data, and kept in the file."),
+                         help="The number format of a packed file's layers. int8 is twice as fast for wide layers, but "
+                         "changes some answers. How many is measured on --data and kept in the file."),
             click.option("--max-changed", type=click.FloatRange(0, 100), metavar="PERCENT",
-                         help="Write nothing if int8 changes the label or labels of more texts.  [default: 0.2]"),
+                         help="Write nothing if int8 changes the labels of more than this share of the texts.  "
+                         "[default: 0.2]"),
         )
     ):  # fmt: skip
         command = option(command)
@@ -41,10 +42,10 @@ def arithmetic_options(command: _Command) -> _Command:
 
 
 def check_measure_options(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
-    """Refuse options that measure the effect of integers, where the arithmetic is float32."""
+    """Refuse options that measure the effect of integer arithmetic, if the arithmetic is float32."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
-        raise click.UsageError(f"{stated[0]} limits or measures the effect of int8: it needs --arithmetic int8.")
+        raise click.UsageError(f"{stated[0]} applies to int8: give --arithmetic int8, too, or leave it out.")
 
 
 def read_integer_arguments(
@@ -59,8 +60,8 @@ def read_integer_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the data that the options name, texts or sequences of `numbers`, and the allowed number of changed answers.
-    Divide sequences into the classifier's windows.
+    """Read the texts or sequences that the options name, and the allowed change of the answers. Sequences are cut
+    into the classifier's windows.
 
     A file without the column `label` holds texts only, which is printed; a column that is named must be there.
     """
@@ -69,7 +70,9 @@ def read_integer_arguments(
         ("--label-separator", label_separator != LABEL_SEPARATOR),
     ):
         if numbers is not None and is_given:
-            raise click.UsageError(f"{option} applies to texts, but the bundle takes sequences of numbers.")
+            raise click.UsageError(
+                f"{option} applies to texts, but the bundle takes sequences of numbers. Leave it out."
+            )
     allowed = _make_allowed_change(data, max_loss, max_changed)
     if data is None:
         return None, allowed
@@ -94,11 +97,11 @@ def read_integer_arguments(
         return rows, allowed
     if max_loss is not None:
         raise click.UsageError(
-            f"--max-loss needs labels: {data} has no column {_LABEL_COLUMN!r}. Name it: --label-column"
+            f"--max-loss needs labels, but {data} has no column {_LABEL_COLUMN!r}. Name the column: --label-column"
         )
     print_line(
-        f"{data} has no column {_LABEL_COLUMN!r}: labels are compared, and no accuracy is measured. If another column "
-        "holds the labels, name it: --label-column"
+        f"{data} has no column {_LABEL_COLUMN!r}. The labels from the bundle and the packed file are compared, but no "
+        "accuracy is measured. If another column holds the labels, name it: --label-column"
     )
     return read_texts([data], labels, text_column=text_column), allowed
 
@@ -107,20 +110,20 @@ def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed:
     from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
 
     if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data to be measured on.")
+        raise click.UsageError("--max-loss needs --data, the rows on which the loss is measured.")
     return AllowedChange(
         MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
     )
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:
-    """Return the warning about a file of integers that was measured on golden examples only; else nothing."""
+    """Return a warning if the effect of integers was measured on golden examples only."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)
     if verdict is None or verdict.is_data:
         return []
     return [
-        f"The effect of integers was measured on {verdict.texts} golden examples only, which says little. Give "
-        f"{'texts, labelled or not,' if verdict.of == 'texts' else 'labelled sequences'} to measure it: --data FILE"
+        f"The effect of int8 was measured on only {verdict.texts} golden examples, which says little. To measure it, "
+        f"give {'texts, labelled or not,' if verdict.of == 'texts' else 'labelled sequences'} with --data FILE"
     ]

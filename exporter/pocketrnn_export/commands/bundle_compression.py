@@ -1,4 +1,4 @@
-"""Write a smaller bundle: the part that `pocketrnn compress` and `pocketrnn export --compress` share."""
+"""Write a smaller bundle: the code that `pocketrnn compress` and `pocketrnn export --compress` share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse a path that is neither a bundle nor a packed file. This happens before PyTorch is loaded, which takes
+    """Refuse a path that is neither a bundle nor a packed file. The check runs before PyTorch is loaded, which takes
     seconds."""
     folder = find_bundle_folder(path_or_name)
     if not is_packed_file(folder):
@@ -37,18 +37,18 @@ def check_is_bundle(path_or_name: str | Path) -> None:
 
 
 def data_options(command: _Command) -> _Command:
-    """Add the options to measure a smaller bundle on labelled texts."""
+    """Add the options that name the labelled texts on which a smaller bundle is measured."""
     for option in reversed(
         (
             click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
-                         help="Texts to measure the loss on: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
-                         "--arithmetic int8. For a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
+                         help="Labelled texts to measure the loss on: .csv, .tsv, .jsonl or .parquet. For --arithmetic "
+                         "int8, they need no labels. For a bundle of numbers, labelled sequences, also .ts or .npz."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
-                         help="Write nothing if more points of accuracy are lost on the data."),
+                         help="Write nothing if the accuracy on the data falls by more percentage points."),
             make_column_option("text", "The data's column of texts."),
             make_column_option("label", "The data's column of labels."),
             click.option("--label-separator", type=Text(), default=LABEL_SEPARATOR, show_default=True, metavar="TEXT",
-                         help="The separator between the labels of a text with several, where they are not a list."),
+                         help="The separator between several labels of a text, if they are not a list."),
         )
     ):  # fmt: skip
         command = option(command)
@@ -65,7 +65,7 @@ def write_compressed_bundle(
     rows: LabelledTexts | None,
     max_loss: float | None,
 ) -> Manifest:
-    """Compress a bundle as the options say, and print the size and the accuracy after each step."""
+    """Write a compressed copy of a bundle, and print the size and the accuracy after each step."""
     from pocketrnn.bundle.atomic_writing import check_folder_free
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import format_steps_table
@@ -77,8 +77,8 @@ def write_compressed_bundle(
         print_line(line)
     if rows is None and made.manifest.text.rules.tokenizer != "external":
         print_line(
-            f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
-            "texts to measure what is lost: --data FILE"
+            f"The labels were compared on only {made.steps[0].texts} golden examples, which says little. To measure "
+            "the loss of accuracy, give labelled texts: --data FILE"
         )
     return made.manifest
 
@@ -93,9 +93,9 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that the options name, before any other work; None without --data."""
+    """Read the labelled texts that --data names; None without --data."""
     if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data to be measured on.")
+        raise click.UsageError("--max-loss needs --data, the rows on which the loss is measured.")
     if data is None:
         return None
     require_module("pyarrow", "train")

@@ -34,38 +34,38 @@ _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "
 @click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE",
               help="The file to check: ONNX, TorchScript, or a .pt2 of torch.export.")  # fmt: skip
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
-              help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
+              help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
 @click.option("--input", "inputs", type=Text(), multiple=True, metavar="NAME=INPUT",
-              help="An input of the module and the matching input of the file, where names, types and axes do not "
-                   "show it; repeatable.")  # fmt: skip
+              help="An input of the module and the same input of the file, if names, types and axes do not show "
+                   "which it is; repeatable.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.option(
-    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as a page too."
+    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Also write the verdict as a page."
 )
-@click.option("--force", is_flag=True, help="Replace the page if it exists.")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
-              help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
-@click.option("--random-weights", is_flag=True, help="Take a module file as it is made, without --weights.")
+              help="A value for a name in the module's file, instead of the file's value; repeatable.")  # fmt: skip
+@click.option("--random-weights", is_flag=True, help="Take the module with random weights, without --weights.")
 @click.option("--call", type=Text(), metavar="LINE",
-              help='How the module is called, if that is not found out: "module(tokens.t(), lengths)".')  # fmt: skip
+              help='The call of the module, if pocketrnn does not find it: "module(tokens.t(), lengths)".')  # fmt: skip
 @click.option("--ids", type=click.IntRange(min=1), metavar="N",
-              help="How many token ids there are.  [default: the rows of their table]")  # fmt: skip
+              help="The number of token ids.  [default: the number of rows of the embedding]")  # fmt: skip
 @click.option("--padding-id", type=click.IntRange(min=0), metavar="ID",
-              help="The id past the end of a row.  [default: that of the module's table, else 0]")  # fmt: skip
+              help="The padding id.  [default: padding_idx of the module's embedding, else 0]")  # fmt: skip
 @click.option("--channels", type=click.IntRange(min=1), metavar="N",
-              help="How many numbers a step has, where --call takes samples.")  # fmt: skip
+              help="The number of channels, if --call takes samples.")  # fmt: skip
 @click.option("--max-changed", type=click.FloatRange(min=0, max=1), default=0.0, metavar="SHARE",
-              help="The share of rows whose label may change between two files; for numbers that may be values, how "
-              "far they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
+              help="The share of rows whose label may change between two files. If the answers may be values: the "
+              "largest difference, as a share of the largest value.  [default: 0]")  # fmt: skip
 def check(source: str, after: Path | None, onnx: Path | None, page: Path | None, **options: Any) -> None:
     """Find out whether an exported file gives the same answers as its module.
 
-    SOURCE is the module, as path/to/file.py:name, a notebook's, or a TorchScript file, and --onnx the file. Both are
-    run on many batch sizes and lengths, every id and random numbers; the verdict lists them. Or SOURCE and AFTER are
-    two files, one made of the other by an optimiser or a quantisation: how much do their answers differ?
+    SOURCE is the module: path/to/file.py:name, notebook.ipynb:name, or a TorchScript file. --onnx is the file. Both
+    are run on many batch sizes and lengths, every id and random numbers; the verdict lists them. Or SOURCE and AFTER
+    are two files, such as a graph before and after a quantisation: how much do their answers differ?
 
-    The exit status is 0 if the file is right for every size looked at, 3 if it is wrong or right for some sizes only, 2
-    if it cannot be compared. The code of SOURCE is run, and so is that of a TorchScript file or a .pt2.
+    The exit status is 0 if the file is right for every compared size. It is 3 if the file is wrong for some sizes, and
+    2 if it cannot be compared. The code of SOURCE is run, and so is the code in a TorchScript file or a .pt2.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
       pocketrnn check model.onnx model.int8.onnx --max-changed 0.01
     """
     if (after is None) == (onnx is None):
-        raise click.UsageError("Name the file to check: --onnx FILE, or two files, before and after.")
+        raise click.UsageError("Name the file to check by --onnx FILE, or give two files: before and after.")
     if page is not None:
         from pocketrnn.bundle.atomic_writing import check_file_free
 
@@ -114,10 +114,11 @@ def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
         raise click.UsageError(
-            f"{given[0]} applies to a module, but {source} is compared with a file: name that file with --onnx."
+            f"{given[0]} applies to a module, but two files are compared here. If {source} is a module, name the other "
+            "file by --onnx."
         )
     if ":" in Path(source).name and not Path(source).exists():
-        raise click.UsageError(f"{source} names a module, and {after} is compared with it: write --onnx {after}.")
+        raise click.UsageError(f"{source} names a module: write --onnx {after} to compare {after} with it.")
     return check_files(
         source,
         str(after),
@@ -131,7 +132,8 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
         raise InputError(
-            f"--input {wrong[0]} is not a pair.", "Write the module's name for it first: tokens=input_ids."
+            f"--input {wrong[0]} is not a pair of names.",
+            "Write the module's name, then the file's name: tokens=input_ids.",
         )
     return {name: value for name, _, value in pairs}
 

@@ -1,4 +1,4 @@
-"""A checkpoint on disk as the arguments of `export`."""
+"""Read a checkpoint from disk as arguments of the function `export`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Read the module of a checkpoint, and the other arguments of `export`.
+    """Read the module in a checkpoint's folder, and the other arguments of the function `export`.
 
     Raises:
         CheckpointError: the folder is not a checkpoint, or is damaged.

@@ -1,4 +1,4 @@
-"""Refusals of options that are told together, with the whole command to copy."""
+"""Collect all refusals of a command's options, and show them together with the corrected command."""
 
 from __future__ import annotations
 
@@ -18,16 +18,10 @@ _MOST_FILES: Final = 20
 
 
 class CollectedRefusals:
-    """Collects the refusals of an export, so that all are told at once.
+    """Collects the errors of an export's options, so that the user sees all of them at once.
 
     Args:
         output: the bundle's folder, beside which rules that are too long for a message are written.
-
-    Example:
-        >>> refusals = CollectedRefusals(Path("mine"))
-        >>> refusals.collect(lambda: 3)
-        3
-        >>> refusals.tell()
     """
 
     def __init__(self, output: Path) -> None:
@@ -38,7 +32,7 @@ class CollectedRefusals:
         return bool(self._found)
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
-        """Return what a function makes; None if it refuses options and says which to give."""
+        """Return the result of a function. If the function refuses options, keep the error and return None."""
         try:
             return make()
         except RefusedOptionsError as error:
@@ -50,7 +44,7 @@ class CollectedRefusals:
         return None
 
     def tell(self) -> None:
-        """Raise all refusals as one.
+        """Raise one error that contains all collected errors.
 
         Raises:
             InputError: there are some.
@@ -69,17 +63,18 @@ class CollectedRefusals:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
         said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
-        raise InputError(f"{len(self._found)} things have to be changed. {said}", line.strip()) from None
+        raise InputError(f"There are {len(self._found)} problems. {said}", line.strip()) from None
 
     def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Write rules that are too long for a line to a file, and name it in their place."""
+        """Replace long text rules in the options by the name of a file, and write the rules to that file."""
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:
             return dict(changes)
         return {**changes, "rules": self._write_rules(rules) or rules}
 
     def _write_rules(self, rules: str) -> str:
-        """Write rules to a new file beside the output; return its path, or an empty string if that is impossible."""
+        """Write text rules to a new file beside the output. Return the file's path, or an empty string if writing
+        fails."""
         for number in range(1, _MOST_FILES):
             path = self._output.with_name(f"{self._output.name}-rules{number if number > 1 else ''}.json")
             try:

@@ -40,16 +40,20 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
     type=click.Path(path_type=Path),
     required=True,
     metavar="FOLDER",
-    help="The bundle's folder to write.",
+    help="The folder of the new bundle.",
 )
 @click.option("--words", type=click.IntRange(min=1), metavar="N",
-              help="Keep the first N words of the vocabulary: the most frequent, where pocketrnn made it.  "
+              help="Keep the first N words of the vocabulary: the most frequent words, if pocketrnn made it.  "
               "[default: all]")  # fmt: skip
-@click.option("--embedding", type=_STORAGES, default="int8", show_default=True, help="How the embedding is stored.")
-@click.option("--weights", type=_STORAGES, default="int8", show_default=True, help="How other weights are stored.")
+@click.option(
+    "--embedding", type=_STORAGES, default="int8", show_default=True, help="The number format of the embedding."
+)
+@click.option(
+    "--weights", type=_STORAGES, default="int8", show_default=True, help="The number format of the other weights."
+)
 @data_options
-@click.option("--name", type=Text(), metavar="TEXT", help="The classifier's name.  [default: as before]")
-@click.option("--no-examples", is_flag=True, help="Put none of a checkpoint's texts into the bundle.")
+@click.option("--name", type=Text(), metavar="TEXT", help="The classifier's name.  [default: the old name]")
+@click.option("--no-examples", is_flag=True, help="Keep no texts of the checkpoint in the bundle.")
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def compress(
     source: str,
@@ -63,8 +67,8 @@ def compress(
 ) -> None:
     """Write a smaller bundle: weights in fewer bytes, fewer words, no TorchScript copy.
 
-    PATH_OR_NAME is a bundle's folder, the name of a classifier that ships with pocketrnn, or a checkpoint's folder. The
-    table shows each step together with those before it. All readers of bundles run the result like the original.
+    PATH_OR_NAME is a bundle's folder, the name of a classifier that ships with pocketrnn, or a checkpoint's folder.
+    Each line of the table includes the steps above it. All readers of bundles run the result like the original.
 
     The new graph is proven equal to the old one with rounded weights: exit status 3 if it is not. The loss of accuracy
     by rounding is measured on --data; exit status 1 if it is more than --max-loss. Nothing is written then.
@@ -97,7 +101,9 @@ def compress(
         if words is not None and "vocabulary" in description:
             check_kept_word_count(words, len(description["vocabulary"]))
         if "channels" in description:
-            raise click.UsageError(f"{source} takes sequences of numbers: only classifiers of texts are compressed.")
+            raise click.UsageError(
+                f"{source} takes sequences of numbers, but only classifiers of texts are compressed."
+            )
         rows = read_rows_to_measure(
             description["labels"], several_labels=description.get("multi_label", False), **measure
         )
@@ -109,8 +115,8 @@ def compress(
     else:
         if no_examples:
             raise click.UsageError(
-                f"--no-examples is for what was trained here. {source} is a bundle, whose golden examples are kept: to "
-                "leave them out, export it again with --no-examples."
+                f"--no-examples applies to a checkpoint, but {source} is a bundle, whose golden examples are kept. To "
+                "leave them out, export the classifier again with --no-examples."
             )
         before = manifests.read_manifest(find_bundle_folder(source))
         rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)

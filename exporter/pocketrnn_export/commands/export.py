@@ -124,71 +124,73 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     type=click.Path(path_type=Path),
     required=True,
     metavar="FOLDER",
-    help="The bundle's folder to write.",
+    help="The folder of the new bundle.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
-              help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
+              help="The weights of the module: .safetensors, or a saved state_dict.")  # fmt: skip
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
-              help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
+              help="The vocabulary of the module: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
               help="The labels, in the order of the logits: a,b,c; a file, such as label_encoder.pkl; "
               "or file.py:NAME.")  # fmt: skip
 @click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
-              help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
-              "labels as --labels takes them; once for each.")  # fmt: skip
+              help="For a module with several outputs for a text: the name and the labels of one output, as --labels "
+              "takes them. Give it once for each output, instead of --labels.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
-              help="Export a module file as it is made, with random weights.")  # fmt: skip
+              help="Export the module with random weights.")  # fmt: skip
 @click.option("--run-notebook", type=click.IntRange(min=1), metavar="SECONDS",
-              help="Run all cells of the notebook too, its training included, in a process of their own, and compare "
-              "the module's answers, in at most this many seconds. Only for a notebook that you trust.")  # fmt: skip
+              help="Also run all cells of the notebook, with its training, in another process, and compare the answers "
+              "of both modules. Stop after this many seconds. Only for a notebook that you trust.")  # fmt: skip
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
-              help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
+              help="A value for a name in the module's file, instead of the file's value; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
-              "-> tokens or ids, whose rules are read out of its code and compared with it; external: your own code "
-              "splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a tokenizer.json, "
-              "the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
+              help="How texts become tokens. basic_english, whitespace, characters: by these rules. file.py:name: by "
+              "your function from a text to tokens or ids; rules are read from its code and compared with it. "
+              "external: by your own code; the bundle takes tokens or ids. Without --vocabulary, subwords: a "
+              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
-              help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
-              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
-              "or the columns text and label of a .csv file. "
+              help="Texts with the ids that your pipeline makes, and the label or the probabilities that your "
+              "classifier gives. The bundle is compared with them. One in each line: "
+              '{"text": "...", "ids": [4, 17], "label": "Sports"}; or a .csv file with the columns text and label. '
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Read at most this many tokens of a text, for a module file.",
+    help="Read at most this many tokens of a text.",
 )
 @click.option(
     "--rules",
     metavar="FILE",
-    help="How texts become ids, for a module file: a JSON file, or JSON; beside a tokenizer of subwords, the widths "
-    "that its file does not say; see docs/text-rules.md.",
+    help="How texts become ids: JSON, or a JSON file (docs/text-rules.md). For a subword tokenizer, only the widths "
+    "that its file does not state.",
 )
-@click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--multi-label", is_flag=True, help="A text may have several labels, or none (sigmoid).")
 @click.option("--thresholds", type=Text(), metavar="NUMBERS",
-              help="The probability from which a label is given: a number for all labels, or a,b,c for each; with "
-              "--multi-label.  [default: 0.5]")  # fmt: skip
+              help="With --multi-label, the least probability of a given label: one number for all labels, or one for "
+              "each: 0.4,0.5,0.3.  [default: 0.5]")  # fmt: skip
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
-              help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
+              help="tokens: the module gives the logits of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip
 @click.option("--two-texts", is_flag=True,
-              help="A module file takes two texts, such as a premise and a hypothesis.")  # fmt: skip
+              help="The module takes two texts, such as a premise and a hypothesis.")  # fmt: skip
 @click.option("--features", metavar="NAMES|FILE",
-              help="The numbers beside a text that a module file takes: a,b,c; or a JSON file of numbers and "
+              help="The numbers that the module takes beside a text: a,b,c; or a JSON file of numbers and "
               "categories (docs/features.md).")  # fmt: skip
 @click.option("--characters", type=click.Path(path_type=Path), metavar="FILE",
-              help="The vocabulary of characters, where a module file labels tokens by their characters, too: as "
-              "--vocabulary (docs/tags.md).")  # fmt: skip
+              help="The vocabulary of characters, in the form of --vocabulary, if the module also takes the characters "
+              "of each token (docs/tags.md).")  # fmt: skip
 @click.option("--characters-width", type=click.IntRange(1, 1024), metavar="N",
-              help="How many characters of each token the module gets.  [default: 20]")  # fmt: skip
-@click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
+              help="The number of characters of each token that the module gets.  [default: 20]")  # fmt: skip
+@click.option(
+    "--no-crf", is_flag=True, help="Give each token its likeliest label by itself, although the module has a CRF."
+)
 @click.option("--call", type=Text(), metavar="LINE",
-              help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
-              "a function of its file.")  # fmt: skip
+              help='The call of the module, if pocketrnn does not find it: "module(tokens.t(), lengths)[0]", or '
+              "the name of a function of its file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
-              help="Whether a module gives logits or probabilities.  [default: its numbers decide]")  # fmt: skip
+              help="Whether the module gives logits or probabilities.  [default: its answers show it]")  # fmt: skip
 @click.option("--one-text", "--one-sequence", "one_text", is_flag=True,
               help="Run the module on one text, or one sequence, at a time, even if it takes a batch.")  # fmt: skip
 @click.option("--name", type=Text(), metavar="TEXT",
@@ -197,38 +199,38 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "--texts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A UTF-8 file of texts for the proof, one a line; with --two-texts two a line, with a tab between. Up to 12 "
-    "of them stay in the bundle.",
+    help="A UTF-8 file of texts for the proof, one in each line; with --two-texts, two with a tab between them. Up to "
+    "12 of the texts stay in the bundle.",
 )
 @click.option(
     "--no-examples",
     is_flag=True,
-    help="Keep none of your texts in the bundle: its golden examples are made of words of the vocabulary.",
+    help="Keep none of your texts in the bundle. The golden examples are then made of words of the vocabulary.",
 )
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1), metavar="X",
-              help="The largest difference of two logits that passes.  "
-              "[default: what the module's own rounding allows]")  # fmt: skip
+              help="The largest allowed difference of two logits.  "
+              "[default: what the module's own rounding explains]")  # fmt: skip
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the proof with every single case here, as JSON.",
+    help="Write the proof, with every single case, to this JSON file.",
 )
 @click.option("--torchscript/--no-torchscript", default=None,
-              help="Write a TorchScript copy too, or none.  [default: write one if it can be proven]")  # fmt: skip
+              help="Also write a TorchScript copy, or none.  [default: write one if it can be proven]")  # fmt: skip
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Write a step graph too, to answer while a text arrives; for classifiers that read in one direction.",
+    help="Also write a step graph, which answers while a text arrives; for classifiers that read in one direction.",
 )
 @click.option(
     "--profile",
     type=click.Choice(["edge", "mobile", "packed"]),
-    help="edge: for small engines such as tract, one text a run, no lengths, old operators. mobile: onnxruntime's own "
-    "format and the list of its operators. packed: one file for the native engine, as `pocketrnn pack` makes it of a "
-    "bundle. All without TorchScript.",
+    help="edge: for small engines such as tract, with one text a run, no lengths and old operators. mobile: in "
+    "onnxruntime's own format, with a list of the operators. packed: one file for the native engine, as "
+    "`pocketrnn pack` writes it. All are without TorchScript.",
 )
-@click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
+@click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does.")
 @arithmetic_options
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
@@ -236,15 +238,14 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 def export(source: str, output: Path, numbers: NumberOptions, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
 
-    SOURCE is a checkpoint, the folder that `pocketrnn train` wrote; or a module in a Python file, as
-    path/to/file.py:name, where the name is a module, or a class or function that makes one, with its arguments if it
-    needs any; or the same in a notebook, notebook.ipynb:name, where only the statements that define the name and the
-    code it needs are run; or a TorchScript file. The last three need --vocabulary and --labels, the code usually
-    --weights.
+    SOURCE is one of these: a checkpoint, which is a folder that `pocketrnn train` wrote; path/to/file.py:name;
+    notebook.ipynb:name; or a TorchScript file. The name is a module, or a class or function that makes a module, with
+    its arguments if it needs any. In a notebook, only the statements that the name needs are run. All but a checkpoint
+    need --vocabulary and --labels; a Python file or notebook usually needs --weights, too.
 
     Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to
     1e-10 and in single precision as near as rounding allows, on many batch sizes and lengths, every token id and texts.
-    Exit status 3 if they do not; the error lists the cases that differ.
+    If they do not, the exit status is 3 and the error lists the cases that differ.
 
     A module that takes sequences of numbers, as of a sensor, is exported with --channels, and with --labels or --values
     (docs/numbers.md).
@@ -317,7 +318,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _load_pytorch() -> None:
-    """Import PyTorch, and the exporter, which takes seconds."""
+    """Import PyTorch and the exporter, which takes seconds."""
     with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
@@ -330,8 +331,7 @@ def _load_pytorch() -> None:
 
 
 def _describe_limits_of_texts(manifest: Manifest) -> str:
-    """Describe the texts that the bundle refuses; empty if there are none, for example because the rules cut and pad
-    all texts."""
+    """Describe the texts that the bundle refuses. Return an empty string if the bundle takes all texts."""
     limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
     if limits is None:
         return ""
@@ -345,7 +345,7 @@ def _describe_limits_of_texts(manifest: Manifest) -> str:
 def _check_text_options(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Refuse options that a module of texts does not take, and read the texts for the proof."""
+    """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.labels import read_lines
 
@@ -353,9 +353,11 @@ def _check_text_options(
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} applies to numbers, but {source} takes texts.")
     if description["two_texts"] and options["compress"]:
-        raise click.UsageError("--compress is for classifiers of one text: leave it out.")
+        raise click.UsageError("--compress applies to classifiers of one text, but --two-texts is given. Leave it out.")
     if options["texts"] is not None and options["features"] is not None:
-        raise click.UsageError("--texts has no features: leave it out, or export in Python with example_texts=.")
+        raise click.UsageError(
+            "--texts gives texts without features. Leave it out, or export in Python with example_texts=."
+        )
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
         description["example_texts"] = _split_pairs(lines, options["texts"]) if description["two_texts"] else lines
@@ -364,28 +366,32 @@ def _check_text_options(
 
 
 def _check_measured_options(options: dict[str, Any]) -> None:
-    """Refuse options that measure a loss of accuracy, if nothing can be lost."""
+    """Refuse options that measure a loss of accuracy, if the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
-        raise click.UsageError("--arithmetic int8 applies to packed files: it needs --profile packed.")
+        raise click.UsageError("--arithmetic int8 applies to packed files: give --profile packed, too.")
     check_measure_options(options["arithmetic"], options, ["max_changed"])
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
-        raise click.UsageError("--data and --max-loss measure what is lost: they need --compress or --arithmetic int8.")
+        raise click.UsageError(
+            "--data and --max-loss measure a loss of accuracy: give --compress or --arithmetic int8, too."
+        )
 
 
 def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split the lines of a file at the tab into pairs of texts."""
+    """Split each line of a file at the tab into a pair of texts."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
         if len(parts) != 2:
-            raise InputError(f"Line {number} of {file} is not two texts with a tab between.", "Write both on one line.")
+            raise InputError(
+                f"Line {number} of {file} is not two texts with a tab between.", "Write both texts on one line."
+            )
         pairs.append((parts[0], parts[1]))
     return pairs
 
 
 def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
-    """Refuse forms that a bundle with labels of tokens, or with several heads, cannot have."""
+    """Refuse options that do not apply to labels of tokens, or to a module with several heads."""
     forms = {
         "--compress": options["compress"],
         "--streaming": options["streaming"],
@@ -404,7 +410,7 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
 
 
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export to a temporary folder, then compress the bundle, convert it for mobile or pack it, and write that."""
+    """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
     from pocketrnn.bundle.atomic_writing import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
@@ -447,7 +453,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse an output that cannot be written, or a packed file without the engine for its proof."""
+    """Refuse an output that cannot be written. Refuse a packed file if the engine for its proof is missing."""
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -458,7 +464,7 @@ def _check_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """Parse a SOURCE of the form file.py:name; None for a folder or another file that exists."""
+    """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
         _check_source(Path(source))
@@ -466,7 +472,7 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
 
 
 def _check_source(path: Path) -> None:
-    """Refuse a path that is not a file, and a Python file without the name of a module."""
+    """Refuse a missing file, and a Python file without the name of a module."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
@@ -477,7 +483,8 @@ def _check_source(path: Path) -> None:
 
 
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the arguments for texts to ids before PyTorch is loaded; None for a checkpoint."""
+    """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
+    checkpoint."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -511,7 +518,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
-        raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+        raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     _check_files(options)
     from pocketrnn_export.vocabularies.owner_text_file import read_pairs
 
@@ -522,10 +529,10 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
-        held = f" {options['weights']} holds none that is told apart." if options["weights"] is not None else ""
+        held = f" {options['weights']} does not clearly hold them." if options["weights"] is not None else ""
         raise RefusedOptionsError(
             f"{source} needs {said}{numbers}.",
-            f"A vocabulary is a file, the labels are a,b,c in the order of the logits, or a file.{held}",
+            f"The vocabulary is a file. The labels are a,b,c in the order of the logits, or a file.{held}",
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
@@ -538,7 +545,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 
 
 def _check_files(options: dict[str, Any]) -> None:
-    """Refuse files that do not exist, and a tokenizer's function that needs more than a text: both are used late."""
+    """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
     from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
     from pocketrnn_export.vocabularies.labels import read_lines
 
@@ -553,7 +560,7 @@ def _check_files(options: dict[str, Any]) -> None:
 
 
 def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
-    """Take the vocabulary and the labels that were not given from the checkpoint of the weights, if it holds them."""
+    """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -574,8 +581,7 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
 
 
 def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
-    """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
-    option and no pair shows."""
+    """Print what the checkpoint and the owner's code say about texts and answers, if no option and no pair says it."""
     from pocketrnn.text import TextRules
     from pocketrnn_export.progress import AFTER_AN_ERROR
     from pocketrnn_export.source_code.code_hints import list_code_hints
@@ -605,7 +611,7 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
 
 
 def _find_longest_compared(text: dict[str, Any]) -> int:
-    """Return the most tokens that the bundle reads of a text whose ids or answer were given; 0 without any."""
+    """Return the length in tokens of the longest text with known ids or a known answer. Return 0 without such texts."""
     from pocketrnn.text import EXTERNAL, TextEncoder
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -618,7 +624,7 @@ def _find_longest_compared(text: dict[str, Any]) -> int:
 
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Find the text rules that do what the function of --tokenizer file.py:name does, and compare them with it."""
+    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
     from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
@@ -658,7 +664,7 @@ def _read_module_and_arguments(
     text: dict[str, Any] | None,
     refusals: CollectedRefusals,
 ) -> tuple[Any, dict[str, Any]]:
-    """Read the module and the arguments of `export`, or tell all that was refused.
+    """Read the module and the arguments of `export`. If options are refused, raise one error that names all of them.
 
     Args:
         source, named, options, text: as in `_read_arguments`.
@@ -708,7 +714,7 @@ def _read_arguments(
 def _read_agreeing_rules(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], *, stated: bool
 ) -> AnyTextRules | Subwords:
-    """Return the rules, or, if nobody has stated them, those that the ids of the pairs show.
+    """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs.
 
     Raises:
         InputError: a text has other ids.
@@ -726,7 +732,7 @@ def _read_agreeing_rules(
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters, if there is one; a width needs one."""
+    """Read the vocabulary of characters that --characters names; None without it."""
     from pocketrnn_export.character_arguments import read_characters
 
     if path is None:
@@ -738,7 +744,7 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
 
 def _read_thresholds(given: str, labels: int) -> list[float]:
-    """Read the thresholds of the labels: one for all, or one for each.
+    """Read the thresholds: one number for all labels, or one number for each label.
 
     Raises:
         click.UsageError: they are not numbers from 0 to 1.
@@ -748,34 +754,34 @@ def _read_thresholds(given: str, labels: int) -> list[float]:
     except ValueError:
         numbers = [-1.0]
     if not all(0 <= number <= 1 for number in numbers):
-        raise click.UsageError(f"--thresholds is {given}: write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
+        raise click.UsageError(f"--thresholds is {given}. Write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
     return numbers * labels if len(numbers) == 1 else numbers
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
-    """Read the labels of each head from NAME=LABELS."""
+    """Read the labels of each head from the options --head NAME=LABELS."""
     heads: dict[str, list[str]] = {}
     for one in given:
         name, equals, labels = one.partition("=")
         if not name or not equals:
-            raise InputError(f"--head {short_repr(one, 60)} is not a name with labels.", "Write --head mood=bad,good.")
+            raise InputError(
+                f"--head {short_repr(one, 60)} is not a name with labels.", "Write it as in --head mood=bad,good."
+            )
         if name in heads:
-            raise InputError(f"The head {short_repr(name, 40)} is there twice.", "Give each head once.")
+            raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
         heads[name] = list(read_labels(labels, name))
     return heads
 
 
 def _load_number_module(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of numbers that SOURCE names, with the way to call it; refuse a checkpoint."""
+    """Load the module of numbers that SOURCE names, and the way to call the module. Refuse a checkpoint."""
     if named is None and Path(source).is_dir():
-        raise click.UsageError(
-            f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
-        )
+        raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module of a Python file, a notebook or a TorchScript file, with the owner's way to call it, if given."""
+    """Load the module of a Python file, a notebook or a TorchScript file, and the call that --call gives."""
     from pocketrnn_export.intake import torchscript_file
 
     if named is not None:
@@ -791,18 +797,19 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
         return torchscript_file.load_torchscript(Path(source)), options["call"]
     raise InputError(
         f"{source} is not a complete TorchScript file.",
-        "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save it "
-        "again with torch.jit.save.",
+        "A file of weights needs the module's code: pocketrnn export file.py:name --weights FILE. For TorchScript, "
+        "save the file again with torch.jit.save.",
     )
 
 
 def _names_function(tokenizer: str | None) -> bool:
-    """Return whether --tokenizer names a function of a file."""
+    """Return whether --tokenizer names a function in a file."""
     return tokenizer is not None and parse_module_name(tokenizer) is not None
 
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
-    """Read the vocabulary and the text rules; a tokenizer of subwords contains both, those of a function come later."""
+    """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
+    later."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
@@ -817,7 +824,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     if not Path(given).exists():
         names = ", ".join(_TOKENIZERS)
         raise InputError(
-            f"There is no tokenizer {short_repr(given, 60)}, and no such file.",
+            f"There is neither a tokenizer nor a file with the name {short_repr(given, 60)}.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if options["vocabulary"] is not None:
@@ -835,7 +842,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules in --rules, or those that the vocabulary, --tokenizer and --max-tokens imply."""
+    """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
+    --max-tokens."""
     from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
     from pocketrnn_export.vocabularies.text_rules_file import read_rules
 
@@ -847,7 +855,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a file defines, with its weights, and the function that --call names."""
+    """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.repeated_construction import refuse_random_construction
@@ -864,7 +872,7 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     if weights is not None:
         load_weights(module, weights)
     if not options["random_weights"]:
-        with print_line_if_slow(f"Making {named.name} again, to see whether it draws numbers ..."):
+        with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
         from pocketrnn_export.intake.notebook_check import check_after_all_cells

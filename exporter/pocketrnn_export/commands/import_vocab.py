@@ -16,15 +16,15 @@ _FIRST = 10
 @click.command("import-vocab", cls=Command, short_help="Show a vocabulary, or write it as JSON.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-              help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
+              help="The JSON file to write. Without it, or with -, the vocabulary is only described.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     """Read the vocabulary in SOURCE, describe it, and write it as JSON.
 
-    SOURCE is a text file with a token a line; a JSON list of tokens or of pairs (token, id or falling count), an object
-    from token to id or from id to token, or one that holds it as word2idx, stoi or itos; a Keras tokenizer as JSON; or
-    a torchtext Vocab, a list or a dict that torch.save or pickle.dump wrote. torchtext is not needed, and nothing in
-    the file is run.
+    SOURCE is a text file with one token in each line; a JSON list of tokens, or of pairs of a token and an id or a
+    falling count; a JSON object from token to id or from id to token, or one that holds such an object as word2idx,
+    stoi or itos; a Keras tokenizer as JSON; or a torchtext Vocab, a list or a dict that torch.save or pickle.dump
+    wrote. torchtext is not needed, and nothing in the file is run.
 
     OUTPUT becomes {"default_index": 0, "tokens": ["<unk>", ...]}, where default_index is the id of unknown words, or
     null to drop them. `pocketrnn export --vocabulary` takes SOURCE and OUTPUT alike.
@@ -47,7 +47,7 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     elif 0 <= default < len(tokens):
         print_line(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
     else:
-        print_line(f"Unknown words get the id {default}, the default index, which is not a token's.")
+        print_line(f"Unknown words get the default index {default}, which is the id of no token.")
     if output is not None and str(output) != "-":
         write_vocabulary(vocabulary, output, force=force)
         print_line(f"Wrote {output}.")

@@ -1,4 +1,4 @@
-"""The argument of `--labels`, which may name a list in the owner's code."""
+"""Read the argument of `--labels`, which may name a list in the owner's code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pocketrnn_export.intake.module_name import parse_module_name
 
 
 def read_labels(given: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` gives: `a,b,c`, a file of them, or `file.py:NAME` for a list in code.
+    """Read the labels that `--labels` names: `a,b,c`, a file of labels, or `file.py:NAME` for a list in code.
 
     Args:
         given: the labels, or what holds them.
@@ -14,10 +14,6 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     Raises:
         InputError: they cannot be read.
-
-    Example:
-        >>> read_labels("api.py:LABELS")
-        ['bad', 'good']
     """
     from pocketrnn_export.source_code.named_in_file import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels

@@ -1,4 +1,4 @@
-"""The options of `pocketrnn export` for modules that take sequences of numbers, and how they are read."""
+"""The options of `pocketrnn export` for modules of sequences of numbers, and the functions that read them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OF_TEXTS: Final = (
 
 @dataclass(frozen=True)
 class NumberOptions:
-    """The options for sequences of numbers; the help texts in `number_options` describe each."""
+    """The options for sequences of numbers. The help texts in `number_options` describe each option."""
 
     channels: str | None
     values: str | None
@@ -50,7 +50,7 @@ class NumberOptions:
 
     @property
     def are_given(self) -> bool:
-        """Whether a module of numbers is exported.
+        """Whether the command exports a module of numbers.
 
         Raises:
             click.UsageError: an option for numbers is given, and --channels is missing.
@@ -59,23 +59,23 @@ class NumberOptions:
         others = [name for name in names if getattr(self, name) is not None]
         if others and self.channels is None:
             raise click.UsageError(
-                f"--{others[0]} applies to a module that takes numbers, which needs --channels, too."
+                f"--{others[0]} applies to a module that takes numbers. Give its channels, too: --channels."
             )
         return self.channels is not None
 
 
 _OPTIONS: Final = (
     click.option("--channels", type=Text(), metavar="NAMES",
-                 help="The channels of a module that takes sequences of numbers: ax,ay,az; or how many there are."),
+                 help="The channels of a module that takes sequences of numbers: ax,ay,az; or how many channels."),
     click.option("--values", type=Text(), metavar="NAMES",
-                 help="The module gives values, not labels: their names, with units where there are some: speed:m/s."),
+                 help="The names of the values, if the module gives values and not labels; with units: speed:m/s."),
     click.option("--scaler", type=click.Path(path_type=Path), metavar="FILE",
                  help="Mean and scale of the channels: a scaler of scikit-learn saved by joblib or pickle (nothing in "
                  "it is executed), or .npz or .json with mean and scale."),
     click.option("--mean", type=Text(), metavar="NUMBERS", help="The number to subtract from each channel: 0.1,0.2."),
     click.option("--scale", type=Text(), metavar="NUMBERS", help="The number to divide each channel by afterwards."),
     click.option("--integer-scale", type=Text(), metavar="NUMBERS",
-                 help="The factor for whole numbers of each channel, such as a sensor gives: 0.001 for all, or "
+                 help="The factor for the whole numbers that a sensor gives: 0.001 for all channels, or one for each: "
                  "0.001,0.001,0.01. Also for the checkpoint of a classifier of numbers."),
     click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel: g,g,m/s. Also for the "
                  "checkpoint of a classifier of numbers."),
@@ -87,12 +87,12 @@ _OPTIONS: Final = (
                  help="The next window begins this many steps later.  [default: the window]"),
     click.option("--layout", type=click.Choice(["btc", "bct", "bt"]),
                  help="The axes of the input: [batch, time, channels], [batch, channels, time] or [batch, time].  "
-                 "[default: that is found out]"),
-    click.option("--numbers", metavar="FILE", help="The rules for a sequence, as JSON or a file of it: mean, "
+                 "[default: pocketrnn finds it out]"),
+    click.option("--numbers", metavar="FILE", help="The rules for a sequence, as JSON or a JSON file: mean, "
                  "scale, clip, missing, steps, pad_side, rate and more (docs/numbers.md)."),
     click.option("--sequences", type=click.Path(path_type=Path), metavar="FILE",
-                 help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
-                 "channels] each. The first become golden examples."),
+                 help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or one "
+                 "array [time, channels] for each sequence. The first sequences become golden examples."),
 )  # fmt: skip
 # The options that an export of a checkpoint accepts. Its other rules were fixed by its training.
 OF_CHECKPOINTS: Final = ("integer_scale", "units")
@@ -100,7 +100,7 @@ NUMBER_OPTIONS: Final = tuple(field.name for field in fields(NumberOptions))
 
 
 def number_options(command: _Command) -> _Command:
-    """Add the options of `NumberOptions` to a command, which receives them as its argument `numbers`."""
+    """Add the options of `NumberOptions` to a command. The command receives them as the argument `numbers`."""
 
     @functools.wraps(command)
     def with_numbers(**options: Any) -> Any:
@@ -113,7 +113,7 @@ def number_options(command: _Command) -> _Command:
 
 
 def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> dict[str, Any]:
-    """Read the arguments of `export` for a module that takes numbers.
+    """Read the arguments of the function `export` for a module of sequences of numbers.
 
     Raises:
         click.UsageError: an option applies to texts only.
@@ -123,7 +123,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
-        raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
+        raise click.UsageError("A module of numbers needs --labels, or --values if it gives numbers: give one of them.")
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
         "channels": _parse_channels(str(numbers.channels)),
@@ -139,13 +139,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
 
 def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """Return the integer scale and the units that the options give, with a value for each channel, as arguments of
-    `export`.
-
-    Example:
-        >>> make_checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
-        {'integer_scale': [0.001, 0.001]}
-    """
+    """Read the options --integer-scale and --units as arguments of `export`, with one value for each channel."""
     found: dict[str, Any] = {}
     if (scale := _parse_numbers("integer-scale", numbers.integer_scale)) is not None:
         found["integer_scale"] = scale * channels if len(scale) == 1 else scale
@@ -156,36 +150,31 @@ def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str
 
 
 def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
-    """Refuse options for texts where a module of numbers is exported.
+    """Refuse options for texts in an export of a module of numbers.
 
     Args:
         options: all options of the command.
         of_numbers: the option or the source from which we know that it takes numbers.
-
-    Example:
-        >>> refuse_text_options(dict.fromkeys(("vocabulary", "texts")), "--channels")
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
-        raise click.UsageError(f"{', '.join(given)} applies to texts, and {of_numbers} to numbers.")
+        raise click.UsageError(
+            f"{', '.join(given)} applies to texts, but {of_numbers} to numbers. Leave one of them out."
+        )
 
 
 def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = False) -> list[str]:
-    """Return the lines that are printed after the export of a classifier of numbers: its proof, and the next command.
+    """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
         manifest: the bundle's.
         output: the bundle.
         whole: whether to add each comparison of the proof.
-
-    Example:
-        >>> format_number_summary(manifest, Path("har"))[-1]
-        'Next: pocketrnn classify --bundle har --input recording.csv'
     """
     from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_number_scale
 
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
-    said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
+    said = "scaled by your mean and scale" if scaled else "not scaled, since no mean and no scale are given"
     known = f"Numbers: {said}; this was not compared with the numbers that the module was trained on."
     if manifest.provenance.get(SCALE) == "trained":
         known = f"Numbers: {describe_number_scale(manifest)}"
@@ -210,14 +199,14 @@ def _parse_channels(given: str) -> list[str] | int:
 
 
 def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
-    """Parse the names of values and their units: `speed:m/s,angle:deg`."""
+    """Parse the names and the units of values: `speed:m/s,angle:deg`."""
     pairs = [name.strip().partition(":") for name in given.split(",")]
     names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
     return names, units if any(units) else None
 
 
 def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
-    """Read the rules for a sequence from all options that set one."""
+    """Read the rules for a sequence of numbers from all options that state a rule."""
     said: dict[str, Any] = {} if numbers.numbers is None else _read_json_object(numbers.numbers)
     single: dict[str, Any] = {
         "mean": _parse_numbers("mean", numbers.mean),
@@ -233,7 +222,7 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
         if name in said and getattr(numbers, name) is not None:
             raise click.UsageError(f"Both --numbers and --{name.replace('_', '-')} give {name}.")
     if "channels" in said:
-        raise click.UsageError("--channels gives the channels: leave them out of --numbers.")
+        raise click.UsageError("--channels already gives the channels. Leave them out of --numbers.")
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 
 
@@ -244,7 +233,7 @@ def _read_json_object(given: str) -> dict[str, Any]:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{given} cannot be read: {find_error_reason(error)}.", "Give JSON, or a file of it."
+                f"{given} cannot be read: {find_error_reason(error)}.", "Give JSON, or the path of a JSON file."
             ) from None
     try:
         found = json.loads(text)
@@ -272,5 +261,8 @@ def _read_sequences_from_numpy(path: Path) -> list[Any]:
 
     arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
-        raise InputError(f"{path} has an array without numbers.", "Give arrays [sequences, time, channels] of numbers.")
+        raise InputError(
+            f"{path} has an array that is empty or not of numbers.",
+            "Give arrays [sequences, time, channels] of numbers.",
+        )
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

@@ -45,21 +45,21 @@ if TYPE_CHECKING:
     "--c-array",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a C header in place of the packed file, news.h with the array `news`: for microcontrollers.",
+    help="Write a C header instead of a packed file, for microcontrollers: news.h with the array `news`.",
 )
 @arithmetic_options
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Answer while a text arrives, too, also where the bundle does not: for one-directional classifiers.",
+    help="Write a file that also answers while a text arrives; for classifiers that read in one direction.",
 )
 @click.option(
     "--text-rules",
     is_flag=True,
-    help="Write the text rules alone, text.prnn: for browsers and C++, which run the bundle's graph by themselves.",
+    help="Write only the text rules, text.prnn, for browsers and C++ programs that run the bundle's graph themselves.",
 )
 @data_options
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def pack(
     bundle: str,
     output: Path | None,
@@ -73,22 +73,22 @@ def pack(
     """Pack a bundle into one file, which the native engine opens in place and runs without onnxruntime.
 
     PATH_OR_NAME is a bundle's folder, or the name of a classifier that ships with pocketrnn. The file holds labels,
-    text rules, vocabulary, weights and a program for one text. It is proven equal to the bundle's graph, and its golden
-    examples are inside. Exit status 3 if it is not equal; nothing is written then. If the engine lacks an operation,
-    the error names it and its place.
+    text rules, vocabulary, weights, golden examples and a program for one text. It is proven equal to the bundle's
+    graph. If it is not equal, nothing is written and the exit status is 3. If the engine lacks an operation, the error
+    names the operation and its place.
 
-    With --arithmetic int8, recurrent layers multiply integers of 8 bits. Such a file is not equal to the graph: what
-    changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
-    than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
+    With --arithmetic int8, recurrent layers multiply integers of 8 bits. Such a file is not equal to the graph. The
+    difference is measured on --data, texts with or without labels, and shown by inspect. If it is more than
+    --max-changed or --max-loss (by default 0.1 points) allow, nothing is written and the exit status is 1.
 
     A bundle that takes sequences of numbers is packed in the same way, with the preprocessing of its samples. --data is
     then labelled sequences: .ts, .npz, .csv, .parquet.
 
-    A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
-    the graph where the bundle has none: for classifiers that read in one direction.
+    If the bundle has a step graph, the file also answers while a text arrives. With --streaming, the step is made from
+    the bundle's graph, for classifiers that read in one direction.
 
-    With --text-rules the file holds no program: it makes the ids of texts where onnxruntime runs the bundle's graph, in
-    a browser or a program in C++. The rules of every bundle of texts can be written so.
+    With --text-rules the file holds no program. It makes the ids of texts for a browser or a C++ program that runs the
+    bundle's graph with onnxruntime. The rules of every bundle of texts can be written in this way.
 
     \b
     Examples:
@@ -100,9 +100,11 @@ def pack(
     """
     path = c_array or output
     if path is None or (c_array and output):
-        raise click.UsageError("Give either -o or --c-array, with the file to write.")
+        raise click.UsageError("Give the file to write, either by -o or by --c-array.")
     if text_rules and (c_array or streaming or arithmetic != "float32"):
-        raise click.UsageError("--text-rules writes no program: leave out --c-array, --streaming and --arithmetic.")
+        raise click.UsageError(
+            "--text-rules writes a file without a program. Leave out --c-array, --streaming and --arithmetic."
+        )
     check_measure_options(arithmetic, measured_with)
     check_is_bundle(bundle)
     with print_line_if_slow("Loading PyTorch ..."):
@@ -147,11 +149,11 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 
     with print_stages():
         name = pack_text_rules(bundle, path, force=force).name
-    print_line(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids of {name}, beside its graph.")
+    print_line(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids for the graph of {name}.")
 
 
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
-    """Return a sentence with the memory that a program needs for a packed file, or its array."""
+    """Return a sentence with the memory that a program needs to run a packed file."""
     from pocketrnn_export.c_array import extract_packed_content
     from pocketrnn_export.microcontroller_memory import compute_required_memory
 
@@ -160,7 +162,7 @@ def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
 
 
 def _print_verdict(manifest: Manifest) -> None:
-    """Print the verdict on the file, and a note on its thresholds."""
+    """Print the verdict on the packed file, and a note on the file's thresholds."""
     from pocketrnn.bundle.output_kinds import HeadsOutput
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import describe_graph_proof
@@ -174,6 +176,6 @@ def _print_verdict(manifest: Manifest) -> None:
     outputs = manifest.output.heads.values() if isinstance(manifest.output, HeadsOutput) else [manifest.output]
     if any(output.thresholds is not None for output in outputs):
         print_line(
-            "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
-            "probabilities: compare them with `thresholds` of prnn_document."
+            "Thresholds: Python and JavaScript give only labels that reach the file's thresholds. The C interface "
+            "gives probabilities: compare them with `thresholds` of prnn_document."
         )

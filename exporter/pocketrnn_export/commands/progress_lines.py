@@ -1,4 +1,4 @@
-"""The exporter's stages as lines on standard error."""
+"""Print the stages of an export on standard error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
-    """While the block runs, print each stage that the exporter logs on standard error, and also its progress if it
-    takes longer than five seconds. The verdicts are not printed here: a command prints them in its last lines."""
+    """While the block runs, print each stage that the exporter logs. For a stage of more than five seconds, also
+    print the progress. The verdicts are left out: a command prints them at its end."""
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import ProgressLines, show_log_lines
 

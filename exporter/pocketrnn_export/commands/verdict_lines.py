@@ -1,5 +1,5 @@
-"""The last lines of `export`, `compress` and `pack`: the verdicts on the graph and on the text rules, and a note on
-the texts in the bundle."""
+"""Print the last lines of `export`, `compress` and `pack`: the verdicts on the graph and the text rules, and a note
+on the texts in the bundle."""
 
 from __future__ import annotations
 
@@ -20,22 +20,18 @@ if TYPE_CHECKING:
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
     "answers (docs/your-files.md).",
-    "external": 'Compare it: --pairs FILE, with the tokens that your code makes of each text (the member "tokens") and '
-    "your classifier's answer (docs/your-files.md).",
+    "external": 'Compare it: --pairs FILE, with the tokens that your code makes from each text (the member "tokens") '
+    "and your classifier's answer (docs/your-files.md).",
 }
 
 
 def print_verdicts(manifest: Manifest, summary: str = "") -> None:
-    """Print the two verdicts, one on each line. The verdict on the text rules is printed as a warning if it is open.
+    """Print the verdict on the graph and the verdict on the text rules. An open verdict on the text rules is a
+    warning.
 
     Args:
         manifest: the bundle's.
         summary: a sentence about the proof, which follows the verdict on the graph.
-
-    Example:
-        >>> print_verdicts(manifest)
-        Graph: proven equal to the PyTorch module.
-        Text rules: those that it was trained with.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -49,14 +45,8 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
 
 
 def print_uncompared_steps(manifest: Manifest) -> None:
-    """Print what the bundle does with long texts, unknown words and padding, a line each, where nothing of the owner's
-    was compared with that.
-
-    Example:
-        >>> print_uncompared_steps(manifest)
-        Note: Long texts, not compared: all tokens are read.
-        Note: Unknown words, not compared: dropped.
-    """
+    """Print how the bundle treats long texts, unknown words and padding, if this was not compared with the owner's
+    code."""
     from pocketrnn.text import TextRules
     from pocketrnn.verdicts import read_text_verdict
 
@@ -75,8 +65,8 @@ def print_uncompared_steps(manifest: Manifest) -> None:
     if verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
         change = max(padding.get("probability_after", 0), padding.get("probability_before", 0))
         said.append(
-            f"Padding, not compared: none is added; with it, your module's probabilities change by up to {change}. "
-            "If your code pads, say min_width, max_width and pad_side in --rules "
+            "Padding, not compared: none is added. With padding, your module's probabilities change by up to "
+            f"{change}. If your code pads texts, state min_width, max_width and pad_side in --rules "
             "(docs/text-rules.md)."
         )
     for line in said:
@@ -84,18 +74,13 @@ def print_uncompared_steps(manifest: Manifest) -> None:
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:
-    """Return a sentence with the size of the proof of the graph, and the largest difference; empty if the bundle's
-    proof has no such comparison.
+    """Return a sentence with the number of compared rows and the largest difference. Return an empty string if the
+    bundle's proof has no such comparison.
 
     Args:
         manifest: the bundle's.
         rows_called: the name of a row: `texts` or `sequences`.
         where: the path of the bundle.
-
-    Example:
-        >>> format_proof_summary(manifest, "texts", "mine")
-        'On 923 texts, most of them drawn, it gives the same labels, and logits within 9.5e-07. Each comparison:
-        pocketrnn inspect mine.'
     """
     from pocketrnn.verdicts import make_graph_name
 
@@ -114,7 +99,7 @@ def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> st
 
 
 def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
-    """Return the comparisons of a proof as a table: a header, and a line for each.
+    """Return the comparisons of a proof as the lines of a table, with a header.
 
     Args:
         parity: the proof.
@@ -131,8 +116,7 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """Return the note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds
-    none."""
+    """Return a note that the bundle contains texts of the user. Return an empty list if it contains none."""
     if manifest.provenance.get("golden_examples") != "given texts":
         return []
     return [
@@ -142,15 +126,11 @@ def format_example_note(manifest: Manifest) -> list[str]:
 
 
 def print_example_note(given: str, what: str) -> None:
-    """Print that some of the given texts, or sequences, become part of the bundle.
+    """Print that the bundle will contain some of the user's texts or sequences.
 
     Args:
         given: the option that gave them.
         what: `texts` or `sequences`.
-
-    Example:
-        >>> print_example_note("--pairs", "texts")
-        Note: Up to 12 texts of --pairs become golden examples in the bundle, ...
     """
     print_line(
         f"Note: Up to 12 {what} of {given} become golden examples in the bundle, and whoever has it can read them: "
@@ -160,12 +140,7 @@ def print_example_note(given: str, what: str) -> None:
 
 
 def print_next_step(manifest: Manifest, output: Path) -> None:
-    """Print how the written bundle, or packed file, is asked.
-
-    Example:
-        >>> print_next_step(manifest, Path("mine"))
-        Next: pocketrnn classify --bundle mine "a text"
-    """
+    """Print the command that classifies a text with the written file."""
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features import write_feature_options
 
@@ -184,7 +159,7 @@ def print_next_step(manifest: Manifest, output: Path) -> None:
         keeps = manifest.output.thresholds is not None
         calls.append(
             f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
-            f"{'their thresholds' if keeps else '0.5'}; predict gives the likeliest label alone"
+            f"{'their thresholds' if keeps else '0.5'}; predict gives only the likeliest label"
         )
     for call in calls:
         print_line(f"In Python, {call}.")

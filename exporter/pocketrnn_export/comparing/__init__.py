@@ -1,1 +1,1 @@
-"""Compare answers: the cases, how far two forms differ, and how far rounding may move an answer."""
+"""Compare answers: choose inputs, measure how far two forms differ, and how far rounding may move an answer."""

@@ -1,4 +1,4 @@
-"""Find the first operation of forward whose result is missing in the graph.
+"""Find the first operation of forward whose result the graph does not compute.
 
 The module runs in double precision, and each tensor that it makes is searched among the graph's values: the same
 numbers, in any shape and order. The search goes back from the answer, along tensors that the graph does not have, to
@@ -47,7 +47,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class DifferingOperation:
-    """The place at which a graph first differs from its module.
+    """The first operation of forward at which a graph differs from its module.
 
     Attributes:
         operation: the torch function, as forward calls it; if the graph has all results and computes more, the last
@@ -68,7 +68,7 @@ class DifferingOperation:
 
     @property
     def sentence(self) -> str:
-        """The place at which the graph differs, as a sentence."""
+        """The operation as a sentence."""
         if self.is_behind:
             return f"The file has all results of forward, and computes more after {self}: the node {self.node}."
         node = f"; in the graph it is the node {self.node}" if self.node else ""
@@ -83,7 +83,7 @@ def find_differing_operation(
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
-    """Find the operation at which a graph first differs from its module; None if it cannot be found.
+    """Find the first operation at which a graph differs from its module; None if it cannot be found.
 
     Args:
         module: computes in double precision.
@@ -132,7 +132,7 @@ def find_differing_operation(
 def _find_differing_node(
     model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Find the first node that takes a step's inputs, besides weights, but has another output than every step."""
+    """Find the first node that takes a step's inputs but computes another output than every step."""
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(
@@ -173,7 +173,7 @@ _Sorted = npt.NDArray[np.float64]
 
 
 def _compute_graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
-    """Return all values that a graph computes for a batch, by name, each sorted."""
+    """Compute all values of a graph for a batch, by name; the numbers of each are sorted."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
         made = dict(evaluator.run(None, dict(inputs), intermediate=True))

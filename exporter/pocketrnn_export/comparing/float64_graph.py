@@ -1,4 +1,4 @@
-"""Run an ONNX graph in double precision: its weights keep their values, and all arithmetic is in float64.
+"""Run an ONNX graph in double precision. Its weights keep their values, and all arithmetic is in float64.
 
 A float32 number is a float64 number too, so each weight stays exact. The results have no float32 rounding, and a
 correct graph agrees with the module in double precision to about 1e-14.
@@ -38,7 +38,9 @@ _PYTORCH_S: Final = {np.float32(number): number for number in (1.050700987355480
 
 
 def make_float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
-    """Wrap an ONNX file that takes whole texts as a function of arrays in double precision.
+    """Wrap an ONNX file as a function of arrays that computes in double precision.
+
+    The file takes whole texts.
 
     Args:
         content: the file's bytes, weights included; its inputs are tokens and perhaps lengths, its first output is
@@ -67,17 +69,12 @@ def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -
 
 
 def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Return the inputs of a graph in this order: tokens and lengths; for two texts, the tokens and lengths of both;
-    for a text with features, also these.
+    """Make the inputs of a graph from rows of ids: tokens, lengths, second texts, features.
 
     Args:
         names: the names of its inputs.
         tokens: int64 [batch, sequence].
         lengths: int64 [batch].
-
-    Example:
-        >>> len(list_graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
-        4
     """
     if "features" in names:
         rows = split_features(tokens, lengths)
@@ -122,7 +119,7 @@ def build_evaluator(
 
 
 def _restore_constants(reference: Any) -> None:
-    """Set constants to PyTorch's values in float64, if attributes or defaults of operators hold them in float32."""
+    """Set constants that the graph holds in float32 to PyTorch's float64 values."""
     for node in reference.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -141,7 +138,7 @@ def _make_float64_graph_error(error: Exception) -> ExportError:
 
 
 def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model with float64 in place of float32; values do not change.
+    """Copy a model with float64 in place of float32. The values do not change.
 
     int8 and float16 weights stay, and are cast to float64 where the graph casts them to float32. The product of an int8
     weight and its scale is rounded to float32, since every engine computes with that number.
@@ -164,7 +161,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _name_unused_outputs(graph: GraphProto, place: int) -> None:
-    """Give each output a name: the evaluator reads a nameless one as an omitted input."""
+    """Give each output a name: the evaluator takes an output without a name for an omitted input."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{place}.{i}.{k}"
@@ -194,7 +191,10 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Round values whose name ends with SINGLE: PyTorch makes float32 of Python's numbers beside a tensor."""
+    """Round the values whose name ends with SINGLE to float32.
+
+    PyTorch makes float32 of Python's numbers beside a tensor.
+    """
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
@@ -245,6 +245,8 @@ def _convert_tensor(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """Return the weights of a model from `convert_model_to_float64`: its float64 initializers, but those of inner
-    graphs."""
+    """List the float64 weights of a model, except the weights of inner graphs.
+
+    The model is from `convert_model_to_float64`.
+    """
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -1,4 +1,4 @@
-"""Run a module in double precision: its weights keep their values, and all arithmetic is in float64.
+"""Run a module in double precision. Its weights keep their values, and all arithmetic is in float64.
 
 `module.double()` alone is not enough. A forward with `torch.zeros(2, n, 10)`, `.float()` or `dtype=torch.float32`
 makes float32 tensors, which a float64 layer refuses or which round the result. During a run in double precision, its
@@ -103,7 +103,7 @@ def _convert_argument(value: Any) -> Any:
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Recompute in float64 a float32 result that was not made from float32 tensors."""
+    """Compute a float32 result again in float64, if it was not made from float32 tensors."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -124,7 +124,7 @@ def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def make_float64_copy(module: nn.Module) -> nn.Module:
-    """Copy a module so that its forward computes in double precision; its weights keep their values.
+    """Copy a module so that forward computes in double precision. Its weights keep their values.
 
     The copy gets a new class that inherits the module's class, so that the copy can be copied and traced.
 
@@ -141,7 +141,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """While the block runs, compute in float64, with caches and attributes that float32 runs do not share."""
+        """While the block runs, compute in float64. Caches and attributes are not shared with float32 runs."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
@@ -167,8 +167,9 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
 
 def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Wrap a module as a function of arrays in double precision. Rows are sorted by decreasing length, as in
-    `make_module_run`.
+    """Wrap a module as a function of arrays that computes in double precision.
+
+    Rows are sorted by decreasing length, as in `make_module_run`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -183,7 +184,7 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
 
 
 def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Wrap a module from `make_float64_copy`, without another copy, as a function of arrays."""
+    """Wrap a module from `make_float64_copy` as a function of arrays, without another copy."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
         order = np.argsort(-lengths, kind="stable") if sorts_rows else np.arange(len(lengths))

@@ -1,4 +1,4 @@
-"""Float64 versions of operators that onnx's reference evaluator lacks, computes in float32, or runs too slowly.
+"""Float64 versions of ONNX operators that onnx's reference evaluator lacks, computes in float32, or runs too slowly.
 
 The reasons: its RNN, LSTM and GRU ignore `sequence_lens`; Erf always computes in float32; GatherElements uses
 `numpy.choose`, which takes 64 arrays at most; ScatterElements, ScatterND and GatherND loop over single numbers, Conv
@@ -29,8 +29,10 @@ _before: list[int] = []
 
 @contextlib.contextmanager
 def use_one_thread() -> Iterator[None]:
-    """Make torch use one thread while the block runs: the products of single steps are too small to share. On two busy
-    cores they took ten times as long with two threads."""
+    """Let torch use one thread while the block runs.
+
+    The products of single steps are too small to share: on two busy cores they took ten times as long with two threads.
+    """
     before = torch.get_num_threads()
     _before.append(before)
     torch.set_num_threads(1)
@@ -43,7 +45,7 @@ def use_one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restore_threads() -> Iterator[None]:
-    """Make torch use as many threads as before `use_one_thread` while the block runs."""
+    """Let torch use as many threads as before `use_one_thread` while the block runs."""
     now = torch.get_num_threads()
     torch.set_num_threads(_before[0] if _before else now)
     try:
@@ -75,8 +77,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. Each subclass adds the
-    computation of a step."""
+    """The base class of RNN, LSTM and GRU: directions, lengths, initial states, layout."""
 
     op_domain = ""
     gates: int
@@ -84,11 +85,11 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the step of one direction, without the biases that `_count_biases_added_early` counts."""
+        """Make the function of one step in one direction."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Count the recurrent biases that are added to the input's gates for all steps together."""
+        """Count the recurrent biases that are added to the input for all steps at once."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
@@ -148,7 +149,7 @@ class _Recurrent(OpRun):
 
     @staticmethod
     def _is_identity(attributes: dict[str, Any]) -> bool:
-        """Return whether all activations are Affine with factor 1 and offset 0, and no other option is set."""
+        """Return whether all activations are Affine with factor 1 and offset 0, without other options."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -166,7 +167,7 @@ class _Recurrent(OpRun):
 
 
 class RNN(_Recurrent):
-    """Elman's network."""
+    """The operator RNN: Elman's network."""
 
     gates, states, default_activations = 1, 1, ("Tanh",)
 
@@ -180,7 +181,7 @@ class RNN(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """Gates i, o, f, c."""
+    """The operator LSTM, with the gates i, o, f, c."""
 
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
@@ -199,7 +200,7 @@ class LSTM(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """Gates z, r, h."""
+    """The operator GRU, with the gates z, r, h."""
 
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
     linear_before_reset: int
@@ -236,7 +237,7 @@ class Erf(OpRun):
 
 
 class GatherElements(OpRun):
-    """GatherElements by `numpy.take_along_axis`, which also counts negative indices from the end."""
+    """GatherElements by `numpy.take_along_axis`. It also counts negative indices from the end."""
 
     op_domain = ""
 
@@ -248,7 +249,7 @@ class GatherElements(OpRun):
 
 
 class ScatterElements(OpRun):
-    """ScatterElements by `numpy.put_along_axis`, without a reduction or with one of numpy's."""
+    """ScatterElements by `numpy.put_along_axis`, with or without a reduction."""
 
     op_domain = ""
 
@@ -281,7 +282,10 @@ def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduct
 
 
 class TopK(OpRun):
-    """The sorted values; of equal values the lower index comes first, as ONNX requires (the evaluator's does not)."""
+    """The largest values, sorted. The lower index comes first among equal values, as ONNX requires.
+
+    The evaluator's own operator does not do this.
+    """
 
     op_domain = ""
 
@@ -312,12 +316,12 @@ class GatherND(OpRun):
 
 
 class Conv(OpRun):
-    """Convolution by torch in float64; the tests compare it with sums by numpy."""
+    """Convolution by torch in float64. The tests compare it with sums by numpy."""
 
     op_domain = ""
 
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
-        """Return the convolution in float64, with ONNX's arguments."""
+        """Compute the convolution in float64, with ONNX's arguments."""
         axes = w.ndim - 2
         before, after = _compute_padding_sizes(x.shape[2:], w.shape[2:], attributes)
         if any(before) or any(after):
@@ -337,14 +341,14 @@ class Conv(OpRun):
 
 
 def _make_writable_tensor(x: Doubles) -> torch.Tensor:
-    """Return an array as a tensor; a read-only array is copied, since torch warns of it."""
+    """Convert an array to a tensor. A read-only array is copied, since torch warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Return the padding before and after each axis for a convolution over axes of these sizes."""
+    """Compute the padding before and after each axis of a convolution."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):
@@ -365,7 +369,7 @@ class MaxPool(EvaluatorsMaxPool):
     op_domain = ""
 
     def _run(self, x: Doubles, **attributes: Any) -> tuple[Doubles, ...]:  # type: ignore[override]
-        """Return the largest number of each window in float64, with ONNX's arguments."""
+        """Compute the largest number of each window in float64, with ONNX's arguments."""
         if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
             return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
         kernel = list(attributes["kernel_shape"])
@@ -389,8 +393,10 @@ class MaxPool(EvaluatorsMaxPool):
 
 
 class ReduceLogSumExp(OpRun):
-    """The logarithm of a sum of exponentials. It is -inf for numbers that are all -inf, and inf if one is inf; the
-    evaluator's own gives NaN."""
+    """The logarithm of a sum of exponentials, also for infinite numbers.
+
+    It is -inf for numbers that are all -inf, and inf if one is inf; the evaluator's own gives NaN.
+    """
 
     op_domain = ""
 
@@ -403,7 +409,7 @@ class ReduceLogSumExp(OpRun):
 
 
 class Pad(OpRun):
-    """Padding of chosen axes; a negative pad crops, which the evaluator's own does not support."""
+    """Padding of chosen axes. A negative pad crops, which the evaluator's own operator does not support."""
 
     op_domain = ""
 

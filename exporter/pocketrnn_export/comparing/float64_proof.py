@@ -1,4 +1,4 @@
-"""The proof in two precisions: a graph equals the module in double precision, and its float32 forms are near enough.
+"""Prove a graph in two precisions: in double precision it equals its module, and its float32 forms are near enough.
 
 docs/proof.md states the rule in plain words and gives the figures behind both limits.
 """
@@ -41,7 +41,7 @@ Numbers = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Float64Agreement:
-    """The agreement of a graph with its module in double precision.
+    """How well a graph agrees with its module in double precision.
 
     Attributes:
         cases: the number of cases that were compared.
@@ -61,7 +61,7 @@ class Float64Agreement:
 
 @dataclass(frozen=True)
 class DistanceToExactAnswer:
-    """The distance of a float32 answer to a case from the exact answer.
+    """How far a float32 answer to a case is from the exact answer.
 
     Attributes:
         candidate: the name of the candidate.
@@ -79,8 +79,11 @@ class DistanceToExactAnswer:
 
     @property
     def passes(self) -> bool:
-        """Whether the answer is near enough. If its label still differs, it is a tie: the exact logits of the two
-        labels differ by at most twice the allowed distance."""
+        """Whether the answer is near enough.
+
+        If its label still differs, it is a tie: the exact logits of the two labels differ by at most twice the allowed
+        distance.
+        """
         return self.spreads <= SPREADS
 
 
@@ -93,7 +96,7 @@ def prove_graph(
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
     inputs: str = "cases",
 ) -> Float64Agreement:
-    """Prove that a graph in double precision gives the exact answers: they differ by at most 1e-10.
+    """Prove that a graph in double precision gives the exact answers, up to 1e-10.
 
     Args:
         run: the graph in double precision.
@@ -129,7 +132,7 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Return the agreement of the module traced in double precision, or the reason why the graph is not it."""
+    """Compare the graph with the module traced in double precision."""
     try:
         double = retraced()
         again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
@@ -153,7 +156,7 @@ def prove_module_graph(
     every_id: Sequence[Case] = (),
     retrace: Retrace | None = None,
 ) -> Float64Agreement:
-    """Prove that a graph computes the same as its module: in double precision they differ by at most 1e-10.
+    """Prove that a graph computes the same as its module, in double precision up to 1e-10.
 
     It is for callers that have only a module and a graph: `scripts/measure_proof` and the tests. The exporter already
     has both runs and calls `prove_graph`.
@@ -190,8 +193,9 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
 
 
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Measure the difference between a run in double precision and the exact answers, without a limit; the progress
-    calls the cases `inputs`.
+    """Measure how far a run in double precision is from the exact answers, without a limit.
+
+    The progress calls the cases `inputs`.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
@@ -220,7 +224,10 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Return absolute differences, [rows, classes]; infinite for other shapes; a row that is NaN in both is equal."""
+    """Compute absolute differences, [rows, classes].
+
+    They are infinite for other shapes; a row that is NaN in both is equal.
+    """
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):
@@ -232,7 +239,7 @@ def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray
 def measure_distance_to_exact_answer(
     candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]
 ) -> DistanceToExactAnswer:
-    """Measure the distance of a float32 answer from the exact one."""
+    """Measure how far a float32 answer is from the exact answer."""
     apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
         return DistanceToExactAnswer(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
@@ -248,7 +255,7 @@ def measure_distance_to_exact_answer(
 def measure_distances_to_exact_answers(
     candidate: str, run: Run, exact: Sequence[ExactAnswer]
 ) -> list[DistanceToExactAnswer]:
-    """Run a form in float32 on all cases, and measure the distance of each answer from the exact one.
+    """Run a form in float32 on all cases, and measure how far each answer is from the exact answer.
 
     It is for `scripts/measure_proof` and the tests. The exporter compares the labels in the same pass and calls
     `measure_distance_to_exact_answer`.
@@ -271,8 +278,9 @@ def measure_distances_to_exact_answers(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Return by how much two right float32 answers to these cases may differ: each may be `SPREADS` spreads away from
-    the exact answer.
+    """Compute by how much two right float32 answers to these cases may differ.
+
+    Each may be `SPREADS` spreads away from the exact answer.
 
     The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden
     examples.

@@ -59,7 +59,7 @@ _FAR: Final = 1e-2
 
 @dataclass(frozen=True)
 class Reference:
-    """The answers that every form is compared with.
+    """The form whose answers all other forms are compared with.
 
     Attributes:
         name: its name in the proof.
@@ -81,7 +81,7 @@ class Reference:
     def compute_exact_answers(
         self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases"
     ) -> list[ExactAnswer]:
-        """Return the exact answers to the cases.
+        """Compute the exact answers to the cases.
 
         Args:
             cases: the inputs.
@@ -99,7 +99,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between a candidate's logits and the reference's on one case.
+    """How far a candidate's logits are from the reference's logits on one case.
 
     Attributes:
         candidate: the name of the candidate.
@@ -119,7 +119,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CandidateComparison:
-    """The comparison of one candidate on one kind of inputs: the line of the proof, and the difference on each case."""
+    """The comparison of a candidate on one kind of inputs: a line of the proof, and the difference on each case."""
 
     line: Comparison
     each: tuple[Difference, ...]
@@ -148,12 +148,9 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
 
 
 def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
-    """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph optimization.
+    """Wrap an ONNX file's bytes as a function of arrays. onnxruntime runs it on one thread.
 
-    Example:
-        >>> run = make_onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
-        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
-        (2, 4)
+    Graph optimization is on or off.
     """
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
@@ -191,12 +188,7 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
 
 
 def make_graph_reference(name: str, content: bytes) -> Reference:
-    """Make an ONNX graph the reference that its other forms are compared with.
-
-    Example:
-        >>> make_graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
-        'onnx'
-    """
+    """Make a reference of an ONNX graph, for its other forms."""
     return Reference(
         name,
         make_onnx_run(content, optimized=False),
@@ -216,7 +208,7 @@ def compare_candidate(
     exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
     heads: Sequence[int] = (),
 ) -> CandidateComparison:
-    """Run `candidate` on `cases`, and compare its logits with the expected ones.
+    """Run `candidate` on `cases`, and compare its logits with the expected logits.
 
     Args:
         name: the name of the candidate in the proof.
@@ -259,13 +251,9 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes]; infinite if the shapes
-    differ. With several heads, `heads` has the number of labels of each.
+    """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes].
 
-    Example:
-        >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
-        >>> measure_difference("onnx", "one", expected, given).largest
-        1.0
+    They are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
     """
     spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:
@@ -282,7 +270,7 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Return the distance of a candidate from the exact answer, in units of the rounding that is possible."""
+    """Measure how far a candidate's answer is from the exact answer, in units of possible rounding."""
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
@@ -299,7 +287,7 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Return whether the candidate's answer to some text is far from the exact one, and the reference's is near."""
+    """Return whether the candidate's answer to some text is far from the exact one, but the reference's is near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -310,7 +298,7 @@ def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) 
 def summarize_differences(
     differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
 ) -> CandidateComparison:
-    """Join the differences of one candidate with its line of the proof, which summarizes them."""
+    """Summarize the differences of a candidate as one line of the proof."""
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,
@@ -328,7 +316,7 @@ def summarize_differences(
 def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Return whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
+    """Return whether each row of the cases, or each of `rows`, gets the same answer alone as in its batch."""
     for case in cases:
         together = split_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:
@@ -345,7 +333,7 @@ def are_rows_independent(
 
 
 def are_texts_independent(reference: Reference, cases: Sequence[Case]) -> bool:
-    """Return whether each row of the cases gets the same answer alone and in its batch, up to rounding.
+    """Return whether each row of the cases gets the same answer alone as in its batch, up to rounding.
 
     A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
     in float64 too.

@@ -29,10 +29,6 @@ def is_near_enough(found: Difference, tolerance: float | None) -> bool:
         tolerance: the largest difference from the reference that passes, with equal labels. With None, an answer passes
             if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
             module's own rounding allows (docs/proof.md).
-
-    Example:
-        >>> is_near_enough(Difference("onnx", "one", 2e-5, 0, spreads=3.0), None)
-        True
     """
     if found.largest <= (LEAST_TOLERANCE if tolerance is None else tolerance) and not found.labels_differing:
         return True
@@ -46,7 +42,7 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return the proof, if every case of every comparison passes.
+    """Return the comparisons as the proof, if every case of every comparison passes.
 
     Args:
         compared: all comparisons.
@@ -95,7 +91,7 @@ def _make_failure_advice(
     *,
     is_module: bool,
 ) -> str:
-    """Return the advice for failing cases: either they are wrong, or they differ by rounding only."""
+    """Advise the user on failing cases: either they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (
@@ -113,7 +109,7 @@ def _make_failure_advice(
 
 
 def format_report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
-    """Return the comparisons with each case as JSON."""
+    """Format the comparisons with all their cases as JSON."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
 

@@ -49,8 +49,10 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 @dataclass(frozen=True)
 class Case:
-    """One run: its name, tokens int64 [batch, sequence], and lengths int64 [batch]. `sequence` is the longest
-    length."""
+    """One input of a comparison: its name, tokens int64 [batch, sequence], and lengths int64 [batch].
+
+    `sequence` is the longest length.
+    """
 
     name: str
     tokens: Ids
@@ -59,12 +61,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """The number of tokens that a text can have by its text rules: texts are padded to `least`, on the left if
-    `pad_left`, and cut to `most`. Unless `filled`, texts are not shorter.
+    """How many tokens a text can have by its text rules.
 
-    Example:
-        >>> Widths(least=20, most=20).fixed
-        20
+    Texts are padded to `least`, on the left if `pad_left`, and cut to `most`. Unless `filled`, texts are not shorter.
     """
 
     least: int = 1
@@ -74,7 +73,7 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The number of tokens, if it is the same for all texts; else None."""
+        """The number of tokens if all texts have the same; else None."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
@@ -82,8 +81,10 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """Cut each row to the allowed length, or repeat its tokens up to it; with `padded`, pad every other row. Return
-        equal cases once."""
+        """Cut each row to the allowed length, or repeat its tokens up to it.
+
+        With `padded`, pad every other row. Return equal cases once.
+        """
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
@@ -107,17 +108,14 @@ class Widths:
 
 
 def select_answer_rows(answer: Any, lengths: Ids) -> Any:
-    """Return the rows of an answer without padding. From [batch, classes], these are all rows; from [batch, sequence,
-    classes], the rows of real tokens, as [tokens, classes]. If the module counts fewer tokens and does not answer some,
-    these rows get NaN.
+    """Select the rows of an answer that are not padding.
+
+    From [batch, classes], these are all rows; from [batch, sequence, classes], the rows of real tokens, as [tokens,
+    classes]. If the module counts fewer tokens and does not answer some, these rows get NaN.
 
     Args:
         answer: the output of a module or a graph.
         lengths: int64 [batch].
-
-    Example:
-        >>> select_answer_rows(np.zeros((2, 3, 4)), np.array([3, 1])).shape
-        (4, 4)
     """
     if answer.ndim != 3:
         return answer
@@ -128,7 +126,9 @@ def select_answer_rows(answer: Any, lengths: Ids) -> Any:
 
 
 def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
-    """Split the rows of an answer, or of one measured value for each row, by text.
+    """Split the rows of an answer by text.
+
+    The rows may also be one measured value each.
 
     Args:
         rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
@@ -136,10 +136,6 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
 
     Raises:
         ValueError: the number of rows fits neither shape.
-
-    Example:
-        >>> [len(part) for part in split_by_text(np.zeros((4, 2)), np.array([3, 1]))]
-        [3, 1]
     """
     if len(rows) == len(lengths):
         return [rows[i : i + 1] for i in range(len(rows))]
@@ -149,16 +145,12 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
 
 
 def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of random tokens for every batch size in `BATCHES` and sequence length in `SEQUENCES`.
+    """Make cases of random tokens for every batch size in `BATCHES` and every length in `SEQUENCES`.
 
     Args:
         ids: tokens are drawn below this.
         padding_id: the token past a row's length.
         ragged: give rows random lengths, with one full row; else all rows are full.
-
-    Example:
-        >>> [case.tokens.shape for case in make_shape_grid(50, 1, ragged=True)][:3]
-        [(1, 1), (1, 2), (1, 17)]
     """
     generator = np.random.default_rng(0)
     shapes = itertools.product(BATCHES, SEQUENCES)
@@ -166,22 +158,14 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
 
 
 def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
-    """Return the cases of a grid that show whether a row's answer depends on its neighbours.
-
-    Example:
-        >>> [case.name for case in select_neighbour_cases(make_shape_grid(50, 1, ragged=True))]
-        ['batch 7 x sequence 17', 'batch 7 x sequence 64']
-    """
+    """Select the cases of a grid that show whether a row's answer depends on other rows of its batch."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
 def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Make cases of random batch and sequence sizes, which find errors at other sizes than the grid's; arguments as for
-    `make_shape_grid`.
+    """Make cases of random batch sizes and lengths. They find errors at sizes that the grid lacks.
 
-    Example:
-        >>> len(make_random_cases(50, 1, ragged=True))
-        16
+    The arguments are those of `make_shape_grid`.
     """
     generator = np.random.default_rng(seed)
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
@@ -200,8 +184,9 @@ def make_hazard_cases(
     loud: Sequence[int] = (),
     tried: Sequence[int] = (),
 ) -> list[Case]:
-    """Make cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, uneven
-    lengths.
+    """Make cases that often show errors of a graph.
+
+    They have long rows, large batches, special ids, repeated tokens, and uneven lengths.
 
     Args:
         ids: tokens are drawn below this.
@@ -210,10 +195,6 @@ def make_hazard_cases(
         ragged: add rows of several lengths; else all rows are full.
         loud: ids with the largest embedding vectors; each is repeated in rows of its own.
         tried: ids that a module may take for padding; each fills rows of its own.
-
-    Example:
-        >>> [case.name for case in make_hazard_cases(50, [0], 1, ragged=False)][:2]
-        ['a row of 3,000 steps', 'a batch of 300 rows']
     """
     generator = np.random.default_rng(3)
     few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
@@ -264,30 +245,23 @@ def make_hazard_cases(
 
 
 def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of given sizes: the sizes just below and above a size condition of the module.
+    """Make cases of given sizes: those just below and above a size condition of the module.
 
     Args:
         sizes: (batch, sequence) of each case.
         ids, padding_id, ragged: as for `make_shape_grid`.
-
-    Example:
-        >>> [case.tokens.shape for case in make_boundary_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
-        [(3, 512), (3, 513)]
     """
     generator = np.random.default_rng(4)
     return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """Change the cases so that a graph with these limits accepts them: cut longer rows, repeat the tokens of shorter
-    ones, and drop rows beyond the largest batch. No case is dropped: a graph with a limit of 700 tokens is run on 700.
+    """Change the cases so that a graph with these limits accepts them. No case is dropped.
+
+    Cut longer rows, repeat the tokens of shorter ones, and drop rows beyond the largest batch. A graph with a limit of
+    700 tokens is run on 700.
 
     If the graph refuses a text of padding only, such a row gets another id as its first token.
-
-    Example:
-        >>> long = Case("long", np.ones((1, 600), int), np.array([600]))
-        >>> fit_to_limits([long], Limits(max_tokens=512), 0)[0].tokens.shape
-        (1, 512)
     """
     if limits is None:
         return list(cases)
@@ -303,12 +277,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Replace the first id of each row that holds only padding, or of each such text of a pair, by another id.
-
-    Example:
-        >>> add_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
-        [[1, 0], [0, 7]]
-    """
+    """Replace the first id of each row that is only padding by another id. In pairs, each text counts as a row."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.
@@ -334,12 +303,10 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Turn each row into a pair of texts: a mark splits the row at a position that depends on its length. Both texts of
-    a row of one id are this id; a row that already contains a mark is not changed.
+    """Turn each row into a pair of texts: a mark splits the row.
 
-    Example:
-        >>> convert_to_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
-        [[5, -1, 6, 7], [8, -1, 8, 0]]
+    The position depends on the length of the row. Both texts of a row of one id are this id; a row that already
+    contains a mark is not changed.
     """
     if (case.tokens < 0).any():
         return case
@@ -359,7 +326,7 @@ def _cut_pairs(case: Case, most: int, padding_id: int) -> Case:
 
 
 def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
-    """Make a case of rows of ids, padded to the longest."""
+    """Make a case of rows of ids. Each row is padded to the longest."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
     for made, row in zip(tokens, rows, strict=True):
@@ -370,13 +337,10 @@ def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: in
 def make_pair_cases(
     cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
 ) -> dict[str, list[Case]]:
-    """Return the inputs, by kind, for the proof of a module that takes two texts: the given cases as pairs, the same
-    pairs swapped, and pairs of all combinations of the sizes in `SEQUENCES`.
+    """Make the cases, by kind, for the proof of a module that takes two texts.
 
-    Example:
-        >>> found = make_pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
-        >>> [case.tokens.tolist() for case in found["every id"]]
-        [[[5, -1, 6]], [[6, -1, 5]]]
+    They are the given cases as pairs, the same pairs swapped, and pairs of all combinations of the sizes in
+    `SEQUENCES`.
     """
     made = {kind: [convert_to_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
     both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
@@ -400,19 +364,14 @@ def make_pair_cases(
 
 
 def _swap_texts(case: Case, padding_id: int) -> Case:
-    """Return the same pairs with their two texts swapped."""
+    """Swap the two texts of each pair."""
     rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
     turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(make_pair_mark(padding_id))]]
     return make_case_from_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
 def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """Replace some ids by others in every text; tokens after the end of a row are not changed.
-
-    Example:
-        >>> replace_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
-        [[1, 2], [6, 0]]
-    """
+    """Replace some ids by others in every text. Tokens after the end of a row are not changed."""
     others = np.setdiff1d(np.arange(ids), list(unwanted))
     made = []
     for case in cases:
@@ -426,14 +385,10 @@ def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> l
 
 
 def separate_rows_of_ids_run_alone(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
-    """Change the cases for a graph that must run texts with some ids alone: replace these ids by others. Then add up to
-    `most` rows of each case that contained one as cases of their own. If there are no other ids, return only those
-    rows.
+    """Change the cases for a graph that must run texts with some ids alone.
 
-    Example:
-        >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
-        >>> [case.tokens.tolist() for case in separate_rows_of_ids_run_alone([two], [0], 8, most=1)]
-        [[[1], [5]], [[0]]]
+    Replace these ids by others. Then add up to `most` rows of each case that contained one as cases of their own. If
+    there are no other ids, return only those rows.
     """
     if not alone:
         return list(cases)
@@ -454,12 +409,10 @@ def choose_non_padding_id(padding_id: int) -> int:
 
 
 def choose_split_position(length: int) -> int:
-    """Return the number of ids in the first text if a row of this length is split in two. A row of at least 4 ids gives
-    two texts of at least 2 ids: a text of one id is broadcast, and that hides an error in the number of ids.
+    """Return the number of ids in the first text, if a row of this length is split in two.
 
-    Example:
-        >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
-        [1, 2, 5, 4, 10]
+    A row of at least 4 ids gives two texts of at least 2 ids: a text of one id is broadcast, and that hides an error in
+    the number of ids.
     """
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
@@ -477,12 +430,7 @@ def _make_random_case(
 
 
 def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
-    """Make every row a case of its own, without padding, for a form that takes one text at a time.
-
-    Example:
-        >>> [case.tokens.shape for case in make_one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
-        [(1, 3), (1, 1)]
-    """
+    """Make every row a case, without padding, for a form that takes one text at a time."""
     return [
         Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
         for case in cases
@@ -493,8 +441,9 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given texts, or random ones; and then two texts that contain no known token,
-    since users will type such texts.
+    """Choose the texts of a proof: the given or random texts, and two texts without a known token.
+
+    Users will type such texts.
 
     Args:
         given: the owner's texts.
@@ -503,10 +452,6 @@ def choose_texts_for_proof(
 
     Raises:
         InputError: something in `given` is not a string.
-
-    Example:
-        >>> choose_texts_for_proof(["oil prices"], ["<unk>"], TextRules())[:2]
-        ['oil prices', '']
     """
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
@@ -517,12 +462,7 @@ def choose_texts_for_proof(
 
 
 def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
-    """Make texts of random words of the vocabulary.
-
-    Example:
-        >>> make_unrelated_texts(["oil"], TextRules(), [2])
-        ['oil oil']
-    """
+    """Make texts of random words of the vocabulary."""
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
         return ["".join(map(_convert_piece_to_text, generator.choice(vocabulary, size))).strip() for size in sizes]
@@ -533,12 +473,10 @@ def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: 
 def choose_pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """Choose the pairs of a proof, as `choose_texts_for_proof` chooses texts. Random pairs join a short text and a long
-    one. The last pairs have no known token in the first text, the second, or both.
+    """Choose the pairs of a proof, as `choose_texts_for_proof` chooses texts.
 
-    Example:
-        >>> choose_pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
-        [('oil', 'gas'), ('', 'oil')]
+    Random pairs join a short text and a long one. The last pairs have no known token in the first text, the second, or
+    both.
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
@@ -549,19 +487,13 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return a subword piece without its marker: BERT's ##, or the mark of a space."""
+    """Return a subword piece without its marker. The marker is BERT's ##, or the mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
 def encode_text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
-    """Encode each text, or pair, as a batch of one.
-
-    Example:
-        >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> encode_text_cases(["oil oil"], encoder)[0].tokens.tolist()
-        [[1, 1]]
-    """
+    """Encode each text, or pair, as a batch of one row."""
     cases = []
     for i, text in enumerate(texts):
         tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)

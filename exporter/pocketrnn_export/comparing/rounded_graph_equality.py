@@ -1,4 +1,4 @@
-"""Check whether two graphs differ only by the rounding of their numbers to float32.
+"""Find out whether two graphs differ only because their numbers are rounded to float32.
 
 A number that forward or an exporter computes in double precision (0.1, the square root of 2 in GELU, a product of two
 weights) is rounded in a float32 graph. Such a graph is correct, and yet 1e-9 from the module in double precision.
@@ -28,7 +28,7 @@ _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
 def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Find where two graphs differ by more than the rounding of numbers; None if they do not.
+    """Find a difference between two graphs that rounding their numbers does not explain; None without one.
 
     Args:
         shipped: an ONNX file in float32.
@@ -42,7 +42,7 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Find a difference between two graphs; `names` maps values of the first to those of the second."""
+    """Find a difference between two graphs. `names` maps values of the first graph to values of the second."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
@@ -58,8 +58,10 @@ def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str 
 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
-    """Remove casts from a float64 graph that the float32 graph does not have: casts of tensors that forward makes in
-    float32, such as `torch.full((n, n), -1e9)`, and of float32 inputs, such as features. These casts change no number.
+    """Remove casts from a float64 graph that the float32 graph does not need. They change no number.
+
+    They cast tensors that forward makes in float32, such as `torch.full((n, n), -1e9)`, and float32 inputs, such as
+    features.
     """
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     made = GraphProto()
@@ -101,7 +103,7 @@ def _compare_nodes(
 
 
 def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
-    """Return a node's attributes; a ConstantOfShape without a value gets its default, zero in float32."""
+    """Read the attributes of a node. A ConstantOfShape without a value gets its default, zero in float32."""
     if node.op_type == "ConstantOfShape" and not node.attribute:
         return [helper.make_attribute("value", _ZERO)]
     return [*node.attribute]

@@ -1,4 +1,6 @@
-"""The effect that rounding may have on an answer: the spread of the exact answers when every weight moves by one ulp.
+"""Compute how far rounding may move an answer.
+
+It is the spread of the exact answers when every weight moves by one ulp.
 
 A classifier's weights are rounded numbers, which limits how near its float32 answers can be to the exact ones. So the
 unit for the error of a float32 answer is how far the float64 answer moves when each weight moves to the next float32
@@ -61,7 +63,7 @@ class ExactAnswer:
 def compute_exact_answers(
     run: Run64, moved: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
 ) -> list[ExactAnswer]:
-    """Return the exact answers to the cases, with the spread of each row.
+    """Compute the exact answers to the cases, with the spread of each row.
 
     Args:
         run: the module, or a graph, in double precision.
@@ -91,8 +93,9 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
 def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
 ) -> Iterator[Run64]:
-    """Make runs of a module in double precision in which every rounded weight and float buffer is moved by one ulp, up
-    or down; one run for each random draw.
+    """Make runs of a module whose rounded weights are each moved by one ulp, up or down at random.
+
+    They are in double precision. Float buffers move, too. Each random draw gives a run.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -111,8 +114,10 @@ def make_perturbed_module_runs(
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Make runs of an ONNX file in double precision in which every rounded weight is moved by one ulp, up or down; one
-    run for each random draw."""
+    """Make runs of an ONNX file whose rounded weights are each moved by one ulp, up or down at random.
+
+    They are in double precision. Each random draw gives a run.
+    """
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Find the line of a module's code where some inputs take another branch than the others."""
+"""Find the line of a module's code at which some inputs take another branch than other inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BEGIN: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
-    """Find the line after which forward takes a branch for some inputs that it never takes for the other inputs.
+    """Find the line at which forward takes another branch for the inputs `odd` than for the inputs `others`.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -30,11 +30,6 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
     Returns:
         the line of the branch, as an error shows it; empty if all inputs take the same branches.
-
-    Example:
-        >>> odd, usual = torch.zeros(1, 77, dtype=torch.int64), torch.zeros(1, 7, dtype=torch.int64)
-        >>> find_branching_line(module, (odd,), [(usual,)])
-        'model.py:12: `if n is SPECIAL:`'
     """
     own, ways = _list_executed_steps(module, odd), [_list_executed_steps(module, other) for other in others]
     usual = {step for way in ways for step in way}
@@ -44,7 +39,7 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
-    """Return the steps that the user's code takes, in the order of their first occurrence."""
+    """Return the steps of the user's code that a call runs, in the order in which each step first runs."""
     found: _Way = {}
     copied = copy_complete_copy(module)
     # A user's module may raise anything: its steps end there.

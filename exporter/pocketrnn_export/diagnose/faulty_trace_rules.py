@@ -1,4 +1,4 @@
-"""Find out whether a refusal is pocketrnn's own fault: export again without each rule that the export used."""
+"""Find out whether a refusal is pocketrnn's own fault: export again, each time without one of the used rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ SECONDS = 60.0
 
 
 def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
-    """Export a module; if the proof refuses it, export again without each rule or translation that the export used.
+    """Export a module. If the proof refuses the result, export again, each time without one of the rules that were
+    used.
 
     If an export without one rule passes the full proof, its bundle is returned, and a warning names the faulty rule.
 
@@ -49,8 +50,8 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
             with leave_out_rule(name), filter_records(lambda record: record.getMessage() not in told):
                 made = make()
             _log.warning(
-                "%s, a rule of pocketrnn, is wrong for this module: with it, the proof fails. The bundle was made "
-                "without this rule and passed the full proof. Please report the module",
+                "%s, a rule of pocketrnn, is wrong for this module: the proof fails with this rule. The bundle was "
+                "made without this rule and passed the full proof. Please report the module",
                 name,
             )
             return made

@@ -1,4 +1,4 @@
-"""Add to a refusal the line or the operation at which a program first differs from its module."""
+"""Add to an error the line or the operation at which the exported program first differs from the module."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 @contextlib.contextmanager
 def name_differing_line() -> Iterator[None]:
-    """If the block raises an error, add to it the place where a program or a graph first differs from its module, if
-    that place is found.
+    """Add to an error of the block the place where the exported program first differs from the module, if it is
+    found.
 
     Raises:
         AnswersDifferError: the block raised one.
@@ -57,12 +57,12 @@ def _add_operation(error: FormsDifferError) -> FormsDifferError:
                 found = answers.reference.departs(form.content, exact.case, find_user_place)
                 if not found:
                     break
-                says = f"{error.problem.rstrip()} The first operation whose result the graph lacks is {found}."
+                says = f"{error.problem.rstrip()} The graph first differs from the module in the result of {found}."
                 return FormsDifferError(says, error.remedy)
     if any(node.op_type == "CumSum" for node in onnx.load_from_string(form.content).graph.node):
         return FormsDifferError(
             error.problem,
-            f"{error.remedy} If its cumsum is of floats: onnxruntime sums in float32, PyTorch in double precision; "
-            "write x.cumsum(1, dtype=torch.float64).to(x.dtype).",
+            f"{error.remedy} If forward calls cumsum on floats, write x.cumsum(1, dtype=torch.float64).to(x.dtype): "
+            "onnxruntime sums in float32, but PyTorch in double precision.",
         )
     return error

@@ -1,1 +1,2 @@
-"""The forms of a classifier: each file gives one form's name, bytes and runs for the proof."""
+"""The forms of a classifier. Each file in this folder makes one form: its name, its bytes, and its runs for the
+proof."""

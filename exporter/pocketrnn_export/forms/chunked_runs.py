@@ -1,5 +1,5 @@
-"""Runs of a step graph for its proof. It reads a text or sequence in chunks, and each chunk continues from the state of
-the one before."""
+"""Runs of a step graph for the proof. The step graph reads a text, or a sequence of numbers, in chunks. Each chunk
+continues from the state after the chunk before it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,12 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return the numbers of chunks into which a text or sequence is cut, by their names in the proof; None for random
-    cuts.
-
-    Example:
-        >>> list(choose_chunk_counts("token"))
-        ['3 chunks', '1 token each', 'chunks at random']
-    """
+    """Return three ways to cut a text into chunks: names with numbers of chunks, or None for random cuts."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 
 def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """Make a run that reads each whole text or sequence in this many chunks of equal length, or in fewer chunks if it
-    is short.
+    """Make a run that reads each text or sequence in `parts` chunks of equal length. A short text has fewer chunks.
 
     Args:
         read_on: the step that reads a chunk.

@@ -1,4 +1,5 @@
-"""The profile `edge`: a graph for small engines, which takes one text without lengths and uses only old operators."""
+"""The profile `edge`: a graph for small engines. The graph takes one text without lengths, and uses only old
+operators."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph that takes one text at each run; tract runs it too.
+    """Return the form of a graph that takes one text per run. The proof runs the graph with onnxruntime and with tract.
 
     Raises:
         MissingExtraError: tract is not installed.
@@ -61,8 +62,8 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
     if prepared.convention.counts is not None:
         raise ExportError(
-            "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",
-            "Leave min_width out of the rules: a module that is given lengths does not need it.",
+            "The text rules pad every text and the module takes lengths, but a graph of the profile edge takes none.",
+            "Leave min_width out of the text rules: a module that takes lengths does not need it.",
         )
     made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
     graph = Graph(
@@ -93,7 +94,7 @@ EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
 def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
-    """Trace a classifier for one text at a time.
+    """Trace a classifier as a graph that takes one text.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -114,13 +115,13 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Return the graph without lengths, in this opset or the lowest possible one, and its opset."""
+    """Return the graph without lengths, in `opset` or in the lowest possible opset, and this opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
             raise ExportError(
                 f"The graph needs the operator {node.op_type}, which the profile edge does not allow.",
-                "Export it without a profile.",
+                "Export the module without a profile.",
             )
         if node.op_type in _RECURRENT and len(node.inputs) > 4:
             # There is only one text, so it is as long as the sequence. tract refuses lengths that are only known when
@@ -140,7 +141,7 @@ def _convert_for_small_engines(
 
 
 def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
-    """Convert the model to the lowest opset that can express it. The proof checks whether it computes the same."""
+    """Convert the model to the lowest opset that can express the model. The proof compares the result."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):
@@ -153,7 +154,7 @@ def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]
 
 
 def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
-    """Convert the model to an opset; raises errors of many classes if that opset cannot express it."""
+    """Convert the model to an opset. If the opset cannot express the model, this raises an error of any class."""
     if opset != OPSET:
         model = version_converter.convert_version(model, opset)
     del model.metadata_props[:]
@@ -164,7 +165,7 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
 
 
 def make_tract_run(content: bytes) -> Run:
-    """Return a run of an ONNX file that takes one text, by tract, as a function of arrays.
+    """Return a function that runs an ONNX file for one text by tract, on arrays.
 
     Raises:
         MissingExtraError: tract is not installed.
@@ -179,7 +180,7 @@ def make_tract_run(content: bytes) -> Run:
         except tract.TractError as error:
             raise ExportError(
                 f"tract {tract.version()} cannot open the graph: {first_line(error)}.",
-                "Export it without a profile, or write forward without picking positions of the text by their index.",
+                "Export the module without a profile, or do not select positions of a text by an index in forward.",
             ) from error
 
     def run_with_tract(tokens: Ids, _lengths: Ids) -> Logits:

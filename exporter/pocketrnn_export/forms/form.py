@@ -1,4 +1,4 @@
-"""A form of a classifier: a file, ways to run it for the proof, and its entry in classifier.json."""
+"""A form of a classifier: a file, the ways to run the file for the proof, and the file's entry in classifier.json."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OtherFile:
-    """The entry of a form that classifier.json does not describe: an additional file for other readers."""
+    """The entry of an additional file for other programs, which classifier.json does not describe."""
 
     file: str
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a classifier, made but not yet proven.
+    """One form of a classifier, which the proof has not compared yet.
 
     Attributes:
         entry: its entry in classifier.json, with the file's name and digest; or just the file's name.
@@ -60,13 +60,13 @@ class Form:
 
     @property
     def file(self) -> str:
-        """The file's name in the bundle's folder."""
+        """The name of the form's file in the bundle's folder."""
         return self.entry.file
 
 
 @dataclass(frozen=True)
 class FormKind:
-    """How `export` makes one form.
+    """A kind of form, and how `export` makes a form of this kind.
 
     Attributes:
         name: the form's name in messages.
@@ -84,7 +84,7 @@ class FormKind:
 
 
 def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log which parts of the forms were not compared with the module; return them as provenance, if there are any."""
+    """Log the parts of the forms that were not compared with the module; return them as a provenance entry."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))
@@ -92,5 +92,5 @@ def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dic
 
 
 def sha256(content: bytes) -> str:
-    """Return the digest of a file for classifier.json."""
+    """Return the SHA-256 digest of a file, as classifier.json stores it."""
     return hashlib.sha256(content).hexdigest()

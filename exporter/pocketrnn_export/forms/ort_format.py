@@ -1,4 +1,5 @@
-"""Graphs in onnxruntime's own format (`.ort`), for small builds of onnxruntime, and the operators that they need."""
+"""Graphs in onnxruntime's own format (`.ort`) for small builds of onnxruntime, and the list of operators that such a
+build needs."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def make_ort_form(content: bytes, graph: Graph) -> Form:
 
 
 def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
-    """Return the form of a step graph in onnxruntime's format; arguments as for `make_ort_form`."""
+    """Return the form of a step graph in onnxruntime's format. The arguments are those of `make_ort_form`."""
     # The reference evaluator of ONNX cannot read this format.
     return replace(
         wrap_step_graph_as_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None
@@ -38,7 +39,7 @@ def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
 
 
 def _convert_to_ort(content: bytes) -> bytes:
-    """Convert an ONNX file to onnxruntime's format, simplified, and in a form for every processor."""
+    """Convert an ONNX file to onnxruntime's format. The graph is simplified, but not for a specific processor."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -54,7 +55,7 @@ def _convert_to_ort(content: bytes) -> bytes:
 
 
 def list_operators(files: Mapping[str, bytes]) -> bytes:
-    """Return the list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it."""
+    """Return the configuration file that lists the operators of some graphs. The build of onnxruntime reads it."""
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():

@@ -1,4 +1,5 @@
-"""Make the step graph from a graph for whole texts or sequences of numbers: the same layers, continued from a state.
+"""Make the step graph from a graph for whole texts or sequences of numbers. The step graph has the same layers, but it
+continues from a state.
 
 A bundle that was exported without streaming has the layers that a step needs. Only their surroundings differ: a step
 begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that it was
@@ -38,7 +39,7 @@ _LAST: Final = (1, -1)
 # The index of a layer's input with the lengths.
 _LENGTHS_AT: Final = 4
 _IN_WINDOWS: Final = (
-    "Answer it in windows, with stream(window=...), and leave streaming out; or train one whose state is carried: "
+    "Leave streaming out, and answer in windows: stream(window=...). Or train a classifier that carries a state: "
     "`pocketrnn train --convolution 0 --one-direction --pooling last`."
 )
 _STATE_AT: Final = 5
@@ -50,21 +51,18 @@ def make_bidirectional_error(whole: str, one: str) -> ExportError:
     Args:
         whole: the name of its input: `text`, `recording`.
         one: the name of a step of it.
-
-    Example:
-        >>> raise make_bidirectional_error("text", "word")
     """
     return ExportError(
-        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
-        f"{one} would change what was computed for all the {one}s before it.",
-        "Train one with `pocketrnn train --one-direction`, or leave streaming out."
+        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, so each new {one} "
+        f"changes the values of all {one}s before it.",
+        "Train a classifier with `pocketrnn train --one-direction`, or leave streaming out."
         if whole == "text"
-        else "Answer it in windows, with stream(window=...), and leave streaming out.",
+        else "Leave streaming out, and answer in windows: stream(window=...).",
     )
 
 
 class _ValueSource(Enum):
-    """The part of the graph's input that a value is computed from."""
+    """The part of the graph's input from which a value is computed."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -76,7 +74,7 @@ class _ValueSource(Enum):
 
 
 def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
-    """Make the step graph from a graph, and return it with the size of its state.
+    """Make the step graph from a graph. Return the step graph and the size of its state.
 
     The state is that of `pocketrnn_export.forms.step_graph_form`: every layer's hidden state, for an LSTM every layer's
     cell state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding
@@ -90,16 +88,12 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
     Raises:
         ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
             from a state; the message names it.
-
-    Example:
-        >>> convert_to_step_graph((folder / "model.onnx").read_bytes())[1]    # a GRU of 96, and its maximum so far
-        193
     """
     return _StepBuilder(content, most).build_step_graph()
 
 
 class _StepBuilder:
-    """Reads a graph in order, and records the source of each value and the nodes of the step graph."""
+    """Reads a graph in order. It records the source of each value, and the nodes of the step graph."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -129,7 +123,7 @@ class _StepBuilder:
         for node in self.model.graph.node:
             self._convert_graph_node(node)
         if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
-            raise self._make_unsupported_error("its logits do not come from a recurrent layer")
+            raise self._make_unsupported_error("the logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
         new = [name for name, _ in states]
@@ -202,16 +196,16 @@ class _StepBuilder:
             self._add_kept_node(node, _ValueSource.TOKENS)
             self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} looks at several {self._step_word} at once")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_word} at once")
         else:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} is not known to go on from a state")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} cannot continue from a state")
 
     @property
     def _step_word(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
     def _is_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node selects the last step of a layer's output, which already contains the whole state."""
+        """Return whether a node selects the last step of a layer's output. The state already contains that step."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
         if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
             return False
@@ -219,7 +213,7 @@ class _StepBuilder:
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
-        """Return the index for a `Gather` of the last step if the node selects it by the lengths; else None."""
+        """Return the index of the last step, if a Gather selects it by the lengths, else None."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
@@ -234,7 +228,7 @@ class _StepBuilder:
         return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step separately; a Gather must look up tokens in a table."""
+        """Return whether a node computes each step separately. A Gather must be a lookup."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -250,16 +244,16 @@ class _StepBuilder:
         return node.op_type in _OF_EACH
 
     def _find_time_axis_from_end(self, name: str) -> int:
-        """Return the time axis of a value, counted from the last axis."""
+        """Return the index of a value's time axis, counted from the last axis."""
         sizes = self._find_original_sizes().find_sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _read_weight_numbers_of(self, name: str) -> list[int]:
-        """Return the numbers of a weight; an empty list for a computed value."""
+        """Return the numbers of a weight, or an empty list for a value that is not a weight."""
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
     def _is_zero_step_padding(self, node: NodeProto) -> bool:
-        """Return whether a node adds one step of zeros before all steps, [batch, sequence, n]."""
+        """Return whether a node adds one step of zeros in front of a value [batch, sequence, n]."""
         if (
             node.op_type != "Pad"
             or self.sources[node.input[0]] is not _ValueSource.TOKENS
@@ -272,7 +266,7 @@ class _StepBuilder:
         return of_zeros and len(node.input) < 4 and self._read_weight_numbers_of(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
     def _drops_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node selects all steps but the last one."""
+        """Return whether a node selects all steps except the last one."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
         return [self._read_weight_numbers_of(name) for name in node.input[1:]] in (
@@ -281,7 +275,7 @@ class _StepBuilder:
         )
 
     def _add_step_before(self, node: NodeProto) -> None:
-        """Shift all steps by one; the state gives the step before the first one."""
+        """Shift all steps by one. The first step comes from the state."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
         self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
@@ -293,7 +287,7 @@ class _StepBuilder:
         self.before.append((before, self._find_step_width(steps)))
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether all elements of a value are the same a * tokens + b, by the graph and not by runs."""
+        """Return whether the graph shows that all elements of a value are one a * tokens + b."""
         known = self._find_original_sizes().known.get(name)
         return known is not None and {*known.extreme_numbers} == {number}
 
@@ -304,7 +298,7 @@ class _StepBuilder:
         return self.size_values
 
     def _track_time_axis(self, node: NodeProto) -> None:
-        """Record the time axis of a node's output."""
+        """Record which axis of a node's output is the time axis."""
         axis = next((self.axis[name] for name in node.input if name in self.axis), None)
         if axis is None:
             return
@@ -322,14 +316,14 @@ class _StepBuilder:
 
     def _make_unsupported_error(self, what: str) -> ExportError:
         return ExportError(
-            f"The graph cannot be made to answer while a {self._input_word} arrives: {what}.",
+            f"The classifier cannot answer while a {self._input_word} arrives: {what}.",
             _IN_WINDOWS
             if self.takes_numbers
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
         )
 
     def _is_zeros(self, name: str) -> bool:
-        """Return whether a value that does not depend on the steps is all zeros."""
+        """Return whether a value that does not depend on the steps contains only zeros."""
         if name in self.weights:
             return not numpy_helper.to_array(self.weights[name]).any()
         node = self.made.get(name)
@@ -363,7 +357,7 @@ class _StepBuilder:
             or self.axis.get(inputs[0]) != 0
         ):
             raise self._make_unsupported_error(
-                f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"
+                f"the layer {node.op_type} {node.name} does not start from zeros, or does not read the tokens"
             )
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
         # The states of all tokens, the last one, and of an LSTM the last cell.
@@ -386,19 +380,19 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction of another axis than the sequence, or before the first recurrent layer."""
+        """Refuse a reduction over another axis than the sequence, or before the first recurrent layer."""
         if not self.hidden:
-            raise self._make_unsupported_error("it pools values that no recurrent layer computed")
+            raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
         attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
-            what = f"reduces something else than the {self._input_word}, or does so twice"
+            what = f"reduces another axis than the {self._input_word}, or is the second reduction"
             raise self._make_unsupported_error(f"{node.op_type} {node.name} {what}")
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
-        """Add the reduction of the new tokens only, and return the name of its result."""
+        """Add a reduction over the new tokens only, and return the name of its result."""
         self._check_reduction(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)
@@ -431,10 +425,10 @@ class _StepBuilder:
         self.sources[output] = _ValueSource.TEXT
 
     def _find_step_width(self, name: str) -> int:
-        """Return the number of features in a step of a value."""
+        """Return the number of features that each step of a value has."""
         sizes = self._find_original_sizes().find_sizes(name)
         if not sizes or sizes[-1][0]:
-            raise self._make_unsupported_error(f"the size of a step of {name} is not known")
+            raise self._make_unsupported_error(f"the number of features in each step of {name} is not known")
         return sizes[-1][1]
 
     def _encode_step_graph(self, nodes: Sequence[NodeProto], size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The step graph of a classifier of texts: it continues from a state, and answers for all tokens read so far."""
+"""The step graph of a text classifier. It continues from a state, and its answer is for all tokens read so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
-    """Return the form of a step graph; its runs read whole texts or sequences step by step, and in chunks.
+    """Return the form of a step graph. Its runs read a whole text or sequence one step at a time, and in chunks.
 
     The beginning of a text is a text too: reading step by step covers every beginning of the cases.
 
@@ -63,19 +63,19 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
 
 
 def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
-    """Refuse a module or rules that cannot stream, before any work is done."""
+    """Refuse a module or text rules that cannot stream. This runs before any work is done."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise make_bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
             "A classifier with a linear part cannot be exported for streaming.",
-            "Train one with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
+            "Train a classifier with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
-            "A classifier of n-grams cannot answer while a text arrives: n-grams come after all single tokens, so that "
-            "each new word would come in the middle.",
-            "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
+            "A classifier of n-grams cannot answer while a text arrives: the n-grams come after all single tokens, so "
+            "each new word would be inserted in the middle.",
+            "Train a classifier with `pocketrnn train --ngrams 1`, or leave streaming out.",
         )
     # Rules of subwords are checked later, with their vocabulary.
     if isinstance(rules, TextRules) and (held := name_rules_against_streaming(rules, ())):
@@ -94,11 +94,11 @@ STEP: Final = FormKind("streaming", _make_step_form, _check_streaming)
 
 
 def _make_streaming_error(held: str) -> ExportError:
-    return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
+    return ExportError(f"The text rules contain {held}, which a stream does not support.", "Leave streaming out.")
 
 
 def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
-    """Return a run of a step graph in double precision; it reads each text or sequence in three chunks."""
+    """Return a run of a step graph in double precision. It reads each text or sequence in three chunks."""
     evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:

@@ -1,4 +1,4 @@
-"""The TorchScript copy of a module."""
+"""The TorchScript form of a module."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _MOST_TOKENS: Final = 4_096
 def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
-            "TorchScript does not support Python 3.14.", "Export without it: --no-torchscript, or torchscript=False."
+            "TorchScript does not support Python 3.14.",
+            "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
         )
 
 
@@ -53,7 +54,7 @@ TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_pyth
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module, including its packing, and read it back from the bytes of its file.
+    """Trace a module by TorchScript, and load the traced module from the bytes of its file.
 
     Args:
         module: in eval mode, on the CPU.
@@ -81,12 +82,9 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a trace that contains a number or a branch of its example's size, so that a trace at another size differs.
+    """Refuse a trace that contains a number or a branch for its example's size: traces at other sizes differ.
 
     Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
-
-    Raises:
-        ExportError: a trace differs.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
@@ -98,13 +96,13 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
         if list(_read_operations(other.inlined_graph)) != expected:
             raise ExportError(
                 f"TorchScript freezes a size of the module: a trace of {len(example[0])} texts of {sizes.tokens} "
-                "tokens has other operations or numbers than one of 3 texts of 7.",
+                "tokens differs from one of 3 texts of 7 tokens.",
                 "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
             )
 
 
 def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
-    """Yield the sizes of further traces: some far apart, and those around what forward asks about."""
+    """Yield sizes for further traces: some far from each other, and some near the size conditions in forward."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
     least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
@@ -117,7 +115,7 @@ def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
 
 
 def _read_operations(block: Any, numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the operations of a TorchScript graph with their inputs and constants, without shapes."""
+    """Yield the operations of a TorchScript graph with their inputs and constants, but without shapes."""
     numbers = {} if numbers is None else numbers
     for value in block.inputs():
         numbers[value.unique()] = len(numbers)

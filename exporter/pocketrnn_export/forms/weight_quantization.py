@@ -1,4 +1,5 @@
-"""Quantize the weights of an ONNX graph with standard operators, and make the same graph with the rounded weights.
+"""Quantize the weights of an ONNX graph with standard operators. Also make the same graph with the rounded weights in
+float32.
 
 Weights are int8 with a float32 scale a row, or float16. An embedding table stays small in memory too: its rows are
 looked up as they are stored, and then scaled. A Cast and a Mul before their node convert other weights to float32,
@@ -32,8 +33,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Storage:
-    """How weights are stored: their names in `STORAGES`, and the number of rows of the embedding to keep, or None for
-    all."""
+    """How weights are stored: a name in `STORAGES`, and the number of embedding rows to keep (None for all rows)."""
 
     embedding: str = "int8"
     weights: str = "int8"
@@ -42,8 +42,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class QuantizedGraphs:
-    """Two ONNX files that compute the same function. `content` stores the weights in few bytes; `rounded` holds the
-    same rounded weights in float32, with every row of the embedding."""
+    """Two ONNX files that compute the same function. `content` stores the weights in few bytes. `rounded` stores the
+    same rounded weights in float32, with all rows of the embedding."""
 
     content: bytes
     rounded: bytes
@@ -59,10 +59,6 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
 
     Raises:
         InputError: rows are to be cut from a table that another operator uses too, or a weight is beyond float16.
-
-    Example:
-        >>> small = quantize_graph(Path("model.onnx").read_bytes(), Storage(embedding="int8", weights="float32"), {})
-        >>> Path("small.onnx").write_bytes(small.content)
     """
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
@@ -91,14 +87,14 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is used for more than lookups, so its rows cannot be cut.",
+                f"The embedding {table.name} is not used for lookups only, so the vocabulary cannot be cut.",
                 "Compress without cutting the vocabulary.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
 
 def _find_tables(graph: ir.Graph) -> list[ir.Value]:
-    """Return the float tables [rows, numbers] that are only used for lookups."""
+    """Return the float tables [rows, numbers] that the graph uses only for lookups."""
     return [
         value
         for value in graph.initializers.values()
@@ -111,8 +107,7 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Return the weight matrices of the nodes, each with the axis over which the product sums: the numbers along it
-    share a scale."""
+    """Return the weight matrices, each with the axis that the product sums. The numbers along it share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -157,23 +152,19 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 
 
 def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert to int8 from -127 to 127. Return this with the float32 scale of each row, which converts it back."""
+    """Convert a matrix to int8, from -127 to 127. Return the int8 matrix and each row's float32 scale."""
     if not np.isfinite(numbers).all():
-        raise InputError(f"The weight {name} holds a number that is not finite.", "Store it as float32.")
+        raise InputError(f"The weight {name} contains a number that is not finite.", "Store this weight as float32.")
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1))
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
 
 
 def round_to_int8(numbers: Floats) -> Floats:
-    """Round a matrix to int8 with a scale for each row, and return it as float32 of the same shape.
+    """Round a matrix to int8 with a scale for each row. Return the rounded matrix as float32 in the same shape.
 
     Raises:
         InputError: a number is not finite.
-
-    Example:
-        >>> round_to_int8(np.array([[127.0, 0.6]], np.float32)).tolist()
-        [[127.0, 1.0]]
     """
     whole, scale = _convert_to_int8(numbers, -1, "given")
     return whole.astype(np.float32) * scale
@@ -184,7 +175,8 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
         raise InputError(
-            f"The weight {name} holds numbers beyond 65504, the largest of float16.", "Store it as int8 or float32."
+            f"The weight {name} contains numbers beyond 65504, the largest number in float16.",
+            "Store this weight as int8 or float32.",
         )
     return half
 
@@ -199,7 +191,7 @@ def _round_weight(value: ir.Value, storage: str, axis: int) -> None:
 
 
 def _store_weight(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
-    """Store `value` in fewer bytes, and insert the nodes that convert it to float32 before its users."""
+    """Store `value` in fewer bytes, and insert nodes that convert it back to float32 where it is used."""
     if storage == "float32":
         return
     numbers, uses = _read_weight_numbers(value), list(value.uses())
@@ -241,7 +233,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
 
 
 def _make_dequantize_nodes(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
-    """Return the nodes that convert a stored value to float32, and the result."""
+    """Return the nodes that convert a stored value to float32, and the name of their result."""
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]
     result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT

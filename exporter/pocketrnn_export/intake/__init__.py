@@ -1,1 +1,1 @@
-"""Prepare the modules of users, from Python and from files, and find out how to call each."""
+"""Prepare users' modules for the export, from Python and from files, and find out how to call each module."""

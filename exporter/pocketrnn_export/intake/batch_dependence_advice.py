@@ -1,5 +1,4 @@
-"""Explain the refusal of a module whose answer to a text depends on the other texts of its batch.
-`module_preparation.py` and `call_discovery/call_trial.py` find out whether it does."""
+"""Explain the refusal of a module whose answer to a text depends on the other texts of the batch."""
 
 from __future__ import annotations
 
@@ -16,15 +15,11 @@ _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
 def explain_batch_dependence(ask: Callable[[], object]) -> tuple[str, str]:
-    """Return the problem and the remedy.
+    """Return the problem and the remedy for a module whose answer to a text depends on the other texts of the batch.
 
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
             different one in a batch of another size. It may raise any exception.
-
-    Example:
-        >>> explain_batch_dependence(lambda: module(tokens))[0]
-        'The module answers a text differently beside other texts of the same length.'
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
         ask()

@@ -1,4 +1,5 @@
-"""How to call a module: the inputs of forward for a batch of texts, and the part of its answer that is the logits."""
+"""Call a module by its convention: the inputs of forward for a batch of texts, and the place of the logits in the
+answer."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 
 class _CapturedNumbers(BaseException):
-    """Ends a call of a module at the method that `given_to` watches, and carries the tensor passed to the method."""
+    """Ends a call of a module, and carries the tensor that the call passed to a method."""
 
     def __init__(self, numbers: Tensor) -> None:
         super().__init__()
@@ -45,15 +46,11 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Return the numbers that a call of the module passes to one of its methods, such as a CRF's emissions; the call
-    ends there.
+    """Return the numbers that a call of the module passes to one of its methods, such as the emissions for a CRF.
+    The call ends at this method.
 
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
-
-    Example:
-        >>> given_to(module.crf.decode, lambda: module(tokens)).shape
-        torch.Size([3, 7, 5])
     """
     owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
     names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
@@ -91,7 +88,7 @@ _NAMES: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Convention:
-    """How a module is called, and how its answer is read.
+    """The way to call a module, and the way to read its answer.
 
     Attributes:
         line: Python code of the call, such as `module(tokens.t(), lengths)[0]`; `;` separates statements before it.
@@ -136,27 +133,22 @@ class Convention:
 
     @property
     def answer_conventions(self) -> tuple[Convention, ...]:
-        """The conventions for the parts of an answer: one for each head, or this one."""
+        """The convention of each head. Without several heads, this convention itself."""
         return self.heads or (self,)
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether a part of the answer is probabilities."""
+        """Whether the module gives probabilities, or probabilities of some heads."""
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """Return the shape of an answer that does not have to be reshaped.
-
-        Example:
-            >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
-            (3, 4)
-        """
+        """Return the shape of an answer that does not have to be reshaped."""
         return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
     def provenance(self) -> dict[str, str]:
-        """The entry in a bundle's provenance: the line, whether the answers are logits and why, the assumptions, and
-        the outputs that are left out."""
+        """The entry in a bundle's provenance: the line of the call, whether the answers are logits and why, the
+        assumptions, and the outputs that are left out."""
         said = {"call": self.line, "gives": self.gives}
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
         said |= {"pair": ", ".join(self.pair)} if self.pair else {}
@@ -169,17 +161,17 @@ class Convention:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes in addition to a text; empty if it takes none."""
+        """The features that the module takes beside a text; empty without features."""
         return self.function.features if isinstance(self.function, FeatureCall) else ()
 
     @property
     def spellings(self) -> Spellings | None:
-        """The words and spellings that the ids stand for if the module takes the characters of words; else None."""
+        """The words and characters that the ids stand for, if the module takes characters; else None."""
         return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
     def is_usual_call(self) -> bool:
-        """Whether the module has the inputs and outputs of a bundle's graph; only the logit of the first label may be
+        """Whether the module has the inputs and outputs of a bundle's graph. The logit of the first label may be
         missing."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
@@ -190,8 +182,9 @@ class Convention:
 
 
 class CallAdapter(nn.Module):
-    """A module called by its convention. It takes tokens int64 [batch, sequence], and lengths int64 [batch] if the
-    module does, and gives logits [batch, classes], or [batch, sequence, classes] for tokens.
+    """A module that is called by its convention. It takes tokens int64 [batch, sequence], and lengths int64 [batch]
+    if the module takes lengths. It gives logits [batch, classes], or [batch, sequence, classes] for labels of
+    tokens.
 
     Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
     The search for the convention has checked that forward does not need them.
@@ -209,7 +202,7 @@ class CallAdapter(nn.Module):
         self.passing = passing
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits of a batch of texts. If the module takes features, the rows of ids contain them."""
+        """Return the logits of a batch of texts. For a module with features, the rows of ids contain the features."""
         function = self.convention.function
         if not isinstance(function, FeatureCall):
             return self._call_on_texts(function, tokens, lengths)
@@ -245,7 +238,7 @@ class CallAdapter(nn.Module):
     def call_and_read_logits(
         self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of a call, reordered by `back` if the rows were sorted."""
+        """Return the logits of a call. If the rows were sorted, `back` restores their order."""
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
@@ -275,7 +268,7 @@ def _needs_conversion_to_logits(convention: Convention) -> bool:
 
 
 def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
-    """Return the logits in an answer, or in the part of one head."""
+    """Return the logits in an answer, or in the part of an answer that belongs to one head."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
@@ -291,8 +284,8 @@ def _order_by_length(lengths: Tensor) -> Tensor:
 
 
 class FeatureModule(nn.Module):
-    """A module of texts with features, in the form that is traced: from ids and the numbers of the features, float32
-    [batch, features], to logits [batch, classes].
+    """A module of texts with features, in the form that is traced. It takes ids and the numbers of the features,
+    float32 [batch, features], and gives logits [batch, classes].
 
     Args:
         called: the module with its convention, whose function is a `FeatureCall`.
@@ -321,7 +314,7 @@ class FeatureModule(nn.Module):
 
 
 class PackedFeatureModule(FeatureModule):
-    """A `FeatureModule` for a module that takes lengths. The checks recognize its inputs by their names."""
+    """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         """Return the logits of a batch."""
@@ -329,8 +322,8 @@ class PackedFeatureModule(FeatureModule):
 
 
 class TwoTextModule(nn.Module):
-    """A module of two texts, in the form that is traced: from the ids of both, and their lengths if it takes these, to
-    logits [batch, classes].
+    """A module of two texts, in the form that is traced. It takes the ids of both texts, and their lengths if it
+    needs them, and gives logits [batch, classes].
 
     Args:
         called: the module with its convention, whose function is a `PairCall`.
@@ -359,8 +352,8 @@ def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
 
 @contextlib.contextmanager
 def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """When the block ends, undo its assignments to attributes of a module and its layers, and to a global batch size in
-    the module's file."""
+    """After the block, restore the attributes of a module and its layers that the block assigned. Restore a global
+    batch size in the module's file, too."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
     try:
@@ -372,7 +365,8 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
 
 
 def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals."""
+    """Return the globals from which forward reads a fixed batch size. Each is given as the dict that holds it and
+    its name."""
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if not isinstance(forward, FunctionType):
         return []
@@ -382,14 +376,14 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
 
 @functools.cache
 def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of batch sizes among the globals that code reads; cached, since `dis` is slow."""
+    """Return the names of globals with a batch size that code reads. The results are cached, since `dis` is slow."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 
 
 @functools.cache
 def compile_call(line: str, features: Features = (), spellings: Spellings | None = None) -> Call:
-    """Compile a line of Python into a call.
+    """Compile a line of Python to a function that calls a module.
 
     Args:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
@@ -400,10 +394,6 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
     Raises:
         InputError: it is not Python, or does not end in an expression.
-
-    Example:
-        >>> compile_call("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
-        torch.Size([3, 4])
     """
     advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
     try:
@@ -421,7 +411,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
     if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
-        raise InputError(f"The call {short_repr(line)} gives no tensor, but a generator or a coroutine.", advice)
+        raise InputError(f"The call {short_repr(line)} gives a generator or a coroutine, not a tensor.", advice)
     try:
         code = compile(tree, "<call>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -436,7 +426,7 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements read the names of two texts before they set them."""
+    """Return whether statements use the names of two texts that they do not define."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -451,18 +441,14 @@ def uses_lengths(line: str) -> bool:
 
 
 def list_names_in_line(line: str) -> set[str]:
-    """List the names that a line reads.
-
-    Example:
-        >>> sorted(list_names_in_line("module(tokens, price[:, None])"))
-        ['module', 'price', 'tokens']
-    """
+    """List the names that a line reads."""
     nodes = ast.walk(ast.parse(line.strip()))
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:
-    """Return logits [..., classes] for probabilities [..., units]; a single unit is that of the second label."""
+    """Return logits [..., classes] for probabilities [..., units]. A single unit is the probability of the second
+    label."""
     least = float(np.finfo(np.float32).tiny)
     if convention.units == 1:
         probabilities = torch.cat([1 - probabilities, probabilities], dim=-1)

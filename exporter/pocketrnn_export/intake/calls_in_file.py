@@ -1,4 +1,4 @@
-"""The calls of a class in its own file, and what they give to its parameters."""
+"""Find the calls of a class in its own file, and the arguments that these calls give."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST: Final = 40
 
 @dataclass(frozen=True)
 class GivenByCalls:
-    """The arguments for one parameter in the calls of a class in its own file.
+    """The arguments that the calls of a class in its own file give to one parameter.
 
     Attributes:
         values: the literal of each call; empty if a call has another expression, or leaves the parameter out.
@@ -35,14 +35,14 @@ class GivenByCalls:
         return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
 
     def confirms(self, default: Any) -> bool:
-        """Whether all calls leave the parameter at its default, which may be any object, or all give that value."""
+        """Whether no call gives another value than the parameter's default."""
         if self.is_one_literal:
             return (type(self.values[0]), repr(self.values[0])) == (type(default), repr(default))
         return set(self.written) == {"nothing"}
 
     @property
     def where_and_verb(self) -> str:
-        """The places of the calls with a verb, as in `cell 7 calls` or `lines 3, 9 call`."""
+        """The places of the calls, with a verb: `cell 7 calls` or `lines 3, 9 call`."""
         places = list(dict.fromkeys(self.places))
         if len(places) == 1:
             return f"{places[0]} calls"
@@ -51,12 +51,12 @@ class GivenByCalls:
 
     @property
     def what(self) -> str:
-        """The values that the calls give, each once, as a phrase."""
+        """The different values that the calls give, as a phrase."""
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 
 def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
-    """Find the calls `name(...)` in a file, and return what they give to each parameter; empty without a call.
+    """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
     fit the signature is left out.
@@ -65,10 +65,6 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
         cells: the code of the file.
         name: the name of the class or function.
         signature: its signature.
-
-    Example:
-        >>> find_given_values(cells, "Net", inspect.signature(Net))["batch_first"].values
-        (True,)
     """
     bound: list[tuple[str, Mapping[str, ast.expr], bool]] = []
     times = 0

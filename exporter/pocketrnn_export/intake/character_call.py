@@ -1,5 +1,5 @@
-"""Call a module of words and their characters on rows of ids; each id stands for a word and its characters:
-`vocabularies/spelling_ids.py`."""
+"""Call a module of words and characters on rows of ids. Each id stands for a word with its characters
+(`vocabularies/spelling_ids.py`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHARACTERS: Final = "characters"
 
 @dataclass(frozen=True)
 class CharacterCall:
-    """A call with the arguments (module, tokens, lengths), which calls another with (module, tokens, lengths,
+    """A call that takes (module, tokens, lengths), and calls another function with (module, tokens, lengths,
     characters).
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Find how a module of words and their characters is called, and check that it runs on every character."""
+"""Find out how to call a module of words and their characters, and check that the module runs on every character."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOKENS = 64
 
 
 def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
-    """Find out how to call a module of words and their characters; like `find_convention`.
+    """Find out how to call a module of words and their characters, as `find_convention` does for other modules.
 
     Raises:
         ExportError: as `find_convention`; or the module fails on a character.
@@ -40,7 +40,7 @@ def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Run the module on all spellings that are not in the vocabulary; together they contain every character."""
+    """Refuse a module that fails on a character. The module runs on words that together contain every character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else asked.rows, asked.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):
@@ -53,12 +53,12 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
             raise ExportError(
                 f"The ids of characters are {known[0]} to {known[-1]:,}, but the module fails on some: "
                 f"{type(error).__name__}: {first_line(error)}.",
-                "Give the characters that it was trained with: its embedding has a row for each.",
+                "Give the characters with which the module was trained: its embedding has one row for each.",
             ) from error
 
 
 def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module whose answers do not change when the words have other spellings."""
+    """Refuse a module whose answers do not change with the characters of the words."""
     alike = np.flatnonzero(spellings.words == np.bincount(spellings.words).argmax())
     width = asked.widths.clip(min(_TOKENS, len(alike)))
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(1 if convention.one_text else asked.rows, width)
@@ -68,5 +68,5 @@ def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, conventi
     ):
         raise InputError(
             f"The characters change no answer of the module, called as {convention.line}.",
-            "Leave characters out, or say how it is called: --call, or call=.",
+            "Leave characters out, or give the right call: --call, or call=.",
         )

@@ -1,4 +1,5 @@
-"""The strings that a class's code compares an argument with: the values that it can have, for a message."""
+"""Find the strings with which a class's code compares an argument. A message proposes them as values of the
+argument."""
 
 from __future__ import annotations
 
@@ -9,19 +10,10 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
-    """List the strings that the code of a class compares an argument with, or looks it up among, each once.
+    """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
 
     An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
     recurrent layer.
-
-    Args:
-        definition: the class.
-        name: the argument.
-
-    Example:
-        >>> source = "class Net:\\n    def __init__(self, pool):\\n        self.last = pool == 'last'"
-        >>> list_compared_values(ast.parse(source).body[0], "pool")
-        ['last']
     """
     meant = {name}
     for node in ast.walk(definition):
@@ -32,14 +24,14 @@ def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
 
 
 def _strip_call(node: ast.expr) -> str:
-    """Return the code of an expression without a call such as `.lower()` behind it."""
+    """Return the code of an expression without a method call at its end, such as `.lower()`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
         node = node.func.value
     return ast.unparse(node)
 
 
 def _list_values(node: ast.AST, meant: set[str]) -> Iterator[str]:
-    """Yield the strings that one expression or statement compares the argument with."""
+    """Yield the strings with which one expression or statement compares the argument."""
     match node:
         case ast.Compare():
             sides = [node.left, *node.comparators]

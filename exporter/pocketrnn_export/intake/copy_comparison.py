@@ -1,4 +1,4 @@
-"""Compare the exported copy with the module itself, in the state in which its owner gave it.
+"""Compare the exported copy with the module itself, as its owner gave it.
 
 One run of the module shows whether the copy gives the same answers. It leaves the module's state unchanged.
 """
@@ -45,7 +45,7 @@ _TOLD: Final = 1e-4
 
 @dataclass(frozen=True)
 class OwnersModule:
-    """The owner's module, to compare with the exported copy.
+    """The owner's module, with which the exported copy is compared.
 
     Attributes:
         module: the owner's module.
@@ -66,8 +66,8 @@ class OwnersModule:
     def compare_with_copy(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
-        """Compare the copy's answers with the module's own. In float32 they must be the same; in another precision of
-        the weights, the difference is reported.
+        """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
+        have another precision, the difference is logged.
 
         Raises:
             ParityError: the copy gives other answers.
@@ -117,8 +117,8 @@ class OwnersModule:
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "copy.deepcopy(module) must copy all that forward reads: no __deepcopy__ or __getstate__ that leaves "
-                "something out, and nothing that is looked up by the module's identity.",
+                "copy.deepcopy(module) must copy everything that forward reads: __deepcopy__ and __getstate__ must "
+                "not leave anything out, and forward must not look anything up by the module's identity.",
             )
         return [*lines, CandidateComparison(found.line, ())]
 
@@ -130,7 +130,7 @@ class OwnersModule:
         return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
-        """Return the largest change of the module's answers when gradients are recorded; 0 if it is only rounding."""
+        """Return how much the module's answers change if gradients are recorded. Return 0 for rounding only."""
         called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
         # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
         with torch.enable_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception):
@@ -198,7 +198,7 @@ class OwnersModule:
 
 
 def _list_plain_values(module: nn.Module) -> dict[str, Any]:
-    """Return the numbers and strings that layers hold as attributes, by name."""
+    """Return the numbers and strings that layers have as attributes, by their names."""
     return {
         f"{path}.{name}".lstrip("."): value
         for path, layer in module.named_modules()
@@ -217,15 +217,15 @@ def _try_copy(module: nn.Module) -> Any:
 
 
 def read_weight_precision(module: nn.Module) -> str | None:
-    """Return the dtypes of a module's weights, such as `float16`; None if all are float32."""
+    """Return the dtypes of a module's weights, such as `float16`; None if all weights are float32."""
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
     return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
 
 
 def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
-    """Convert a module in place to float32 on the CPU, including plain attributes that are tensors of the weights'
-    dtype. If weights were float64, the tensors that its forward makes in float64 also become float32."""
+    """Convert a module to float32 on the CPU, in place. Tensors in plain attributes with the weights' dtype are
+    converted, too. If weights were float64, the tensors that forward makes in float64 become float32."""
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {t.dtype for t in tensors if t.is_floating_point()}
     made = module.cpu().float()

@@ -1,4 +1,4 @@
-"""Find the CRF in a tagger: the method that decodes its labels, its emissions, and its transitions.
+"""Find the CRF of a tagger: the method that decodes the labels, the emissions that it gets, and its transitions.
 
 A CRF decodes in a loop over the tokens, which the graph does not hold. So the graph returns the emissions, and the
 bundle stores the transitions. Guesses are tried for which of the layer's tensors these are, and in which order: a
@@ -79,12 +79,8 @@ class Decoder:
 
 
 def list_emission_calls(module: nn.Module) -> list[str]:
-    """Return expressions for a tagger's emissions: the input of a decoding method in a call, which is inserted for {}.
-
-    Example:
-        >>> list_emission_calls(module)[0]
-        'given_to(module.crf.decode, lambda: {})'
-    """
+    """Return code that gives a tagger's emissions: the numbers that a call passes to a decoding method. {} stands
+    for the call."""
     return [f"given_to({target}, lambda: {{}})" for target in _find_decoding_methods(module)]
 
 
@@ -95,8 +91,8 @@ def _find_decoding_methods(module: nn.Module) -> Iterator[str]:
 
 
 def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
-    """Return the layer that decodes a tagger's labels, with its CRF; and the names of layers that may decode, but in an
-    unknown way.
+    """Return the layer that decodes a tagger's labels, with its CRF. Also return the names of layers that may decode
+    in an unknown way.
 
     Args:
         module: in eval mode, on the CPU.
@@ -115,29 +111,20 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
 
 
 def make_neutral_crf(labels: int) -> Crf:
-    """Return the CRF that gives each token its likeliest label.
-
-    Example:
-        >>> make_neutral_crf(2).decode_labels(np.array([[1.0, 2.0], [3.0, 0.0]])).tolist()
-        [1, 0]
-    """
+    """Return a CRF that gives each token its likeliest label by itself."""
     return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
 
 
 def find_transition_layer(module: nn.Module, labels: int) -> str:
-    """Return the name of a layer with a square matrix over the labels, which may be transitions; empty if there is
-    none.
-
-    Example:
-        >>> find_transition_layer(nn.Linear(3, 2), 2)
-        ''
-    """
+    """Return the name of a layer with a square matrix over the labels, which may hold transitions. Return an empty
+    string without one."""
     layers = (path or type(layer).__name__ for path, layer in module.named_modules() if any(_guess_crfs(layer, labels)))
     return next(layers, "")
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Return the CRF among a module's tensors that decodes texts to their owner's labels; None if there is none.
+    """Return a CRF from a module's tensors that gives texts the labels that their owner expects. Return None without
+    one.
 
     Args:
         module: in eval mode, on the CPU.
@@ -152,12 +139,7 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
 
 
 def read_labels_in_answer(answer: Any) -> list[int] | None:
-    """Return the integers in an answer, in order, as the labels of one text; None if there are none.
-
-    Example:
-        >>> read_labels_in_answer((torch.tensor(0.5), [[1, 0, 2]]))
-        [1, 0, 2]
-    """
+    """Return the integers in an answer, in order, as the labels of one text. Return None if there are no integers."""
     found = list(_list_whole_numbers(answer))
     return found or None
 
@@ -174,7 +156,7 @@ def _list_whole_numbers(value: Any) -> Iterator[int]:
 
 
 def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Yield the layers with a square matrix and decoding methods, each with the names of its decoding methods."""
+    """Yield each layer with a square matrix and decoding methods, with the names of these methods."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
             continue
@@ -190,14 +172,14 @@ def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, l
 
 
 def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the square matrices of a layer, which may be transitions."""
+    """Yield the square matrices of a layer. They may hold transitions."""
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
     yield from (t for t in held if t.dim() == 2 and t.shape[0] == t.shape[1] > 1 and t.is_floating_point())
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield the CRFs that a layer's tensors may define."""
+    """Yield the CRFs that the tensors of a layer may define."""
     for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue
@@ -210,7 +192,8 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
 
 
 def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield CRFs with scores for first and last tokens: vectors, zeros, or rows and columns of end labels."""
+    """Yield CRFs with scores for the first and the last token. The scores are vectors, zeros, or the rows and
+    columns of extra labels."""
     labels = len(matrix)
     for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)
@@ -225,7 +208,8 @@ def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iter
 
 
 def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield the CRF of AllenNLP's layer: it has a mask of allowed transitions, with begin and end after the labels."""
+    """Yield the CRF of AllenNLP's layer. It has a mask of allowed transitions, and two extra labels for begin and
+    end."""
     labels = len(matrix)
     zeros = np.zeros(labels)
     start, end = (*_list_label_vectors(layer, labels), None, None)[:2]
@@ -238,7 +222,7 @@ def _guess_constrained_crfs(layer: nn.Module, matrix: NDArray[np.float64], mask:
 
 
 def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
-    """Return a layer's vectors over the labels; those with a name for the first token come first."""
+    """Return a layer's vectors over the labels. Vectors whose names mean the first token come first."""
     held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
     held += [(name, value) for name, value in vars(layer).items() if isinstance(value, Tensor)]
     rows = {name: value for name, value in held if value.shape == (labels,) and value.is_floating_point()}
@@ -247,7 +231,7 @@ def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float6
 
 
 def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
-    """Return a CRF whose numbers have the fewest digits that give the same float32."""
+    """Return a CRF with the shortest decimal numbers that give the same float32 numbers."""
 
     def shorten_numbers(row: NDArray[np.float64]) -> tuple[float, ...]:
         return tuple(float(str(number)) for number in row.astype(np.float32))
@@ -256,7 +240,7 @@ def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDAr
 
 
 def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
-    """Yield the ways to call a decoding method on one text: with or without a batch axis, a mask, lengths or both."""
+    """Yield the ways to call a decoding method on one text: with or without a batch axis, a mask and lengths."""
     for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 
         def decode_text(emissions: Tensor, shape: str = shape, beside: Beside = beside) -> list[int]:
@@ -274,7 +258,7 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
 
 
 def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first guess that decodes random emissions as the method does; None if there is none."""
+    """Return the first CRF that decodes random emissions in the same way as the method. Return None without one."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]
@@ -288,6 +272,6 @@ def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Cr
 
 
 def _decodes_as_well(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
-    """Return whether a CRF gives labels the same score as the labels that it decodes, within rounding."""
+    """Return whether a CRF gives the labels as high a score as the labels that the CRF decodes, up to rounding."""
     scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
     return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

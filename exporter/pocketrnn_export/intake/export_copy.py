@@ -1,4 +1,4 @@
-"""Copy a user's module for the export: to float32, eval mode and the CPU, with plain tensors as weights."""
+"""Copy a user's module for the export: in float32 and eval mode, on the CPU, with plain tensors as weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pocketrnn_export.torch_internals import (
 
 
 def copy_for_export(module: nn.Module) -> nn.Module:
-    """Return a copy in float32 and eval mode, on the CPU. The module itself is not changed.
+    """Return a copy in float32 and eval mode, on the CPU. The original module is not changed.
 
     Weights that a parametrization computes in every run (weight norm, spectral norm) become plain ones with their
     values in eval mode.
@@ -70,7 +70,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """Return a deep copy. TorchScript is saved and loaded again, and a tensor with a grad_fn is detached."""
+    """Return a deep copy of a module. TorchScript is saved and loaded again. A tensor with a grad_fn is detached."""
     if isinstance(module, torch.jit.ScriptModule):
         # deepcopy of a ScriptModule copies its tensors under autograd, and then warns about them.
         return load_from_bytes(save_to_bytes(module))
@@ -95,7 +95,7 @@ def has_torchscript(module: nn.Module) -> bool:
 
 
 def make_parts_traceable(module: nn.Module) -> nn.Module:
-    """Return a copy in which all TorchScript is replaced by modules that can be traced.
+    """Return a copy in which modules that can be traced replace all TorchScript.
 
     Raises:
         ExportError: the weights or control flow of TorchScript depend on its input.
@@ -123,8 +123,8 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
-                f"The module's {name} has no shape yet: its layer takes it from the first input.",
-                "Run the module once, or load its weights, and export it then.",
+                f"The module's {name} has no shape yet: its layer takes the shape from the first input.",
+                "Run the module once, or load its weights. Then export it.",
             )
         if tensor.is_meta:
             raise ExportError(
@@ -134,7 +134,7 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
 
 
 def _refuse_old_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer for which PyTorch uses older weights than its parametrizations give."""
+    """Refuse a recurrent layer that still computes with weights from before a change of its parametrization."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
@@ -142,20 +142,20 @@ def _refuse_old_weights(module: nn.Module) -> None:
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
-                    f"The module's layer {path or 'forward'} still runs with an old {name}: its "
-                    "parametrization, such as weight_norm, was added or changed later.",
-                    "Call module.cpu() and check the module's answers: PyTorch then reads the weights again.",
+                    f"The module's layer {path or 'forward'} still computes with an outdated {name}, from before "
+                    "its parametrization, such as weight_norm, was added or changed.",
+                    "Call module.cpu(), so that PyTorch reads the weights again, and check the module's answers.",
                 )
 
 
 def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer that autograd computed, which `deepcopy` refuses."""
+    """Yield the tensors in a layer that are results of autograd. `deepcopy` refuses them."""
     return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
 
 
 def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds, also those in containers and plain lists of layers, but not those of its
-    child layers."""
+    """Yield the tensors that a layer holds, also in containers and lists of layers. The tensors of child layers are
+    left out."""
     waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
     while waiting:
         value = waiting.pop()
@@ -175,7 +175,7 @@ def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _renormalize_embedding(layer: nn.Module) -> None:
-    """Apply `max_norm` to every row of an embedding at once, as PyTorch does to the rows it looks up."""
+    """Apply `max_norm` to every row of an embedding, as PyTorch does when it looks up a row."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
         rows = torch.arange(layer.num_embeddings)
         torch.embedding_renorm_(layer.weight, rows, float(layer.max_norm), float(layer.norm_type))

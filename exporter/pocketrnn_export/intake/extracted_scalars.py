@@ -1,4 +1,4 @@
-"""Find numbers that forward extracts from tensors, as with .item(), and may store: they cannot be tracked further."""
+"""Find numbers that forward takes out of tensors, as with .item(), and may store. They cannot be followed further."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
 def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Return a note on a module that extracts numbers computed from words, and may store them as state: they are
-    floats, or the module holds numpy arrays, or it changes its own numbers or lists. Else return an empty tuple."""
+    """Return a note on a module that takes numbers out of tensors and may keep them as state. Return an empty tuple
+    for other modules."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
@@ -43,15 +43,14 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
         if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "
-                "the next, the proof finds that only if it changes the answer to one of its texts, and not if only a "
-                "rare text causes a change.",
+                "the next, the proof notices that only if it changes the answer to a text of the proof. A change "
+                "that only a rare text causes is missed.",
             )
     return ()
 
 
 class _ExtractedNumberRecorder(FunctionMode):
-    """A context manager that records where numbers computed from words are extracted from tensors, and whether they are
-    floats."""
+    """Records the lines that take numbers out of tensors computed from words, and whether the numbers are floats."""
 
     def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
@@ -69,7 +68,7 @@ class _ExtractedNumberRecorder(FunctionMode):
 
 
 def _is_python_state(kept: ChangedAttribute) -> bool:
-    """Return whether a changed attribute is a Python value, or a container that holds more than tensors."""
+    """Return whether a changed attribute is a Python value, or a container with more than tensors."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)
@@ -77,7 +76,7 @@ def _is_python_state(kept: ChangedAttribute) -> bool:
 
 
 def _holds_numpy_arrays(module: nn.Module) -> bool:
-    """Return whether a layer holds a numpy array, also in a list, a dict or an object."""
+    """Return whether a layer holds a numpy array, directly or in a list, a dict or an object."""
     for layer in module.modules():
         for value in vars(layer).values():
             held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""Call a module of texts with features on rows of ids: each row is split into its text and its features.
+"""Call a module of texts with features on rows of ids. Each row contains a text and its features.
 
 All checks call a module with rows of ids, and so a text with its features is a row of ids, too: a mark for each feature
 (`pocketrnn.text.features`), and then the ids. A row without marks, as in all random batches, has features that are
@@ -23,7 +23,7 @@ _STEPS: Final = 1000
 
 @dataclass(frozen=True)
 class NumberInRange(Number):
-    """A number drawn from a feature's range, converted to the range that the module gets.
+    """A random number in the range of a feature, and its conversion to the number that the module gets.
 
     Attributes:
         least, most: the range.
@@ -35,8 +35,8 @@ class NumberInRange(Number):
 
 @dataclass(frozen=True)
 class FeatureCall:
-    """A call with the arguments (module, tokens, lengths), which calls another with (module, tokens, lengths, features
-    by name).
+    """A call that takes (module, tokens, lengths), and calls another function with (module, tokens, lengths,
+    features).
 
     Attributes:
         named: the wrapped call.
@@ -47,7 +47,7 @@ class FeatureCall:
     features: Features
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
-        """Return the module's answer to rows of ids that hold texts and their features."""
+        """Return the module's answer to rows of ids that contain texts and their features."""
         tokens, lengths, numbers = self.split(tokens, lengths)
         return self.call_module_with_features(module, tokens, lengths, numbers)
 
@@ -65,18 +65,13 @@ class FeatureCall:
 
 
 def list_feature_variables(features: Features) -> tuple[str, ...]:
-    """Return the names that a line of a call may use for features: one for each feature, one for all numbers and one
-    for all categories.
-
-    Example:
-        >>> list_feature_variables(make_features(["stars"]))
-        ('stars', 'features', 'categories')
-    """
+    """Return the names that a line may use for features: one name for each feature, one for all numbers and one for
+    all categories."""
     return (*(name for name, _ in features), "features", "categories") if features else ()
 
 
 def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
-    """Return the features by the names that a line may use: each by its own, `features`, `categories`."""
+    """Return the features by the names that a line may use: the feature's own name, `features` or `categories`."""
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)
@@ -90,21 +85,17 @@ def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tens
 
 
 def draw_features(features: Features, tokens: Tensor) -> Tensor:
-    """Draw features for texts by the first id of each text: float32 [batch, features].
+    """Draw features for texts, float32 [batch, features]. The first id of a text decides its features.
 
     Args:
         features: the features.
         tokens: int64 [batch, sequence], without marks.
-
-    Example:
-        >>> draw_features(make_features(["stars"]), torch.tensor([[5, 6], [5, 7]])).unique(dim=0).shape
-        torch.Size([1, 1])
     """
     return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
 
 
 def draw_feature_numbers(features: Features, keys: Any) -> Any:
-    """Draw features by whole numbers: int64 [rows] -> float32 [rows, features]."""
+    """Draw features from whole numbers: int64 [rows] -> float32 [rows, features]."""
     drawn = np.empty((len(keys), len(features)), np.float32)
     for i, (_, feature) in enumerate(features):
         mixed = _mix_bits(keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
@@ -127,7 +118,7 @@ def _mix_bits(keys: Any) -> Any:
 
 
 def add_feature_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
-    """Put the marks that stand for features before texts: tokens [batch, sequence], lengths [batch], float32 [batch,
-    features]."""
+    """Put the ids that stand for features before the tokens. It takes tokens [batch, sequence], lengths [batch] and
+    features float32 [batch, features]."""
     marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

@@ -1,5 +1,5 @@
-"""Find out how to call a module of texts with features, and check the features: it runs with every category id and with
-all numbers, and each feature changes the answer."""
+"""Find out how to call a module of texts with features. Check that it runs with every category and all numbers, and
+that each feature changes the answer."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _MOST_WAYS = 40
 
 
 def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module of texts with features; like `find_convention`, with notes on features that change
-    no answer.
+    """Find out how to call a module of texts with features, as `find_convention` does. Notes name features that
+    change no answer.
 
     Raises:
         ExportError: as `find_convention`; or the module fails on the id of a category.
@@ -67,7 +67,8 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module that also runs if each token gets the features of its text."""
+    """Refuse a module that also runs if each token gets features. Its features may belong to tokens and not to
+    texts."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
@@ -83,7 +84,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
 
 
 def _check_names(asked: ModuleFacts, line: str) -> None:
-    """Refuse a line that does not name each feature, alone or by `features` and `categories`."""
+    """Refuse a line that does not use each feature by its name, or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -99,7 +100,7 @@ def _check_names(asked: ModuleFacts, line: str) -> None:
 
 
 def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
-    """Run the module on every id of each category."""
+    """Refuse a module that fails on an id of a category."""
     for column, (name, feature) in enumerate(asked.features):
         if not isinstance(feature, Category):
             continue
@@ -117,14 +118,14 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
                 f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
-                "Give the values that it was trained with: its embedding has a row for each.",
+                "Give the values with which the module was trained: its embedding has one row for each.",
             )
 
 
 def _find_failure_on_ids(
     asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Return the module's error for texts with these ids in a column of the features; None if it runs."""
+    """Return the module's error for texts with these ids as a category. Return None if the module runs."""
     # As many rows as in the trials, or more.
     tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
@@ -138,7 +139,7 @@ def _find_failure_on_ids(
 
 
 def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
-    """Run the module on numbers of each feature, and refuse one on which it fails."""
+    """Refuse a module that fails on a number in the range of a feature."""
     for column, (name, feature) in enumerate(asked.features):
         if isinstance(feature, Category):
             continue
@@ -164,15 +165,16 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
         line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
         raise ExportError(
             f"The module fails if it is given {bad:g} for {name}: {describe_failure(bad)}.",
-            "Keep the number in the range that it had in training, in the line of the call, so that one outside is "
-            f'answered as the nearest inside: --call "{line}", in Python call=.',
+            "In the call, limit the number to its range in training, so that a number outside gets the answer of the "
+            f'nearest number inside: --call "{line}", in Python call=.',
         )
 
 
 def _describe_failure_on_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
 ) -> str:
-    """Return the module's error for texts with this number in a column of the features; empty if it runs."""
+    """Describe the module's error for texts with this number as a feature. Return an empty string if the module
+    runs."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -185,7 +187,7 @@ def _describe_failure_on_number(
 
 
 def _limit_numbers_to_ordinary_range(features: Features) -> Features:
-    """Return the features with a narrower range, on whose numbers most modules run."""
+    """Return the features with a narrow range of numbers, on which most modules run."""
     return tuple(
         (name, feature if isinstance(feature, Category) else NumberInRange(feature.mean, feature.scale, *_TAME))
         for name, feature in features
@@ -193,7 +195,7 @@ def _limit_numbers_to_ordinary_range(features: Features) -> Features:
 
 
 def _limit_categories_to_first_value(features: Features) -> Features:
-    """Return the features with a single value for each category."""
+    """Return the features with only the first value of each category."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
         for name, feature in features

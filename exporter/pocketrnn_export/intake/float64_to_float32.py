@@ -1,4 +1,5 @@
-"""Run a module with float64 weights in float32: the float64 tensors that its forward makes become float32, too.
+"""Run a module in float32 although its weights were float64. The float64 tensors that forward makes become float32,
+too.
 
 `module.float()` alone is not enough. A forward with `torch.zeros(n, 51, dtype=torch.double)` or `x.double()` still
 makes doubles, which a float32 layer refuses. `comparing/float64_module.py` does the opposite and runs around this: so
@@ -23,7 +24,7 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 def replace_doubles(module: nn.Module) -> nn.Module:
-    """Change the class of the module itself, so that float64 means float32 in its forward; return the module.
+    """Change the class of the module, so that float64 means float32 in its forward. Return the module.
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
@@ -44,7 +45,7 @@ def replace_doubles(module: nn.Module) -> nn.Module:
 
 
 class _DoubleReplacer(FunctionMode):
-    """A context manager in which float64 dtypes passed to torch functions become float32."""
+    """Replaces float64 by float32 in calls of torch functions inside the block."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.double:

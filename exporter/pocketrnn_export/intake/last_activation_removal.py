@@ -1,5 +1,4 @@
-"""Skip the sigmoid or softmax that turns a module's logits into probabilities.
-`call_discovery/logits_or_probabilities.py` finds out whether a module has one.
+"""Remove the sigmoid or softmax that turns a module's logits into probabilities.
 
 A bundle's graph gives logits, and its reader turns them into probabilities. So the last sigmoid or softmax of
 `forward` is skipped: while the module runs, the call at that line returns its input. A comparison shows that this is
@@ -48,7 +47,7 @@ class ActivationCall:
 
 
 class ActivationRecorder(FunctionMode):
-    """A context manager that records the calls of activations.
+    """Records the calls of activations inside the block.
 
     Args:
         made: is called with the index of a call and its result.
@@ -75,7 +74,7 @@ class ActivationRecorder(FunctionMode):
 
 
 class ActivationSkipper(FunctionMode):
-    """A context manager in which some calls of activations return their input.
+    """Makes some calls of activations inside the block return their input.
 
     Args:
         calls: the calls to skip.
@@ -103,12 +102,7 @@ class ActivationSkipper(FunctionMode):
 
 
 def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
-    """Return the probabilities that a bundle's reader computes from logits [..., classes].
-
-    Example:
-        >>> apply_activation("softmax", torch.zeros(1, 2))
-        tensor([[0.5000, 0.5000]])
-    """
+    """Return the probabilities that a reader of the bundle computes from logits [..., classes]."""
     if not isinstance(kind, str):
         parts = torch.split(logits, [labels for _, labels in kind], dim=-1)
         return torch.cat([apply_activation(of_head, part) for (of_head, _), part in zip(kind, parts, strict=True)], -1)

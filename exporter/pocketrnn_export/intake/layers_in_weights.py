@@ -1,4 +1,4 @@
-"""Say in words which layers a file of weights holds, by the names and shapes of its tensors."""
+"""Describe the layers in a file of weights in words, from the names and shapes of the tensors."""
 
 from __future__ import annotations
 
@@ -14,24 +14,15 @@ _MOST: Final = 8
 
 
 def describe_layers(tensors: Mapping[str, Tensor]) -> str:
-    """Describe the embeddings, the recurrent and the linear layers of saved weights; empty if there are none.
-
-    Example:
-        >>> describe_layers({"embedding.weight": torch.zeros(8000, 64), "fc.weight": torch.zeros(4, 32)})
-        'embedding: 8000 rows of 64; fc: 32 to 4'
-    """
+    """Describe the embeddings, the recurrent layers and the linear layers of saved weights. Return an empty string
+    without such layers."""
     found = list(_list_layers(tensors))
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
 
 
 def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
-    """Count the stacked layers of the recurrent layer `name`, whose weights may have a prefix.
-
-    Example:
-        >>> count_layers({"lstm.weight_ih_l0": torch.zeros(8, 3), "lstm.weight_ih_l1": torch.zeros(8, 2)}, "lstm")
-        2
-    """
+    """Return how many layers the recurrent layer `name` stacks. Its weights may have a prefix."""
     count = 0
     while _has_weight(tensors, f"{name}.weight_ih_l{count}"):
         count += 1
@@ -39,13 +30,8 @@ def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
-    """Count the gates of the recurrent layer or cell `name`: 1 of an RNN, 3 of a GRU, 4 of an LSTM; None if the weights
-    do not show them.
-
-    Example:
-        >>> count_gates({"rnn.weight_ih_l0": torch.zeros(9, 2), "rnn.weight_hh_l0": torch.zeros(9, 3)}, "rnn")
-        3
-    """
+    """Return how many gates the recurrent layer `name` has: 1 for an RNN, 3 for a GRU, 4 for an LSTM. Return None if
+    the weights do not show it."""
     # Where an LSTM projects its state, the shape shows something else.
     if _has_weight(tensors, f"{name}.weight_hr_l0"):
         return None
@@ -57,12 +43,7 @@ def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
 
 
 def reads_both_directions(tensors: Mapping[str, Tensor], name: str) -> bool:
-    """Return whether the recurrent layer `name` has weights for the other direction, too.
-
-    Example:
-        >>> reads_both_directions({"lstm.weight_ih_l0_reverse": torch.zeros(8, 3)}, "lstm")
-        True
-    """
+    """Return whether the recurrent layer `name` has weights for both directions."""
     return _has_weight(tensors, f"{name}.weight_ih_l0_reverse")
 
 

@@ -1,4 +1,4 @@
-"""Refuse a module whose forward reads the weight of an embedding with `max_norm` directly, and not only by lookup.
+"""Refuse a module whose forward reads the weight of an embedding with `max_norm` other than by look-up.
 
 PyTorch renormalizes a row in the weight itself when it is looked up. The copy for the export has all rows renormalized
 from the start: look-ups give the same. Code that reads the weight directly depends on earlier texts.
@@ -28,12 +28,7 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding with rows of a larger norm, by the path of the embedding.
-
-    Example:
-        >>> find_unapplied_norms(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
-        {'0': 0.1}
-    """
+    """Return the `max_norm` of each embedding that has rows with a larger norm, by the path of the embedding."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -46,7 +41,7 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of an embedding in `norms` other than by lookup.
+    """Refuse a module that reads the weight of one of these embeddings other than by look-up.
 
     Args:
         asked: the module, which is left as it was.
@@ -68,15 +63,15 @@ def refuse_direct_weight_reads(
         for path in reads.found:
             name = f"{path}.weight".lstrip(".")
             raise ExportError(
-                f"forward reads {name} beside the look-up of its embedding, whose max_norm changes a row in place when "
-                "a text first holds its word: the answer depends on the texts before.",
-                f"Bring all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
+                f"forward reads {name} directly. The max_norm of this embedding changes a row in place when a text "
+                "first holds its word, so the answer depends on earlier texts.",
+                f"Limit all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
                 f"torch.arange(len(module.{name})), {norms[path]!r}, {layers[path].norm_type!r}).",
             )
 
 
 class _WeightReadRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A context manager that records which weights are read by operators other than the lookup.
+    """Records the weights that an operator other than the look-up reads inside the block.
 
     Args:
         weights: the paths of the embeddings, by the memory places of their weights.

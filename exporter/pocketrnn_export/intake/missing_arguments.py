@@ -1,5 +1,5 @@
-"""The arguments of a class that were not given: those that its weights show, or the calls in its own file, are taken,
-and all others are asked for."""
+"""Find values for the arguments of a class that the user did not give. The weights show some, and calls in the
+class's file show others. The user is asked for the rest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TYPES_OF_SIZES = (int, bool, float, type(None))
 
 
 class MissingArgumentsError(InputError):
-    """A class needs arguments that were not given.
+    """The user did not give arguments that a class needs.
 
     Args:
         problem, remedy: as for every error.
@@ -50,8 +50,8 @@ class MissingArgumentsError(InputError):
 def complete_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return values for the arguments of a class that were not given: those that the shapes of its weights, or the
-    calls in its file, show.
+    """Return values for the arguments of a class that the user did not give. The shapes of the weights show them, or
+    calls in the class's file do.
 
     They are logged, and so are the defaults that are taken where the calls in the file have other values.
 
@@ -64,10 +64,6 @@ def complete_arguments(
     Raises:
         MissingArgumentsError: there are others that it needs; the message has all of them.
         InputError: it does not take the given ones.
-
-    Example:
-        >>> complete_arguments(Classifier, [], {"dim": 16}, named, read_weights(Path("weights.pt")))
-        {'words': 5}
     """
     try:
         signature = inspect.signature(found)
@@ -84,7 +80,11 @@ def complete_arguments(
     unused: dict[str, Any] = {}
     if definition is not None and weights is not None and _has_own_code_only(found):
         unused = find_values_without_effect(definition)
-    taken = {name: shown[name] for name, parameter in takes.items() if name in shown and _differs(parameter, shown)}
+    taken = {
+        name: shown[name]
+        for name, parameter in takes.items()
+        if name in shown and _differs_from_default(parameter, shown)
+    }
     matrices: dict[str, Any] = {}
     if definition is not None and weights is not None:
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
@@ -119,7 +119,7 @@ def complete_arguments(
 def _list_other_parameters(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName
 ) -> dict[str, inspect.Parameter]:
-    """Return the parameters that have no argument yet; refuse arguments that do not fit."""
+    """Return the parameters of a class that still have no argument. Refuse arguments that do not fit the class."""
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
@@ -137,8 +137,8 @@ def _list_other_parameters(
 def _take_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments that all calls in a file give as the same literal, if it is not the default. A literal that
-    contradicts the checkpoint is left out."""
+    """Return the arguments for which all calls in a file give the same literal, if this is not the default. A
+    literal that contradicts the checkpoint is left out."""
     literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -151,7 +151,8 @@ def _take_from_calls(
 def _find_contradicted(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return those of the given arguments without which the shapes of a class's weights are those of the file."""
+    """Return the arguments that contradict the file: without them, the shapes of the class's weights are the shapes
+    in the file."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -172,8 +173,8 @@ def _find_contradicted(
 
 
 def _has_own_code_only(found: type) -> bool:
-    """Return whether a class inherits only from PyTorch's classes: methods inherited from others may read an argument,
-    too."""
+    """Return whether a class inherits from PyTorch's classes only. Methods of other base classes may read an
+    argument, too."""
     return [kind for kind in found.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [found]
 
 
@@ -184,7 +185,7 @@ def _log_taken_values(
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
 ) -> None:
-    """Log the values that were taken, each with its source, and the defaults that no source shows."""
+    """Log the values that were found, each with its source, and the defaults that no source confirms."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
     how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
@@ -206,17 +207,18 @@ def _log_taken_values(
 def _log_other_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the values in a checkpoint that differ from those with which the module is made."""
+    """Log the values in a checkpoint that differ from the arguments with which the module is made."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
-            "%s says %s, but %s has other defaults, which are taken. If the weights were trained with that, give it: "
-            "%s:%s(%s)",
+            "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
+            "give them: %s:%s(%s)",
             weights.path, _write_values(other), named.name, named.path, named.name, _write_values(other),
         )  # fmt: skip
 
 
-def _differs(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
-    """Return whether a parameter has no default, or a plain one that is not the value that the weights show."""
+def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
+    """Return whether a parameter has no default, or a plain default that differs from the value that the weights
+    show."""
     default = parameter.default
     return default is parameter.empty or (type(default) in _TYPES_OF_SIZES and default != shown[parameter.name])
 
@@ -236,7 +238,7 @@ def _refuse_missing_arguments(
         if some
     ]
     if weights is None:
-        known.append("With --weights FILE, the sizes that its tensors show are taken.")
+        known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:
         if shown := {name: value for name, value in values.items() if name not in missing}:
             known.append(f"{weights.path} shows {_write_values(shown)}.")
@@ -267,8 +269,8 @@ def _refuse_missing_arguments(
 
 
 def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter's annotation is a class other than Python's own, or the class's code reads attributes
-    of the parameter."""
+    """Return whether a parameter is an object of a class outside Python, by its annotation or by the attributes that
+    the code reads."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -281,8 +283,8 @@ def _write_values(values: Mapping[str, Any]) -> str:
 
 
 def _write_value(value: Any) -> str:
-    """Return a value as Python code. A string gets double quotation marks, since the code stands between single ones in
-    a shell."""
+    """Return a value as Python code. A string gets double quotation marks, since single ones enclose the code in a
+    shell."""
     if value is ...:
         return "..."
     if isinstance(value, torch.Tensor | np.ndarray):
@@ -301,7 +303,8 @@ def _read_cells(named: ModuleName) -> list[Cell]:
 
 
 def _find_definition(found: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
-    """Return the code of the class whose `__init__` makes the module: in the file, or where it imports the class."""
+    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports
+    it."""
     owner = next((kind for kind in found.__mro__ if "__init__" in vars(kind)), found)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:

@@ -60,7 +60,8 @@ _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Load a module that a Python file or notebook defines, or that a class or function in it returns.
+    """Load a module from a Python file or notebook. The file defines the module, or a class or function that makes
+    it.
 
     In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python
     file is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that
@@ -78,7 +79,7 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
 
 
 def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """Load the module, and the function of the file that says how to call it; None if no function is named.
+    """Load the module, and the function in its file that calls the module; None without the name of a function.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
@@ -106,7 +107,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 def load_function(
     named: ModuleName, read_from: str = "", content: Mapping[str, int] | None = None
 ) -> Callable[..., Any]:
-    """Load a function of a text from a Python file or notebook, such as a tokenizer.
+    """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
@@ -126,7 +127,7 @@ def load_function(
             read = [name for name, code in error.made_by.items() if read_from and read_from in code]
             if not read:
                 raise
-            _log.warning("%s of %s is taken for a map of the words of %s to their ids", ", ".join(read), named.path,
+            _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          read_from)  # fmt: skip
             made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
@@ -140,10 +141,12 @@ def load_function(
     where = f"{named.path}:{named.name}"
     if not callable(found):
         raise InputError(
-            f"{where} is not a function.", "Name a function of a text that returns its tokens, or its ids."
+            f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
         )
     if args:
-        raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
+        raise InputError(
+            f"{where} is given arguments without names.", f"Give the arguments by name: {where}(most=200)."
+        )
     function: Callable[..., Any] = functools.partial(found, **kwargs) if kwargs else found
     with contextlib.suppress(ValueError):
         # A function of C may have no signature.
@@ -155,7 +158,7 @@ def load_function(
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Run all cells of a notebook in order, including its training, and return the module.
+    """Run all cells of a notebook in order, with its training, and return the module.
 
     Jupyter and shell commands are left out.
 
@@ -183,7 +186,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
 
 
 class _JupyterStandIn:
-    """Replaces Jupyter's commands if they are left out: each command returns an empty list."""
+    """A stand-in for Jupyter if its commands are left out. Each command returns an empty list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
@@ -191,7 +194,8 @@ class _JupyterStandIn:
 
 @contextmanager
 def _add_import_folders(path: Path) -> Iterator[None]:
-    """While the block runs, import from the file's folder first, and hide the command line's options."""
+    """While the block runs, import from the file's folder first, and hide the options of the command line from the
+    file."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
     here, options = Path.cwd(), sys.argv
@@ -208,7 +212,7 @@ def _add_import_folders(path: Path) -> Iterator[None]:
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the file, whole or only the needed part, and return its namespace as a module."""
+    """Run the whole file, or only its needed statements, and return the names that it defines as a module."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
@@ -234,7 +238,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     except (Exception, SystemExit) as error:
         problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
         if cell is None or named.name not in list_defined_names([cell]):
-            raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
+            raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed_statements(named, [cell], [], weights)
     for name in _list_wanted_names(named):
@@ -261,7 +265,7 @@ def _list_wanted_names(named: ModuleName) -> list[str]:
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run the statements that define a name and everything that it needs, and return their namespace."""
+    """Run the statements that a name needs, and return the names that they define."""
     path = named.path
     values = _evaluate_values(named)
     known = list_defined_names(cells)
@@ -307,7 +311,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that replace statements of the file; `table.vocab` becomes a part of an object `table`."""
+    """Evaluate the values that the user gives for names of the file. `config.vocab` is a part of the object
+    `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -333,7 +338,7 @@ def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], 
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return the advice to name the class, if an object needs code that is not run and the class does not."""
+    """Return advice to name the class instead of the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
@@ -356,15 +361,25 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        _log.warning("Not run, but may change the code that is run: %s", _join_first_notes(notes), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "These statements are not run, but may change the code that is run: %s",
+            _join_first_notes(notes),
+            extra=AFTER_AN_ERROR,
+        )
     if unreadable:
-        _log.warning("Not Python 3, and so not read: %s", _join_first_notes(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "Cells that are not Python 3 are not read: %s",
+            _join_first_notes(unreadable, 10, ", "),
+            extra=AFTER_AN_ERROR,
+        )
 
 
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("A test whether %s gets the answer no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR)
+        _log.warning(
+            "The answer to a check whether %s is no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR
+        )
 
 
 def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
@@ -379,7 +394,7 @@ def _run_statement(
     named: ModuleName,
     likely: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file; `likely` has values for names that fit the weights, for the message."""
+    """Run a statement of the file. For a message, `likely` has values of names that fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -411,12 +426,12 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Suggest values, as options, for the names that a failing import would bind, if the weights show them; else
-    empty."""
+    """Return options with values for the names that a failing import would define, if the weights show them. Else
+    return an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]
-    return f" Or give what is used of it: {' '.join(options)} (which fits the weights)." if options else ""
+    return f" Or give the values that are used of it: {' '.join(options)} (which fits the weights)." if options else ""
 
 
 def _make_empty_module(path: Path) -> ModuleType:
@@ -430,7 +445,7 @@ def _make_empty_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """Return the object with that name if it is a module; else call it with the arguments and return the result."""
+    """Return the object with a name if it is a module. Else call it with the arguments, and return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
@@ -454,7 +469,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate an argument, which may use names, attributes and calls of the file."""
+    """Evaluate an argument that may use names, attributes and calls of the file."""
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
@@ -490,7 +505,7 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
 
 def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
-    """Return whether a value is a module, a class of modules, or a function that this file defines."""
+    """Return whether a value is a module, a class of modules, or a function that the file defines."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):
@@ -501,7 +516,7 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
     remedy = [suggest_similar_name(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
-    remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
+    remedy += [f"Cells that are not Python 3 are not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
     return InputError(f"{path} defines no {name}.", said)
 

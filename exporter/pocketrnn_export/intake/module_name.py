@@ -1,4 +1,4 @@
-"""Parse `file.py:name` or `file.py:name(arguments)` on the command line. Does not need PyTorch."""
+"""Parse `file.py:name` or `file.py:name(arguments)` on the command line. PyTorch is not needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ModuleName:
 
 
 def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
-    """Parse `model.py:Classifier(8000, hidden=32)`; None if `given` does not have that form.
+    """Parse `model.py:Classifier(8000, hidden=32)`. Return None if `given` does not have this form.
 
     The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
     evaluated here.
@@ -60,10 +60,6 @@ def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | No
 
     Raises:
         InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
-
-    Example:
-        >>> parse_module_name("model.py:Classifier(8000, hidden=32)").name
-        'Classifier'
     """
     found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
     if found is None:
@@ -89,7 +85,7 @@ def check_file_exists(
     ends: tuple[str, ...] = (".py", ".ipynb"),
     remedy: str = "Give the Python file or notebook that defines the module.",
 ) -> None:
-    """Refuse a path that is not a file, and name the file with the most similar path, or tell the remedy."""
+    """Refuse a path that is not a file. The error names the file with the most similar path, or gives the remedy."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
@@ -103,7 +99,7 @@ def check_weights_exist(path: Path) -> None:
 
 
 def _check_argument(node: ast.expr) -> None:
-    """Raise ValueError unless the argument consists of literals, and of names, attributes and calls from the file."""
+    """Raise ValueError for an argument with more than literals, and names, attributes and calls of the file."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
         ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,

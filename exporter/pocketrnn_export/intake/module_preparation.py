@@ -90,7 +90,7 @@ _MORE_OF_SECOND: Final = 4
 
 @dataclass(frozen=True)
 class ExportableModule:
-    """A module that can be exported.
+    """A module that is ready for the export.
 
     Attributes:
         module: in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not contain
@@ -140,12 +140,13 @@ class ExportableModule:
 
     @property
     def needs_real_token(self) -> bool:
-        """Whether the module fails on a text of padding only."""
+        """Whether the module fails on a text that is only padding."""
         return self.padding_fault is not None
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts run alone and not in a batch. The padding id is one of them if it could not be tried."""
+        """The ids that make a text run alone instead of in a batch. The padding id is one of them if it could not be
+        tried."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -153,12 +154,12 @@ class ExportableModule:
 
     @property
     def one_text(self) -> bool:
-        """Whether the module answers one text at a time only."""
+        """Whether the module answers only one text at a time."""
         return self.convention.one_text
 
     @property
     def features(self) -> Features:
-        """The features that the module takes in addition to a text."""
+        """The features that the module takes beside a text."""
         return self.convention.features
 
     @property
@@ -168,21 +169,20 @@ class ExportableModule:
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """The number of labels of each of several heads; empty for one set of labels."""
+        """The number of labels of each head; empty for one set of labels."""
         return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
     def convert_to_pairs(self, cases: Iterable[Case]) -> list[Case]:
-        """Turn the cases into pairs if the module takes two texts; else return them unchanged."""
+        """Turn cases of texts into cases of pairs, if the module takes two texts. Else return the cases unchanged."""
         return [convert_to_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
 
     @property
     def module_to_script(self) -> nn.Module:
-        """The module from which TorchScript is made. If the module already holds TorchScript, this is the copy that
-        runs."""
+        """The module from which TorchScript is made. If the user gave TorchScript, the copy of it that runs."""
         return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:
-        """Return the module as the reference of all comparisons. Its run raises ExportError if the module fails."""
+        """Return the module as the reference of all comparisons. A run raises ExportError if the module fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
             run = _compare_probabilities(run, self.reference, self.activation)
@@ -197,14 +197,14 @@ class ExportableModule:
 
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
         """Fit the cases to the module: to widths that a text can have, with a real token in each row if the module
-        needs one, and without the ids of `alone`."""
+        needs one, and without the ids in `alone`."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return replace_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
-        """Refuse a module that answers a text differently in the batch of one of these cases than alone.
+        """Refuse a module that answers a text in one of these batches differently than alone.
 
         Args:
             cases: sizes at which its answers may change, such as those around a branch; rows of full length.
@@ -220,8 +220,8 @@ class ExportableModule:
 
     @property
     def module_for_float64(self) -> nn.Module:
-        """The module to run in double precision. The code of TorchScript holds float32 numbers and dtypes, so
-        TorchScript is replaced by a module that runs its operators one by one."""
+        """The module that runs in double precision. TorchScript contains float32 numbers and dtypes, so a module
+        that runs its operators one by one replaces it."""
         if not has_torchscript(self.reference):
             return self.reference
         return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
@@ -248,7 +248,7 @@ def prepare_module(
     spellings: Spellings | None = None,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
-    """Copy a module and find out how to call it.
+    """Copy a module, and find out how to call it.
 
     Args:
         module: the user's module, which is not changed.
@@ -264,11 +264,6 @@ def prepare_module(
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
             logits [batch, classes], or its answer to a text depends on the other texts of the batch.
-
-    Example:
-        >>> prepared = prepare_module(module, lengths=None, ids=8000, padding_id=1, classes=4, multi_label=False)
-        >>> prepared.takes_lengths
-        True
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
@@ -315,7 +310,7 @@ def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
 def _make_owners_module(
     module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
 ) -> OwnersModule:
-    """Return the owner's module, to be compared with its copy."""
+    """Return the owner's module in the form in which it is compared with its copy."""
     given = unwrap_module(module)
     return OwnersModule(given, called, convention.takes_lengths, find_layer_tensors, copy_module, asked.head_sizes)
 
@@ -338,7 +333,7 @@ def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
             + ("which names no second text." if two_texts else "which names two texts."),
             'Call it by first and second: --call "module(first, second)".'
             if two_texts
-            else "Say that it takes two: --two-texts, in Python two_texts=True.",
+            else "Give --two-texts, in Python two_texts=True.",
         )
 
 
@@ -350,7 +345,7 @@ def _refuse_dependence_on_sizes(
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids: find those whose texts cannot be answered in a batch with other texts."""
+    """Try more ids. Add the ids whose texts cannot be answered in a batch with other texts."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -377,7 +372,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find which texts, or pairs, may share a batch, and whether they may be padded."""
+    """Find out which texts or pairs may share a batch, and whether texts may be padded."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -415,7 +410,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how a module is called, whether it gives logits, and why; a warning unless the numbers prove it."""
+    """Log how the module is called, and whether and why its answers are logits. This is a warning unless the numbers
+    prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -435,8 +431,8 @@ def _log_convention(convention: Convention) -> None:
 
 
 def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return `run` with a check: on every case, softmax or sigmoid of its logits must be the probabilities that the
-    user's module gives. For a head for which that module gives logits, the logits are compared."""
+    """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
+    user's module gives. For a head that gives logits, the logits are compared."""
     convention = called.convention
     module = CallAdapter(called.module, convention, passing=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -459,7 +455,8 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
 def _split_heads(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's numbers."""
+    """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
+    module gives."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
@@ -468,7 +465,7 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities of these logits, or the same logits."""
+    """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
@@ -476,7 +473,7 @@ def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers:
 
 
 def _make_float64_run(prepared: ExportableModule) -> Run64:
-    """Return a run in double precision. The module is copied at the first call: float32 is usually enough."""
+    """Return a run in double precision. The module is copied at the first call, since float32 is usually enough."""
 
     @functools.cache
     def make_run() -> Run64:
@@ -486,8 +483,8 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
-    """Return the operation of forward, with its line, at which a graph first differs from it; empty for two texts, and
-    for texts with features."""
+    """Return the operation of forward at which a graph first differs from forward, with its line. Return an empty
+    string for two texts and for features."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
@@ -496,7 +493,7 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Return whether a text's answer depends neither on the other texts of its batch nor on padding."""
+    """Return whether the answer to a text depends neither on the other texts of the batch nor on padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
         reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))
@@ -520,7 +517,7 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
 
 
 class FixedWidthModule(nn.Module):
-    """A module whose texts all have the same number of tokens, which a trace treats as a constant."""
+    """A module whose texts all have the same number of tokens. A trace treats this number as a constant."""
 
     def __init__(self, module: nn.Module, width: int) -> None:
         super().__init__()
@@ -537,7 +534,7 @@ class FixedWidthModule(nn.Module):
 
 
 def _explain_failures(run: Run, padding_id: int) -> Run:
-    """Return a run that turns any exception of the module into an ExportError that names the input."""
+    """Return a run that turns an exception of the module into an ExportError with the input in its message."""
 
     def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
         try:

@@ -1,4 +1,4 @@
-"""Run a function in a new process, so that this one stays unchanged."""
+"""Run a function in a new process, so that the present process stays unchanged."""
 
 from __future__ import annotations
 
@@ -20,10 +20,6 @@ def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None =
     Raises:
         EOFError: the function ended the process.
         TimeoutError: it took longer.
-
-    Example:
-        >>> run_in_process(len, "abc")
-        3
     """
     # fork is only safe on Linux; starting a new interpreter takes two seconds.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")

@@ -16,14 +16,10 @@ from pocketrnn_export.torch_internals import FunctionMode
 
 
 def find_infinity_line(run: Callable[[], object]) -> str:
-    """Return the last line of the owner's code at which a run computes NaN or infinity from finite numbers. Empty if
-    there is no such line, as in TorchScript.
+    """Return the last line of the owner's code that computes NaN or infinity from finite numbers. Return an empty
+    string if no line is found, as in TorchScript.
 
     An earlier one is seldom the cause: the softmax of an attention takes its mask of minus infinity away again.
-
-    Example:
-        >>> find_infinity_line(lambda: module(tokens))
-        'model.py:12: `return self.fc(h).masked_fill(self.never, float("-inf"))`'
     """
     watched = _NonfiniteResultMode()
     # An exception of the user's module was already reported.
@@ -33,7 +29,7 @@ def find_infinity_line(run: Callable[[], object]) -> str:
 
 
 class _NonfiniteResultMode(FunctionMode):
-    """A mode that tracks which results contain NaN or infinity.
+    """Records which results inside the block contain NaN or infinity.
 
     Attributes:
         line: the last line that computed such a result from results that have none.

@@ -1,4 +1,4 @@
-"""Check that a module gives the same answers after all cells of its notebook have run, training included.
+"""Check that a module gives the same answers after all cells of its notebook have run, with the training.
 
 This is done only if the user asks for it: the notebook may be a stranger's, and may take an hour.
 """
@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float) -> None:
-    """Refuse a module whose answers, with the same weights, change after all cells of its notebook have run.
+    """Refuse a module whose answers change after all cells of its notebook have run. The weights are the same in
+    both runs.
 
     The cells run in a new process.
 
@@ -38,7 +39,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more with --run-notebook SECONDS, or shorten the training: the weights are not compared.",
+            "Give more seconds with --run-notebook, or shorten the training: the weights are not compared.",
         ) from None
     except EOFError:
         raise InputError(
@@ -58,7 +59,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
 
 
 def _answer_after_cells(named: ModuleName, weights: SavedWeights | None, state: dict[str, torch.Tensor]) -> Any:
-    """Run all cells, and return the module's answer to the probe, or the error."""
+    """Run all cells, and return the module's answer to fixed tokens, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

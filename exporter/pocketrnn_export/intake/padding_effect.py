@@ -1,5 +1,5 @@
-"""Measure the effect of padding on a module's answers: inside a text, in a batch with other texts, and after or before
-the text.
+"""Measure how padding changes a module's answers: inside a text, in a batch with other texts, and before or after a
+text.
 
 A module that finds the padding by its id (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id. If it
 then pools the unpacked sequence, or cuts the batch to its longest text, the answer to a text with such an id inside
@@ -41,13 +41,8 @@ _MOST_EACH: Final = 16
 
 
 def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
-    """Return the ids that a module may treat as padding: the special ids, the first ids and the last, those that it
-    stores as numbers (`self.pad_idx`), and those with an embedding of zeros.
-
-    Example:
-        >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
-        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11, 8]
-    """
+    """Return the ids that a module may treat as padding: special ids, the first ids and the last id, ids in
+    attributes (`self.pad_idx`), and ids with an embedding of zeros."""
     found = [*special, *range(_FIRST), ids - 1]
     for layer in module.modules():
         if isinstance(layer, torch.jit.ScriptModule):
@@ -73,7 +68,7 @@ def find_batch_dependent_ids(
     ragged: bool,
     activation: Activation,
 ) -> dict[int, float] | None:
-    """Return the candidates that make a text's answer depend on the other texts of its batch.
+    """Return the candidates with which a text's answer depends on the other texts of the batch.
 
     Args:
         reference: the module.
@@ -116,14 +111,14 @@ def find_batch_dependent_ids(
 
 
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Keep the ids for which the module answers a text that consists only of this id. A module may fail on a text of
-    padding only."""
+    """Return the ids for which the module answers a text of this id only. A module may fail on a text that is only
+    padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _keep_answered_rows(run, rows)]
 
 
 def _cache_run(run: Run) -> Run:
-    """Return a run that caches its answers, since each text is run alone once but compared twice."""
+    """Return a run that remembers its answers. Each text is compared twice, but runs alone only once."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
@@ -136,7 +131,8 @@ def _cache_run(run: Run) -> Run:
 
 
 def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Return ids that are probably words: no candidates if there are others, and no ids known to have the effect."""
+    """Return ids that are probably words. Ids with a known effect are left out, and candidates are left out if there
+    are other ids."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
@@ -147,7 +143,7 @@ def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
-    """Return six rows with an id inside, at the start, at the end, nearly everywhere and everywhere."""
+    """Return six rows that contain an id: inside, at the start, at the end, nearly everywhere and everywhere."""
     rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -159,7 +155,8 @@ def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
 
 
 def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
-    """Keep the rows to which the module, called with one row, gives finite numbers: it may fail on padding only."""
+    """Return the rows to which the module gives finite numbers when it gets one row. It may fail on a row that is
+    only padding."""
     kept = []
     for i, row in enumerate(rows):
         try:
@@ -171,14 +168,15 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
 
 
 def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
-    """Make a case of rows together with others that are equally wide or wider."""
+    """Make a case of rows and other rows that are as wide or wider."""
     (some, width), (more, length) = full.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
 
 
 def _are_texts_independent(reference: Reference, case: Case) -> bool:
-    """Return whether every row of a case gets the same answer as alone; False if the module fails on the case."""
+    """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
+    case."""
     try:
         return are_texts_independent(reference, [case])
     except ExportError:
@@ -186,7 +184,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
 
 
 def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
-    """Return the largest change of a probability that the other rows cause."""
+    """Return the largest change of a probability that the other rows of a batch cause."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
@@ -196,7 +194,7 @@ def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> fl
 
 
 def _compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
-    """Return the largest difference of a probability, over the rows with finite answers."""
+    """Return the largest difference of a probability over the rows with finite answers."""
     first, second = (_compute_row_probabilities(logits, activation=activation) for logits in (one, other))
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
@@ -208,7 +206,7 @@ def _compute_row_probabilities(logits: Any, *, activation: Activation) -> Any:
 
 @dataclass(frozen=True)
 class PaddingEffect:
-    """The largest change of a text's probabilities by padding.
+    """The largest changes of a text's probabilities that padding causes.
 
     Attributes:
         texts: how many texts were tried.
@@ -227,17 +225,12 @@ class PaddingEffect:
     @property
     def exceeds_rounding(self) -> bool:
         """Whether padding after a text changes the answers by more than rounding. If it does not, the module is made
-        for padding after a text, and nobody pads before it."""
+        for padding after a text, and padding before a text does not matter."""
         return self.after > _ROUNDING
 
     @property
     def largest(self) -> float:
-        """The largest change of a probability, by padding after a text or before it.
-
-        Example:
-            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).largest
-            0.69
-        """
+        """The largest change of a probability by padding before or after a text."""
         return max(self.after, self.before or 0.0)
 
     @property
@@ -260,7 +253,7 @@ def measure_padding_effect(
     one_text: bool,
     activation: Activation,
 ) -> PaddingEffect | None:
-    """Measure how padding around a text changes its answer, in batches with a text that is as wide as the batch.
+    """Measure how padding around a text changes the answer. The batch also has a text without padding.
 
     The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
 
@@ -298,7 +291,7 @@ def measure_padding_effect(
 
 
 def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Yield groups of texts, each with the width to which they are padded."""
+    """Yield groups of texts, each with the width to which the texts are padded."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -308,7 +301,7 @@ def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Se
 
 
 class _PaddedRun:
-    """Runs a module on padded texts, in a batch with one text that needs no padding.
+    """Runs a module on a batch of padded texts and one text without padding.
 
     Args:
         run: the module.
@@ -324,7 +317,7 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """Return for each text that the module answers the change of a probability and its padding ids."""
+        """Return the change of a probability, and the number of padding ids, for each text that the module answers."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
@@ -346,7 +339,7 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return padded texts with their lengths, and a row that repeats the first text up to the width."""
+        """Return padded texts with their lengths, and a row that repeats the first text up to the full width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

@@ -1,4 +1,4 @@
-"""Call a module of two texts on rows of ids: each row is split into its two texts.
+"""Call a module of two texts on rows of ids. Each row contains the two texts of a pair.
 
 All checks call a module with rows of ids, and so pairs are rows of ids, too. In a row with a mark
 (`pocketrnn.text.pairs`) the first text is before the mark, and the second after it. A row without one, as in all random
@@ -22,19 +22,19 @@ PAIR_NAMES = ("first", "second", "first_lengths", "second_lengths")
 
 @dataclass(frozen=True)
 class PairCall:
-    """A call with the arguments (module, tokens, lengths), which calls another with (module, first, second,
+    """A call that takes (module, tokens, lengths), and calls another function with (module, first, second,
     first_lengths, second_lengths)."""
 
     of_both: Callable[[nn.Module, Tensor, Tensor, Any, Any], Any]
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        """Return the module's answer to pairs that are rows of ids."""
+        """Return the module's answer to rows of ids that contain pairs."""
         return self.of_both(module, *split_pairs(tokens, lengths))
 
 
 def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split each row into its two texts, pad both to the longest text on their side, and return them with their
-    lengths.
+    """Split each row into its two texts, and return the first texts and the second texts with their lengths. Each
+    group is padded to its longest text.
 
     Args:
         tokens: int64 [pairs, sequence].
@@ -42,11 +42,6 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
     Returns:
         int64 [pairs, longest first], int64 [pairs, longest second], and int64 [pairs] of each.
-
-    Example:
-        >>> first, second, *_ = split_pairs(torch.tensor([[5, 6, -1, 7], [5, -1, 8, 9]]), torch.tensor([4, 4]))
-        >>> first.tolist(), second.tolist()
-        ([[5, 6], [5, 0]], [[7, 0], [8, 9]])
     """
     rows, whole = tokens.detach().cpu().tolist(), lengths.tolist()
     marks = [next((i for i, number in enumerate(row) if number < 0), None) for row in rows]
@@ -61,7 +56,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _slice_rows(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
-    """Return `lengths` ids of each row from a start position, followed by padding."""
+    """Return `lengths` ids of each row from a start position on, followed by padding."""
     width = max(lengths)
     if len(set(starts)) == 1 and min(lengths) == width:
         return tokens[:, starts[0] : starts[0] + width].contiguous()

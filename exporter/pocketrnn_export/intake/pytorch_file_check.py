@@ -1,4 +1,4 @@
-"""Check a PyTorch file before PyTorch reads it: a small file must not request much memory.
+"""Check a PyTorch file before PyTorch reads it, so that a small file cannot request much memory.
 
 `torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
 they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor
@@ -25,14 +25,10 @@ _SAVE_AGAIN: Final = "Save it again."
 
 
 def check_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Check and return the entries of an archive; empty for other files.
+    """Check and return the entries of an archive. Other files have no entries.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
-
-    Example:
-        >>> [entry.filename for entry in check_entries(Path("weights.pt"))][0]
-        'weights/data.pkl'
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -47,18 +43,15 @@ def check_entries(path: Path) -> list[zipfile.ZipInfo]:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
         raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
     if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
-        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim more.", _SAVE_AGAIN)
+        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim to be larger.", _SAVE_AGAIN)
     return entries
 
 
 def check_pickles(path: Path) -> None:
-    """Check the pickles of a file that `torch.save` wrote, before they are read.
+    """Check the pickles of a file of `torch.save` before they are read.
 
     Raises:
         InputError: `check_entries` refuses the archive; a pickle is too large, or makes an object from a size alone.
-
-    Example:
-        >>> check_pickles(Path("weights.pt"))
     """
     # PyTorch ignores upper and lower case in the names of entries.
     entries = [entry for entry in check_entries(path) if entry.filename.lower().endswith(".pkl")]
@@ -79,7 +72,7 @@ def check_pickles(path: Path) -> None:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
     if found:
         raise InputError(
-            f"{path} makes tensors or bytes of a size alone, which no saved state_dict does.",
+            f"{path} makes tensors or bytes from a size only, which a saved state_dict never does.",
             "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
         )
 

@@ -21,12 +21,7 @@ _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)
 
 
 def read_generator_states() -> dict[str, bytes]:
-    """Return the states of the global random generators, by their names.
-
-    Example:
-        >>> list(read_generator_states())
-        ["Python's random", "numpy's", "torch's"]
-    """
+    """Return the states of the global random generators, by their names."""
     numbers: Any = np.random.get_state()
     return {
         "Python's random": repr(random.getstate()).encode(),
@@ -36,15 +31,10 @@ def read_generator_states() -> dict[str, bytes]:
 
 
 def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
-    """Return the first line of the owner's code at which a run draws a random number. The generator may be a global
-    one, one that the module or its file holds, or one that the line creates. Empty if there is no such line, as in
-    TorchScript.
+    """Return the first line of the owner's code that draws a random number. The generator may be global, in the
+    module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
-
-    Example:
-        >>> find_drawing_line(module, lambda: module(tokens))
-        'model.py:12: `x = F.dropout(x, 0.5)`'
     """
     own = list(_find_held_generators(module))
     found, at = "", sys._getframe()

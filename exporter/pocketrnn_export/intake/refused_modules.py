@@ -15,7 +15,7 @@ _LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embed
 
 
 def refuse_unsafe_layers(module: nn.Module) -> None:
-    """Refuse a module if a layer is not what its name says, or its answer depends on the batch.
+    """Refuse a module with a layer that is not what its name says, or whose answer depends on the batch.
 
     Raises:
         ExportError: PyTorch's class is replaced, a batch normalisation has no running statistics, or a tensor is
@@ -27,7 +27,7 @@ def refuse_unsafe_layers(module: nn.Module) -> None:
 
 
 def _refuse_replaced_layers() -> None:
-    """Refuse a module if a file has replaced a class of PyTorch by its own: `nn.GRU = MyGRU`."""
+    """Refuse a module if a file has replaced a class of PyTorch by another class: `nn.GRU = MyGRU`."""
     for name in _LAYERS:
         kind = getattr(nn, name)
         if kind.__module__.partition(".")[0] != "torch":
@@ -61,7 +61,7 @@ def _refuse_sparse_tensors(module: nn.Module) -> None:
 
 
 def refuse_nonfinite_weights(module: nn.Module) -> None:
-    """Refuse a module with a weight that is not finite."""
+    """Refuse a module with a weight that is infinite or NaN."""
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
             raise ExportError(

@@ -1,4 +1,4 @@
-"""Check that a module from a user's file is the same each time it is made, except for its weights."""
+"""Check that a module from a user's file is the same each time it is made, apart from its weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that draws some of its numbers when it is made: make it again with another seed, and compare.
+    """Refuse a module that contains random numbers from its construction. The module is made again with another
+    seed, and compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
@@ -60,8 +61,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to a few fixed tokens as an array; None if it takes neither tokens, nor tokens and
-    lengths. Forward draws the same random numbers each time, and the module is not changed."""
+    """Return the module's answer to a few fixed tokens as an array. Return None if the module takes neither tokens
+    nor tokens with lengths. Random numbers are the same each time, and the module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -79,12 +80,12 @@ def compute_probe_answer(module: nn.Module) -> Any:
 
 
 def are_same_answers(one: Any, other: Any) -> bool:
-    """Return whether two answers to a probe are the same within rounding."""
+    """Return whether two answers to the fixed tokens are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def _compute_digests(module: nn.Module) -> dict[str, str]:
-    """Return the digests of all numbers that a module holds or its code reads, by name."""
+    """Return digests of all numbers that a module holds or that its code reads, by name."""
     return {
         name: _digest_tensor(tensor)
         for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()
@@ -102,7 +103,8 @@ def _digest_tensor(tensor: Tensor) -> str:
 
 
 def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
-    """Make the module again with other seeds; return the digests of its numbers, and its answer to a probe.
+    """Make the module again in a new process with other seeds. Return the digests of its numbers, and its answer to
+    fixed tokens.
 
     This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
     otherwise do so twice.
@@ -121,7 +123,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
 
 
 def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds than before; return its digests and its answer, or the error."""
+    """Make a module with other seeds. Return its digests and its answer, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     # The first time has shown them, and the lines that the user's file prints.

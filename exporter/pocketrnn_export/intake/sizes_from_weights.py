@@ -1,4 +1,4 @@
-"""Find the sizes named in a class's code, such as hidden_dim, from the shapes of its saved weights. Messages show
+"""Find the sizes with names in a class's code, such as hidden_dim, from the shapes of saved weights. Messages show
 them."""
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the expressions for the sizes of a class's layers, each with the value that the weights' shapes show.
+    """Return the expressions for the sizes of a class's layers, each with the value that the weights show.
 
     Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
     number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
@@ -59,10 +59,6 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     Args:
         definition: the class.
         tensors: the weights by name, where `NAME.weight` may have a prefix.
-
-    Example:
-        >>> find_layer_sizes(ast.parse(source).body[0], {"embedding.weight": torch.zeros(3347, 16)})
-        {'len(table)': 3347, 'dim': 16}
     """
     found: dict[str, set[int]] = {}
     stored = _find_stored_parameters(definition)
@@ -85,7 +81,7 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
 
 
 def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[ast.expr, int]]:
-    """Yield the arguments of a layer's call whose values its weights show, with these values."""
+    """Yield each argument of a layer's call whose value the weights show, with this value."""
     kind = _read_called_name(layer)
     if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, name):
         # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
@@ -105,12 +101,13 @@ def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tens
 
 
 def _read_called_name(call: ast.Call) -> str:
-    """Return `LSTM` for a call of `nn.LSTM` or `LSTM`."""
+    """Return the name of a called class: `LSTM` for `nn.LSTM(...)` and `LSTM(...)`."""
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Return the name in `name + 1`, `name - 1` or `2 * name`, with its value; else the expression and the value."""
+    """Return the name in `name + 1`, `name - 1` or `2 * name` with its value. Return another expression with the
+    whole value."""
     if isinstance(expression, ast.BinOp):
         left, right = expression.left, expression.right
         if isinstance(left, ast.Constant) and isinstance(expression.op, ast.Add | ast.Mult):
@@ -127,7 +124,7 @@ def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
 
 
 def _find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
-    """Return `self.NAME` for each parameter that `__init__` stores under it and under no other value."""
+    """Return `self.NAME` for each parameter NAME that `__init__` stores only under this name."""
     stored: dict[str, set[str]] = {}
     parameters = _list_init_names(definition)
     for method in _find_init_methods(definition):
@@ -141,13 +138,9 @@ def _find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
 
 
 def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the parameters of a class whose values follow from the shapes of its weights.
+    """Return the parameters of a class whose values the shapes of the weights show, with these values.
 
     A parameter that `__init__` assigns again is left out.
-
-    Example:
-        >>> find_parameter_values(ast.parse(source).body[0], {"embedding.weight": torch.zeros(3347, 16)})
-        {'words': 3347}
     """
     sizes = find_layer_sizes(definition, tensors)
     return {name: sizes[name] for name, stored in _list_init_names(definition).items() if name in sizes and not stored}
@@ -159,10 +152,6 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
     They are rates of dropout, and the id that an nn.Embedding leaves out in training. Every use of such a parameter is
     an argument of such a layer, or stores it under an attribute of which that is true; and the layer is only called, so
     that no code reads it again, as in `tokens != self.embedding.padding_idx`.
-
-    Example:
-        >>> find_values_without_effect(ast.parse("class Net:\\n def __init__(self, p): self.d = nn.Dropout(p)").body[0])
-        {'p': 0.0}
     """
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = _find_stored_parameters(definition)
@@ -183,13 +172,13 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
 
 
 def _is_stored(node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]) -> bool:
-    """Return whether a node is one of the two sides of `self.NAME = name`."""
+    """Return whether a node is a side of the assignment `self.NAME = name`."""
     parent = parents[node]
     return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
 
 
 def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Return whether code may read an argument of a layer again: from the layer, or from the module as a whole."""
+    """Return whether code may read an argument of a layer again, from the layer or from the whole module."""
     up = node
     while up in parents and not isinstance(up, ast.Assign):
         up = parents[up]
@@ -209,7 +198,8 @@ def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> boo
 
 
 def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout` or `padding` if a value is only the rate of one or the padding id; else empty."""
+    """Return `dropout` or `padding` for a value that is used only as the rate of a dropout or as a padding id. Else
+    return an empty string."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:
@@ -227,14 +217,10 @@ def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
 
 
 def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return values for global names that fit the weights, in the form of `--set`.
+    """Return values for globals that fit the weights, in the form of `--set`.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
     any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.
-
-    Example:
-        >>> find_global_values(classes, {"embedding.weight": torch.zeros(3347, 16)})
-        {'VOCAB_SIZE': '3347', 'table': 'torch.zeros(3347)'}
     """
     values: dict[str, str] = {}
     definitions = list(definitions)
@@ -255,7 +241,7 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
 
 
 def _list_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
-    """Return the parameters of `__init__` that have a default, with it."""
+    """Return each parameter of `__init__` that has a default, with the default."""
     found: dict[str, ast.expr] = {}
     for method in _find_init_methods(definition):
         names = [*method.args.posonlyargs, *method.args.args]
@@ -267,13 +253,8 @@ def _list_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
 
 
 def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
-    """Find the file in `folder` with the class of the object that `name = Class(...)` makes, and the class; None if the
-    class is not imported from such a file.
-
-    Example:
-        >>> find_imported_class(ast.parse("from nets import Net\\nmodel = Net()").body, "model", Path())
-        (PosixPath('nets.py'), 'Net')
-    """
+    """Find the class of the object that `name = Class(...)` makes in another file of `folder`. Return the file and
+    the class; None if the class is not imported from such a file."""
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
@@ -288,12 +269,8 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path)
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Find the last class with a name; or the class of the object that `name = Class(...)` makes, with that call.
-
-    Example:
-        >>> find_class(ast.parse("class Net: ...\\nmodel = Net().to(device)").body, "model")[0].name
-        'Net'
-    """
+    """Return the last class with a name. For the name of an object that `name = Class(...)` makes, return the class
+    and this call."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -308,14 +285,10 @@ def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef,
 
 
 def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]) -> str | None:
-    """Write the arguments of a class's call as plain values: literals as they are, others from the weights or any value
-    if it is without effect, or else `...`.
+    """Write the arguments of a class's call as plain values. Literals stay. The weights give other values. A value
+    without effect can be any, and `...` stands for unknown values.
 
     None if the call unpacks a list or a dictionary, or gives more than the class has names for.
-
-    Example:
-        >>> write_arguments(definition, ast.parse("Net(len(table), pool='max')", mode="eval").body, tensors)
-        "words=3347, pool='max'"
     """
     names = [a.arg for method in _find_init_methods(definition) for a in (*method.args.posonlyargs, *method.args.args)][
         1:
@@ -347,7 +320,7 @@ def _find_init_methods(definition: ast.ClassDef) -> list[ast.FunctionDef]:
 
 
 def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
-    """Return the parameters and local names of `__init__`, each with whether `__init__` assigns to it."""
+    """Return the parameters and local names of `__init__`, and whether `__init__` assigns to each."""
     found: dict[str, bool] = {}
     for method in _find_init_methods(definition):
         arguments = method.args
@@ -364,7 +337,7 @@ def _list_absent(definition: ast.ClassDef) -> set[str]:
 
 
 def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
-    """Yield the nodes of code, but for the branches that are taken only if one of the absent parameters is given."""
+    """Yield the nodes of code, without branches that run only if one of the absent parameters is given."""
     yield node
     skipped: list[ast.stmt] = []
     if isinstance(node, ast.If):
@@ -377,8 +350,8 @@ def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class; the name of a layer in an
-    nn.Sequential has its index, `NAME.0`."""
+    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class. A layer in an nn.Sequential has
+    its index in the name: `NAME.0`."""
     for method in _find_init_methods(definition):
         for node in _walk_usual_code(method, _list_absent(definition)):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
@@ -400,7 +373,8 @@ def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, a
 
 
 def _read_name_in_len(node: ast.AST) -> str:
-    """Return NAME for the expression `len(NAME)`, and NAME.part for `len(NAME.part)`; empty for others."""
+    """Return NAME for the expression `len(NAME)`, and NAME.part for `len(NAME.part)`. Return an empty string for
+    other code."""
     if not isinstance(node, ast.Call) or getattr(node.func, "id", "") != "len" or len(node.args) != 1:
         return ""
     written = ast.unparse(node.args[0])

@@ -1,4 +1,4 @@
-"""Find out whether a module's answer to a text depends on state from earlier calls.
+"""Find out whether a module's answer to a text depends on earlier calls.
 
 Answers do not depend on a cache of positions, of masks, or of attention weights. They depend on the longest length so
 far, on a state that is used again where its shape fits, or on a count of calls; and a graph has no earlier calls. Such
@@ -59,14 +59,14 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _RecordedAnswer:
-    """The numbers [batch, units] that a module gives, and the operators that compute them if they were recorded."""
+    """The numbers [batch, units] that a module gives, with the operators that compute them if these were recorded."""
 
     numbers: Tensor
     program: Program | None
 
 
 def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
-    """Refuse a module whose answer to a text depends on earlier texts, or on the number of calls."""
+    """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
     rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
     text, other, longer = (
         asked.draw_batch(rows, width),
@@ -93,7 +93,7 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
 
 
 def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse a module whose answer to a text of one size depends on an earlier text of another size.
+    """Refuse a module whose answer to a text depends on an earlier text of another size.
 
     Args:
         asked: the module, which is left as it was.
@@ -108,15 +108,15 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
 
 
 def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
-    """Return batches of the sizes (texts, tokens) that are fitted to the module, each size once."""
+    """Return a batch of each size (texts, tokens), fitted to the module."""
     taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
     return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
 def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
-    """Refuse a module whose answer to a batch after other batches differs from the answer of a new copy. Run each batch
-    twice, then all batches in reverse order. If calls leave state in the module, run each batch also after each other
-    one.
+    """Refuse a module whose answer to a batch changes after other batches. A new copy gives the expected answer.
+    Each batch runs twice, then all batches run in reverse order. If calls leave state in the module, each batch also
+    runs after each other batch.
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
@@ -137,7 +137,7 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
 
 
 class _TimeBudget:
-    """The remaining processor time for a sequence of batches."""
+    """The processor time that is left for a sequence of batches."""
 
     def __init__(self) -> None:
         self._started = time.process_time()
@@ -145,7 +145,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def decide_recording(self, batch: Batch) -> Iterator[bool]:
-        """Yield for each batch whether to record its operators: short ones always, others while there is time."""
+        """Yield for each batch whether its operators are recorded: always for short batches, and for others while
+        time is left."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -158,7 +159,7 @@ class _TimeBudget:
 def _compare_batches_in_order(
     asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
 ) -> None:
-    """Answer batches one after the other until an answer differs; add that batch to `differs`."""
+    """Answer batches one after the other until an answer differs. Add the batch with the other answer to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for noted in clock.decide_recording(batch):
@@ -169,21 +170,16 @@ def _compare_batches_in_order(
 
 
 def _order_with_all_neighbour_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order in which every pair of numbers is adjacent, also each number with
-    itself.
-
-    Example:
-        >>> _order_with_all_neighbour_pairs(3)
-        [0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 2, 2]
-    """
+    """Return the numbers below `number` in an order that has every pair of numbers as neighbours, also each number
+    with itself."""
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
 def _find_state_used(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the kept state if the answer to the last batch is computed from it: from numbers of an earlier text, or
-    from a value that each call changes, such as a counter. None if the answer does not use it.
+    """Return the state from which the answer to the last batch is computed: numbers of an earlier text, or a value
+    that each call changes. Return None if the answer uses no state.
 
     Later calls may read values that the first call made without the text: a cache.
     """
@@ -216,7 +212,7 @@ def _answer_copy(
 def _compute_answers_to_batches(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, noted: bool = True
 ) -> list[_RecordedAnswer]:
-    """Yield the answers to batches, one after the other, until the module fails."""
+    """Yield the answers to the batches, one after the other, until the module fails."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -232,7 +228,7 @@ def _compute_answers_to_batches(
 def _call_module(
     asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
-    """Return the module's answer; changes of its state are kept."""
+    """Return the module's answer, and keep the state that the call leaves in the module."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)
@@ -243,7 +239,7 @@ def _call_module(
 def _depends_on_list_length(
     asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, entries: int
 ) -> bool:
-    """Return whether the answer changes once a list that each call extends has the entries of many calls."""
+    """Return whether the answer changes after many calls have extended a list of the module."""
     if not isinstance(kept.after, list | deque):
         return False
     expected = _answer_copy(asked, convention, batch)
@@ -267,7 +263,7 @@ def _depends_on_list_length(
 
 
 def _is_same(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
-    """Return whether two answers have the same numbers, computed by the same operators and constants."""
+    """Return whether the same operators and constants compute two answers with the same numbers."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
     return bool(near) and (not both or is_same_program(one.program or (), other.program or ()))
@@ -281,7 +277,7 @@ def _depends_on_call_count(
     batch: Batch,
     expected: _RecordedAnswer,
 ) -> bool:
-    """Return whether the answer changes once a number that each call changes has the value of many calls."""
+    """Return whether the answer changes after many calls have changed a number of the module, such as a counter."""
     *path, name = kept.name.split(".")
     with restore_module(asked.module):
         setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
@@ -290,14 +286,14 @@ def _depends_on_call_count(
 
 
 def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
-    """Return the error for a module that draws random numbers in eval mode for some texts; None if it draws none."""
+    """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
     with restore_module(asked.module):
         line = find_drawing_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))
     if not line:
         return None
     return ExportError(
         f"The module draws random numbers in eval mode, at {line}: its answers to some texts differ from call to call.",
-        "Let it draw none where self.training is false, as F.dropout(x, p, self.training) and nn.Dropout do.",
+        "Draw them only if self.training is true, as F.dropout(x, p, self.training) and nn.Dropout do.",
     )
 
 
@@ -312,8 +308,8 @@ def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convent
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache of positions, without changing its answers; such
-    assignments are undone. If the module's next answer differs, as with a counter, it is refused later."""
+    """Return whether forward assigns to attributes, such as a cache, without a change of its next answer. Such
+    assignments are undone. A module whose next answer changes, as with a counter, is refused later."""
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))

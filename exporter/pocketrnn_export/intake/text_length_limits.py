@@ -1,4 +1,5 @@
-"""Find which texts a module answers: the smallest and the largest number of tokens, and texts of padding only."""
+"""Find the smallest and the largest number of tokens that a module answers, and whether it answers texts of padding
+only."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> int:
-    """Return the smallest number of tokens that the module answers: a standard deviation over steps needs more than
+    """Return the smallest number of tokens that the module answers. A standard deviation over steps needs more than
     one."""
     for tokens in range(1, shortest + 1):
         with contextlib.suppress(ExportError):
@@ -30,8 +31,8 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) 
 
 
 def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
-    """Return the module's error for a text of padding only, at a length at which it answers other texts; None if it
-    does not fail.
+    """Return the module's error for a text that is only padding, at a length at which other texts are answered.
+    Return None if the module does not fail.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.
@@ -53,7 +54,8 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
 
 
 def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Keep the cases with lengths that the module answers. If there are none, cut a case to such a length.
+    """Return the cases with lengths that the module answers. If there are none, return a case that is cut to such a
+    length.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

@@ -1,4 +1,4 @@
-"""Save TorchScript modules to bytes, and load them from bytes and files."""
+"""Save TorchScript modules as bytes, and load them from bytes and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_REPEATED: Final = 1 << 30
 
 
 def save_to_bytes(script: torch.jit.ScriptModule) -> bytes:
-    """Return a TorchScript module as the bytes of its file."""
+    """Return the bytes of the file of a TorchScript module."""
     buffer = io.BytesIO()
     with ignore_warnings():
         torch.jit.save(script, buffer)
@@ -38,14 +38,10 @@ def load_from_bytes(content: bytes) -> torch.jit.ScriptModule:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Return whether `torch.jit.save` wrote a file: the file is an archive that contains code.
+    """Return whether `torch.jit.save` wrote a file: an archive that contains code.
 
     Raises:
         InputError: it is a damaged archive.
-
-    Example:
-        >>> is_torchscript(Path("model.torchscript.pt"))
-        True
     """
     return path.is_file() and any("/code/" in entry.filename for entry in check_entries(path))
 
@@ -55,9 +51,6 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
     Raises:
         InputError: torch cannot load it, or its entries or tensors claim more than the file holds.
-
-    Example:
-        >>> module = load_torchscript(Path("model.torchscript.pt"))
     """
     check_entries(path)
     try:
@@ -76,7 +69,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has more numbers than its storage, for example after `expand`."""
+    """Return whether a tensor has more numbers than its memory, as after `expand`."""
     return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 

@@ -1,4 +1,4 @@
-"""Refuse TorchScript whose initial states have a fixed batch size: a call with another batch size may end the process.
+"""Refuse TorchScript with initial states of a fixed batch size. A call with another batch size may end the process.
 
 PyTorch checks an initial state in Python. A trace has no such check: `weight.new(2, x.size(0), 10).zero_()` became a
 constant of the example's batch, and a run of another batch reads beyond it (SIGSEGV, SIGBUS or SIGABRT).
@@ -18,11 +18,8 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Refuse a module if it, or a part of it, is TorchScript with an initial state that does not depend on an input.
-
-    Example:
-        >>> refuse_fixed_states(torch.jit.load("news.pt"))
-    """
+    """Refuse TorchScript with an initial state that does not depend on an input. All parts of the module are
+    checked."""
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.jit.ScriptModule) or not hasattr(layer, "inlined_graph"):
             continue

@@ -73,13 +73,10 @@ _MEMORY_FORMATS: Final = (torch.contiguous_format, torch.preserve_format, torch.
 
 
 def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
-    """Make a module that computes the same as a ScriptModule in eval mode, operator by operator.
+    """Make a module that computes the same as a ScriptModule in eval mode, one operator after the other.
 
     Raises:
         ExportError: the ScriptModule's weights or control flow are not known before it runs.
-
-    Example:
-        >>> module = make_traceable_module(torch.jit.load("model.torchscript.pt"))
     """
     try:
         return _InterpretedModule(script)
@@ -102,7 +99,7 @@ class _BatchSizesStandIn:
 
 
 class _FrozenScript:
-    """A frozen ScriptModule. It never changes, so copies of a module that holds it share it."""
+    """A frozen ScriptModule. It never changes, so copies of a module share it."""
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         # A module that was frozen before it was saved has lost its attribute `training`.
@@ -186,7 +183,7 @@ class _InterpretedModule(nn.Module):
 
 
 def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
-    """Make the layer of a recurrent operator from the constants of a frozen graph that are its weights and sizes."""
+    """Make the recurrent layer of an operator in a frozen graph. Constants of the graph are the weights and sizes."""
     kind, given = node.kind(), [_read_stored_value(value, script) for value in node.inputs()]
     packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
@@ -210,7 +207,8 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """Return a value that is known before the graph runs: a constant, or a frozen attribute; else None."""
+    """Return a value that is known before the graph runs: a constant or a frozen attribute. Return None for other
+    values."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_read_stored_value(item, script) for item in node.inputs()]
@@ -222,7 +220,8 @@ def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
 
 
 def _is_packed_node(node: Any) -> bool:
-    """Return whether a node is the overload for packed data. This has one more input; its second is the batch sizes."""
+    """Return whether a node is a recurrent operator on packed data. It has one more input, and the second input is
+    the batch sizes."""
     return str(node.schema()).split("(")[0].endswith(".data")
 
 
@@ -240,7 +239,7 @@ def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]
 
 
 def _is_zero_state(value: Any) -> bool:
-    """Return whether initial states are zeros, the layer's default."""
+    """Return whether initial states are zeros, which is the layer's default."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return all(_is_zero_state(item) for item in node.inputs())
@@ -262,7 +261,7 @@ def _pad_rows(
 
 
 def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """Run an ATen operator by the overload that its node names."""
+    """Run the ATen operator with the overload that a node names."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
         raise _make_untraceable_error(kind)

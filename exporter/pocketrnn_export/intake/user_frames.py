@@ -1,4 +1,4 @@
-"""Distinguish the user's code from other code, and find its line for messages."""
+"""Find the frames and lines of the user's own code, for messages."""
 
 from __future__ import annotations
 
@@ -28,40 +28,30 @@ _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdli
 
 
 def is_user_frame(frame: FrameType) -> bool:
-    """Return whether a frame runs the user's code, and not torch's or this package's.
-
-    Example:
-        >>> is_user_frame(sys._getframe())
-        True
-    """
+    """Return whether a frame runs the user's code, and not the code of torch or of this package."""
     return is_user_file(frame.f_code.co_filename)
 
 
 def is_user_file(file: str) -> bool:
-    """Return whether a file holds the user's code, or a library other than torch and this package."""
+    """Return whether a file contains code of the user, or of a library other than torch and this package."""
     return not file.startswith((_TORCH, "<")) and not is_own_file(file)
 
 
 def is_own_file(file: str) -> bool:
-    """Return whether a file is one of this package, except the one that runs a user's TorchScript."""
+    """Return whether a file belongs to this package. The file that runs a user's TorchScript does not count."""
     return file.startswith(_OURS) and file != traceable_torchscript.__file__
 
 
 def run_user_call(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """Call the user's module. All user code is called from here, so the user's frames in a stack end at this one."""
+    """Call the user's module. All user code is called here, so the user's frames in a stack end at this frame."""
     return call(module, tokens, lengths)
 
 
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames from a frame up to `run_user_call`, the innermost first; without frames of torch and of this
-    package.
-
-    Example:
-        >>> [frame.f_code.co_name for frame in list_call_frames(sys._getframe())]
-        ['attention', 'forward', 'call']
-    """
+    """Yield the frames from a frame out to `run_user_call`, the innermost first. Frames of torch and of this package
+    are left out."""
     while frame is not None and frame.f_code is not run_user_call.__code__:
         if not frame.f_code.co_filename.startswith(_TORCH) and not is_own_file(frame.f_code.co_filename):
             yield frame
@@ -69,9 +59,9 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the code that reads a size. Some frames are skipped: methods of sizes, which are PyTorch's or
-    ours; our files that define `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such as
-    a dataclass's `__repr__` or code in `eval`.
+    """Return the frame of the code that reads a size. Three kinds of frames are skipped: methods of sizes, which are
+    PyTorch's or ours; our files with `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file,
+    such as a dataclass's `__repr__`.
     """
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
@@ -83,14 +73,14 @@ def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def find_outside_frame(frame: FrameType) -> FrameType:
-    """Return the first frame outside this package, outward from a frame inside it."""
+    """Return the first frame outside this package, seen from a frame inside it."""
     while frame.f_back is not None and is_own_file(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
 
 def is_installed_file(file: str) -> bool:
-    """Return whether a file belongs to Python or an installed library."""
+    """Return whether a file belongs to Python or to an installed library."""
     return _LIBRARY in file or file.startswith((*_PYTHON, "<"))
 
 
@@ -100,7 +90,8 @@ def is_library_frame(frame: FrameType) -> bool:
 
 
 def find_code_line(frame: FrameType) -> tuple[str, int, str]:
-    """Return the line of the module's code that called a frame of Python or a library; else the frame's own."""
+    """Return the line of the module's code that called a frame of Python or a library. For another frame, return its
+    own line."""
     caller: FrameType | None = frame
     while caller is not None and (is_installed_file(caller.f_code.co_filename) or not is_user_frame(caller)):
         caller = caller.f_back
@@ -114,7 +105,7 @@ def read_line(frame: FrameType, number: int | None = None) -> tuple[str, int, st
 
 
 def parse_file(file: str) -> ast.Module | None:
-    """Parse the source of a file; None if it is not available."""
+    """Parse the source of a file. Return None if the source is not available."""
     return _parse_source("".join(linecache.getlines(file)))
 
 
@@ -127,24 +118,19 @@ def _parse_source(source: str) -> ast.Module | None:
 
 
 def describe_user_line(frame: FrameType | None) -> str:
-    """Return the line of the user's code that called a frame, formatted for messages."""
+    """Describe the line of the user's code that called a frame, for messages."""
     return find_user_place(frame) or "a line that is not known"
 
 
 def find_user_place(frame: FrameType | None) -> str:
-    """Return the user's line that called a frame; empty if it is not known."""
+    """Return the line of the user's code that called a frame. Return an empty string for an unknown line."""
     while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     return "" if frame is None else describe_line(frame)
 
 
 def describe_line(frame: FrameType, number: int | None = None) -> str:
-    """Describe the current line of a frame, or another line in its file, for messages.
-
-    Example:
-        >>> describe_line(sys._getframe())
-        'model.py:12: `x = x.view(32, -1)`'
-    """
+    """Describe a frame's current line, or another line in the frame's file, for messages."""
     file, line, source = read_line(frame, number)
     return f"{file}:{line}: `{source}`"
 
@@ -161,13 +147,13 @@ def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 
 
 def find_node_line(node: torch.fx.Node) -> str:
-    """Return the line of the user's code that made a node of a trace, formatted for messages; empty if it is
-    unknown."""
+    """Describe the line of the user's code that made a node of a trace, for messages. Return an empty string for an
+    unknown line."""
     return find_stack_line(str(node.meta.get("stack_trace", "")))
 
 
 def find_stack_line(stack: str) -> str:
-    """Return the last line of the user's code in the text of a stack trace; empty if there is none."""
+    """Return the last line of the user's code in a stack trace. Return an empty string if there is none."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_user_file(frame[0])]
     return "{}:{}: `{}`".format(*users[-1]) if users else ""

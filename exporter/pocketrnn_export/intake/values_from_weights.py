@@ -1,5 +1,5 @@
-"""Find the values of arguments that are not sizes, but that saved weights show: the kind of a recurrent layer, and a
-matrix that only begins an embedding, which the weights replace."""
+"""Find values of arguments that are not sizes, but that saved weights show: the kind of a recurrent layer, and a
+matrix that only initializes an embedding."""
 
 from __future__ import annotations
 
@@ -21,17 +21,8 @@ _SIZES: Final = ("shape", "size", "dim")
 
 
 def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the arguments that the code compares with the names of recurrent layers, with the one that all recurrent
-    layers of the weights are.
-
-    Args:
-        definition: the class.
-        names: the arguments.
-        tensors: the weights by name.
-
-    Example:
-        >>> find_cell_names(definition, ["kind"], nn.GRU(2, 3).state_dict(prefix="rnn."))
-        {'kind': 'gru'}
+    """Return each argument that the code compares with names of recurrent layers, with the name of the layers in the
+    weights.
     """
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}
@@ -47,13 +38,8 @@ def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: M
 def find_first_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return the arguments that are only the first weights of an embedding, each as zeros of the shape that the saved
-    weights have: these replace them.
-
-    Example:
-        >>> find_first_matrices(definition, ["matrix"], {"embedding.weight": torch.zeros(50, 4)})["matrix"].shape
-        torch.Size([50, 4])
-    """
+    """Return each argument that only initializes an embedding, as zeros of the shape in the saved weights. The saved
+    weights then replace the zeros."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}
     for name in names:
@@ -73,7 +59,8 @@ def find_first_matrices(
 
 
 def _find_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return whether a use makes a tensor of an `array`, takes a `tensor`, or reads its `size`; empty for any other."""
+    """Return `array`, `tensor` or `size`: code makes a tensor of a value, takes it as a tensor, or reads its size.
+    Return an empty string for another use."""
     parent = parents[use]
     if isinstance(parent, ast.Attribute):
         return "size" if parent.attr in _SIZES else ""
@@ -86,8 +73,10 @@ def _find_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
 
 
 def _find_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return NAME of `self.NAME = nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)` and
-    `self.NAME.weight.data.copy_(matrix)`; empty for other code."""
+    """Return the layer NAME that a statement initializes with a matrix: `self.NAME =
+    nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`, or
+    `self.NAME.weight.data.copy_(matrix)`. Return an empty string for other code.
+    """
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":

@@ -1,4 +1,4 @@
-"""Read the weights of a module from a file of torch or safetensors, alone or in a training checkpoint."""
+"""Read the weights of a module from a file of torch or safetensors. The file may be a training checkpoint."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ class SavedWeights:
 
     @property
     def beginning(self) -> str:
-        """The first names and shapes, for a message."""
+        """The names and shapes of the first tensors, for a message."""
         return _join_names([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
 
 
 def read_weights(path: Path) -> SavedWeights:
-    """Read a state_dict from a `.safetensors` file, or from a file or training checkpoint of `torch.save`.
+    """Read a state_dict from a `.safetensors` file, or from a file of `torch.save`, which may be a training
+    checkpoint.
 
     Nothing in the file is executed: it is read with `weights_only=True`, and objects of other classes (Lightning's
     hyper-parameters, argparse.Namespace, numpy's numbers) become inert stand-ins. The prefixes of
@@ -61,9 +62,6 @@ def read_weights(path: Path) -> SavedWeights:
 
     Raises:
         InputError: the file is missing, is of another kind, or holds a whole pickled module.
-
-    Example:
-        >>> load_weights(module, read_weights(Path("weights.pt")))
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":
@@ -80,7 +78,7 @@ def read_weights(path: Path) -> SavedWeights:
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
-    """Load the weights of a module, all of them.
+    """Load all weights of a module.
 
     If the file's names have a prefix (`model.fc.weight` for `fc.weight`, as Lightning writes them), or the module's
     names have one, the prefix is removed or added, and that is logged.
@@ -120,7 +118,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights under the module's names, if the names differ only by one prefix."""
+    """Return the weights with the module's names, if a single prefix is the only difference of the names."""
     state = weights.tensors
     if own.keys() == state.keys():
         return state
@@ -139,7 +137,7 @@ def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[st
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix with which most of `names` are in `longer`; empty if no prefix adds a match."""
+    """Return the prefix with which most of `names` occur in `longer`. Return an empty string if no prefix helps."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -152,7 +150,7 @@ def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
 
 
 def _join_names(names: Sequence[str], most: int) -> str:
-    """Join the first names, and add how many more there are."""
+    """Return the first names as a phrase, with the number of the other names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
@@ -166,7 +164,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_save(path: Path) -> Any:
-    """Read a file of `torch.save`, with inert stand-ins for objects of classes outside torch."""
+    """Read a file of `torch.save`. Stand-ins without code replace objects of classes outside torch."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
@@ -204,7 +202,7 @@ def _find_other_classes(path: Path) -> list[str]:
 
 
 class _UnreadObject:
-    """A stand-in for an object of another class: it accepts any arguments and state, and does nothing."""
+    """A stand-in for an object of a class outside torch. It accepts any arguments and any state, and does nothing."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -214,14 +212,14 @@ class _UnreadObject:
 
 
 class _DictStandIn:
-    """A stand-in for a subclass of dict, such as Lightning's AttributeDict, that makes an OrderedDict."""
+    """A stand-in for a subclass of dict, such as Lightning's AttributeDict. It makes an OrderedDict."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the tensors by name: the saved object itself, or its member that holds the weights."""
+    """Return the tensors by name, from the saved object itself or from its member with the weights."""
     if not isinstance(saved, Mapping) or not saved:
         kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
@@ -247,7 +245,7 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
     if found:
         raise InputError(
             f"{path} holds {len(found)} sets of weights: {_join_names([str(key)[:60] for key in found], 6)}.",
-            "Save the one to export alone, with torch.save(module.state_dict(), ...).",
+            "Save only the set to export, with torch.save(module.state_dict(), ...).",
         )
     raise InputError(f"{path} holds no tensors by name.", "Save the weights with torch.save(module.state_dict(), ...).")
 
@@ -257,12 +255,12 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _is_dense_tensor(value: Any) -> bool:
-    """Return whether a value is a dense tensor, not sparse and not nested."""
+    """Return whether a value is a dense tensor, and not a sparse or nested tensor."""
     return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
 def _find_arguments(saved: Any) -> dict[str, Any]:
-    """Return the module's arguments that a checkpoint holds, but only plain values."""
+    """Return the module's arguments that a checkpoint contains, if they are plain values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
@@ -276,7 +274,8 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
 
 
 def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
-    """Return the error for a file that contains these other classes; `what` is empty if they are unknown."""
+    """Return the error for a file with objects of other classes. `what` names the classes; it is empty if they are
+    unknown."""
     held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(
         f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE

@@ -1,4 +1,4 @@
-"""Restore the attributes of a module after a run that assigns to them: `self.hidden = ...` in forward."""
+"""Restore the attributes of a module after a run that assigns to attributes: `self.hidden = ...` in forward."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _FEW: Final = 256
 
 @dataclass(frozen=True)
 class ChangedAttribute:
-    """An attribute of a module that a run changes, such as `encoder.steps`, with its values before and after."""
+    """An attribute that a run of the module changes, such as `encoder.steps`, with its value before and after the
+    run."""
 
     name: str
     before: Any
@@ -28,14 +29,14 @@ class ChangedAttribute:
 
     @property
     def is_number(self) -> bool:
-        """Whether the attribute is a plain number, both before and after."""
+        """Whether the attribute is a plain number, both before and after the run."""
         return all(type(value) in (int, float, bool) for value in (self.before, self.after))
 
 
 @contextlib.contextmanager
 def restore_attributes(module: nn.Module) -> Iterator[None]:
-    """After the block, undo its assignments to attributes of a module and its layers, including parameters, buffers and
-    sublayers; and its changes to dicts that these hold. Writes into a tensor are not undone."""
+    """After the block, give the attributes of a module and its layers their values from before. Parameters, buffers,
+    sublayers, and the entries of dicts are restored, too. Writes into a tensor are not undone."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     try:
@@ -49,8 +50,8 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Return whether a run of a module assigns to its attributes, such as a cache of positions; they are restored
-    afterwards."""
+    """Return whether a run of a module assigns to attributes of the module, such as a cache. The attributes are
+    restored."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
@@ -61,8 +62,8 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Return the attributes, including tensors, of a module and its layers that a run changes by assignment or by a
-    write into them. Numbers come first. The changes are not undone."""
+    """Return the attributes that a run of a module changes, by an assignment or by a write into a tensor. Numbers
+    come first. The changes are not undone."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -78,7 +79,7 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield the name and the value of each attribute, with a state that differs once the attribute has changed."""
+    """Yield each attribute's name, its state and its value. The state differs after a change of the attribute."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -110,7 +111,7 @@ def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
 
 
 def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Return whether two tables hold different objects, by identity, or the same under other names."""
+    """Return whether two dicts have different keys, or hold different objects under a key."""
     if not entries:
         return bool(table)
     return not (

@@ -1,5 +1,4 @@
-"""Make a complete deep copy of an object, even if its classes define their own copying. The copy shares nothing with
-the original.
+"""Make a complete deep copy of an object, even if its classes define their own copying.
 
 `copy.deepcopy` follows the classes' own hooks: a `__deepcopy__` or `__getstate__` may leave attributes out, make a new
 module, or return the object itself. It shares functions and weak references, so a `lambda x: self.scale * x` of the
@@ -36,7 +35,8 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 
 
 def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
-    """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
+    """Make a deep copy that shares nothing with the original. If `copy.deepcopy` fails at that, copy each object
+    attribute by attribute.
 
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
@@ -67,7 +67,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
 
 
 def copy_complete_copy(value: _T) -> _T:
-    """Copy a result of `make_complete_copy` again. Its classes now copy everything, so the new copy is not compared."""
+    """Copy a result of `make_complete_copy` again. The new copy is not compared with the original."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -80,14 +80,15 @@ def copy_complete_copy(value: _T) -> _T:
 
 
 def has_attributes(value: Any) -> bool:
-    """Return whether a value is an ordinary object with attributes that can be set."""
+    """Return whether a value is an ordinary object whose attributes can be set."""
     return hasattr(value, "__dict__") and not isinstance(
         value, (*_ATOMS, FunctionType, MethodType, torch.jit.ScriptModule, functools.partial)
     )
 
 
 def find_copy_difference(original: Any, made: Any) -> str | None:
-    """Find the first part of a copy that differs from the original, or that both share; None if there is none."""
+    """Find the first part of a copy that differs from the original, or that the copy shares with it. Return None for
+    a complete copy."""
     waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
     while waiting:
         path, one, other = waiting.popleft()
@@ -157,7 +158,7 @@ def _are_bytes_equal(one: Any, other: Any) -> bool:
 
 
 def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a value, each with its name."""
+    """Yield each part of a value with the name of the part."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
             yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
@@ -186,7 +187,7 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _has_copy_hook(kind: type) -> bool:
-    """Return whether a class, or one of its bases outside libraries, defines how its objects are copied."""
+    """Return whether a class of the user, or a base class of the user, defines how its objects are copied."""
     if kind in copyreg.dispatch_table:
         return True
     return any(
@@ -195,7 +196,7 @@ def _has_copy_hook(kind: type) -> bool:
 
 
 def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
-    """Make a deep copy without calling the copy hooks of classes."""
+    """Make a deep copy without the methods by which classes define their own copying."""
     waiting, met, asked = [value], set[int](), []
     while waiting:
         one = waiting.pop()
@@ -213,7 +214,7 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
 
 
 def _make_blank(kind: type) -> Any:
-    """Make an empty object of a class."""
+    """Make an object of a class without attributes."""
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
 
@@ -240,7 +241,7 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
-    """Copy a value; return the value itself if it cannot be copied, such as a package or a lock."""
+    """Copy a value. Return the value itself if it cannot be copied, such as a package or a lock."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)
@@ -263,7 +264,7 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return a class without copy hooks whose objects are copied by attributes; itself if it has none."""
+    """Return the class of a copy: the same class, but its objects are copied attribute by attribute."""
     if not _has_copy_hook(kind):
         return kind
 
@@ -282,7 +283,8 @@ def _make_attribute_copied_class(kind: type) -> type:
 
 
 class _ReferenceFixer:
-    """Makes a copy refer only to its own parts: in its functions, its weak references, and attributes of its tensors.
+    """Makes a copy refer to its own parts and not to the original's. The references are in functions, weak
+    references and attributes of tensors.
 
     Args:
         memory: the copies of objects, by the ids of the originals.
@@ -295,7 +297,8 @@ class _ReferenceFixer:
         self._kept: list[Any] = []
 
     def find_object_in_copy(self, value: Any) -> Any:
-        """Return the object that replaces a value in the copy; the value itself if it can be changed in place."""
+        """Return the object that belongs in the copy in place of a value. The object is the value itself if it can
+        be changed."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:
@@ -369,7 +372,7 @@ class _ReferenceFixer:
         return found
 
     def _copy_held_value(self, value: Any) -> Any:
-        """Return the copy of a value in a function's closure or defaults."""
+        """Return the copy of a value that a function holds in its closure or its defaults."""
         if isinstance(value, _ATOMS):
             return value
         if isinstance(value, FunctionType):
@@ -388,6 +391,7 @@ class _ReferenceFixer:
 
     @functools.cached_property
     def _originals(self) -> dict[int, list[Tensor]]:
-        """The original tensors, by the ids of their copies. The memo of `deepcopy` keeps the originals alive."""
+        """The original of each copied tensor, by the id of the copy. The memo of `deepcopy` keeps the originals
+        alive."""
         kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
         return {id(self._memory[id(one)]): [one] for one in kept if id(one) in self._memory}

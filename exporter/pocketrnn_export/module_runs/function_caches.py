@@ -1,4 +1,4 @@
-"""The caches of functions that a module may call: `@functools.lru_cache def decay(n): ...`.
+"""Find and replace the caches of functions that a module may call: `@functools.lru_cache def decay(n): ...`.
 
 They outlive a run. The next run in double precision would reuse a tensor that was cached in single precision, and the
 other way round. The caches belong to the owner, whose later answers may depend on their contents. So they are not
@@ -25,8 +25,8 @@ Place = tuple[Any, str, Any]
 
 
 def find_caches(module: nn.Module) -> list[Place]:
-    """Find the cached functions in a module's layers and classes, and in the files of these, each with the place that
-    refers to it."""
+    """Find the cached functions in a module's layers, classes and files. Return each with its name and the object
+    that has the name."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -52,7 +52,7 @@ def find_caches(module: nn.Module) -> list[Place]:
 
 @contextlib.contextmanager
 def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, give cached functions new, empty caches."""
+    """While the block runs, cached functions have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Place] = []
@@ -68,7 +68,7 @@ def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_entries(changes: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, replace values in dicts. A name that was not in a dict before is removed again.
+    """While the block runs, replace values in dicts. After the block, the old values are back.
 
     Args:
         changes: (dict, name, the temporary value), each name of a dict once.

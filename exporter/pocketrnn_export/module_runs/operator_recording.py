@@ -1,4 +1,5 @@
-"""Record the torch operators that compute an answer while a module runs, and the inputs that each result depends on.
+"""Record the operators of torch that compute an answer while a module runs, and the inputs on which each result
+depends.
 
 An answer shows what a module does with one text. The operators show what it may do with any text: both sides of
 `torch.where`, the product with a mask that is zero, the addition to a state that hardly any text reaches.
@@ -75,7 +76,7 @@ _entered: list[OperatorRecorder] = []
 
 @dataclass(frozen=True)
 class _Step:
-    """An operator that ran.
+    """One run of an operator.
 
     Attributes:
         name: the operator's name, such as `add.Tensor`.
@@ -92,7 +93,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """A tensor that does not depend on labelled inputs: its shape, some of its numbers, and the sum of all of them."""
+    """The shape of a tensor, some of its numbers, and the sum of all numbers. The tensor does not depend on labelled
+    inputs."""
 
     shape: tuple[int, ...]
     values: Tensor
@@ -110,8 +112,8 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _Argument:
-    """A tensor argument of a step: the steps that made it, and, if it does not depend on labelled inputs, its
-    numbers."""
+    """A tensor that an operator takes. `steps` made it. `constant` has its numbers if it does not depend on labelled
+    inputs."""
 
     steps: frozenset[int]
     constant: _Constant | None
@@ -122,21 +124,13 @@ Program = Sequence[tuple[str, tuple[Any, ...]]]
 
 
 class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that records each operator that runs, with the labels of its inputs.
+    """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
         fixed: a label at which `find_steps_before_operators` stops where its numbers are gathered by labelled positions
             along an axis on which they differ.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
-
-    Example:
-        >>> operations = OperatorRecorder()
-        >>> operations.label_tensors("text", tokens)
-        >>> with torch.no_grad(), operations:
-        ...     answer = module(tokens)
-        >>> operations.find_labels(answer)
-        frozenset({'text'})
     """
 
     def __init__(self, fixed: str | None = None, *, neutral: bool = False) -> None:
@@ -166,7 +160,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         _entered.remove(self)
 
     def label_tensors(self, label: str, *tensors: Tensor) -> None:
-        """Give the numbers in tensors a label."""
+        """Give tensors a label. Results that are computed from these tensors have the label, too."""
         # numpy may have written since.
         self._constants.clear()
         for tensor in filter(_has_memory, tensors):
@@ -175,18 +169,18 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             )
 
     def label_later_steps(self, *labels: str) -> None:
-        """Add labels to the results of all operators from here on."""
+        """Give these labels to the results of all operators that run from now on."""
         self._now = frozenset(labels)
 
     def find_labels(self, *tensors: Tensor) -> Labels:
-        """Return the labels of the inputs that tensors depend on."""
+        """Return the labels of the inputs on which tensors depend."""
         return _NONE.union(
             *(self._steps[step].labels for tensor in tensors for step in self.find_steps_that_made(tensor))
         )
 
     def find_steps_that_made(self, tensor: Tensor) -> frozenset[int]:
-        """Return the steps that made the numbers that a tensor has now: the step that made the tensor, and the last
-        write into its memory."""
+        """Return the steps that made a tensor's present numbers: the step that made the tensor, and the last write
+        into its memory."""
         if not _has_memory(tensor):
             return frozenset()
         last = self._written.get(read_memory_address(tensor), -1)
@@ -197,13 +191,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return the steps that compute these results, as a program. Its inputs are the values with the label; values
-        that do not depend on these are constants."""
+        """Return the steps that compute the results of `steps`, as a program. Values with the label are the
+        program's inputs, and all other values are constants."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """Return the steps, in order, of the program that `extract_program` returns."""
+        """Return the steps of the program that `extract_program` returns, in order."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -216,8 +210,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor, as long as its numbers were made by operators with these names or by operators that
-        only move numbers. Return the steps at which this ends, and the moving operators."""
+        """Go back from a tensor over operators with these names, and over operators that only move numbers. Return
+        the steps that made the first other value, and the moving operators."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -265,7 +259,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a torch function and record it as one operator, not as the operators that it consists of."""
+        """Call a function of torch, and record the whole call as one operator."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
             step = self._make_operator_step(name, flatten_tree((args, kwargs))[0])
@@ -284,7 +278,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
     def _record_write(self, tensor: Tensor, step: int, *, whole: bool) -> None:
-        """Record a write into a tensor; with `whole`, the write replaces all its numbers."""
+        """Record a write into a tensor. `whole` means that the write replaces all numbers of the tensor."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
@@ -300,7 +294,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps of the operand that an operator with constants leaves unchanged; else None."""
+        """Return the steps that made the operand that an operator returns unchanged, as in `x * 1`; else None."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -313,7 +307,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator gathers different numbers by labelled positions."""
+        """Return whether an operator selects by labelled positions among numbers that differ."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -328,17 +322,17 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         labels = _NONE.union(*(self._steps[step].labels for step in every))
         if any(isinstance(value, Tensor) for value in given):
             labels |= self._now
-        arguments = tuple(self._argument(value, of, labels) for value, of in zip(given, steps, strict=True))
+        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(given, steps, strict=True))
         return _Step(name, arguments, every, labels)
 
-    def _argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
+    def _make_argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
         if not isinstance(value, Tensor):
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
         # Only constants that meet labelled values are compared; new memory holds arbitrary numbers.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
-        return _Argument(steps, self._constant(value) if is_constant and not self._now else None)
+        return _Argument(steps, self._get_constant(value) if is_constant and not self._now else None)
 
-    def _constant(self, tensor: Tensor) -> _Constant:
+    def _get_constant(self, tensor: Tensor) -> _Constant:
         if tensor.numel() < _SAMPLED or not _has_memory(tensor):
             return _make_constant(tensor)
         place = read_memory_address(tensor)
@@ -351,7 +345,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _WholeLayers(FunctionMode):
-    """A mode that records each recurrent layer as one operator: for a long text, a layer runs thousands."""
+    """Records each recurrent layer as one operator. For a long text, a layer consists of thousands of operators."""
 
     def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()
@@ -365,12 +359,8 @@ class _WholeLayers(FunctionMode):
 
 
 def label_other_input(value: Any) -> Any:
-    """In each entered recorder, label the tensors in an input other than the text; return the input unchanged.
-
-    Example:
-        >>> label_other_input(torch.tensor(3))
-        tensor(3)
-    """
+    """Label the tensors of an input that is not the text, in every recorder that is running. Return the input
+    unchanged."""
     for operations in _entered:
         operations.label_tensors(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
@@ -382,8 +372,7 @@ def is_same_program(one: Program, other: Program) -> bool:
 
 
 def find_first_difference(one: Program, other: Program) -> int | None:
-    """Find the position of the first operator, or its constants, that differ between two programs; None if there is
-    none."""
+    """Return the position of the first operator that differs between two programs. Return None for equal programs."""
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
         if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):
             return place
@@ -391,13 +380,8 @@ def find_first_difference(one: Program, other: Program) -> int | None:
 
 
 def normalize_program(program: Program) -> tuple[Program, list[int]]:
-    """Convert a program to a form that is the same for Python and TorchScript: without changes of shape, and with one
-    name for all overloads of an operator. Also return each operator's position in the original program.
-
-    Example:
-        >>> normalize_program([("relu", ()), ("view.default", ((0,), 3)), ("mul.Scalar", ((1,), 2))])[0]
-        [('relu', ()), ('mul', ((0,), 2.0))]
-    """
+    """Convert a program to a form that is the same for Python and TorchScript. Changes of shape are left out, and
+    all overloads of an operator get one name. Also return each operator's position in the original program."""
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []
     origins: list[tuple[int, ...]] = []
@@ -426,14 +410,14 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
 
 
 def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the arguments of a slice with its defaults: tensor, axis, start, end, step."""
+    """Return the tensor, axis, start, end and step of a slice. Defaults replace missing arguments."""
     tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Simplify an argument of a recorded operator for comparisons: a number becomes a float; references to other
-    operators and constant tensors stay; anything else, such as a dtype or a device, becomes None."""
+    """Simplify an argument of a recorded operator for comparisons. A number becomes a float. References to operators
+    and constant tensors stay. Any other value, such as a dtype, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -448,7 +432,7 @@ def _is_same_argument(one: Any, other: Any) -> bool:
 
 
 def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
-    """Yield each index tensor with the axes that it indexes: a boolean mask indexes as many axes as it has itself."""
+    """Yield each index tensor with the axes that it indexes. A boolean mask indexes as many axes as the mask has."""
     axis = 0
     for index in indices:
         axes = range(axis, axis + (index.dim() if index is not None and index.dtype is torch.bool else 1))
@@ -458,7 +442,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _place_arguments(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
-    """Replace the steps in arguments by their positions in a program; other tensors become constants."""
+    """Replace each argument that a step of the program made by the position of the step. Other tensors become
+    constants."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & places.keys() if isinstance(argument, _Argument) else ()
@@ -486,10 +471,10 @@ def _replace_nonfinite_numbers(numbers: Tensor) -> Tensor:
 
 
 def _has_memory(tensor: Any) -> bool:
-    """Return whether a value is a tensor with memory: empty, sparse and nested tensors have none."""
+    """Return whether a value is a tensor with memory. Empty, sparse and nested tensors have no such memory."""
     return isinstance(tensor, Tensor) and tensor.layout is torch.strided and read_memory_address(tensor) != 0
 
 
 def _make_memory_key(tensor: Tensor) -> Hashable:
-    """Return a key for the part of memory that a tensor shows."""
+    """Return a key for the part of memory that holds a tensor's numbers."""
     return read_memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

@@ -33,7 +33,7 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, keep this thread's tensors on the CPU instead of a GPU, and drop its prints.
+    """While the block runs, this thread makes all tensors on the CPU and prints nothing.
 
     Layers that use a fast path without gradients use it here too, as in the owner's own runs.
     """
@@ -43,16 +43,12 @@ def run_quietly_on_cpu() -> Iterator[None]:
 
 
 def set_eval_mode(module: nn.Module) -> nn.Module:
-    """Put a module into eval mode, as its own eval() does, and return it.
+    """Put a module into eval mode, as its own eval() does, and return the module.
 
     A module or layer may define another `train` or `eval`, such as a method that trains it, so that eval() fails or
     does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a
     dropout that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has
     no eval().
-
-    Example:
-        >>> set_eval_mode(nn.Dropout()).training
-        False
     """
     if not hasattr(module, "training"):
         return module
@@ -106,7 +102,7 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
 
 
 def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return the answer to a text in a batch with a copy of itself, [1, ...]; None if the module gives none."""
+    """Return the answer to a text in a batch of the text and its copy, [1, ...]. Return None if the module fails."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -117,8 +113,8 @@ def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) ->
 
 @contextlib.contextmanager
 def replace_gpu_types() -> Iterator[None]:
-    """On a machine without a GPU, replace `torch.cuda.FloatTensor` and similar types by CPU types while the block
-    runs."""
+    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types are types of the
+    CPU."""
     there = vars(torch.cuda)
     if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
         yield
@@ -156,7 +152,7 @@ def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
 
 
 class _CpuMode(FunctionMode):
-    """A mode that calls every torch function with the CPU as its device."""
+    """Calls every function of torch with the CPU as its device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # The fast way for most calls: a run of a small layer makes dozens.
@@ -178,8 +174,8 @@ _fast_here = _FastPathDepth()
 
 @contextlib.contextmanager
 def _allow_fast_paths() -> Iterator[None]:
-    """While the block runs, let encoders and attention layers of torch.nn use their fast path, as in the owner's runs.
-    By default, torch does not use it for tensor subclasses and inside a function mode such as ours."""
+    """While the block runs, encoders and attention layers of torch.nn use their fast path, as in the owner's runs.
+    Without this, torch does not use the fast path for tensor subclasses and inside a function mode such as ours."""
     overrides: Any = torch.overrides
     shipped: Callable[[Any], bool] = overrides.has_torch_function
 
@@ -199,7 +195,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Call a torch function with the CPU in place of every device."""
+    """Call a function of torch, with the CPU in place of any other device in its arguments."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -233,8 +229,7 @@ _silent_here = _SilenceDepth()
 
 
 class _SilencedOutput(io.TextIOBase):
-    """A stdout that drops the output of threads that run a user's forward; other threads write to the original
-    stdout."""
+    """A stdout that drops the output of threads that run a user's forward. The output of other threads is printed."""
 
     def __init__(self, shipped: Any) -> None:
         self.shipped = shipped
@@ -252,7 +247,7 @@ class _SilencedOutput(io.TextIOBase):
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """While the block runs, drop what this thread prints."""
+    """While the block runs, drop the output that this thread prints."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None
@@ -267,12 +262,7 @@ def silence_output() -> Iterator[None]:
 
 
 def list_tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors among the arguments or results of a torch function, including those in lists, tuples and dicts.
-
-    Example:
-        >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
-        2
-    """
+    """Yield the tensors in the arguments or results of a function, including tensors in lists, tuples and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple | dict):

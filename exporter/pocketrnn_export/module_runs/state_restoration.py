@@ -32,9 +32,9 @@ _undoing: Final[list[list[Callable[[], None]]]] = []
 
 @contextlib.contextmanager
 def restore_module(module: nn.Module) -> Iterator[None]:
-    """After the block, undo all its changes to a module: to its layers, tensors, attributes, lists and hooks, to the
-    closures and defaults of its functions, to its classes, and to the globals of its file that it reads. The random
-    state is restored too.
+    """After the block, undo all changes that the block made to a module. This covers layers, tensors, attributes,
+    lists and hooks, closures and defaults of functions, classes, and the globals of the file that the module reads.
+    The random state is restored, too.
     """
     undoing = list(_make_restorers(module))
     try:
@@ -47,8 +47,7 @@ def restore_module(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
-    """Keep a user's module as it was given: undo all changes to it at the end of the block, and wherever
-    `undo_changes_to_module` is called inside it.
+    """At the end of the block, undo all changes to the user's module. `undo_changes_to_module` undoes them earlier.
 
     Every run of the module should undo its own changes. This holds where one does not: a copy that is made later is
     still a copy of what the user gave, and the proof compares with that.
@@ -64,7 +63,7 @@ def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
 
 
 def undo_changes_to_module() -> None:
-    """Undo all changes since the innermost block of `keep_module_unchanged` began; without a block, do nothing."""
+    """Undo all changes since the innermost block of `keep_module_unchanged` began. Outside such a block, do nothing."""
     for undo in _undoing[-1] if _undoing else ():
         undo()
 
@@ -82,7 +81,8 @@ def restore_random_state() -> Iterator[None]:
 
 
 def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """Yield functions that restore the present state of each object that a module can reach."""
+    """Yield one function for each object that a module can reach. Each function restores the present state of its
+    object."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -117,8 +117,8 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield the globals that a function reads, of its file and as attributes of other files (`config.CALLS`): each with
-    the dict that has it, and its name."""
+    """Yield each global that a function reads, as the dict that holds it and its name. Attributes of other files,
+    such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held
@@ -129,20 +129,20 @@ def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any],
 
 @functools.cache
 def _list_names(code: CodeType) -> set[str]:
-    """Return all names of globals and attributes in a function and its inner functions."""
+    """Return the names of all globals and attributes in a function and its inner functions."""
     return set(code.co_names).union(*(_list_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
 @functools.cache
 def find_global_names_read(code: CodeType) -> set[str]:
-    """Return the global names that a function and its inner functions read."""
+    """Return the names of the globals that a function and its inner functions read."""
     inner = [find_global_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*inner)
 
 
 def _list_held_values(value: Any) -> list[Any]:
-    """Return the values that a container, function or object holds."""
+    """Return the values that a container, a function or an object holds."""
     held: list[Any] = []
     if isinstance(value, dict):
         held += value.values()
@@ -169,7 +169,7 @@ def _list_held_values(value: Any) -> list[Any]:
 
 
 def _make_content_restorers(value: Any) -> Iterator[Callable[[], None]]:
-    """Yield functions that restore the direct contents of a value."""
+    """Yield functions that restore the direct contents of a value, not the contents of its parts."""
     if isinstance(value, dict | set | deque):
         yield functools.partial(_restore_items, value, _copy_content(value))
     elif isinstance(value, list):

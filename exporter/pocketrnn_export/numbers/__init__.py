@@ -1,4 +1,4 @@
-"""Export classifiers of sequences of numbers in the same way as classifiers of texts, and prove them on random numbers.
+"""Export classifiers of sequences of numbers with the code for texts, and prove them on random numbers.
 
 A module that takes numbers gets ids in place of the numbers, and looks the ids up in a table of random rows of numbers
 (`sample_table`, `sample_lookup`). So the code for classifiers of texts can call, trace, check and prove it. Then the

@@ -1,4 +1,4 @@
-"""Check the arguments that describe a classifier of numbers, and collect them for its export."""
+"""Check the arguments of `export` for a classifier of sequences of numbers, and collect them in one object."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def collect_number_arguments(
     priors: Priors = NO_PRIORS,
     **rules: object,
 ) -> NumberExport:
-    """Check the arguments of `export` for a classifier of sequences of numbers.
+    """Check the arguments of `export` for a classifier of sequences of numbers, and return them as one object.
 
     Args:
         name: the name of the classifier.
@@ -56,13 +56,13 @@ def collect_number_arguments(
     """
     if (values is not None) == (labels is not None):
         raise InputError(
-            "Both labels and values are given." if labels is not None else "There are neither labels nor values.",
-            "Give labels for a classifier, or values for the names of the numbers that the module gives.",
+            "Both labels and values are given." if labels is not None else "Neither labels nor values are given.",
+            "Give labels for a classifier, or values, the names of the numbers that the module gives.",
         )
     if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
-        raise InputError("multi_label, thresholds and gives apply to labels.", "Leave them out for values.")
+        raise InputError("multi_label, thresholds and gives apply to labels, but values are given.", "Leave them out.")
     if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"layout is {short_repr(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
+        raise InputError(f"layout is {short_repr(layout)}, which is not a layout.", f"Use one of {', '.join(LAYOUTS)}.")
     names = () if values is None else check_values(values)
     units = None if value_units is None else _check_units(value_units, len(names))
     output: Output
@@ -77,8 +77,10 @@ def collect_number_arguments(
 
 
 def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add the range of the given sequences to the rules, unless the owner gives one. With a known scale, the range
-    covers at least two standard deviations around the mean: a few sequences may show only one of the classes."""
+    """Add to the rules the range of the numbers in the given sequences, unless the owner gives a range. With a known
+    scale, the range covers at least two standard deviations around the mean, since a few sequences may show only one
+    class.
+    """
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -95,14 +97,10 @@ def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
 
 
 def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
-    """Make the rules from the arguments.
+    """Make the rules for sequences of numbers from the arguments of `export`.
 
     Raises:
         InputError: an argument is unusable.
-
-    Example:
-        >>> make_number_rules(2, None, {"rate": 50.0}).channels
-        ('channel_1', 'channel_2')
     """
     if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
         names: Any = tuple(f"channel_{number}" for number in range(1, min(channels, 1 << 20) + 1))
@@ -110,7 +108,10 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         names = tuple(channels) if isinstance(channels, list | tuple) else channels
     if unknown := sorted(rules.keys() - _RULES):
         near = suggest_similar_name(unknown[0], _RULES)
-        raise InputError(f"There is no argument {unknown[0]!r}.", near or f"Rules are {', '.join(sorted(_RULES))}.")
+        raise InputError(
+            f"There is no argument {unknown[0]!r}.",
+            near or f"The arguments for numbers are {', '.join(sorted(_RULES))}.",
+        )
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
         name: _convert_to_tuple(name, value) if name in lists and value is not None else value
@@ -124,7 +125,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     if scaler is None:
         return made
     if made.mean is not None or made.scale is not None:
-        raise InputError("The scaler already contains mean and scale.", "Give one of them.")
+        raise InputError("The scaler already contains mean and scale.", "Give either the scaler, or mean and scale.")
     mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else find_mean_and_scale(scaler)
     return replace(made, mean=mean, scale=scale)
 
@@ -144,14 +145,10 @@ def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
 
 
 def check_values(values: Sequence[str]) -> tuple[str, ...]:
-    """Check the names of values.
+    """Return the names of the values as a tuple. Refuse names that cannot be used.
 
     Raises:
         InputError: there are none, or a name occurs twice, is empty or is not a string.
-
-    Example:
-        >>> check_values(["speed"])
-        ('speed',)
     """
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
@@ -161,19 +158,19 @@ def check_values(values: Sequence[str]) -> tuple[str, ...]:
 
 def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
     if isinstance(units, str) or not values or len(units) != values or not all(isinstance(u, str) for u in units):
-        raise InputError(f"value_units is {short_repr(units)}.", "Give the unit of each of the values.")
+        raise InputError(f"value_units is {short_repr(units)}.", "Give one unit for each value.")
     return tuple(units)
 
 
 def refuse_short_form(shortly: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments of the short form together with `input` and `output`, which already contain them.
+    """Refuse arguments that repeat what `input` and `output` already contain.
 
     Raises:
         InputError: such an argument is given; or only one of input and output is given.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"
-        raise InputError(f"There is no {missing}.", "Give both input= and output=, or neither.")
+        raise InputError(f"{missing}= is missing.", "Give both input= and output=, or neither.")
     if not isinstance(given, TextInput | NumberInput) or not isinstance(output, Output):
         raise InputError(
             f"input is of type {type(given).__name__}, and output of type {type(output).__name__}.",
@@ -182,20 +179,19 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
     beside = ("layout", "sequences")
     said = [name for name, value in shortly.items() if value is not None and value is not False and name not in beside]
     if said:
-        raise InputError(f"input and output already contain {', '.join(said)}.", "Leave one of them out.")
+        raise InputError(
+            f"input and output already contain {', '.join(said)}.", "Leave out these arguments, or input and output."
+        )
 
 
 def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
-    """Refuse text arguments in an export of a module of numbers, and the reverse.
-
-    Example:
-        >>> refuse_text_arguments({"vocabulary": None}, 3, {})
-    """
+    """Refuse text arguments in an export of a module of numbers, and number arguments in an export of a module of
+    texts."""
     if channels is None:
         name = sorted(of_numbers)[0]
         raise InputError(
-            f"There is no argument {name!r} of a classifier of texts.",
-            "One of numbers has channels, too: channels=['ax', 'ay', 'az'].",
+            f"There is no argument {name!r} for a classifier of texts.",
+            "Leave it out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
         )
     if said := [name for name, value in given.items() if value is not None and value is not False and value != ()]:
-        raise InputError(f"{', '.join(said)} applies to texts, and channels to numbers.", "Leave one of them out.")
+        raise InputError(f"{', '.join(said)} applies to texts, but channels to numbers.", "Leave one of them out.")

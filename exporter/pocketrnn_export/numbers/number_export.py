@@ -86,7 +86,7 @@ _LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 @dataclass(frozen=True)
 class NumberExport:
-    """A classifier of numbers, except for its module.
+    """The arguments of an export of a classifier of numbers, without the module.
 
     Attributes:
         description: everything in its bundle except the graphs.
@@ -114,7 +114,7 @@ class NumberExport:
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """The layouts that forward may take, the likeliest first."""
+        """The possible orders of the axes of forward's input, the likeliest first."""
         if self.layout is not None:
             return (self.layout,)
         if self.wanted.call is not None:
@@ -128,7 +128,8 @@ class NumberExport:
 
 
 def make_id_rules(rules: NumberInput, least: int) -> TextRules:
-    """Return text rules for a proof in which sequences are the ids of their rows, with at least `least` steps."""
+    """Return text rules for the proof of a module of numbers. In the proof, each id stands for a row of numbers, and
+    a sequence has at least `least` steps."""
     return TextRules(
         "external",
         unknown_id=1,
@@ -141,7 +142,7 @@ def make_id_rules(rules: NumberInput, least: int) -> TextRules:
 
 
 def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module of sequences of numbers as a bundle that is proven to give the same answers.
+    """Export a recurrent module of sequences of numbers as a bundle, and prove that both give the same answers.
 
     Raises:
         InputError: a sequence or a call cannot be used.
@@ -159,7 +160,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
         if kind != EVERYWHERE:
-            _log.warning("The module does not have a finite answer to numbers of every size: the proof uses %s", kind)
+            _log.warning("The module's answers to some numbers are not finite, so the proof uses only %s", kind)
         with (
             contextlib.suppress(_RoundingError),
             _make_module_take_ids(module, known, held.table, held.layout) as of_ids,
@@ -168,8 +169,8 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
         held = _find_layout(module, known, given, (NEAR, POSITIVE))
         _log.warning(
             "For numbers of up to 10,000 the graph equals the module in double precision, but in float32 rounding "
-            "changes the answers by more than a proof allows: the proof uses %s. If the module was trained on scaled "
-            "numbers, give their mean and scale, or the scaler",
+            "changes the answers by more than a proof allows. So the proof uses only %s. If the module was trained on "
+            "scaled numbers, give their mean and scale, or the scaler",
             held.table.kind,
         )
         with _make_module_take_ids(module, known, held.table, held.layout) as of_ids:
@@ -218,8 +219,8 @@ def _prepare_on_ids(
 
 
 def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Set the smallest number of steps that the module runs on, if it is larger than usual: convolutions with strides,
-    or an index of a fixed step, need dozens of steps.
+    """Set the smallest number of steps with which the module runs. Convolutions with strides, and an index of a
+    fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -242,8 +243,8 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     if longer is None:
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
-                f"The module takes sequences of {only:,} steps, and fails on longer ones.",
-                f"If all have this number of steps, state it: steps={only}, or --steps {only}.",
+                f"The module takes sequences of {only:,} steps, but fails on longer ones.",
+                f"If every sequence has {only} steps, say so: steps={only}, or --steps {only}.",
             )
         return known
     failing = longer // 2
@@ -259,7 +260,7 @@ def _find_layout(
     given: Sequence[Samples],
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _FoundLayout:
-    """Find the layout that the module takes, and a kind of numbers for which its answers are finite.
+    """Find the order of axes that the module takes, and a kind of random numbers for which its answers are finite.
 
     Raises:
         ExportError: no layout fits; or several do.
@@ -285,12 +286,14 @@ def _find_layout(
         if held and not of_batches and known.wanted.one_text:
             runs = " and ".join(LAYOUTS[one.layout] for one in held)
             raise ExportError(
-                f"One sequence at a time, the module runs on {runs}, but not on {LAYOUTS[known.layouts[0]]}.",
-                f"If it takes these axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
+                f"With one sequence at a time, the module takes {runs}, but not {LAYOUTS[known.layouts[0]]}.",
+                f"If these are the module's axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
-            raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
+            raise ExportError(
+                f"The module runs on {said}.", f"Say which one is meant: layout={of_batches[0].layout!r}."
+            )
         if of_batches:
             return of_batches[0]
         if first is not None and "finite" not in str(first):
@@ -298,14 +301,15 @@ def _find_layout(
     assert first is not None  # noqa: S101 - no layout held
     if (taken := _find_channels(module, known)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, but channels has {len(known.rules.channels)}.",
+            f"The module takes {taken} channels, but channels= gives {len(known.rules.channels)}.",
             "Give the number or the names of its channels: channels=, or --channels.",
         ) from first
     raise first
 
 
 def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
-    """Return another number of channels with which the module runs, by its layers' input sizes; else None."""
+    """Return another number of channels with which the module runs, or None. The input sizes of the layers are
+    tried."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -318,7 +322,7 @@ def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
 
 
 class _LayoutNotExportableError(Exception):
-    """The module runs with this layout, but cannot be exported with it."""
+    """The module runs with this order of axes, but it cannot be exported."""
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
@@ -326,12 +330,13 @@ class _LayoutNotExportableError(Exception):
 
 
 class _RoundingError(Exception):
-    """For numbers of every size, a graph equals its module in double precision, but differs too much in float32."""
+    """The graph equals the module in double precision, but float32 rounding changes the answers to large numbers too
+    much."""
 
 
 @dataclass(frozen=True)
 class _FoundLayout:
-    """A layout in which the module can be called.
+    """An order of axes with which the module can be called.
 
     Attributes:
         layout: the layout of forward's input.
@@ -349,7 +354,8 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call of the first layout that works, if it is a usual one: others are tried with it only."""
+    """Return the call that works with the first layout, if it is a usual call. The other layouts are tried with this
+    call only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -373,7 +379,7 @@ def _try_layout(
 
 
 def _answer_one_sequence(prepared: ExportableModule) -> Logits:
-    """Return the module's answer to one sequence, of 31 steps if the module accepts that many."""
+    """Return the module's answer to one sequence. The sequence has 31 steps if the module accepts so many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
@@ -388,12 +394,12 @@ def _answer_one_sequence(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """While the block runs, let the module, or its owner's call, take ids."""
+    """While the block runs, the module (or the owner's call) takes ids instead of numbers."""
     return make_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
-    """Return whether a module runs on a batch in this layout, with `steps` steps if given, whatever its answer is."""
+    """Return whether the module runs on a batch of ids with this order of axes. The answer itself is not checked."""
     width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     lengths = torch.full((3,), width)
@@ -419,7 +425,7 @@ def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int
 
 @contextmanager
 def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
-    """Collect the log records of the block and show none of them: they are about a layout that is only being tried."""
+    """Collect the log records of the block instead of showing them, since the block only tries an order of axes."""
     records: list[logging.LogRecord] = []
 
     def collect_and_hide(record: logging.LogRecord) -> bool:
@@ -431,7 +437,7 @@ def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
 
 
 def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _FoundLayout, *, force: bool) -> Manifest:
-    """Export a module that takes ids; return the manifest."""
+    """Export a module that takes ids, and return the manifest."""
     table = held.table
     prepared, form = _make_form(module, known, held)
     graph = form.entry
@@ -475,8 +481,8 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 
 def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """Return the cases. If the reference's float32 answers to constant recordings are unstable, leave out the cases
-    with such a recording, and log that.
+    """Return the cases without constant recordings, if the module's float32 answers to constant recordings are
+    unstable. A log record says that they are left out.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.
@@ -494,10 +500,10 @@ def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
     if furthest <= _STEADY:
         return dict(cases)
     _log.warning(
-        "For recordings that never change, the module's own float32 answers are up to %.2g off, and those for "
-        "recordings with one constant channel may be, too: it divides by about 0 there, as by a standard deviation, "
-        "and its answer depends on the rounding of a mean. The proof leaves such recordings out and promises nothing "
-        "for them; with x.std(...).clamp(min=0.01) in forward they get an answer",
+        "For recordings that never change, the module's own float32 answers are up to %.2g off: the module divides by "
+        "about 0 there, as by a standard deviation, and its answer depends on the rounding of a mean. Answers to "
+        "recordings with one constant channel may be off, too. The proof leaves such recordings out and promises "
+        "nothing for them. With x.std(...).clamp(min=0.01) in forward, they get an answer",
         furthest,
     )
     kept = {inputs: [case for case in some if not _has_constant_row(case)] for inputs, some in cases.items()}
@@ -505,23 +511,23 @@ def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
 
 
 def _has_constant_row(case: Case) -> bool:
-    """Return whether a row of a case repeats the same step throughout."""
+    """Return whether all steps of a row are equal in a case."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
 def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
-    """Return the prepared module and its graph, for one sequence a run if batches are impossible."""
+    """Return the prepared module and its graph. If batches are impossible, the graph takes one sequence at a time."""
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
         raise ExportError(
             "The module fails on a sequence in which every number is 0.",
-            "Let forward answer one: count at least one step, as in lengths.clamp(min=1).",
+            "Let forward answer such a sequence: count at least one step, as in lengths.clamp(min=1).",
         )
     if prepared.alone and not prepared.one_text:
         _log.warning(
-            "A sequence with zeros inside gets another answer beside others than alone; each sequence is answered "
-            "alone, which takes longer for many"
+            "A sequence with zeros inside gets another answer in a batch than alone. So each sequence is answered "
+            "alone, which takes longer for many sequences"
         )
         prepared = _prepare_on_ids(module, known, table, one_text=True)
 
@@ -535,8 +541,8 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
 
 
 def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms: the graph that takes ids, which is also proven in double precision; the graph that takes
-    samples, which replaces the first; and the step graph of the second."""
+    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and the step graph.
+    The graph of ids is only proven, also in double precision. The graph of samples is written."""
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
@@ -591,13 +597,13 @@ _WORDS: Final = (
 # Code of the owner, files and pages are not changed, nor a word inside another word.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
 # Advice on text rules, and its replacement for numbers, whose rules never cut a longer sequence.
-_RULES_OF_TEXTS: Final = (
-    (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
+TEXT_RULE_ADVICE: Final = (
+    (re.compile(r'If no text is longer, let the rules cut texts: "max_width": (\d+)\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
     (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
-    (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
-     "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
-    (re.compile(r"let the text rules cut texts, or fill them up: max_width, min_width"),
+    (re.compile(r"Call the module on ids yourself, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
+     "Call the module on samples [batch, time, channels] yourself, such as torch.randn(3, 7, channels)"),
+    (re.compile(r"let the text rules cut or pad texts: max_width, min_width"),
      "have every sequence of one number of steps: steps=, or --steps"),
     (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
     (re.compile(r"A bundle is given nothing but a text\."),
@@ -605,8 +611,8 @@ _RULES_OF_TEXTS: Final = (
      'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
-    (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),
-     "Give sequences for which it is another: sequences=, or --sequences"),
+    (re.compile(r"Give example texts for which this value is different \(example_texts=, --texts\)"),
+     "Give sequences for which this value is different: sequences=, or --sequences"),
 )  # fmt: skip
 # The words for logits and labels, which become values for a module of values.
 _OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
@@ -616,18 +622,13 @@ _SAID_OF_TEXTS: Final = re.compile(
 
 
 def reword_for_numbers(said: str) -> str:
-    """Reword a sentence about a module of texts so that it is about a module of numbers.
-
-    Example:
-        >>> reword_for_numbers("The module answers a text differently beside other texts.")
-        'The module answers a sequence differently beside other sequences.'
-    """
+    """Replace the words for texts in a sentence by the words for sequences of numbers."""
 
     def choose_replacement(found: re.Match[str]) -> str:
         which = found.lastindex or 1
         return found[0] if which == 1 else _WORDS[which - 2][1]
 
-    for of_texts, of_sequences in _RULES_OF_TEXTS:
+    for of_texts, of_sequences in TEXT_RULE_ADVICE:
         said = of_texts.sub(of_sequences, said)
     return _SAID_OF_TEXTS.sub(choose_replacement, said.replace(LOOKUP, ""))
 
@@ -638,7 +639,8 @@ def _choose_word_for_value(found: re.Match[str]) -> str:
 
 @contextmanager
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, reword log records and errors for modules of numbers; with `of_values`, also for values."""
+    """While the block runs, replace the words for texts in log records and errors by the words for sequences of
+    numbers. With `of_values`, "logit" and "label" become "value"."""
 
     def reword_sentence(sentence: str) -> str:
         sentence = reword_for_numbers(sentence)

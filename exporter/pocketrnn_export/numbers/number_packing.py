@@ -1,4 +1,4 @@
-"""Make the reference and the cases for a packed file of numbers, and compare the engine's scaling with Python's."""
+"""Prove a packed file of a classifier of numbers: make the cases, and compare the engine's scaling with Python's."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "
 def make_number_proof(
     manifest: Manifest, content: bytes, turns: frozenset[int]
 ) -> tuple[Reference, dict[str, Sequence[Case]], Samples]:
-    """Return the reference and the cases for a packed file; and the rows of numbers, float32 [ids, channels], that the
-    ids stand for. The reference is the graph, called with ids; the rows are drawn as in the bundle's own proof. The
-    golden examples are the cases `texts`.
+    """Return the reference and the cases for the proof of a packed file, and the rows of numbers that the ids stand
+    for. The reference is the bundle's graph, called with ids. The rows are float32 [ids, channels], drawn as in the
+    bundle's own proof. The golden examples are the cases `texts`.
     """
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
@@ -43,8 +43,8 @@ def make_number_proof(
 
 
 def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
-    """Turn a graph that takes samples into one that takes the ids of table rows; `replace_ids_by_samples` does the
-    reverse.
+    """Turn a graph that takes samples into a graph that takes ids of samples. `replace_ids_by_samples` does the
+    opposite.
 
     Args:
         content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
@@ -66,7 +66,7 @@ def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
 
 
 def _rebuild_table(manifest: Manifest) -> SampleTable:
-    """Rebuild the rows of numbers that the bundle's own proof drew, and its golden examples."""
+    """Draw again the rows of numbers of the bundle's own proof, and add the golden examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
     return make_sample_table(
         len(rules.channels),
@@ -79,7 +79,7 @@ def _rebuild_table(manifest: Manifest) -> SampleTable:
 
 
 def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Comparison:
-    """Compare the engine's arithmetic of the rules with Python's, bit by bit.
+    """Compare how the engine and Python scale samples by the rules. The results must be equal bit by bit.
 
     Raises:
         ParityError: they differ.
@@ -93,15 +93,15 @@ def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Compa
         packed.prepare(samples, getattr(module, _NATIVE_TYPES[samples.dtype.str[1:]]), found)
         if found.tobytes() != expected.tobytes():
             raise ParityError(
-                f"The engine makes other numbers of samples ({samples.dtype}) than the runtime does.",
-                "Report it with the rules and the compiler: this is a fault of pocketrnn.",
+                f"The engine scales samples of type {samples.dtype} to other numbers than the runtime.",
+                "This is a fault of pocketrnn: report it with the rules and the compiler.",
             )
     asked = sum(map(len, given))
     return Comparison("rules in Python", "rules in C", "samples of each type", len(given), asked, 0.0, 0)
 
 
 def _make_raw_samples(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
-    """Return raw samples of each type, within its range, which the rules turn into approximately the given rows."""
+    """Return raw samples of each type that the rules turn into approximately the given rows."""
     raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
     whole = np.rint(raw / (rules.integer_scale or 1.0))
     made: list[npt.NDArray[Any]] = [raw, raw.clip(-3e38, 3e38).astype(np.float32)]

@@ -1,4 +1,5 @@
-"""Make the step graph of a classifier of numbers: it continues from a state, and answers for all steps so far."""
+"""Make the step graph of a classifier of numbers. It takes a state and one more step, and answers for all steps so
+far."""
 
 from __future__ import annotations
 
@@ -12,23 +13,20 @@ from pocketrnn_export.forms.step_graph_form import STEP_FILE
 
 
 def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
-    """Refuse rules that prevent answering a recording step by step.
+    """Refuse rules for numbers with which the bundle cannot answer after each step of a recording.
 
     Raises:
         InputError: they contain windows or a number of steps.
-
-    Example:
-        >>> check_can_stream(NumberInput(("x",)), None)
     """
     if held := explain_no_step_answers(rules, limits or Limits()):
         raise InputError(
-            f"With these rules, a state cannot be carried from sample to sample: {held}.",
+            f"With these rules, the bundle cannot answer while samples arrive: {held}.",
             "Leave streaming out, or leave this rule out.",
         )
 
 
 def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
-    """Make the step graph from a graph that takes samples, and its entry in classifier.json.
+    """Make the step graph from a graph that takes samples. Also return its entry in classifier.json.
 
     Raises:
         ExportError: the graph looks ahead, or has operators that are not known to continue from a state.

@@ -1,4 +1,4 @@
-"""Let a module of numbers take ids: each id is looked up in a table of rows of numbers before forward."""
+"""Let a module of numbers take ids: a table replaces each id by a row of numbers before forward runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 
 
 class _LookupModule(nn.Module):
-    """A wrapper that looks up samples for a module whose own class cannot be extended."""
+    """A wrapper that replaces ids by samples, for a module whose own class cannot be extended."""
 
     def __init__(self, module: nn.Module, layout: Layout | None) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class _LookupModule(nn.Module):
         self.layout = layout
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the module's answer to the samples of the ids."""
+        """Replace the ids by samples, and return the module's answer to the samples."""
         return self.module(*_replace_ids(getattr(self, TABLE), self.layout, args), **kwargs)
 
 
 @contextlib.contextmanager
 def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
-    """While the block runs, let a module take ids; afterwards it is unchanged.
+    """While the block runs, a module takes ids instead of samples. After the block, the module is unchanged.
 
     Args:
         module: the owner's module. Its class is extended, so that its methods and attributes stay available.
@@ -93,7 +93,7 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
         module.__class__ = extended
     except TypeError as error:
         raise ExportError(
-            f"{kind.__name__} cannot be given a table of numbers: {error}.", "Export a class without __slots__."
+            f"A table of numbers cannot be added to {kind.__name__}: {error}.", "Export a class without __slots__."
         ) from error
     try:
         module.add_module(TABLE, table)
@@ -105,7 +105,7 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
 
 
 def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
-    """Make a wrapper class whose forward has the same parameters as the module's."""
+    """Make a wrapper class whose forward has the same parameters as the module's forward."""
     if isinstance(module, torch.jit.ScriptModule):
         names = [argument.name for argument in module.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
@@ -121,7 +121,7 @@ def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
 
 
 def _replace_ids(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments; in the first one, samples replace the ids."""
+    """Return the arguments of a call, with samples in place of the ids in the first argument."""
     if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
@@ -140,15 +140,11 @@ def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor
 
 
 def rewrite_call_for_ids(call: str | Call) -> str | Call:
-    """Rewrite an owner's call for samples so that it takes ids.
+    """Rewrite the owner's call, which takes samples, so that it takes ids.
 
     Args:
         call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of
             these three. `samples` are [batch, time, channels].
-
-    Example:
-        >>> rewrite_call_for_ids("module(samples)[0]")
-        'samples = x = module.pocketrnn_samples(tokens); module(samples)[0]'
     """
     if isinstance(call, str):
         compile_call(call)

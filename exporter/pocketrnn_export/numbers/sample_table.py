@@ -1,4 +1,4 @@
-"""Make the rows of numbers from which the sequences of a proof are built."""
+"""Make the rows of numbers that the sequences of a proof consist of."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPECIAL: Final = 8
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Rows of numbers, and sequences built from them.
+    """Rows of numbers, and sequences that consist of these rows.
 
     Attributes:
         rows: float32 [rows, channels]. The first row is the padding after a sequence.
@@ -53,8 +53,9 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make rows of numbers like a module's inputs: mostly near 1 in size, as scaled data is, with zeros, constants,
-    spikes, tiny and large numbers. If sequences are given, half of the rows are like theirs.
+    """Make rows of numbers that are similar to a module's inputs: mostly near 1 in size, like scaled data. Some rows
+    are zeros, constants, spikes, tiny or large numbers. If sequences are given, half of the rows are similar to
+    them.
 
     Args:
         channels: how many numbers a row has.
@@ -64,11 +65,6 @@ def make_sample_table(
         least: how many steps a sequence has at least.
         kind: the kind of random numbers.
         clip: the least and the largest number that the rules let through to the module.
-
-    Example:
-        >>> table = make_sample_table(3)
-        >>> table.rows.shape[1], table.rows[0].tolist()
-        (3, [0.0, 0.0, 0.0])
     """
     generator = np.random.default_rng(0)
     drawn = _draw_rows(generator, channels, kind, given)
@@ -91,13 +87,13 @@ def make_sample_table(
 
 
 def _select_first_sequences(given: Sequence[Samples]) -> list[Samples]:
-    """Return the first sequences that together have at most _MOST_GIVEN steps."""
+    """Return as many of the first sequences as have at most _MOST_GIVEN steps together."""
     ends = np.cumsum([len(sequence) for sequence in given])
     return [s for s, end in zip(given, ends, strict=True) if end <= _MOST_GIVEN] or list(given[:1])
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
-    """Return the special rows: zeros, constants, and one channel far from the others."""
+    """Return the special rows: zeros, constants, and rows in which one channel is far from the others."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0
@@ -108,7 +104,7 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Draw independent rows; the ordinary ones come first."""
+    """Draw independent rows of random numbers. The rows of ordinary size come first."""
 
     def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))
@@ -137,7 +133,7 @@ def _draw_rows(
 
 
 def _make_signal(generator: np.random.Generator, steps: int, channels: int, kind: str) -> npt.NDArray[np.float64]:
-    """Make a smooth signal with noise, of unit size."""
+    """Make a sequence that is a smooth signal with noise, of size 1."""
     time = np.arange(steps)[:, None]
     waves = np.sin(time * generator.uniform(0.02, 0.5, channels) + generator.uniform(0, 6, channels))
     signal: npt.NDArray[np.float64] = waves + generator.normal(0, 0.2, (steps, channels))

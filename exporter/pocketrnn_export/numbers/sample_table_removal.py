@@ -1,4 +1,4 @@
-"""Remove the sample table from a graph: its input becomes the samples instead of their ids."""
+"""Remove the table of samples from a graph, so that the graph takes samples instead of ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PICKS: Final = _MOVES | {
 
 
 def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Return an ONNX file that takes samples instead of the ids of their rows in a table.
+    """Return a graph that takes samples, made from a graph that takes the ids of samples in a table.
 
     Args:
         content: the file's bytes; its first input is `tokens` int64 [batch, sequence].
@@ -52,7 +52,7 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
 
 
 def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Turn each operator that moves ids into one that moves samples, so that the graph needs no lookup."""
+    """Replace each operator on ids by the same operator on samples, so that the graph needs no table."""
     model = onnx.load_model_from_string(content)
     every = list(list_nested_graphs(model.graph))
     names = {name for graph in every for name in _find_table_names(graph, table)} - {""}
@@ -81,7 +81,7 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
 
 
 def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """Replace each id by the index of its step among all steps; these steps become the table, and index 0 is the
+    """Make all steps of the input the table of the graph, and number them as the ids. Row 0 of the table is the
     padding.
 
     Raises:
@@ -129,21 +129,22 @@ def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: 
 
 
 def _declare_samples_input(graph: GraphProto, channels: int) -> None:
-    """Declare the graph's first input as samples; it was ids."""
+    """Declare samples as the graph's first input, in place of ids."""
     first = graph.input[0].type.tensor_type.shape.dim
     batch, sequence = (d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in first[:2])
     graph.input[0].CopyFrom(helper.make_tensor_value_info(SAMPLES, TensorProto.FLOAT, [batch, sequence, channels]))
 
 
 def _find_table_names(graph: GraphProto, table: str) -> set[str]:
-    """Return the names of the table's initializers in a graph; these names end with the table's path in the module."""
+    """Return the names of the tensors in a graph that hold the table. They end with the table's path in the module."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 
 def _convert_node_to_samples(
     node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Return the node in place of a node of ids; `ids` maps each tensor of ids to its samples."""
+    """Convert a node that takes ids to nodes that take samples. `ids` maps each tensor of ids to the tensor of its
+    samples."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
             raise _NoSampleOperatorError(node.input[1])
@@ -169,7 +170,7 @@ def _convert_node_to_samples(
 
 
 def _exclude_channel_axis(node: NodeProto) -> None:
-    """Make a Shape node leave out the last axis, which ids do not have."""
+    """Make a Shape node leave out the last axis. Samples have this axis, but ids do not."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))
@@ -180,7 +181,8 @@ def _exclude_channel_axis(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a node that moves ids also works for samples: its axes are not negative."""
+    """Return whether a node that moves ids also moves samples correctly. A negative axis would count the channels,
+    too."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None
@@ -191,7 +193,7 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
 
 
 class _NoSampleOperatorError(Exception):
-    """An operator on ids has no counterpart for samples."""
+    """The graph has an operator on ids that cannot be replaced by an operator on samples."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(operator)
@@ -201,5 +203,5 @@ class _NoSampleOperatorError(Exception):
 def _make_not_cut_error(what: str) -> ExportError:
     return ExportError(
         f"The graph uses the ids of steps for more than the look-up of their numbers ({what}).",
-        "Report the module: this is a fault of pocketrnn.",
+        "This is a fault of pocketrnn: report it with the module.",
     )

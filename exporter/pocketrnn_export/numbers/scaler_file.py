@@ -1,4 +1,4 @@
-"""Read the mean and scale of each channel from a scaler or its file; nothing in the file is executed.
+"""Read the mean and the scale of each channel from a scaler, or from the scaler's file. No code in the file is run.
 
 A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scikit-learn scaler that `joblib.dump` or
 `pickle.dump` wrote (`safe_pickle_reader.py`).
@@ -38,18 +38,14 @@ Pair = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def read_scaler(path: Path) -> Pair:
-    """Read the mean and the scale of each channel from a file: the module sees (number - mean) / scale.
+    """Read the mean and the scale of each channel from a file. The module gets (number - mean) / scale.
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds something else.
-
-    Example:
-        >>> read_scaler(Path("scaler.json"))
-        ((0.1, 9.8), (0.5, 1.2))
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than a scaler takes.", _OTHER)
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, too many for a scaler.", _OTHER)
         content = path.read_bytes()
     except OSError as error:
         raise InputError(
@@ -74,16 +70,12 @@ def read_scaler(path: Path) -> Pair:
 
 
 def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
-    """Return the mean and the scale of each channel from a scikit-learn scaler or a mapping.
+    """Return the mean and the scale of each channel from a scaler of scikit-learn, or from a dict.
 
     The `transform` of an object is tested: it must scale some rows, also distant ones, by its mean and scale.
 
     Raises:
         InputError: it holds other numbers, clips, or does more than scale.
-
-    Example:
-        >>> find_mean_and_scale({"mean": [1, 2], "std": [3, 4]})
-        ((1.0, 2.0), (3.0, 4.0))
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
@@ -97,7 +89,7 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "Give only mean and scale, if these are all it does; the scale is the square root of the variance.",
+            "Give only mean and scale, if it does nothing else. The scale is the square root of the variance.",
         )
     pair = _read_pair(values, kind, name)
     if asked:
@@ -123,7 +115,7 @@ def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 
 def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under any of these keys; None if there are none."""
+    """Return the numbers under one of the keys; None if no key has numbers."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")
@@ -154,7 +146,7 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
         return
     raise InputError(
         f"{name} does more than subtract its mean and divide by its scale: its transform gives {said}.",
-        "Give mean, scale and clip as numbers, if nothing else is needed; else do the rest before the classifier.",
+        "If mean, scale and clip are enough, give them as numbers. Else do the rest before the classifier.",
     )
 
 
@@ -169,7 +161,9 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(f"{name} holds {_describe_value(value)}, where one finite number a channel is needed.", _OTHER)
+        raise InputError(
+            f"{name} holds {_describe_value(value)}, but one finite number for each channel is needed.", _OTHER
+        )
     return numbers
 
 

@@ -1,2 +1,2 @@
-"""The proof that a program answers as its module does for all sizes, and that every form of the program does so for all
-cases."""
+"""The proof of two claims: a program answers as its module does for all sizes, and every form of the program does so
+for all cases."""

@@ -1,4 +1,4 @@
-"""Find out whether a program combines values of different texts of a batch, as in a sum or a maximum over all of them.
+"""Find out whether a program combines values of different texts in a batch, as in a sum or a maximum over all texts.
 
 If it changes every answer, the texts get other answers in a batch than alone, and a run shows that. A count that is
 compared with a number changes nothing until a batch is large enough: `torch.bincount(tokens.flatten()) > 300`. So the
@@ -50,7 +50,7 @@ BY_POSITION: Final = frozenset({
 
 
 def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
-    """Find the line at which a program combines values of different texts of a batch; empty if there is none."""
+    """Return the line at which a program combines values of different texts in a batch, or ""."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""
@@ -64,14 +64,14 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
 
 
 def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """Return the symbols of the batch size, since each input may have its own; none if the batch size is fixed."""
+    """Return the symbols of the batch size, one for each input; an empty set for a fixed batch size."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
 def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
-    """Return the integers that a program compares its values with, as in `x != 1`."""
+    """Return the integers with which a program compares its values, as in `x != 1`."""
     asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
         arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
@@ -79,7 +79,7 @@ def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
 
 
 def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes, in their order, that the answer depends on; writes into a view of such a node are included."""
+    """Return the nodes on which the answer depends, in order. Writes into views of these nodes count, too."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
     for node in program.graph.nodes:
@@ -98,7 +98,7 @@ def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
 
 
 def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
-    """Return whether a node combines the values of several texts into one."""
+    """Return whether a node combines the values of several texts into one value."""
     value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
         return False
@@ -119,8 +119,7 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether the values are one integer for each text, independent of the words; with `counted`, it may depend
-    on the ids that are tried one by one."""
+    """Return whether values are one integer for each text that no word changes; with `counted`, except tried ids."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
@@ -138,7 +137,7 @@ def _is_used_as_size(node: Node) -> bool:
 
 
 def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
-    """Return whether a node moves texts to other rows by the words in them, or joins each text with all others.
+    """Return whether a node moves texts to other rows depending on their words, or joins each text with all others.
 
     An order by lengths passes here: `row_owner_tracking.py` checks its use.
     """
@@ -165,7 +164,7 @@ def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordC
 
 
 def _read_axes(node: Node, position: int, default: int) -> set[int]:
-    """Return the axes given to an operator, as numbers counted from 0."""
+    """Return the axes that a node's operator computes along, counted from 0."""
     dims = max(1, node.all_input_nodes[0].meta["val"].dim())
     given = node.kwargs.get("dim", node.kwargs.get("dims", node.args[position] if len(node.args) > position else None))
     if isinstance(given, bool) or given is None:

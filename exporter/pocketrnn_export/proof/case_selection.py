@@ -1,4 +1,4 @@
-"""Choose the cases of a proof, by the text rules of the bundle and the limits of its graph."""
+"""Choose the cases of a proof from the text rules of the bundle and the limits of its graph."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the inputs of a proof by kind, without the texts.
+    """Return the cases of a proof by kind, except those of the texts.
 
     Args:
         rules: the text rules; their special ids occur more often.
@@ -71,10 +71,6 @@ def make_cases_for_rules(
         phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
         two_texts: the rows are pairs of texts.
         features: the features of the rows.
-
-    Example:
-        >>> list(make_cases_for_rules(TextRules(), ids=8000, ragged=True))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
     widths = find_text_widths(rules)
@@ -121,8 +117,7 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the inputs, by kind and without the texts, for the proof of a form that is made from a graph; see
-    `make_cases_for_rules`.
+    """Return the cases by kind, as `make_cases_for_rules` does, for the proof of a form made from a bundle's graph.
 
     Args:
         rules: the text rules of its bundle.
@@ -150,14 +145,10 @@ def make_cases_for_graph(
 
 
 def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """Read from a bundle's provenance the ids that its module compares words with: the proofs of forms include them.
+    """Read the ids with which a bundle's module compares words. The proofs of its forms include them.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
-
-    Example:
-        >>> read_compared_ids({"asked_ids": [38, 37]}, 40)
-        [38, 37]
     """
     stated = provenance.get(ASKED_IDS, [])
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
@@ -167,30 +158,18 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
 
 
 def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
-    """Return the entry in a bundle's provenance for the ids that its module compares words with; empty if there are
-    none.
-
-    Example:
-        >>> make_compared_ids_entry([38, 37])
-        {'asked_ids': [38, 37]}
-    """
+    """Return the provenance entry for the ids with which a module compares words, or {} if there are no such ids."""
     return {ASKED_IDS: list(asked)} if asked else {}
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the entry in a bundle's provenance for the sizes just below and above each size condition; empty if the
-    module has none.
-
-    Example:
-        >>> make_condition_sizes_entry([(3, 512), (3, 513)])
-        {'asked_sizes': [[3, 512], [3, 513]]}
-    """
+    """Return the provenance entry for the sizes around each size condition, or {} without conditions."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
 def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Return the additional sizes, (batch, tokens), on which a form of a bundle is compared.
+    """Return additional sizes, (batch, tokens), on which a form of a bundle is compared.
 
     Args:
         provenance: the bundle's provenance.
@@ -198,10 +177,6 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
-
-    Example:
-        >>> read_condition_sizes({"asked_sizes": [[3, 512]]}, [620])
-        [(3, 512), (1, 620)]
     """
     stated = provenance.get(ASKED_SIZES, [])
     plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES
@@ -217,5 +192,5 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
 
 
 def find_text_widths(rules: AnyTextRules) -> Widths:
-    """Return the numbers of tokens that a text can have by the rules."""
+    """Return the numbers of tokens that a text can have under the text rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

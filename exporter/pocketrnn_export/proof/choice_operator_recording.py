@@ -1,4 +1,5 @@
-"""Record the operators by which a module makes choices, such as a comparison or a clamp, and the weights that it reads.
+"""Record the operators by which a module makes choices, such as a comparison or a clamp. Also record the weights that
+it reads.
 
 Where forward asks about a size, two programs may give equal answers to all texts that are tried, and differ for a rare
 word: one of them looks for it, or reads another table. The operators and the weights tell them apart.
@@ -25,15 +26,10 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Record the operators by which a copy of a module makes choices, each with its input numbers; and the names of the
-    weights that it reads.
+    """Return the operators by which a module makes choices, with their plain numbers, and the weights that it reads.
 
     Raises:
         Exception: whatever the module raises.
-
-    Example:
-        >>> record_choices(module, inputs)  # of torch.where(x == 37, x, 5)
-        frozenset({('eq', None), ('eq', 37), ('where', None), ('embedding.weight', None)})
     """
     copied = copy_complete_copy(module)
     recorder = _ChoiceRecorder({id(one): name for name, one in (*copied.named_parameters(), *copied.named_buffers())})
@@ -43,7 +39,7 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
 
 
 class _ChoiceRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that records the operators that make choices, and the weights passed to operators.
+    """A torch dispatch mode that records the operators that make choices, and the weights that operators read.
 
     Args:
         weights: the names of the weights, by the identity of each tensor.

@@ -23,7 +23,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 @dataclass(frozen=True)
 class FreshCopyModule:
-    """A module that starts every run from the same state, because each run uses a new copy.
+    """A module that starts every run from the same state, because each run uses a new copy of it.
 
     Attributes:
         module: in eval mode, on the CPU; copies of it are run.
@@ -38,8 +38,8 @@ class FreshCopyModule:
     phrase: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return a copy that also draws texts of the ids with which the program compares words, except ids that may be
-        padding."""
+        """Return the same module, whose random texts also contain the ids with which the program compares words. Ids
+        that may be padding are left out."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
 
@@ -49,8 +49,8 @@ class FreshCopyModule:
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Draw random ids and, if the module takes them, decreasing lengths from the whole width down, or a random
-        state. A second text has another number of tokens, alternately more and fewer."""
+        """Draw random inputs of these sizes: ids and, if the module takes them, lengths that decrease from the whole
+        width, or a state. A second text has more tokens or fewer tokens in turn."""
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._draw_tokens(sizes, generator)]
@@ -81,7 +81,7 @@ class FreshCopyModule:
         return insert_phrases(tokens, self.phrase)
 
     def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Cut the rows to random decreasing lengths; padding replaces the tokens past each row's length."""
+        """Cut the rows to random lengths, the longest first. Padding replaces the tokens behind each row's length."""
         rows, width = tokens.shape
         lengths = torch.randint(1, width + 1, (rows,), generator=generator)
         lengths[0] = width
@@ -91,16 +91,16 @@ class FreshCopyModule:
         return lengths
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
-        """Compute the logits as an array; may raise anything that the module raises."""
+        """Compute the logits as an array. The module may raise any error."""
         return _compute_logits(copy_complete_copy(self.module), inputs)
 
     def compute_float64_logits(self, sizes: Sizes) -> Any:
-        """Compute the logits in double precision for inputs of these sizes; may raise whatever the module raises."""
+        """Compute the logits in double precision for inputs of these sizes. The module may raise any error."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
         return _compute_logits(copy_complete_copy(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Return whether a graph runs and gives the module's answer; also True if the module gives none."""
+        """Return whether a graph gives the module's answer. If the module fails, return True."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)
@@ -110,22 +110,12 @@ class FreshCopyModule:
 
 
 def is_text(value: Tensor) -> bool:
-    """Return whether an input holds the token ids of texts, int64 [batch, sequence].
-
-    Example:
-        >>> is_text(torch.zeros(3, 7))
-        False
-    """
+    """Return whether an input contains the token ids of texts, int64 [batch, sequence]."""
     return value.dim() == 2 and not value.is_floating_point()
 
 
 def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Set the lengths in a module's inputs, if there are any, to the number of tokens in the batch's rows.
-
-    Example:
-        >>> fill_lengths([torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 3])])[1].tolist()
-        [7, 7]
-    """
+    """Set all lengths among a module's inputs to the full number of tokens."""
     texts = 2 if takes_two_texts(inputs) else 1
     return tuple(
         torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value
@@ -134,12 +124,7 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def compute_second_text_size(tokens: int) -> int:
-    """Return the number of tokens of the second text for a first text of this size.
-
-    Example:
-        >>> [compute_second_text_size(tokens) for tokens in (1, 2, 7, 64)]
-        [10, 1, 16, 32]
-    """
+    """Return how many tokens the second text has in random inputs, for this number of tokens in the first text."""
     return tokens + 9 if tokens % 2 else tokens // 2
 
 
@@ -149,7 +134,7 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of other sizes from the ids of an example; an example of one text stays one text."""
+    """Make an example of other sizes from the ids of a given example. An example of one text stays one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

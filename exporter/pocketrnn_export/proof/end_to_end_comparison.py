@@ -1,4 +1,5 @@
-"""Compare the runtime's answers for the written bundle with the reference's, on whole texts or sequences of numbers."""
+"""Compare the answers of the runtime, which reads the written bundle, with the reference's answers, on whole texts or
+sequences of numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ _ROWS_OF_A_CASE: Final = 12
 def compare_end_to_end(
     classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Compare the runtime with the reference, and with itself, on texts or on sequences of numbers.
+    """Compare the runtime's answers with the reference's, and with the runtime's own answers in other batches.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -57,7 +58,7 @@ def compare_end_to_end(
 def compare_hazard_rows(
     classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answer to each row of the hazard cases in their batches with its answer to the row alone.
+    """Compare the runtime's answer to each row of the hazard cases in its batch with the answer to the row alone.
 
     Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
     other lengths.
@@ -95,7 +96,7 @@ def _compare_rows(
     reference: str,
     inputs: str,
 ) -> CandidateComparison:
-    """Compare the answers to all cases in one call, [rows, labels] in order, with the answers to each case."""
+    """Compare the answers to all cases in one call, [rows, labels], with the answers to each case."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
         _measure_with_spread(candidate, case, rows, part, answers)

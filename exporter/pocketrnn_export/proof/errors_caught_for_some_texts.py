@@ -1,5 +1,5 @@
-"""Refuse a module if its forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except
-RuntimeError: h = -h`.
+"""Refuse a module whose forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except RuntimeError:
+h = -h`.
 
 A trace meets no error that depends on the values of tensors, so its program holds the code without an error. So each
 torch call that may fail by the contents of a text, and each assert about them, is made to fail while the module runs,
@@ -62,7 +62,7 @@ _Site = tuple[tuple[CodeType, int], ...]
 
 @dataclass(frozen=True)
 class _FailingCall:
-    """A call that may fail: its place in the code, its line, and the errors that it may raise."""
+    """A call that may fail for some texts: its position in the code, its line, and the errors that it may raise."""
 
     site: _Site
     line: str
@@ -71,8 +71,8 @@ class _FailingCall:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The operators that compute a module's answer, or None if it raises; the calls that may fail; and the error that
-    was raised in one of them."""
+    """One run of a module: the operators that compute its answer (None if the run failed), the calls that may fail, and
+    the error that one of them raised."""
 
     program: Program | None
     met: tuple[_FailingCall, ...]
@@ -80,14 +80,11 @@ class _Answer:
 
 
 def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) -> None:
-    """Refuse a module that catches an error that depends on the contents of a text, and then computes another answer.
+    """Refuse a module that catches an error which depends on the words of a text, and then computes another answer.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
         runs: inputs of sizes that take all branches of forward.
-
-    Raises:
-        ExportError: there is such an error; the message names the call and the line that catches it.
     """
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in runs:
@@ -104,7 +101,7 @@ def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) ->
 
 
 def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
-    catches = "code around it"
+    catches = "code around the call"
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
@@ -114,20 +111,19 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
         trace = trace.tb_next
     if isinstance(error, AssertionError):
         return ExportError(
-            f"An assert of the module fails for some texts, {met.line}, and its error is caught: {catches}.",
-            "Choose between two values by the same condition, as in torch.where(rare, one, other), without assert and "
-            "try.",
+            f"An assert of the module fails for some texts, {met.line}, and the module catches the error: {catches}.",
+            "Remove the assert and the try. Choose between two values by the same condition: "
+            "torch.where(rare, one, other).",
         )
     return ExportError(
-        f"The module raises an error for some texts, {met.line}, which depends on the text's contents and is caught: "
-        f"{catches}.",
-        "Remove the try: bring the numbers into the range that the call takes, for instance with clamp, and choose "
+        f"The module raises an error for some texts only, {met.line}, and catches the error: {catches}.",
+        "Remove the try. Bring the numbers into the range that the call accepts, for instance with clamp, and choose "
         "between two values with torch.where(in_range, one, other).",
     )
 
 
 def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether code may catch the error of a call that fails for some numbers; few modules have such code."""
+    """Return whether code may catch the error of a call that fails for some numbers, which is rare."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_surroundings(module):
         _run_module(copy_complete_copy(module), inputs)
@@ -137,8 +133,7 @@ def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module and record its operators. If `site` is given, the first call there raises an error of the class
-    `kind`."""
+    """Run a module and record its operators. The first call at `site` raises an error of the class `kind`."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
@@ -153,19 +148,19 @@ def _run_with_error(
 
 @contextlib.contextmanager
 def _run_surroundings(module: nn.Module) -> Iterator[None]:
-    """While the block runs, run modules quietly on the CPU, without compiled or scripted functions."""
+    """While the block runs, modules run on the CPU without printing, and without compiled or scripted functions."""
     as_written = torch.compiler.set_stance("force_eager")
     with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
 
 
 def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Compute the module's output. `_list_user_frames` stops at this frame."""
+    """Compute the module's output. `_list_user_frames` stops at the frame of this function."""
     return module(*inputs)
 
 
 def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
-    """Return "made" for a tensor computed from a text, "ids" for its ids, else an empty string."""
+    """Return "ids" for a text's ids, "made" for a tensor computed from a text, and "" for others."""
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
@@ -176,8 +171,8 @@ def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: fr
 
 
 class _CallRecorder(FunctionMode):
-    """A mode that records the calls that some text may make fail, inside code that may catch the error. It also makes
-    one of them fail.
+    """A torch function mode that records the calls that may fail for some texts, inside code that may catch the error.
+    It also makes one of these calls fail.
 
     Args:
         made: gives for a tensor "made" if it is computed from a text, "ids" if it is the text's ids, else an empty
@@ -238,7 +233,7 @@ class _CallRecorder(FunctionMode):
 
 @functools.cache
 def _list_possible_errors(name: str) -> tuple[type[Exception], ...]:
-    """Return the errors that a torch function may raise because of its arguments' values; empty if there are none."""
+    """Return the classes of errors that a torch function may raise because of the values of its arguments."""
     if name in TRUTHS or name == "_assert":
         return (AssertionError,)
     if name in _NEVER:
@@ -254,7 +249,7 @@ def _name_contains(name: str, parts: Sequence[str]) -> bool:
 
 
 def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of a module's own code and of libraries up to `_run_module`, the innermost first."""
+    """Yield the frames of user code and of libraries up to `_run_module`, the innermost first."""
     while frame is not None and frame.f_code is not _run_module.__code__:
         if is_user_frame(frame):
             yield frame
@@ -262,7 +257,7 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _find_catching_line(code: CodeType, at: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch an instruction's error, if any."""
+    """Return the line of the `except`, `finally` or `with` that may catch an instruction's error, or None."""
     target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
     if target is None:
         return None
@@ -272,6 +267,6 @@ def _find_catching_line(code: CodeType, at: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return the ranges of code whose errors are handled: the start, the end and the handler of each."""
+    """Return the ranges of code that have an error handler: the start, the end and the handler of each."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

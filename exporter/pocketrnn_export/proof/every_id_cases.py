@@ -1,4 +1,4 @@
-"""Make cases that together contain every token id, so that each row of an embedding is read."""
+"""Make cases that together contain every token id. Then the proof reads each row of an embedding."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ _ROWS: Final = 2048
 
 
 def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH) -> list[Case]:
-    """Make cases of short rows that together contain every id from 0 to `ids` - 1 once, in random order.
+    """Make cases of short rows that together contain every id from 0 to `ids` - 1, in random order.
 
     Args:
         ids: the number of ids.
         batch: the most rows of a case; 1 for a graph that takes one text a run.
         width: the number of tokens in a row.
-
-    Example:
-        >>> [case.tokens.shape for case in make_cases_with_every_id(7_000)]
-        [(2048, 3), (286, 3)]
     """
     order = np.random.default_rng(2).permutation(ids)
     # The last row is filled up with ids of the first rows.

@@ -1,4 +1,4 @@
-"""Compare a module with its program for every number of tokens and of texts, from 1 on.
+"""Compare a module with its program for every number of tokens and every number of texts, from 1 on.
 
 A trace records forward's conditions on sizes. Python has more ways to test a size than any list of them: a printed size
 that is kept as text, `id`, another thread, an error that is caught. In each way, the module does something else at some
@@ -79,8 +79,8 @@ def check_every_size(
     *,
     one_text: bool,
 ) -> None:
-    """Refuse a program whose answer differs from its module's at one of these sizes: a text of 1 to 512 tokens, or a
-    batch of 1 to 64 texts; up to 256 texts if the module may test the identity of a number.
+    """Refuse a program whose answer differs from its module's answer for a text of 1 to 512 tokens, or for a batch of 1
+    to 64 texts. If the module may test the identity of a number, the batches have up to 256 texts.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -89,9 +89,6 @@ def check_every_size(
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes, with real layers.
         one_text: whether the batch size is always 1.
-
-    Raises:
-        AnswersDifferError: an answer differs; the message names the size.
     """
     copied, started = copy_complete_copy(module), time.process_time()
     texts, keeps = _KEPT if compares_identity(module) else MOST_TEXTS, False
@@ -116,9 +113,9 @@ def check_every_size(
         # A difference at every size does not come from a condition on a size: the proof reports it.
         if agree(USUAL):
             raise AnswersDifferError(
-                f"The module does something else for {_describe_sizes(sizes)} than for other texts, because it tests a "
-                "size in a way that a trace does not see.",
-                "Compare sizes with numbers, such as x.size(1) > 20; do not use the text of a size, its identity, a "
+                f"The module computes something else for {_describe_sizes(sizes)} than for other sizes: it tests a "
+                "size in a way that a trace does not record.",
+                "Compare sizes with numbers, as in x.size(1) > 20. Do not use the string or the identity of a size, a "
                 "caught error or another thread.",
                 module,
                 [inputs, *(inputs_of(other) for other in _ORDINARY if _are_sizes_different(other, sizes))],
@@ -146,9 +143,6 @@ def check_batches_of_mixed_lengths(
         ragged: whether a batch may hold texts of several lengths.
         bounds: sizes (texts, tokens) around each condition on a size.
         numbers: the numbers that the graph may compare a length with.
-
-    Raises:
-        ExportError: an answer differs; the message names the sizes.
     """
     generator, limits = np.random.default_rng(0), limits or Limits()
     texts: dict[int, Any] = {_SHORT: generator.choice(ids, _SHORT)}
@@ -178,8 +172,8 @@ def check_batches_of_mixed_lengths(
         raise ExportError(
             f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
             "alone.",
-            "Let a text's answer depend only on its own tokens, not on a size of its batch; or export the module for "
-            "one text at a time: --one-text, or one_text=True.",
+            "Let a text's answer depend only on its own tokens, and not on a size of the batch. Or export the module "
+            "for one text at a time: --one-text, or one_text=True.",
         )
 
     asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _list_sizes_to_try(MOST_TEXTS, one_text=False))
@@ -194,8 +188,7 @@ def check_batches_of_mixed_lengths(
 def _list_sizes_on_both_sides_of_bounds(
     bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
 ) -> list[tuple[int, int, int]]:
-    """Return sizes (rows, longest text, text beside it) just below and above each condition on a length. The text
-    beside it is short, or only a little shorter than the longest."""
+    """Return sizes (rows, longest text, text beside it) just below and above each condition on a length."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in numbers if MOST_TOKENS < number <= _LONGEST}
@@ -205,12 +198,12 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch equal those of the text alone, where both have an answer."""
+    """Return whether the last rows of a batch's answer equal the text's own answer, if there are both."""
     return together is None or alone is None or _is_same_answer(together[-len(alone) :], alone)
 
 
 def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield lengths up to 128, small batches, then others in an order that soon covers all ranges."""
+    """Yield texts of up to 128 tokens, small batches, then longer texts in an order that soon covers all ranges."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -221,14 +214,14 @@ def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
 
 
 def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the answer if the layers have no memory; None if the run fails."""
+    """Return the answer of a run in which recurrent layers have no memory, or None if the run fails."""
     with use_memoryless_layers():
         return compute_answer_or_none(run, inputs)
 
 
 def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
-    """Return the answer as an array; None if the run fails. Any program passes for such inputs, since the proof refuses
-    a module that fails on its cases."""
+    """Return the answer of a run as an array, or None if the run fails. Any program passes for inputs on which the
+    module fails, since the proof refuses such a module on its cases."""
     try:
         answer = run(*inputs)
     # A user's module, or an engine, may raise anything.
@@ -248,7 +241,7 @@ def _is_same_answer(given: Any, expected: Any) -> bool:
 
 
 def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
-    """Return whether two sizes differ in the texts, or, if the second is one text, in the tokens."""
+    """Return whether two sizes differ in the number of texts, or, if `other` is one text, of tokens."""
     return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 
 

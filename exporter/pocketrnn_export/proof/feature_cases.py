@@ -1,4 +1,4 @@
-"""The inputs for the proof of a module that takes features in addition to a text."""
+"""Make the cases for the proof of a module that takes features in addition to a text."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _DRAWN: Final = 33
 def add_features(
     cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
-    """Return the inputs of a proof, by kind, with random features added; and batches of one text whose rows differ in
-    their features only.
+    """Add random features to the cases of a proof, and batches of one text that differ in features only.
 
     Args:
         cases: the inputs without features, as the graph takes them.
@@ -62,12 +61,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for `rows` texts, in the owner's units: numbers around the mean, and each category in turn.
-
-    Example:
-        >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)
-        [{'kind': 'book'}, {'kind': 'film'}]
-    """
+    """Make feature values for some texts, in the owner's units: numbers around the mean, and each category in turn."""
     generator = np.random.default_rng(7)
 
     def make_value(feature: Number | Category, row: int) -> Any:
@@ -88,7 +82,7 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
 
 
 def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -> NDArray[np.float32]:
-    """Draw features for the rows of a case; the numbers in each row have one of the sizes."""
+    """Draw features for the rows of a case. Each row's numbers are scaled by one of `_SIZES`."""
     numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
     sizes = generator.choice(_SIZES, len(case.tokens)).astype(np.float32)
     for column, (_, feature) in enumerate(features):
@@ -98,7 +92,7 @@ def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -
 
 
 def _list_feature_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield rows of features, each with the name of its case."""
+    """Yield batches of features, each with the name of its case."""
 
     def draw_feature_rows(rows: int) -> NDArray[np.float32]:
         numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))

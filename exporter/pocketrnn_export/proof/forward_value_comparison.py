@@ -1,4 +1,4 @@
-"""Compare the values that a module computes in forward with those of a program that was traced for other sizes.
+"""Compare the values that a module computes in forward with the values of a program that was traced for other sizes.
 
 Where forward asks about a size, a program of one way may give the module's answers on another one to all texts that are
 tried, since a gate hides what only a few texts read: `torch.where(has_phrase, x[:, :9].mean(1) if n > 9 else
@@ -38,7 +38,7 @@ _Inputs = tuple[Tensor, ...]
 
 
 class ForwardValues:
-    """Compares the values of a module with those of its programs.
+    """Compares the values that a module computes with the values of its programs.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -49,21 +49,17 @@ class ForwardValues:
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
     def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
-        """Return whether a program computes each value that the module computes for these inputs, and applies its
-        operators of several values, such as `torch.where`, to the same values. Also True if the module or the program
-        fails.
+        """Return whether a program computes each value that the module computes for these inputs. Operators of several
+        values, such as `torch.where`, must also be applied to the same values. If the module or the program fails,
+        return True.
 
-        A place in forward whose values the program has not for inputs of its own sizes either, since a rule has
-        rewritten it, tells nothing.
+        A line of forward is ignored if the program lacks its values even for inputs of its own sizes: then a rule has
+        rewritten the line.
 
         Args:
             traced: the program.
             own: inputs of the sizes that it was traced for.
             inputs: inputs of other sizes.
-
-        Example:
-            >>> ForwardValues(module).are_computed(traced, *map(asked.draw_inputs, (Sizes(3, 7), Sizes(3, 1))))
-            True
         """
         # A user's module may raise anything.
         try:
@@ -83,11 +79,11 @@ class ForwardValues:
 
 
 def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Return for each place in forward whether it computes a value that the program does not; and, for an operator of
-    several values, whether the program applies no such operator to the same values."""
+    """Return for each operator in forward whether it computes a value that the program does not compute. For an
+    operator of several values, also return whether the program never applies such an operator to the same values."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values()])
-    known, operands = _group([(one[0], one) for one in made]), _group(_list_operands_of_nodes(values))
+    known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
         compute_answer(copy_complete_copy(module), inputs)
@@ -104,7 +100,7 @@ def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _In
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return digests of the inputs of each node of a program, with its operator's name and the sizes."""
+    """Return the digests of each node's inputs, with the name of its operator and the sizes."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -113,7 +109,7 @@ def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[A
     return made
 
 
-def _group(items: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+def _group_by_key(items: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
     made: dict[Any, list[Any]] = {}
     for key, item in items:
         made.setdefault(key, []).append(item)
@@ -125,7 +121,7 @@ def _name_operator(operator: Any) -> str:
 
 
 class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that records for each operator its line in forward, the operator, its values and its inputs."""
+    """A torch dispatch mode that records each operator's line in forward, name, results and inputs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -153,7 +149,7 @@ def _find_memory(value: Tensor) -> int:
 
 
 def _digest_values(values: Any) -> list[_Digest]:
-    """Return the digests of the tensors among some values: digests of their numbers in order, whatever the shape."""
+    """Return a digest of each tensor: it depends on the numbers and their order, but not on the shape."""
     made = []
     for value in list_tensors_in(values):
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:

@@ -1,4 +1,4 @@
-"""Find the first operator whose results are the same in two runs for one text, but may differ for another text.
+"""Find the first operator whose results are equal in two runs for one text, but may differ for another text.
 
 An operator's inputs may differ between the runs while its results are equal: a gate that is 0 for nearly every text
 hides the difference, or a maximum at another place. So the operator runs alone, with other numbers in place of the
@@ -47,7 +47,7 @@ _CELL: Final = 2
 
 @dataclass(frozen=True)
 class _NodeRun:
-    """The inputs and outputs of a node, as flat lists, copied before later writes can change them."""
+    """The inputs and outputs of a node as flat lists. They are copied if later writes may change them."""
 
     given: list[Any]
     form: Any
@@ -85,8 +85,7 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts, which are compared for the second text. The batch of the second
-    run may be wider."""
+    """Two runs of a program on batches of two texts, the second maybe wider, compared for the second text."""
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
@@ -99,8 +98,8 @@ class HiddenDifferences:
         self._generator = torch.Generator().manual_seed(3)
 
     def find_first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
-        """Find the first node whose result may differ for some text, though not for this one. If the answer differs for
-        this text, return the node of the answer; None if there is no such node.
+        """Return the first node whose result may differ for some text, although it is equal for this text. If the
+        answer differs for this text, return the node of the answer. Return None if nothing may differ.
 
         Args:
             until: the search stops at this `time.process_time()`.
@@ -121,7 +120,7 @@ class HiddenDifferences:
         return None
 
     def _has_same_value(self, node: Node) -> bool | None:
-        """Return whether the text's part of a node's value is the same in both runs; None if that part is unknown."""
+        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
         return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
 
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
@@ -144,7 +143,7 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Return the index of the text's numbers in both values; None if the axes are unknown."""
+        """Return the index of the text's numbers in the values of both runs, or None."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -157,7 +156,7 @@ class HiddenDifferences:
         return tuple(found)
 
     def _can_differ(self, node: Node) -> bool:
-        """Return whether a node may give other numbers in the second run for some text."""
+        """Return whether a node may give other numbers in the second run than in the first, for some text."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
         differing: dict[int, tuple[Any, ...]] = {}
@@ -189,7 +188,7 @@ class HiddenDifferences:
     def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Return whether a node's results differ after its operands are changed alike in both runs."""
+        """Change a node's operands in the same way in both runs. Return whether its results then differ."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*changing, *differing):
@@ -218,8 +217,8 @@ class HiddenDifferences:
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
     def _draw_numbers(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
-        """Draw random numbers for a text. Along an axis that is longer in the second run, they are near each other, so
-        that all of them may be below the padding's numbers."""
+        """Draw random numbers for a text. Along an axis that is longer in the second run, the numbers are close to each
+        other, so that all of them may be smaller than the numbers of the padding."""
         shape = value[part].shape
         of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
         if value.dtype == torch.bool:
@@ -237,7 +236,7 @@ class HiddenDifferences:
         return near.clamp(low, high).to(value.dtype)
 
     def _find_number_range(self, node: Node) -> tuple[float, float]:
-        """Return the range of a node's numbers for any text."""
+        """Return the smallest and the largest number that a node can give for any text."""
         name = read_operator_name(node).removesuffix("_")
         sources = node.all_input_nodes
         if name == "getitem" and read_operator_name(sources[0]) == "recurrence":

@@ -1,4 +1,4 @@
-"""Make texts from the ids that a program compares words with: random texts would never contain such a phrase."""
+"""Make texts from the ids with which a program compares words. Random texts would never contain such a phrase."""
 
 from __future__ import annotations
 
@@ -35,13 +35,8 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
-    """Find the ids that a program compares words with, each once, in the program's order; and the ids whose row in a
-    table differs from nearly all others.
-
-    Example:
-        >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
-        (38, 37)
-    """
+    """Return the ids with which a program compares words, each once, in the program's order. Ids whose row in a table
+    differs from nearly all other rows are included."""
     known = _compute_known_constants(program)
     found: list[int] = []
     for node in find_needed_nodes(program):
@@ -58,7 +53,7 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
 
 
 def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return the weights and constants of a program, by their nodes and by the nodes that only copy or reshape them."""
+    """Return the constants of a program by node, also for nodes that only copy or reshape them."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -79,7 +74,7 @@ def _list_few_numbers(constant: Tensor | None) -> list[int]:
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row; none if there are many such ids."""
+    """Return the ids whose row in a table differs from the most common row. If there are many such ids, return none."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -90,13 +85,8 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
-    """Insert the ids in `asked` side by side into two of every four rows of tokens [rows, steps], as often as they fit
-    and in all orders in turn. If the number of steps is even, these are the first two rows.
-
-    Example:
-        >>> insert_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()
-        [9, 8, 0, 0, 0, 8, 9, 0, 0, 0]
-    """
+    """Insert the ids in `asked`, next to each other, into two of every four rows of tokens [rows, steps], as often as
+    they fit, in each of their orders in turn. For an even number of steps, these are the first two rows."""
     if not asked:
         return tokens
     tokens = tokens.clone()
@@ -109,7 +99,7 @@ def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
 
 
 def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
-    """Return all orders of a few ids; for more ids, the rotations of the list and of its reverse."""
+    """Return all orders of a few ids. For more ids, return the rotations of the list and of the reversed list."""
     if len(asked) <= _TOGETHER:
         return [list(order) for order in itertools.permutations(asked)]
     ways = (list(asked), list(asked)[::-1])
@@ -117,18 +107,14 @@ def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
 
 
 def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases with the ids that a program compares words with: in its order and reversed, once and many times, alone
-    and among random words, and all sequences of ids that are adjacent in the program.
+    """Make cases with the ids with which a program compares words: in the program's order and reversed, once and many
+    times, alone and among random words. Also make all sequences of ids that are adjacent in the program.
 
     Args:
         asked: the ids, in the order of the program.
         ids: the number of ids.
         padding_id: the token past a row's length.
         ragged: add rows of several lengths.
-
-    Example:
-        >>> [case.tokens.shape for case in make_cases_with_compared_ids([8, 9], 40, 0, ragged=False)][:2]
-        [(2, 2), (3, 20)]
     """
     real = [i for i in asked if i != padding_id]
     if not real:

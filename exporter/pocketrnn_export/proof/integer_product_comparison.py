@@ -1,4 +1,4 @@
-"""Compute integer products in numpy, and compare them with the native engine's, number by number and exactly.
+"""Compute products of integers in numpy, and compare each number exactly with the native engine's product.
 
 The arithmetic is that of docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
 """
@@ -35,7 +35,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class IntegerWeights:
-    """Weights of a packed file that are multiplied as integers.
+    """The weights in a packed file that are multiplied as integers.
 
     Attributes:
         value: the number of the value in the file.
@@ -49,7 +49,7 @@ class IntegerWeights:
 
 
 def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
-    """Read the integer weights among a program's constants, as the format defines them."""
+    """Read the integer weights from a program's constants, as the file format defines them."""
     for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
         region, storage, offset, at_scales = (int(word) for word in record[1:5])
         if region != _NONE or storage != Storage.INTEGERS_BY_COLUMN:
@@ -61,7 +61,7 @@ def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
 
 
 def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
-    """Round x to the integers that replace it in a product.
+    """Round x to the integers that stand for x in a product.
 
     Args:
         x: float32 [count, rows].
@@ -69,10 +69,6 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
     Returns:
         int8 [count, rows].
-
-    Example:
-        >>> round_to_integers(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
-        [[64, -127]]
     """
     factor = np.full((len(x), 1), np.float32(127))
     if not as_states:
@@ -87,14 +83,13 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
 
 def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
-    """Return the sums of products, int32 [count, columns]."""
+    """Return the sums of products as int32 [count, columns]."""
     made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 
 
 def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
-    """Compare the engine's products with each integer matrix of a packed file with numpy's, on random and on difficult
-    rows.
+    """Compare the engine's products with numpy's, for each integer matrix, on random and difficult rows.
 
     Args:
         file: the packed file.
@@ -130,8 +125,8 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
 
 def _make_test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
     """Make rows of x for weights [rows, columns]: random rows; rows with the largest possible sums; numbers halfway
-    between two integers and the floats next to them; numbers larger than states can be; numbers too small to divide by.
-    """
+    between two integers, and the floats next to them; numbers larger than states can be; numbers too small to divide
+    by."""
     rows, columns = whole.shape
     drawn = generator.normal(0, 0.5, (_DRAWN, rows))
     largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T

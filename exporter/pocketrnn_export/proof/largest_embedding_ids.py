@@ -1,5 +1,5 @@
-"""Find the ids with the largest embedding vectors: sums over a text that repeats one of them are larger than those over
-random texts.
+"""Find the ids with the largest embedding vectors. A text that repeats one of these ids has larger sums than random
+texts have.
 
 Two of 5,000 words may have the weights -3 and 3, and all others 0.02. The sum of a random text is then at most 1; the
 first such word, ten times, gives -30, where a sigmoid is 1e-13.
@@ -12,13 +12,8 @@ from torch import nn
 
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
-    """For each table of a module with a row for each id, find the id with the longest vector, and the ids whose vectors
-    have the largest and the smallest sum.
-
-    Example:
-        >>> find_ids_of_extreme_vectors(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
-        [1, 2]
-    """
+    """Return three ids for each table of a module that has a row for each id: the id with the longest vector, and the
+    ids whose vectors have the largest and the smallest sum."""
     found: list[int] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() and len(tensor) == ids and tensor.is_floating_point() and tensor.numel():

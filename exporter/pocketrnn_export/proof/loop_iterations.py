@@ -1,4 +1,4 @@
-"""Check that thousands of iterations of a loop over a text's steps compute the same as the first ones.
+"""Check that all of the thousands of iterations of a loop over a text's steps compute the same as the first iterations.
 
 Only the first iterations of such a loop are traced. Python may count them in any way, and a much later step may do
 something else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets such a step, or only a
@@ -59,7 +59,7 @@ _SAME: Final = frozenset(
      Tensor.cuda}
 )  # fmt: skip
 
-_SAME_STEPS: Final = "Compute the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU."
+_SAME_STEPS: Final = "Compute the same in every step of the loop, or use nn.RNN, nn.LSTM or nn.GRU."
 _TEXTS: Final = {1: "a text", 3: "three texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
@@ -78,7 +78,7 @@ def check_every_step(
     one_text: bool,
     bounds: Sequence[Sizes] = (),
 ) -> tuple[str, ...]:
-    """Refuse a module whose loop over the steps of a text differs in one of 3,000 steps.
+    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps.
 
     The check runs a batch of one text and a batch of three.
 
@@ -93,10 +93,6 @@ def check_every_step(
 
     Returns:
         a sentence on the steps that were not checked; empty if all were.
-
-    Raises:
-        ExportError: a step calls another function, or its answer differs from the program's after a step that does
-            something else; the message names the step.
     """
     looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
@@ -106,9 +102,9 @@ def check_every_step(
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, calls.count_checkable_tokens(_SECONDS))
         if (tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in bounds])) is not None:
-            says = f"calls another function, or gives it another number, in {_TEXTS[rows]} of {tokens} tokens"
+            says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
-                f"The module's loop over the steps of a text, {loop}, {says} than in shorter ones.", _SAME_STEPS
+                f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
             )
         if not calls.makes_same_calls(_THIRD):
             looked_at.append(0)
@@ -124,8 +120,8 @@ def check_every_step(
         for tokens in range(other, min(other + _AFTER, longest) + 1):
             if not agree(Sizes(rows, tokens)):
                 raise ExportError(
-                    f"The module's loop over the steps of a text, {loop}, does something else in {_TEXTS[rows]} of "
-                    f"{other} tokens than in shorter ones: at {tokens} tokens the graph of its first steps gives "
+                    f"The module's loop over the steps of a text, {loop}, computes something else in {_TEXTS[rows]} of "
+                    f"{other} tokens than in shorter texts: at {tokens} tokens, a graph of the first steps gives "
                     "another answer.",
                     _SAME_STEPS,
                 )
@@ -135,17 +131,17 @@ def check_every_step(
 def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
     if steps:
         return (
-            f"The steps of the module's loop over a text, {loop}, are compared up to step {steps}: a later step that "
-            "does something else is not seen.",
+            f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "
+            "computes something else, the proof does not show it.",
         )
     return (
-        f"The first {_THIRD} steps of the module's loop over a text, {loop}, are not alike: a later step that does "
-        "something else is seen on the texts of the proof only.",
+        f"The first {_THIRD} steps of the module's loop over a text, {loop}, differ from each other. If a later step "
+        "computes something else, only the texts of the proof can show it.",
     )
 
 
 class _CallCounter:
-    """The number of calls of each kind, by the length of a text."""
+    """Counts a module's calls of each kind for texts of different lengths."""
 
     def __init__(self, module: nn.Module, inputs_of: Callable[[int], tuple[Tensor, ...]]) -> None:
         self._module, self._inputs_of = module, inputs_of
@@ -164,8 +160,8 @@ class _CallCounter:
         return None if log is None else log.count_calls_by_kind()
 
     def find_length_with_other_calls(self, longest: int, bounds: Iterable[int]) -> int | None:
-        """Return the number of tokens of the shortest text found in which one step calls another function than the
-        other steps, or passes another number to it; None if all steps do the same.
+        """Return the number of tokens of the shortest text in which one step calls another function, or passes another
+        number, than the other steps. Return None if all steps make the same calls.
 
         Args:
             longest: the most tokens of a text.
@@ -203,8 +199,7 @@ class _CallCounter:
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether a text makes the calls of a shorter text, and the same further calls for each additional
-        token. Also True if the module fails."""
+        """Return whether each further token adds the same calls. If the module fails, return True."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -213,7 +208,7 @@ class _CallCounter:
 
 
 def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
-    """Find for each function the numbers that nearly all its calls get, in texts of several lengths."""
+    """Find for each function the numbers that nearly all of its calls get, in texts of several lengths."""
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers)):
         places = zip(*(one[key] for one in numbers), strict=True)
@@ -231,7 +226,7 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each further token adds the same calls, or none after a cut; True if it fails."""
+    """Return whether each further token adds the same calls, or none after a cut. True if the module fails."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -240,7 +235,7 @@ def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, 
 
 
 def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None:
-    """Log the calls that a module makes for these inputs; None if it fails."""
+    """Log the calls that a module makes for these inputs. Return None if the module fails."""
     log = _CallLog()
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
@@ -254,8 +249,8 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
 
 @contextlib.contextmanager
 def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
-    """While the block runs, replace scripted functions in a module's files by their Python originals: a mode does not
-    see the calls inside scripted functions."""
+    """While the block runs, replace scripted functions in a module's files by the Python functions from which they were
+    made. A torch function mode does not see the calls inside scripted functions."""
     found = [
         (names, name, value)
         for names in find_users_globals(module)
@@ -272,7 +267,7 @@ def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
 
 
 class _FunctionLogger(FunctionMode):
-    """A mode that logs every call of a torch function."""
+    """A torch function mode that logs every call of a torch function."""
 
     def __init__(self, log: _CallLog) -> None:
         super().__init__()
@@ -289,7 +284,7 @@ class _FunctionLogger(FunctionMode):
 
 
 class _OperatorLogger(DispatchMode):  # type: ignore[no-untyped-call]
-    """A mode that logs every operator that runs; of scripted layers, nothing else is visible."""
+    """A torch dispatch mode that logs every operator that runs. In scripted layers, only operators are visible."""
 
     def __init__(self, log: _CallLog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -302,7 +297,7 @@ class _OperatorLogger(DispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _CallLog:
-    """The calls with their arguments, and the index of the call that made each tensor."""
+    """The logged calls with their arguments, and for each tensor the index of the call that made it."""
 
     def __init__(self) -> None:
         self._calls: list[tuple[Any, Any]] = []
@@ -313,7 +308,7 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record a tensor that contains the same numbers as another."""
+        """Record a tensor that contains the same numbers as another tensor."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
@@ -328,7 +323,7 @@ class _CallLog:
         self._made[id(tensor)] = place
 
     def _find_call_index(self, tensor: Tensor) -> int:
-        """Return the index of the call that made a tensor; a negative number if it existed before the first call."""
+        """Return the index of the call that made a tensor, negative for tensors from before."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
         if id(tensor) not in self._given:
@@ -356,8 +351,7 @@ class _CallLog:
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def select_calls_that_reach_answer(self, answer: Any) -> None:
-        """Find the calls whose results are used for the answer; a call that only computes a printed number does not
-        count."""
+        """Keep only the calls whose results are used for the answer, not those for prints."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
             kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
@@ -371,7 +365,7 @@ class _CallLog:
         self._made, self._given, self._kept = {}, {}, []
 
     def list_numbers(self) -> _Numbers:
-        """Return the numbers at each place of each function's arguments, with their frequencies."""
+        """Return how often each number occurs at each place of each function's arguments."""
         found: _Numbers = {}
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -381,7 +375,7 @@ class _CallLog:
         return found
 
     def count_functions(self, usual: _Usual) -> _Calls:
-        """Count the calls of each function, together with the numbers that nearly all its calls have."""
+        """Count the calls of each function, separately for the numbers that nearly all of its calls have."""
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -419,8 +413,8 @@ def _writes_in_place(func: Any) -> bool:
 
 
 def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
-    """Move the numbers of an argument to a list, and return the rest of it. All tensors count as equal, and so do all
-    lists of tensors; a list of numbers counts as one number."""
+    """Move the numbers of an argument to a list, and return the rest of the argument. All tensors count as equal, and
+    so do all lists of tensors. A list of numbers counts as one number."""
     if isinstance(argument, _CallIndex):
         return Tensor
     if isinstance(argument, bytes | int | float | complex) and not isinstance(argument, bool):
@@ -437,8 +431,7 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return a distance that may be the same in each iteration, or "far": the distance to the start of a text grows
-    with each iteration."""
+    """Return a distance, or "far": the distance to the start of a text grows with each iteration."""
     return apart if abs(apart) <= most else "far"
 
 
@@ -461,7 +454,7 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results others take; the list of all iterations' results does not count."""
+    """Yield the calls whose results are among some arguments, but not in a list of all iterations' results."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

@@ -1,4 +1,4 @@
-"""Compare the torch operators of the owner's own module with those of the copy that is traced.
+"""Compare the torch operators of the owner's own module with the operators of the copy that is traced.
 
 A copy is another object: `self is MODEL`, `SETTINGS[self.fc]` and a `WeakKeyDictionary` by layers do not find it. A
 scripted function is traced as its Python original, where `torch.jit.is_scripting()` is false and helpers are those of
@@ -50,28 +50,28 @@ class _LineRecorder(OperatorRecorder):  # type: ignore[no-untyped-call]
 
 
 class _RecordedProgram:
-    """A program, with the line of each of its operators."""
+    """A program of recorded operators, with the line of each."""
 
     def __init__(self, program: Program, lines: Sequence[str]) -> None:
         self.program, self.lines = program, lines
 
     def make_normal_form(self) -> _RecordedProgram:
-        """Return the program in the form that Python and TorchScript share."""
+        """Return the program in the form that is the same for Python and TorchScript."""
         program, places = normalize_program(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
     def name_operator(self, index: int) -> str:
-        """Return the name of the operator with this index in the program."""
+        """Return the name of the operator at this index of the program."""
         return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
     def describe_line(self, index: int) -> str:
-        """Describe the line that calls the operator with this index; behind the end, that of the last operator."""
+        """Describe the line that calls the operator at this index, or the last operator."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
 def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
-    """Refuse a module whose copy runs other operators than the module itself. Also refuse it if it runs other operators
-    when its scripted and cached functions are replaced by the Python functions that are traced instead of them."""
+    """Refuse a module whose copy runs other operators than the module itself. Also refuse a module whose scripted and
+    cached functions run other operators than the Python functions that are traced in their place."""
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
         with restore_module(given.module), restore_threads():
@@ -82,16 +82,16 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
         _compare_programs(
             own, _record_program(given, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
-            "Do not look anything up by the identity of the module or of a layer (`self is`, id(self), a dict or a "
-            "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), nor by the number of "
-            "threads: let the module hold it as an attribute.",
+            "Do not look up values by the identity of the module or of a layer (`self is`, id(self), a dict or a "
+            "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), or by the number of "
+            "threads. Store such values as attributes of the module.",
         )  # fmt: skip
         for function_of, what, advice in (
-            (unwrap_scripted_function, "as the Python function that torch.jit.script compiled, which is traced,",
-             "Remove torch.jit.script from that function and check the module's answers; or make both versions "
+            (unwrap_scripted_function, "as a Python function, which is traced, than after torch.jit.script",
+             "Remove torch.jit.script from that function and check the module's answers. Or make both versions "
              "compute the same: without torch.jit.is_scripting(), and without a helper that was redefined later."),
-            (unwrap_cached_function, "without its cache, as it is traced,",
-             "Let a cached function depend only on its arguments, and not on anything that may change; or store its "
+            (unwrap_cached_function, "without its cache, as it is traced, than with the cache",
+             "Let a cached function depend only on its arguments, and not on values that may change. Or store its "
              "result as an attribute of the module."),
         ):  # fmt: skip
             entries, methods = _find_functions(copied, function_of)
@@ -102,7 +102,7 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
             with replace_entries(entries), replace_methods(methods):
                 _compare_programs(
                     own.make_normal_form(), (_record_program(given, fresh, inputs) or own).make_normal_form(),
-                    f"A function of the module's file runs other operators {what} than as the module calls it",
+                    f"A function of the module's file runs other operators {what}",
                     advice,
                 )  # fmt: skip
 
@@ -112,12 +112,12 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
     if other is None or index is None:
         return
     names = own.name_operator(index), other.name_operator(index)
-    apart = f"{names[0]} is given other numbers" if len(set(names)) == 1 else f"{names[1]} in place of {names[0]}"
+    apart = f"{names[0]} gets other numbers" if len(set(names)) == 1 else f"{names[1]} in place of {names[0]}"
     raise ExportError(f"{problem}: {apart}, {own.describe_line(index)}.", advice)
 
 
 def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on inputs; None if it fails, which other code reports."""
+    """Record the operators that a module runs on inputs. Return None if the module fails, which other code reports."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
     noted.label_tensors(_TEXT, *inputs)
@@ -137,7 +137,7 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the functions in the owner's files and classes that another one has replaced, with that one."""
+    """Find the scripted or cached functions in the owner's files and classes, with their Python functions."""
     entries = [
         (names, name, function)
         for names in find_users_globals(module)

@@ -1,4 +1,5 @@
-"""Copy a module so that its recurrent layers forget nothing: code that a program has lost then changes the answer.
+"""Copy a module so that its recurrent layers forget nothing. Then the answer changes if the program lost a part of the
+module's code.
 
 A GRU with its initial weights halves its state in a step or two. So `x[:, -100:]` before it changes no digit of an
 answer, and a program without that slice agrees with the module on every random text; but with a trained layer that
@@ -27,13 +28,7 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module so that its recurrent layers keep their states; None if it has no such layer.
-
-    Example:
-        >>> gru = nn.GRU(2, 3)
-        >>> torch.sigmoid(copy_without_forgetting(gru).bias_ih_l0[3:6])
-        tensor([0.9994, 0.9994, 0.9994], grad_fn=<SigmoidBackward0>)
-    """
+    """Copy a module so that its recurrent layers keep their states. Return None if it has none."""
     copy, changed = copy_complete_copy(module), False
     with torch.no_grad():
         for layer in copy.modules():
@@ -45,7 +40,7 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
-    """Change a weight of a recurrent layer in place; return whether its name is one that the layer uses."""
+    """Change a weight of a recurrent layer in place. Return whether the layer uses such a weight."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

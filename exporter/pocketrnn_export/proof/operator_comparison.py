@@ -1,4 +1,4 @@
-"""Compare each operator of a program with the nodes of the graph for it, for numbers that few texts produce.
+"""Compare each operator of a program with the graph's nodes for it, on numbers that few texts produce.
 
 A rare text may send numbers to an operator that random texts never do, behind a gate that is closed for nearly all. So
 each operator runs alone, in PyTorch and in onnxruntime, on chosen numbers: small and large, integer and negative ones.
@@ -62,7 +62,7 @@ _OF_TERMS: Final = 1e-6
 
 @dataclass(frozen=True)
 class _OperatorGroup:
-    """Operators that are run together.
+    """Some operators of a program that are run together.
 
     Attributes:
         nodes: the operators, in their order.
@@ -74,7 +74,7 @@ class _OperatorGroup:
 
     @property
     def last(self) -> Node:
-        """The last operator; its result is compared."""
+        """The last operator, whose result is compared."""
         return self.nodes[-1]
 
 
@@ -98,16 +98,13 @@ class _GraphCutout:
 def refuse_differing_operators(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
-    """Refuse a graph if the nodes for an operator give other numbers than the operator in PyTorch.
+    """Refuse a graph if the nodes for an operator give other numbers than the operator gives in PyTorch.
 
     Args:
         program: the program from which the graph was made, operator by operator.
         content: the graph's ONNX file, whose values have the operators' names.
         inputs: some inputs, as the module takes them.
         names: the names of the graph's inputs.
-
-    Raises:
-        AnswersDifferError: there is such an operator; the message names its line.
     """
     run = NodeValues(program)
     values = run(inputs)
@@ -155,8 +152,8 @@ def _compare_operator_group(
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
-                f"{float(found.ravel()[place]):.7g} in place of {float(expected.ravel()[place]):.7g}.",
-                "Write that line by other operations of torch, or in float32.",
+                f"inputs {float(found.ravel()[place]):.7g} instead of {float(expected.ravel()[place]):.7g}.",
+                "Use other operations of torch on that line, or compute in float32.",
             )
 
 
@@ -167,17 +164,13 @@ def find_first_wrong_number(
     draw: Sequence[Any],
     terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
-    """Find the index of the first number that differs by more than rounding; None if there is none.
+    """Return the index of the first number that differs by more than rounding, or None if all numbers agree.
 
     Args:
         found, expected: the numbers to compare.
         exact: the expected numbers in double precision, which show how much they are rounded.
         draw: the inputs that they were computed from.
         terms: for sums, the sum of the absolute terms of each.
-
-    Example:
-        >>> find_first_wrong_number(np.float32([1, 2]), np.float32([1, 3]), None, [])
-        1
     """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
         return None
@@ -204,8 +197,7 @@ def find_first_wrong_number(
 def _find_complete_operator_group(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
-    """Find the operators that end with a node, and the graph's nodes for them; together, these nodes read all given
-    values.
+    """Return a group of operators that ends with a node, and the graph's nodes that read all its inputs.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
@@ -225,7 +217,7 @@ def _find_complete_operator_group(
 
 
 def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
-    """Return a number for each node, the same for operators that compute the same."""
+    """Return a number for each node. Nodes that compute the same have the same number."""
     numbers, known = dict[Node, int](), dict[str, int]()
     for node in nodes:
         read = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: f"value {numbers[one]}")
@@ -237,7 +229,7 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Find the operators that end with a node, back to the nearest earlier values in the graph."""
+    """Return the group of operators that ends with a node, back to the nearest values in the graph."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -262,7 +254,7 @@ def _find_operator_group(
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Return whether a value contains only 0 and 1, as numbers made from bools do."""
+    """Return whether a value contains only 0 and 1, because it is made from bools."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool
@@ -276,7 +268,7 @@ def _can_compare(value: Any) -> bool:
 
 
 def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
-    """Return a key that is the same for equal parts."""
+    """Return a key that is the same for groups that compute the same."""
     places = {node: f"given {place}" for place, node in enumerate(part.given)}
     places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
 
@@ -295,7 +287,7 @@ def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
 def _compute_pytorch_result(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute PyTorch's result for other input numbers; None if it fails."""
+    """Compute PyTorch's result of a group for other input numbers. Return None if an operator fails."""
     made: dict[Node, Any] = {}
 
     def find_node_value(node: Node) -> Any:
@@ -317,7 +309,7 @@ def _compute_pytorch_result(
 def _compute_sizes_of_terms(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute the sum of each number's absolute terms; None for operators that add no products."""
+    """Compute the sum of each number's absolute terms, or None if operators are not sums of products."""
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
     if not names <= _SUMS:
         return None
@@ -338,17 +330,12 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield numbers that are difficult for operators, with the types and sizes of the given values; the same numbers in
-    each run.
+    """Yield numbers that are difficult for operators, like the given values. Each run draws the same ones.
 
     Args:
         values: the values with these types and sizes.
         more: further kinds of numbers: floats, and integers.
         draws: the most draws of each kind.
-
-    Example:
-        >>> [drawn.item() for (drawn,) in draw_extreme_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
-        [8, 6, 5]
     """
     generator = np.random.default_rng(0)
 
@@ -374,7 +361,7 @@ def draw_extreme_numbers(
 
 
 class _Graph:
-    """An ONNX file whose values can be found by name, and whose parts can run alone."""
+    """An ONNX graph whose values can be found by name. Parts of it can run alone."""
 
     def __init__(
         self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str], values: Mapping[Node, Any]
@@ -389,11 +376,11 @@ class _Graph:
         self.equal: Mapping[Node, int] = {}
 
     def find_value_name(self, node: Node) -> str:
-        """Return the name of a node's value in the graph."""
+        """Return the name that a node's value has in the graph."""
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
-        """Return the nodes from the given values to the last one; None if they depend on other values too."""
+        """Return the nodes between a group's given values and its last value, or None if they need other values."""
         by_name = {self.find_value_name(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()
@@ -420,7 +407,7 @@ class _Graph:
         )
 
     def make_session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
-        """Return a function that runs the nodes of a part; None if onnxruntime does not support them."""
+        """Return a function that runs the nodes of a cutout, or None if onnxruntime does not support them."""
         fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(
             helper.make_graph(

@@ -1,4 +1,4 @@
-"""Compare the features of a text that the engine makes in C with the runtime's in Python."""
+"""Compare the features of a text that the engine computes in C with those that the runtime computes in Python."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def compare_features(file: Path, features: Features) -> Comparison:
-    """Compare each number and each category of the engine with the runtime's, bit by bit.
+    """Compare each number and each category that the engine computes with the runtime's, bit by bit.
 
     Raises:
-        ParityError: one differs.
+        ParityError: a number or a category differs.
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):
@@ -32,8 +32,8 @@ def compare_features(file: Path, features: Features) -> Comparison:
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
-                    f"The engine makes {found} of {name}={short_repr(value, 40)}, but the runtime makes {expected}.",
-                    "Report it with the bundle's classifier.json: this is a fault of pocketrnn.",
+                    f"For {name}={short_repr(value, 40)}, the engine computes {found}, but the runtime {expected}.",
+                    "This is a fault of pocketrnn. Report it with the bundle's classifier.json.",
                 )
             count += 1
     return Comparison("features in Python", "features in C", "features", count, count, 0.0, 0)

@@ -1,4 +1,4 @@
-"""Compare the tags that the engine makes in C with the runtime's in Python."""
+"""Compare the tags that the engine computes in C with those that the runtime computes in Python."""
 
 from __future__ import annotations
 
@@ -17,15 +17,10 @@ _Row = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, positions, labels and probabilities with those that the runtime computes from its
-    logits.
+    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits.
 
     Raises:
         ParityError: the tags differ.
-
-    Example:
-        >>> compare_tags(Path("people.prnn"), ["Ada lives in Berlin."]).labels_differing
-        0
     """
     packed, classifier = import_native_module().Packed(file.read_bytes()), Classifier.load(file)
     largest, rows = 0.0, 0
@@ -34,8 +29,8 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
         apart = [abs(one[3] - other[3]) for one, other in zip(found, expected, strict=False) if one[3] and other[3]]
         if [row[:3] for row in found] != [row[:3] for row in expected] or not max(apart, default=0.0) <= _NEAR:
             raise ParityError(
-                f"The engine gives {short_repr(text, 40)} other tags than the runtime does.",
-                "Report it with the bundle's classifier.json and the text: this is a fault of pocketrnn.",
+                f"The engine and the runtime give the text {short_repr(text, 40)} different tags.",
+                "This is a fault of pocketrnn. Report it with the bundle's classifier.json and the text.",
             )
         largest, rows = max([largest, *apart]), rows + len(expected)
     return Comparison("tags in Python", "tags in C", "texts", len(texts), rows, largest, 0)
@@ -53,7 +48,7 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
-    """Return the rows of a text that the runtime gives, in order; none if the positions of its tokens are unknown."""
+    """Return the runtime's rows for a text, in order; none, if the positions are unknown."""
     try:
         tags = classifier.tag(text)
     except InputError:

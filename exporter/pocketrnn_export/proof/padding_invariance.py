@@ -1,4 +1,4 @@
-"""Find out whether the padding after a text in a wider batch may change the answer to some text.
+"""Find out whether the padding after a text, which a wider batch adds, may change the answer to some text.
 
 A maximum over all steps of a batch is correct as long as one of a text's own steps is above the padding's zero, as it
 is for nearly every random text of 70 words. So the program runs on a text beside one of its own length and beside a
@@ -36,7 +36,7 @@ def find_padded_steps(
     padding_id: int,
     until: float = float("inf"),
 ) -> str:
-    """Find the line at which the padding after a text changes a result for some text; empty if there is none.
+    """Return the line at which the padding after a text may change a result for some text, or "".
 
     Args:
         program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
@@ -65,8 +65,9 @@ def _run_both_batches(
     padding_id: int,
     side: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
-    """Run a text in a batch with one of the same length, and in a batch with a longer one; None if the program fails.
-    For a program of two texts, `side` says which one the text is, and the other is the same in both runs."""
+    """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return None if the
+    program fails. In a program of two texts, `side` says which text this is. The other text is the same in both
+    runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
     tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)

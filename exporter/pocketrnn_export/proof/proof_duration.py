@@ -1,4 +1,4 @@
-"""Estimate how long a proof takes, by the time of two runs of the module."""
+"""Estimate how long a proof takes, from the time of two runs of the module."""
 
 from __future__ import annotations
 
@@ -19,16 +19,12 @@ _DOUBLE_RUNS: Final = 3
 
 
 def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Case]], forms: int) -> float:
-    """Estimate how many seconds the comparisons of a proof take; 0 if that is not known.
+    """Estimate how many seconds the comparisons of a proof take. Return 0 if the time is not known.
 
     Args:
         reference: the module.
         cases: the cases by kind; the rounding of the kind `texts` is measured.
         forms: how many runs of forms are compared with it.
-
-    Example:
-        >>> estimate_proof_seconds(prepared.make_reference(), cases, 3)
-        41.5
     """
     every = [case for some in cases.values() for case in some]
     cells = sum(case.tokens.size for case in every)
@@ -43,7 +39,7 @@ def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Ca
 
 
 def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
-    """Return the seconds of the second run on a case: the first one may prepare something. 0 if the run fails."""
+    """Return the seconds of the second of two runs on a case, or 0 if a run fails."""
     try:
         run(case.tokens, case.lengths)
         started = time.perf_counter()
@@ -55,14 +51,9 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Describe the length of long work, to be added to its name; empty for short work.
-
-    Example:
-        >>> describe_seconds(131.0)
-        ', which takes some 2 minutes'
-    """
+    """Describe the duration of long work, as words that follow the name of the work. Return "" for short work."""
     if seconds < _SHORT:
         return ""
     if seconds < 90:
-        return f", which takes some {round(seconds, -1):.0f} seconds"
-    return f", which takes some {seconds / 60:.0f} minutes"
+        return f", which takes about {round(seconds, -1):.0f} seconds"
+    return f", which takes about {seconds / 60:.0f} minutes"

@@ -1,4 +1,4 @@
-"""Compute the reference's answers to the cases of a proof on demand, in single and double precision."""
+"""Compute the reference's answers to the cases of a proof when they are needed, in single and double precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAY_FAIL: Final = "hazards"
 
 
 class ReferenceAnswers:
-    """The answers of a reference to the cases of a proof.
+    """The answers of the reference to the cases of a proof.
 
     Args:
         reference: computes the answers.
@@ -42,7 +42,7 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of a kind, or each of their rows, with the answers in single precision."""
+        """Return the cases of one kind, or each of their rows as a case, with the answers in single precision."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
@@ -55,18 +55,18 @@ class ReferenceAnswers:
                 if inputs != _MAY_FAIL:
                     raise ExportError(
                         f"{self.reference.name} fails on {inputs}, {case.name}: {first_line(error)}.",
-                        "Let forward answer texts of every length and with every id; an empty text becomes the id that "
-                        "the text rules call empty_id.",
+                        "Let forward answer texts of any length and with any id. An empty text becomes the id that the "
+                        "text rules call empty_id.",
                     ) from error
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
 
     def compute_all_answers(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of all kinds, or each of their rows, with the answers in single precision."""
+        """Return the cases of all kinds, or each of their rows as a case, with the answers in single precision."""
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return the case and its answer without the rows that have no finite answer; empty if no row is left.
+        """Return a case and its answer, without rows whose answer is not finite.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -77,10 +77,10 @@ class ReferenceAnswers:
             return [(case, logits)]
         if inputs == "texts":
             raise ExportError(
-                f"{self.reference.name} answers {case.name} with NaN or infinity; its ids are "
+                f"{self.reference.name} gives NaN or infinity for {case.name}, whose ids are "
                 f"{case.tokens[0, :10].tolist()}.",
-                "If it is the empty text, choose another empty_id in the text rules; else mask with a large negative "
-                "number instead of minus infinity.",
+                "If this is the empty text, choose another empty_id in the text rules. Otherwise, mask with a large "
+                "negative number instead of minus infinity.",
             )
         _log.info("Left out of the proof: rows of %s that have no finite answer", case.name)
         if not answered.any():
@@ -91,8 +91,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """Return the exact answers to the cases of a kind, or to each of their rows. If the reference has none, return
-        None and put the reason into `not_exact`."""
+        """Return the exact answers to the cases of one kind, or to each of their rows. If the reference cannot compute
+        them, return None and store the reason in `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
@@ -105,7 +105,7 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case, and how far rounding may move it; None if there is none."""
+        """Return the exact answer to a case and how far rounding may move it, or None."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -117,8 +117,7 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return how far the reference is from its own answer in double precision on a case; None if this is
-        unknown."""
+        """Return the error of the reference's answer to a case against double precision."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -128,7 +127,7 @@ class ReferenceAnswers:
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """The tolerance of `verify` on the texts: at least 1e-5."""
+        """The tolerance of `verify` on the texts, which is at least 1e-5."""
         try:
             return compute_rounding_tolerance(
                 self.reference.compute_exact_answers(self._cases["texts"], spreads=True, inputs="texts")
@@ -142,13 +141,13 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or one of its tokens, has a finite answer."""
+    """Return whether a text, or one of its tokens for a tagger, has a finite answer."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split the exact answers to whole cases into answers to their rows; skip a row that the reference refused."""
+    """Split the exact answers to whole cases into answers to rows; skip rows that the reference refused."""
     of_rows = (
         each
         for answer in whole

@@ -1,5 +1,5 @@
-"""Find a program for a module that is right for every batch and sequence length, or up to a stated limit; or refuse the
-module.
+"""Find a program for a module that is right for every batch size and sequence length, or up to a stated limit; or
+refuse the module.
 
 A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
 sizes, except for its loops, lengths of its own and sorting: these are compared with the module. If there are some,
@@ -75,7 +75,7 @@ def find_right_program(
     *,
     one_text: bool = False,
 ) -> TracedProgram:
-    """Trace a module with dynamic batch and sequence axes, so that the program is right for all sizes.
+    """Trace a module with dynamic batch and sequence axes, such that the program is right for all sizes.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -86,10 +86,6 @@ def find_right_program(
 
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of its code.
-
-    Example:
-        >>> find_right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
-        Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
     asked = FreshCopyModule(module, example, _count_ids(module))
     usual = asked.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
@@ -137,7 +133,7 @@ def _find_program(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError("A recurrent layer runs on a sequence of no steps.", "Give it at least one step.")
+                raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
             return made(program).run(asked.draw_inputs(sizes))
 
         lasting_answers = None if lasting is None else lasting.run(program)
@@ -169,14 +165,14 @@ def _find_program(
 
 
 def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return the function that decides whether a program traced for some sizes computes all values for others."""
+    """Return the function that decides whether a program computes all values for other sizes."""
     values = ForwardValues(asked.module)
     return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
 
 
 @dataclass(frozen=True)
 class _NonForgettingModule:
-    """A module with weights that forget nothing, and these weights by their names in a program."""
+    """A module whose weights forget nothing, and these weights by their names in a program."""
 
     asked: FreshCopyModule
     weights: dict[str, Tensor]
@@ -199,12 +195,7 @@ class _NonForgettingModule:
     def refuse_incomplete_form(
         self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form without a part of its program. The sizes just below and above each condition in forward are
-        tried.
-
-        Raises:
-            ExportError: its answers differ.
-        """
+        """Refuse a form that lacks a part of its program, at the sizes around each condition."""
         if (run := self.run(program)) is None:
             return
         form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -216,9 +207,8 @@ class _NonForgettingModule:
             expected = compute_answer_or_none(run, sizes)
             if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
-                    f"The graph loses something of forward on {describe_sizes(sizes)} where a recurrent layer keeps "
-                    "its "
-                    "state for long.",
+                    f"The graph and the module give different answers for {describe_sizes(sizes)} if recurrent layers "
+                    "forget nothing.",
                     "Report the module: this is a fault of pocketrnn.",
                 )
 
@@ -229,14 +219,14 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse two texts with a condition on the size of one: a trace for chosen sizes takes one text."""
+    """Refuse two texts with a condition on one text's size: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
         raise ExportError(
-            f"The module takes two texts and asks about the size of one, {question.where} ({question.condition}), "
-            "which a bundle of pairs cannot follow.",
-            "Compute the same for all sizes: no if by x.size(1), no cut to a fixed number of tokens, and no shape that "
+            f"The module takes two texts and tests the size of one, {question.where} ({question.condition}), which a "
+            "bundle of pairs does not support.",
+            "Compute the same for all sizes: no if on x.size(1), no cut to a fixed number of tokens, and no shape that "
             "requires the same number of tokens in both texts.",
         )
     if isinstance(plain, ExportError):
@@ -244,7 +234,7 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for errors that an ordinary trace shows, whatever conditions on sizes it has."""
+    """Refuse a module for errors that an ordinary trace shows, whatever conditions on sizes the module has."""
     few = replace(asked, ids=1)
     refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
     if log.counted_lengths:
@@ -258,8 +248,7 @@ def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answ
 def _make_follow_function(
     asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for given sizes and records its conditions; if possible, it makes no
-    program."""
+    """Return the function that runs forward for given sizes and records its conditions."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
@@ -277,7 +266,7 @@ def _make_follow_function(
 
 
 def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, or return its error: a trace without conditions is right for all sizes."""
+    """Make the ordinary trace, or return its error. A trace without conditions is right for all sizes."""
     try:
         return traced(None, log)
     except ExportError as error:
@@ -293,11 +282,11 @@ def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> Tr
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
-    """Return whether a line of forward itself raised an error, and not an operation that the line called."""
+    """Return whether a line of forward itself, and not an operation inside it, raised an error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
 
 
 def _count_ids(module: nn.Module) -> int:
-    """Return the number of ids to run a module with: the form's, or the rows of the smallest embedding."""
+    """Return the number of ids with which a module is run: the number of rows of its smallest embedding."""
     return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

@@ -1,5 +1,5 @@
-"""Find out whether a program uses a text's row number in its batch, as in `torch.arange(len(x)) >= 170` or a table cut
-to the batch size.
+"""Find out whether a program uses the row number of a text in its batch, as in `torch.arange(len(x)) >= 170`, or in a
+table that is cut to the batch size.
 
 A condition on such a number may change its result only in a large batch. So the number is found where it arises: if all
 rows hold the same text, a value that differs between rows is the row number, or computed from it. It may only be a
@@ -44,7 +44,7 @@ def find_row_numbers(
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch: set[Any],
 ) -> str:
-    """Find the line that computes with a text's row number in its batch; empty if there is none.
+    """Return the line that computes with the row number of a text in its batch, or "" if there is no such line.
 
     Args:
         program: from torch.export.
@@ -65,7 +65,7 @@ def find_row_numbers(
 
 
 def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
-    """Return whether a value differs between rows of the same text."""
+    """Return whether a value differs between the rows of a batch in which all texts are equal."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
         return False
@@ -97,7 +97,7 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
-    """Return whether a tensor that does not depend on texts is cut to the batch size and has different rows."""
+    """Return whether a node cuts a table with different rows, independent of the texts, to the batch size."""
     stated = node.meta.get("val")
     if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
         return False
@@ -109,7 +109,7 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Return whether a node keeps a row number, or uses it as the position of this row's values."""
+    """Return whether a node only passes on a row number, or uses it as an index of the text's own values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

@@ -1,4 +1,4 @@
-"""Find for each number of a program the text of the batch on which it depends, operator by operator.
+"""Find for each number of a program its owner, the text of the batch on which it depends, operator by operator.
 
 `state * is_rare(x)` is zero for every random text, and so is the result of a pooling over the batch. So an operator is
 not run on the numbers that reach it: it runs alone, on random numbers, and those of some texts are changed. A number
@@ -52,7 +52,7 @@ _NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of an operator: its arguments, with their nodes and owners, in lists of the same length.
+    """A call of an operator: its arguments, and the node and the owners of each argument, in lists of the same length.
 
     Attributes:
         run: computes the results for other arguments.
@@ -79,7 +79,7 @@ class _Call:
 def find_rows_with_other_owners(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
 ) -> str:
-    """Find the line at which a program combines values of different texts of a batch; empty if there is none.
+    """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
 
     Args:
         program: from torch.export.
@@ -165,7 +165,7 @@ class _OwnerRun(NodeValues):
         return value
 
     def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
-        """Return the owners of the results of a call."""
+        """Return the owners of the numbers in a call's results."""
         node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
         if (views := _find_view_owners(call, results)) is not None:
             return views
@@ -188,14 +188,13 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text, which depends at most on the ids that are tried
-        one by one."""
+        """Return whether a node's value is one integer for each text, and depends on tried ids only."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
 
     def _fill_missing_owners(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
-        """Return the owners of a result; numbers that did not change get the owners of the arguments."""
+        """Return the owners of a result's numbers. Numbers that did not change get the owners of the arguments."""
         owners = told.owners
         if bool((owners != _NONE).all()):
             return owners
@@ -234,8 +233,7 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, unless it did not change; and whether a number changed with several
-    texts."""
+    """The owner of each number of a result, if it changed, and whether a number changed with several texts."""
 
     owners: Tensor
     mixed: bool
@@ -251,7 +249,7 @@ def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
 
 
 def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """Return the owners of results that are views of arguments; None if they are not."""
+    """Return the owners of results that are views of arguments, or None for other results."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
     if (
@@ -276,7 +274,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes; None if no other numbers run."""
+    """Find the text with which each number of the results changes, or None if no other numbers run."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
@@ -289,8 +287,8 @@ def _find_result_owners(
 def _find_owners_by_changes(
     call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
 ) -> list[_ResultOwners]:
-    """Find the text with which each number changes. For each bit of the texts' indices, change the numbers of the texts
-    with this bit 0, and then those of the others.
+    """Find the text with which each number changes. For each bit of the texts' indices, change first the texts with
+    this bit 0, and then the texts with this bit 1.
 
     Raises:
         ValueError: a result has another shape.
@@ -348,7 +346,7 @@ def _is_float(value: Tensor) -> bool:
 
 
 def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
-    """Draw random numbers for an argument; with `base`, integers are not changed, since they may be positions."""
+    """Draw random numbers for an argument. With `base`, integers do not change, since they may be positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]
     numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]

@@ -1,4 +1,4 @@
-"""Run a traced program in PyTorch: for its answers, or for the value of each of its nodes."""
+"""Run a traced program in PyTorch, to get its answers or the value of each of its nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pocketrnn_export.tracing.module_trace import TracedProgram
 
 @dataclass(frozen=True)
 class RunnableProgram:
-    """A program in the form in which it is compared with its module.
+    """A program as a function that can be compared with its module.
 
     Attributes:
         run: computes the logits, an array [batch, classes], from the module's inputs; may raise anything.
@@ -29,7 +29,7 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a program that runs in PyTorch, operator by operator, without its assertions about sizes."""
+    """Make a function that runs a program in PyTorch, operator by operator, without assertions about sizes."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
@@ -43,14 +43,14 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
 
 
 class NodeValues(torch.fx.Interpreter):
-    """Computes the value of each node of a program. It skips assertions about sizes, which no form has."""
+    """Computes the value of each node of a program, without the assertions about sizes, which no form has."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.graph_module, garbage_collect_values=False)
         self._program = program
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> dict[torch.fx.Node, Any]:
-        """Return the values for the module's inputs; empty if a node fails."""
+        """Return the value of each node for the module's inputs. The dict is empty if a node fails."""
 
         def run_interpreter(*inputs: Tensor) -> Any:
             with torch.no_grad():
@@ -59,8 +59,7 @@ class NodeValues(torch.fx.Interpreter):
         return {} if compute_answer_or_none(run_interpreter, *inputs) is None else dict(self.env)
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Compute the value of a node, without the record that the interpreter keeps of each node for error
-        messages."""
+        """Compute the value of a node. Unlike torch's interpreter, keep no record of the node for error messages."""
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         return getattr(self, n.op)(n.target, args, kwargs)
 
@@ -71,15 +70,15 @@ class NodeValues(torch.fx.Interpreter):
 def _list_graph_arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
-    """Return the inputs of a program's graph: its weights and the module's inputs, in order."""
+    """Return the inputs of a program's graph in order: the weights and the module's inputs."""
     given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 
 
 def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
-    """Return the code of a graph without its assertions about sizes, which the forms do not have. Interpreting the
-    nodes instead takes 1.5 times as long for a small classifier, which runs at hundreds of sizes."""
+    """Return a graph as a function without its assertions about sizes, which the forms do not have. For a small
+    classifier, which runs at hundreds of sizes, interpreting the nodes would take 1.5 times as long."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in reversed(graph.nodes):

@@ -29,8 +29,7 @@ _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 def find_tied_values(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
 ) -> str:
-    """Find the line of a sort or similar function whose order of equal values may change an answer; empty if there is
-    none.
+    """Return the line of a sort, or a similar function, whose order of equal values may change an answer, or "".
 
     Args:
         program: from torch.export.
@@ -50,12 +49,12 @@ def find_tied_values(
 
 
 def _repeat_each_token(tokens: Tensor) -> Tensor:
-    """Fill every row with the first row's tokens, each twice."""
+    """Fill every row with the tokens of the first row, each of them twice."""
     return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
 
 
 class _ReversedTieRun(RecordedRun):
-    """A run that puts equal values in the opposite order."""
+    """A run of a program in which sorts give equal values in reverse order."""
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         name = str(target).removeprefix("aten.").partition(".")[0]

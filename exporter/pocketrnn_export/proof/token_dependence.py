@@ -1,4 +1,5 @@
-"""Find out how much each value of a program depends on a text's words: not at all, on tried ids only, or in any way.
+"""Find out how much each value of a program depends on the words of a text: not at all, on tried ids only, or in any
+way.
 
 A batch may be cut to the longest of its lengths, and sorted by them. A length is an input, or the count of ids that are
 not padding; such ids are tried one by one, and a text that holds one runs alone if it changes the answer
@@ -20,7 +21,7 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 
 
 class WordContent(IntEnum):
-    """How much a value may depend on the words.
+    """How much a value may depend on the words of a text.
 
     NOTHING: it depends only on sizes, given lengths and weights.
     IDS: it is the ids themselves, each at its place; MOVED_IDS: at other places.
@@ -59,7 +60,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
-    """Find out how much each node of a program depends on the words of its texts."""
+    """Find out how much each node of a program depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
     found: dict[Node, WordContent] = {}
     for node in program.graph.nodes:
@@ -126,7 +127,7 @@ def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordCo
 
 
 def _compares_with_tried_ids(name: str, number: Any) -> bool:
-    """Return whether all ids for which a comparison is true, or all for which it is false, are tried one by one."""
+    """Return whether the ids that give one of the two results of a comparison are all tried one by one."""
     if isinstance(number, Node):
         value = number.meta.get("val")
         return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0

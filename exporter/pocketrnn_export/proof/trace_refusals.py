@@ -1,5 +1,5 @@
-"""The checks that refuse a trace, even if it is right for the sizes of its example: each compares the module with its
-program."""
+"""The checks that refuse a trace even if it is right for the sizes of its example. Each check compares the module with
+its program."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _MOST_IDS: Final = 12
 def refuse_changed_answers(
     asked: FreshCopyModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any
 ) -> None:
-    """Refuse a module whose answer to a text changes after it has run on texts of other sizes.
+    """Refuse a module whose answer to a text changes after the module has run on texts of other sizes.
 
     First come the sizes of the trace and its checks, then the sizes around each condition in forward.
     """
-    changed = "texts of other sizes changed values in its file, its classes or its functions"
+    changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_complete_copy(asked.module), time.process_time()
     for sizes in (None, *found.bounds):
         if time.process_time() - started > SECONDS:
@@ -65,7 +65,7 @@ def refuse_changed_answers(
         if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on earlier texts: {changed}.",
-                "Do not let forward keep anything that a later answer depends on, in the module, its file or a "
+                "Do not let forward store values that a later answer depends on, in the module, its file or a "
                 "default argument.",
             )
 
@@ -73,7 +73,7 @@ def refuse_changed_answers(
 def refuse_size_loops(log: TraceLog) -> None:
     """Refuse a forward that tests a size in every iteration of a loop: `while t < x.size(1)`.
 
-    Each trace of it would be unrolled, with thousands of steps for a text with so many.
+    A trace would contain each iteration of such a loop, thousands for a long text.
     """
     lines: dict[str, set[int]] = {}
     for question in log.questions:
@@ -84,33 +84,28 @@ def refuse_size_loops(log: TraceLog) -> None:
         # No single line tries kernels of all these sizes.
         if numbers >= set(range(2, USUAL.tokens)):
             raise ExportError(
-                f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
+                f"The module tests a size in every iteration of a loop, {where}: a trace would freeze the loop at one "
                 "length.",
                 "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
 
 def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that caught an error in the trace if this error does not occur when it runs on inputs of the
-    same sizes.
-
-    Raises:
-        ExportError: it did; then the trace holds the code after the error, and not the usual code.
-    """
+    """Refuse a forward that catches an error in the trace which does not occur in a run on inputs of these sizes."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
         met = find_caught_errors(copy_complete_copy(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
-            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
-            "Do not catch errors there: do not read values of tensors, as .item() does, and do not give a size to code "
-            "that needs a plain number, such as Decimal, Fraction or pickle.",
+            f"The module catches an error that only tracing raises, and then computes something else: {caught[0]}.",
+            "Avoid this error: do not read values of tensors, as .item() does, and do not pass a size to code that "
+            "needs a plain number, such as Decimal, Fraction or pickle.",
         )
 
 
 def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
-    """Compare a graph with a module that packs by lengths that it computes itself, on rows that such lengths cut short.
+    """For a module that packs by lengths of its own, compare its graph on rows longer than these lengths.
 
     Raises:
         ExportError: an answer differs.
@@ -129,8 +124,8 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
         if not asked.agrees(graph, inputs):
             raise ExportError(
                 "The module packs by lengths that it counts or clamps itself, but the graph gives another answer if "
-                "these are shorter than the rows.",
-                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+                "these lengths are shorter than the rows.",
+                "Pack by the lengths that forward gets, or call pad_packed_sequence with total_length=x.size(1).",
             )
 
 
@@ -143,15 +138,14 @@ def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: Tr
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
         if not asked.agrees(graph, asked.draw_inputs(Sizes(1 if asked.one_text else rows, width))):
             raise UntraceableError(
-                f"The module's loop over the steps of a text, {traced.loops[0]}, does something else in later steps "
-                f"than in the first ones: at {width} tokens the graph of the first steps gives another answer.",
-                "Compute the same in every step, without break and whatever the step's number is; or use nn.RNN, "
-                "nn.LSTM or nn.GRU.",
+                f"The module's loop over the steps of a text, {traced.loops[0]}, computes something else in later "
+                f"steps than in the first steps: at {width} tokens, a graph of the first steps gives another answer.",
+                "Compute the same in every step of the loop, without break, or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
 
 def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a module whose answers change with the order of equal values, on texts that repeat words."""
+    """Refuse a module whose answers depend on the order of equal values. The texts of this check repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if asked.phrase else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (asked if batch == 1 else replace(asked, phrase=())).draw_inputs(Sizes(batch, width))
@@ -171,11 +165,7 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
 
 
 def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a program that does not compute each row from its own tokens.
-
-    Raises:
-        UntraceableError: it computes across the rows of a batch.
-    """
+    """Refuse a program that does not compute each row of a batch from the row's own tokens."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
 
@@ -188,20 +178,21 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
-                "Compute each text's answer from its own tokens: use the number of a row only as a position.",
+                "Compute each text's answer from its own tokens. Use a row number only as an index.",
             )
     if place:
         raise UntraceableError(
-            f"The module computes across the texts of a batch, {place}, so that a text's answer may depend on its "
-            "neighbours.",
-            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count, and choose "
-            "by torch.where(chosen[:, None], f(x), out) in place of out[chosen] = f(x[chosen]).",
+            f"The module combines values across the texts of a batch, {place}, so a text's answer may depend on "
+            "other texts.",
+            "Compute each text's answer from its own tokens. Give the axis of a sum, a maximum or a count, and use "
+            "torch.where(chosen[:, None], f(x), out) instead of out[chosen] = f(x[chosen]).",
         )
 
 
 def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
-    """Find the padding ids that may change a text's answer if they follow it in a batch, each with the line that does
-    this. With lengths, only the example's padding id is tried; else the ids that forward may count."""
+    """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
+    that causes it. With lengths, only the example's padding id is tried. Otherwise, all ids are tried that forward may
+    count."""
     batch, padding_id = find_batch_symbols(traced.program), int(asked.example[0][-1, -1])
     texts = 2 if takes_two_texts(asked.example) else 1
     has_lengths = takes_lengths(asked.example)
@@ -225,7 +216,7 @@ def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[
 
 
 def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
-    """Return a note for a program in which the order of equal values may change an answer; empty if there is none."""
+    """Return a note for a program in which the order of equal values may change an answer, or no note."""
     if not found.sort_operators:
         return ()
 
@@ -236,18 +227,13 @@ def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str,
     if not line:
         return ()
     return (
-        f"The order of equal values, {line}, which PyTorch leaves undefined, may decide the answers to a few texts: "
-        "texts that repeat a word. Sort with stable=True, or use the values and not their positions.",
+        f"The order of equal values, {line}, is undefined in PyTorch, and it may change the answers to texts that "
+        "repeat a word. Sort with stable=True, or use the values and not their positions.",
     )
 
 
 def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
-    """Refuse a program whose answer differs from its module's for some size. Return notes on the parts that were not
-    checked.
-
-    Raises:
-        ExportError: an answer differs.
-    """
+    """Refuse a program with another answer than its module for some size. Return notes on unchecked parts."""
 
     def do_answers_agree(sizes: Sizes) -> bool:
         return asked.agrees(exported, asked.draw_inputs(sizes))

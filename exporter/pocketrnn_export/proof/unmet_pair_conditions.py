@@ -33,8 +33,8 @@ _FEW: Final = 4
 def find_blocking_questions(
     asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """Return the conditions that a program does not obey: all in the module's own code, and others if the program's
-    answer, or a value before it, differs from the module's on one side of the condition, or the module fails there."""
+    """Return the conditions that a program does not obey: those in user code, and those on one side of which the module
+    fails, or computes other values than the program."""
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run
@@ -63,7 +63,7 @@ def find_blocking_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes to try for a condition, those near its numbers first."""
+    """Return the sizes at which a condition is tried, beginning with sizes near the numbers in the condition."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

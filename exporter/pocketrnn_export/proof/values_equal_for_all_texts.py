@@ -1,4 +1,4 @@
-"""Find values of a program that are the same for all texts of a proof: the proof did not compare other values of them.
+"""Find values of a program that are equal for all texts of a proof. The proof did not compare any other values there.
 
 Forward may test for something that hardly any text has: `torch.where(has_phrase, rare, usual)`. If no text of the proof
 has it, the graph was compared for one result of this test only. The export then says so and names the line.
@@ -44,12 +44,7 @@ def describe_constant_values(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Return a note for each line of code whose value is the same for all texts of a proof; see `find_constant_values`.
-
-    Example:
-        >>> describe_constant_values(program, cases, ["tokens"], one_row=False)
-        ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
-    """
+    """Return a note for each line of code whose value is equal for all texts of a proof; see `find_constant_values`."""
     if program is None:
         return ()
     lines: dict[str, str] = {}
@@ -58,8 +53,8 @@ def describe_constant_values(
         if _TRAINED_HERE not in line:
             lines.setdefault(line or "a line that is not known", shown)
     return tuple(
-        f"A value is {shown} for all texts of the proof, {line}: the effect of other values was compared operator "
-        "by operator only. Give example texts for which it is another (example_texts=, --texts)."
+        f"A value is {shown} for all texts of the proof, {line}. The effect of other values was compared only operator "
+        "by operator. Give example texts for which this value is different (example_texts=, --texts)."
         for line, shown in [*lines.items()][:_MOST_LINES]
     )
 
@@ -67,8 +62,7 @@ def describe_constant_values(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Find the operators of a program that give the same value in all runs although their inputs differ; each with this
-    value as text.
+    """Find the operators whose results are equal in all runs although their inputs differ, with these values.
 
     Args:
         program: from torch.export.
@@ -89,7 +83,7 @@ def find_constant_values(
 
 
 def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
-    """Return the nodes, in the program's order, that depend on the contents of texts and not only on their sizes."""
+    """Return the nodes that depend on the words of texts and not only on their sizes, in the program's order."""
     inputs = set(program.graph_signature.user_inputs)
     found: dict[Node, None] = {}
     for node in find_needed_nodes(program):
@@ -103,7 +97,7 @@ def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
 
 
 class _ValueRange:
-    """The smallest and the largest number at each place of a value; all numbers beyond 1e30 count as equal."""
+    """The smallest and the largest number at each place of a value. All numbers beyond 1e30 count as equal."""
 
     def __init__(self) -> None:
         self.low: Any = None
@@ -120,11 +114,11 @@ class _ValueRange:
 
     @property
     def numbers_equal_in_all_runs(self) -> Any:
-        """The numbers at the places at which all runs gave the same; without NaN."""
+        """The numbers at the places at which all runs gave the same number, without NaN."""
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:
-        """Return the value, as text, at the first place at which all runs gave the same."""
+        """Return, as a string, the number at the first place at which all runs gave the same number."""
         same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
@@ -136,7 +130,7 @@ class _ValueRange:
 
 
 class _RangeRecorder(NodeValues):
-    """Runs a program and records the range of each value that has been constant in all runs so far."""
+    """Runs a program, and records the range of each value that has been constant in all runs so far."""
 
     def __init__(self, program: torch.export.ExportedProgram, nodes: Iterable[Node]) -> None:
         super().__init__(program)
@@ -158,7 +152,7 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: a small last axis of integers; else 1."""
+    """Return how many places of a value are checked one by one: a small last axis of integers, or 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 
@@ -166,7 +160,7 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the cases in the form that a program takes; those that change most values come first."""
+    """Yield the cases in the form that a program takes. Cases that change the most values come first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
         for one in make_one_row_cases([case]) if one_row else [case]:

@@ -1,4 +1,5 @@
-"""Find the statements of a file that may change the names of the code to run, by the names that they mention.
+"""Find the statements of a file that may change the code that a module needs. Names show what a statement may
+change.
 
 A name that is assigned another name is the same object, and a statement that mentions a function is assumed to call it.
 Nothing is followed further: a statement that may change a name is run, or reported.
@@ -47,8 +48,8 @@ ANY: Final = "*"
 
 @dataclass
 class FileFacts:
-    """Facts about a file in the notebook's folder. For packages and files, the first part of their dotted names is
-    used.
+    """The packages and files that a Python file in the notebook's folder imports or may change. Only the first part
+    of a dotted name is kept: `torch` for `torch.nn`.
 
     Attributes:
         imports: the file itself, its imports, and the imports of the imported files beside it.
@@ -63,7 +64,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class PossibleChanges:
-    """The changes that a statement may make: to names of the code to run, and to objects of the wanted class."""
+    """The names and objects that a statement may change."""
 
     names: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class PossibleChanges:
 
 
 class ChangeFinder:
-    """Finds the effects of a file's statements on names.
+    """Finds the names that each statement of a file may change.
 
     Args:
         statements: all statements.
@@ -143,7 +144,7 @@ class ChangeFinder:
         return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
-        """Return the mentions of a statement, and of the functions that it mentions, directly or not."""
+        """Return the names that a statement mentions, and the names in the functions that the statement mentions."""
         total = Mentions()
         total.add(statement.now)
         if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
@@ -159,7 +160,7 @@ class ChangeFinder:
         return total
 
     def _collect_mentions_of_functions(self, name: str) -> Mentions:
-        """Return the mentions of the functions that a name refers to, or that its object holds."""
+        """Return the names in the functions that `name` refers to, or that the object of this name holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
@@ -187,7 +188,8 @@ class ChangeFinder:
         return self._kinds.get(name) not in (_CODE, _PLAIN)
 
     def list_names_from_stars(self, packages: Set[str]) -> set[str]:
-        """Return the names that may come from `from file import *` for one of the packages."""
+        """Return the names that the file does not define, if `from package import *` may define them for one of the
+        packages."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         if not stars:
             return set()
@@ -195,28 +197,30 @@ class ChangeFinder:
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def find_full_name(self, name: str) -> str:
-        """Return the full name of an imported name, `torch.nn` for `nn`; else the name itself."""
+        """Return the full name of an imported name: `torch.nn` for `nn`. Another name is returned unchanged."""
         top, *rest = name.split(".", 1)
         return ".".join([self._imports.get(top, top), *rest])
 
     # --- changes by a statement
 
     def may_change_directly(self, statement: Statement, name: str) -> bool:
-        """Return whether a statement itself, not counting functions that it calls, may change a name's object."""
+        """Return whether a statement may change the object of a name. Functions that the statement calls are not
+        considered."""
         done = statement.now
         of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
         unknown = {method for of, method in done.methods if _read_top_name(of) == name and of_file}
         return name in map(_read_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
 
     def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
-        """Return the class of the object that a statement makes: `Net` for `model = Net()`."""
+        """Return the class of the object that a statement creates: `Net` for `model = Net()`."""
         value = getattr(statement.node, "value", None)
         called = getattr(value.func, "id", "") if isinstance(value, ast.Call) else ""
         nodes = [one.node for one in self._binding.get(called, ())]
         return next((node for node in reversed(nodes) if isinstance(node, ast.ClassDef)), None)
 
     def _may_change_object(self, method: str) -> bool:
-        """Return whether a method may change its object, judged by all methods of that name in the file."""
+        """Return whether a method with this name may change its object. All methods of the file with this name are
+        considered."""
         found = [one for s in self._all if isinstance(s.node, ast.ClassDef) for one in find_methods(s.node, method)]
         if not found:
             return True
@@ -259,7 +263,7 @@ class ChangeFinder:
         return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
 
     def _is_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
-        """Return whether a module may be changed in more than its weights."""
+        """Return whether a statement may change more of a module than the weights."""
         handed = {to for one, to, _ in total.hands if one == name}
         return (
             name in written
@@ -273,7 +277,7 @@ class ChangeFinder:
         )
 
     def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
-        """Return whether an object is passed to code that may change it."""
+        """Return whether a statement passes an object to a function that may change the object."""
         for one, call, part in total.hands:
             to = _read_top_name(call)
             if one != name or (part and self._kinds.get(name) == _FLAT) or self.find_full_name(call) in READING:
@@ -286,7 +290,7 @@ class ChangeFinder:
         return False
 
     def _is_unknown_receiver(self, to: str) -> bool:
-        """Return whether a function that receives a module is unknown."""
+        """Return whether the code of a function that receives a module is unknown."""
         package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
         if to in self._imports:
             return package not in LEAVE_ALONE
@@ -300,8 +304,8 @@ class ChangeFinder:
         return any(reads_own_state(one) for one in known if one is not None)
 
     def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement may change, or that its functions may change when they are
-        called."""
+        """Return the packages and files that a statement may change. With `later`, calls of its functions are
+        considered."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
@@ -319,7 +323,7 @@ class ChangeFinder:
         return {module for one in given if one.is_import for module in one.now.modules}
 
     def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
-        """Return the packages and files that a statement may change without mentioning their names."""
+        """Return the packages that a statement may change, also packages that the statement does not mention."""
         total = self.totals[statement.index]
         used = self._beside(self.find_source_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
@@ -343,8 +347,7 @@ class ChangeFinder:
     # --- other names of the same objects
 
     def add_aliases(self, names: Iterable[str], *, makers: Set[str] = frozenset()) -> set[str]:
-        """Add the names to which the objects of `names`, or the results of functions named in `makers`, are
-        assigned."""
+        """Add the other names of the same objects. Results of the functions `makers` count as such objects, too."""
         found = set(names)
         while True:
             before = len(found)
@@ -366,7 +369,7 @@ class ChangeFinder:
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
-        """Return whether a call's result may be or contain its argument, or a `part` of it."""
+        """Return whether the result of a call may contain the argument, or a `part` of the argument."""
         if not called or called == "()":
             return True
         top, last = _read_top_name(called), called.split(".")[-1]
@@ -380,7 +383,7 @@ class ChangeFinder:
         return True
 
     def _may_mix_arguments(self, called: str) -> bool:
-        """Return whether a function of the file may put one of its arguments into another."""
+        """Return whether a function of the file may store one argument in another argument."""
         return (
             called in self._binding
             and called not in self._imports
@@ -388,7 +391,8 @@ class ChangeFinder:
         )
 
     def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
-        """Return whether a function may return an object of the names `found`, or a result of `makers`."""
+        """Return whether a function may return an object with a name in `found`, or a result of a function in
+        `makers`."""
         name, _, method = called.partition(".")
         if method:
             return name in makers or (name in found and method in self._giving)
@@ -402,12 +406,12 @@ class ChangeFinder:
 
 
 def _is_enum(node: ast.stmt) -> bool:
-    """Return whether a class is an Enum, whose methods run while it is defined."""
+    """Return whether a class is an Enum. Python calls the methods of an Enum while it defines the class."""
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
 
 
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
-    """Return whether reading a value changes it or a part of it, as for an iterator."""
+    """Return whether reading a value changes the value, as reading an iterator does."""
     if isinstance(node, ast.Call):
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
@@ -422,7 +426,7 @@ def _is_changed_by_reading(node: ast.AST | None) -> bool:
 
 
 def _is_simple_assignment(node: ast.stmt) -> bool:
-    """Return whether a statement assigns an expression to plain names."""
+    """Return whether a statement assigns an expression to names only, not to attributes or items."""
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(
         isinstance(t, ast.Name) for t in targets

@@ -1,5 +1,4 @@
-"""Facts about a piece of a user's code that do not depend on the functions it calls: an import, a class, an
-expression."""
+"""Read facts from a single piece of a user's code: an import, a class, an expression."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ Definition = Function | ast.Lambda
 
 
 def list_imported_names(node: Import) -> Iterator[tuple[str, str]]:
-    """Yield the names that an import binds, each with its full name: `np` and `numpy` for `import numpy as np`."""
+    """Yield each name that an import defines, with its full name: `np` and `numpy` for `import numpy as np`."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
@@ -26,12 +25,12 @@ def list_imported_names(node: Import) -> Iterator[tuple[str, str]]:
 
 
 def find_imported_module(node: Import) -> str:
-    """Return the module of an import of one name: a.b for `from a.b import c` and for `import a.b`."""
+    """Return the module that an import of one name loads: `a.b` for `from a.b import c` and for `import a.b`."""
     return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def list_imported_modules(node: Import) -> set[str]:
-    """Return the modules that an import may load, including parent modules: a and a.b for `from a import b`."""
+    """Return the modules that an import may load, and their parent modules: `a` and `a.b` for `from a import b`."""
     found = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         above = "." * node.level + (node.module or "")
@@ -45,7 +44,7 @@ def list_arguments(node: ast.Call) -> list[ast.expr]:
 
 
 def strip_decorator_call(decorator: ast.expr) -> ast.expr:
-    """Return `f` for `@f` and for `@f(3)`."""
+    """Return the function of a decorator without its arguments: `f` for `@f` and for `@f(3)`."""
     return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
@@ -56,7 +55,7 @@ def list_annotations(node: Definition) -> list[ast.expr]:
 
 
 def find_defaults(node: Definition) -> dict[str, ast.expr]:
-    """Return the parameters of a function that have defaults, each with its default."""
+    """Return each parameter of a function that has a default, with the default."""
     given = node.args
     positional = [*given.posonlyargs, *given.args]
     last = positional[len(positional) - len(given.defaults) :]
@@ -65,7 +64,7 @@ def find_defaults(node: Definition) -> dict[str, ast.expr]:
 
 
 def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
-    """Return the expressions of a class or function that run when it is defined; empty for other statements."""
+    """Return the expressions that Python evaluates when it defines a class or function. Other statements have none."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
     if isinstance(node, Function):
@@ -74,26 +73,26 @@ def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
 
 
 def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
-    """Return the methods of a class with one of the names; all methods if no name is given."""
+    """Return the methods of a class with one of the names. Without names, return all methods."""
     return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
 def find_first_parameter_name(function: Definition) -> str:
-    """Return the name of a function's first parameter; empty if it has none."""
+    """Return the name of a function's first parameter. Return an empty string for a function without parameters."""
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
 
 def takes_class(method: Function) -> bool:
-    """Return whether a method takes its class, and not an object, as its first argument."""
+    """Return whether the first argument of a method is the class and not an object."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list
     )
 
 
 def reads_own_state(node: ast.ClassDef) -> bool:
-    """Return whether a module's forward assigns to an attribute that it also reads: its answer then depends on earlier
-    calls, including those in training. An attribute that it only assigns to, such as attention for a plot, changes
-    nothing.
+    """Return whether a module's forward reads an attribute that forward also assigns. The answer of such a module
+    depends on earlier calls, including calls in training. An attribute that forward only assigns, such as attention
+    for a plot, changes no answer.
     """
     waiting, methods = ["forward", "__call__"], set[str]()
     read, assigned = set[str](), set[str]()
@@ -114,7 +113,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
 
 
 def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Return whether an expression is clearly a number, a string or the like; `names` are names of such values."""
+    """Return whether an expression is certainly a number, a string or a similar value. `names` refer to such values."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
@@ -130,7 +129,7 @@ def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
 
 
 def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
-    """Return whether an expression is a list, a dict or a namespace that holds only numbers, strings and the like."""
+    """Return whether an expression is a list, dict or namespace of numbers, strings and similar values only."""
     if isinstance(node, ast.Call):
         made = getattr(node.func, "id", getattr(node.func, "attr", ""))
         values: Sequence[ast.expr] = [keyword.value for keyword in node.keywords if keyword.arg]
@@ -143,7 +142,7 @@ def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
 
 
 def is_weight_access(node: ast.expr) -> bool:
-    """Return whether an expression is a layer's weight or a part of one, judged by attribute names."""
+    """Return whether an expression is a layer's weight, or a part of the weight. Only attribute names are read."""
     parts = []
     while isinstance(node, ast.Attribute | ast.Subscript):
         if isinstance(node, ast.Attribute):
@@ -156,7 +155,7 @@ def is_weight_access(node: ast.expr) -> bool:
 
 
 def may_return_self(method: Function) -> bool:
-    """Return whether a method may return its object, or a part of it."""
+    """Return whether a method may return its own object, or a part of its object."""
     own = find_first_parameter_name(method)
     for part in ast.walk(method):
         value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
@@ -169,7 +168,7 @@ def may_return_self(method: Function) -> bool:
 
 
 def find_only_new_names(node: ast.AST) -> set[str]:
-    """Return the names, and attributes such as `.count`, to which code assigns only new lists, layers and numbers."""
+    """Return the names, and attributes such as `.count`, that the code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
     def record_assignment(target: ast.expr | None, value: ast.expr | None) -> None:

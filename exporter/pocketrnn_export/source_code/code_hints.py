@@ -1,5 +1,5 @@
-"""Find what the owner's code says about texts and answers: lengths, the id of unknown words, a sigmoid. Nothing in the
-files is executed."""
+"""Find what the owner's code says about texts and answers: lengths, the id of unknown words, a sigmoid. The code is
+read and not run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 @dataclass(frozen=True)
 class _Line:
-    """A piece of code, and where it stands."""
+    """A piece of code, with its file and line."""
 
     where: str
     code: str
@@ -30,8 +30,8 @@ class _Line:
 def list_code_hints(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, of_several_labels: bool = False
 ) -> list[str]:
-    """List what Python files and notebooks, and the files beside them that they import, say and the bundle does not do,
-    a sentence each.
+    """List settings for texts and answers that the owner's code names and the bundle lacks, one sentence for each.
+    The code is the given files and the files beside them that they import.
 
     Args:
         paths: the files.
@@ -39,10 +39,6 @@ def list_code_hints(
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
-
-    Example:
-        >>> list_code_hints([Path("api.py")], longest=0)
-        ['api.py, line 3, says max_len=100, and the text rules neither cut nor pad: ...']
     """
     lengths: dict[tuple[str, int], str] = {}
     unknown: dict[int, _Line] = {}
@@ -62,21 +58,21 @@ def list_code_hints(
         number, line = next(iter(unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
         said.append(
-            f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
+            f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, but the bundle "
             f"{does}. If your code does so, give --rules '{{\"unknown_id\": {number}}}'"
         )
     if of_several_labels and sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
         line = min(sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
         said.append(
-            f"The probabilities are a softmax over the labels, of which they add up to 1. But {line.where}, says "
-            f"{short_repr(line.code, 60)}: if each label is right or wrong by itself, give --multi-label"
+            f"The bundle's probabilities are a softmax over the labels, so they add up to 1. But {line.where}, says "
+            f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
         )
     return said
 
 
 def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
-    """Yield the code of files, and of the files in the same folder that they import."""
+    """Yield the code of the files, and of the files in the same folder that they import."""
     waiting, seen = [(path, True) for path in paths], set[Path]()
     while waiting:
         path, follows = waiting.pop(0)
@@ -107,8 +103,8 @@ def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
 
 
 def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield the names to which a piece of code gives whole numbers, and the constants: variables, arguments and their
-    defaults, members of dicts, options of argparse."""
+    """Yield each name that a piece of code gives a whole number, with the number. Such names are variables,
+    arguments, parameters with defaults, keys of dicts, and options of argparse."""
     pairs: list[tuple[str | None, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         pairs += [(_read_name(target), node.value) for target in node.targets]
@@ -130,12 +126,13 @@ def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 def _read_name(node: ast.expr) -> str:
-    """Return NAME of `NAME`, `self.NAME` and `module.NAME`."""
+    """Return the last name of an expression: NAME for `NAME`, `self.NAME` and `module.NAME`."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:
-    """Return N of a list of `words.get(word, N)`, or of `words[word] if word in words else N`; None for other code."""
+    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`. Else return
+    None."""
     if not isinstance(node, ast.ListComp | ast.GeneratorExp):
         return None
     made, fallback = node.elt, None
@@ -150,8 +147,8 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
 
 
 def _list_sigmoids(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the losses of single labels, and the calls of a sigmoid outside classes of modules, where it may be a
-    gate."""
+    """Yield the losses for independent labels, and the calls of a sigmoid. Calls inside modules are left out: there,
+    a sigmoid may be a gate."""
     inside = {
         part
         for node in ast.walk(tree)

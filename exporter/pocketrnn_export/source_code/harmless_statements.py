@@ -1,4 +1,5 @@
-"""Find the statements of a file that are safe to run: they define or change names, and neither read files nor train."""
+"""Find the statements of a file that are safe to run. A safe statement only defines or changes names: it does not
+read files and does not train."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ _PURE_BLOCKS: Final = frozenset({
 
 
 class HarmlessStatements:
-    """Decides which statements may be run.
+    """Decides which statements of a file are safe to run.
 
     Args:
         statements: all statements.
@@ -54,7 +55,7 @@ class HarmlessStatements:
         self._statements, self._binding = statements, binding
 
     def explain_refusal(self, statement: Statement) -> str:
-        """Return the reason why a statement is not run; empty if it may be run."""
+        """Return the reason why a statement is not safe to run. Return an empty string for a safe statement."""
         seen, before = set[str](), self._statements[: statement.index]
         for part in walk_code_run_now(statement.node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
@@ -62,11 +63,12 @@ class HarmlessStatements:
             if isinstance(part, ast.AsyncWith | ast.Await) or (isinstance(part, ast.With) and _opens_resource(part)):
                 return "opens something"
             if isinstance(part, ast.Call) and (name := self._name_impure_call(part.func, seen, before)):
-                return f"calls {name}, and that may read, download or train"
+                return f"calls {name}, which may read, download or train"
         return ""
 
     def _name_impure_call(self, called: ast.expr, seen: set[str], before: Sequence[Statement]) -> str:
-        """Return the name of a called function that may do more than compute a value; empty if there is none."""
+        """Return the name of a called function that may read files or train. Return an empty string for a harmless
+        call."""
         parts: list[str] = []
         root: ast.AST = called
         while isinstance(root, ast.Attribute):
@@ -99,13 +101,13 @@ class HarmlessStatements:
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
-        """Return whether classes of the file define a method that neither reads nor trains."""
+        """Return whether the file defines a method with this name, and no such method reads files or trains."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
     def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Return whether a function, or a class's constructor, calls nothing that reads or trains, judged by names."""
+        """Return whether a function or constructor calls only harmless functions. The names of the functions decide."""
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):

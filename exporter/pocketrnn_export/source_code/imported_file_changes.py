@@ -1,4 +1,4 @@
-"""Find what Python files in a notebook's folder may change: on import, and when one of their functions is called.
+"""Find which names a Python file in the notebook's folder may change, on import or in a call of its functions.
 
 The files are parsed, not run. `import setup` may set something in another file, and so may `setup.configure()`.
 """
@@ -18,19 +18,14 @@ from pocketrnn_export.source_code.statements import list_statements
 
 
 class ImportableFiles:
-    """The files of a folder from which a notebook imports; each is parsed when it is first needed."""
+    """The Python files that a notebook may import from its folder. A file is parsed when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, FileFacts | None] = {}
 
     def merge_facts(self, modules: Iterable[str]) -> FileFacts:
-        """Return the merged facts about those modules that are files of the folder.
-
-        Example:
-            >>> ImportableFiles(Path("project")).merge_facts({"settings", "torch"}).imports
-            {'settings', 'os'}
-        """
+        """Return the facts about several modules, merged into one object. Modules outside the folder are left out."""
         found = FileFacts()
         for module in modules:
             parts = module.split(".")
@@ -54,7 +49,7 @@ class ImportableFiles:
         return self._files[name]
 
     def _find_module_path(self, name: str) -> Path | None:
-        """Return the path of a module; for a package, its `__init__.py`."""
+        """Return the path of a module's file. The file of a package is its `__init__.py`."""
         beginning = name.replace(".", "/")
         with contextlib.suppress(OSError, ValueError):
             for path in (self._folder / beginning / "__init__.py", self._folder / f"{beginning}.py"):
@@ -82,7 +77,7 @@ class ImportableFiles:
 
 
 def _make_absolute_name(module: str, inside: str) -> str:
-    """Return the absolute name of a module, also for a relative `.inner`."""
+    """Return the absolute name of a module: `package.inner` for `.inner` in `package`."""
     level = len(module) - len(module.lstrip("."))
     above = inside.split(".")
     return ".".join(filter(None, [*above[: len(above) - level + 1], module[level:]])) if level else module

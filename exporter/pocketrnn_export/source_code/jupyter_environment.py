@@ -1,4 +1,4 @@
-"""Give a notebook the names that it has in Jupyter: its `__name__` is `__main__`, and it has no `__file__`.
+"""Give a notebook the names that Jupyter gives it: `__name__` is `__main__`, and `__file__` is missing.
 
 Here its code runs in a module with its own name, so that its classes can be found later.
 """
@@ -29,7 +29,7 @@ _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "imp
 
 @contextmanager
 def pretend_jupyter(file: ModuleType) -> Iterator[None]:
-    """While the block runs, make a notebook `__main__` for files in its folder, without a `__file__`."""
+    """While the block runs, a notebook is the module `__main__` and has no `__file__`, as in Jupyter."""
     main, path = sys.modules["__main__"], file.__file__
     sys.modules["__main__"], file.__doc__ = file, _DOC
     del file.__file__
@@ -40,12 +40,8 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define.
-
-    Example:
-        >>> checks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
-        True
-    """
+    """Return whether a statement checks that its code runs in Jupyter. A name that the notebook defines itself is no
+    check."""
     also = {name for name in _ALSO if name not in defined}
     for part in ast.walk(statement):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
@@ -79,7 +75,7 @@ def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
 
 
 def _compares_with_main(part: ast.Compare) -> bool:
-    """Return whether `__main__` is compared with something other than `__name__`, whose value is known."""
+    """Return whether code compares `__main__` with a value other than `__name__`. The value of `__name__` is known."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
     return says and not any(map(_is_name_variable, compared))
@@ -90,22 +86,12 @@ def _is_name_variable(node: ast.AST) -> bool:
 
 
 def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
-    """Replace `__name__` in a statement by its value in Jupyter, unless the file uses it to look up itself.
-
-    Example:
-        >>> ast.unparse(replace_name_by_main(ast.parse("x = __name__ == '__main__'").body[0]))
-        "x = '__main__' == '__main__'"
-    """
+    """Replace `__name__` by `__main__` in a statement. `__name__` stays where the code looks up its own file by it."""
     return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
 def depends_on_name(statement: ast.stmt) -> bool:
-    """Return whether a statement may depend on `__name__`, which is `__main__` when its file is run directly.
-
-    Example:
-        >>> depends_on_name(ast.parse("x = __name__ == '__main__'").body[0])
-        True
-    """
+    """Return whether a statement may depend on the value of `__name__`: `__main__` if the file is run directly."""
     return ast.dump(replace_name_by_main(statement)) != ast.dump(statement)
 
 

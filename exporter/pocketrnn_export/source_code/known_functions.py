@@ -1,4 +1,4 @@
-"""Tables of facts about functions, methods and attributes of Python and of packages.
+"""List functions, methods and attributes of Python and of packages by what they may change.
 
 Code that is not in these tables may change its arguments (`changed_names.py`).
 """
@@ -142,10 +142,5 @@ _KEEP_NOTHING: Final = frozenset({
 
 
 def may_keep_state(decorator: str) -> bool:
-    """Return whether a decorator with this name may let a function keep state between calls.
-
-    Example:
-        >>> may_keep_state("functools.lru_cache"), may_keep_state("torch.no_grad")
-        (True, False)
-    """
+    """Return whether a decorator may let a function keep values from one call to the next, as `lru_cache` does."""
     return decorator.split(".")[-1] not in _KEEP_NOTHING

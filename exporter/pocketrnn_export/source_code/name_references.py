@@ -1,4 +1,4 @@
-"""Collect the names that a piece of a user's code mentions, and how it uses them.
+"""Collect the names in a piece of a user's code, and how the code uses each name.
 
 Nothing is run, and calls are not followed: `f(config)` passes `config` to `f`, whatever `f` does with it.
 """
@@ -43,7 +43,7 @@ _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 
 @dataclass
 class Mentions:
-    """How a piece of code uses names.
+    """The names in a piece of code, by the way in which the code uses them.
 
     Attributes:
         loads: the names that it uses, and parts of them, as `sys.modules`.
@@ -86,27 +86,23 @@ class Mentions:
     anything: str = ""
 
     def add(self, other: Mentions) -> None:
-        """Add the mentions of other code."""
+        """Add the names in another piece of code."""
         for one in fields(self):
             mine, others = getattr(self, one.name), getattr(other, one.name)
             setattr(self, one.name, mine or others if isinstance(mine, bool | str) else mine | others)
 
 
 def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
-    """Return the mentions of a top-level statement when it is run, and of its functions when they are called.
-
-    Example:
-        >>> now, later = collect_mentions(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
-        >>> now.hands, later.writes, later.writes_given
-        ({('config', '', False)}, {'names'}, True)
-    """
+    """Return the names that a top-level statement uses when it runs, and the names that its functions use when
+    called."""
     reader = _MentionReader(packages)
     reader.read_statement(node)
     return reader.now, reader.later
 
 
 class _MentionReader:
-    """Reads code: a statement of the file, or the body of a function with its `local` names."""
+    """Reads the names in a statement of the file, or in the body of a function. `local` are the function's own
+    names."""
 
     def __init__(self, packages: Set[str]) -> None:
         self.packages = packages
@@ -160,7 +156,7 @@ class _MentionReader:
             self.read_assignment(node)
 
     def read_assignment(self, node: ast.AST) -> None:
-        """Read any other statement: its targets and values."""
+        """Read the targets and the values of an assignment, or of any other statement."""
         given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
         targets = {self.holder}
         for target in filter(None, given):
@@ -188,7 +184,7 @@ class _MentionReader:
                         self.read_statement(one)
 
     def read_handed_value(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
-        """Read a value that is assigned to names, or passed to the function `to`."""
+        """Read a value that code assigns to names, or passes to the function `to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
         self.read_value_expression(value, to)
@@ -199,7 +195,7 @@ class _MentionReader:
         self.returned |= made
 
     def read_later_body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
-        """Read the part that runs later: the body of a function."""
+        """Read the body of a function, which runs when the function is called."""
         inner = _MentionReader(self.packages)
         bound, parameters = set[str](), set[str]()
         for part in ast.walk(node):
@@ -381,7 +377,8 @@ class _MentionReader:
                 self.record_object_write(node, node)
 
     def record_object_write(self, target: ast.expr, node: ast.expr) -> None:
-        """Record a write to an expression's object; `target` is it, or a call of the object's method."""
+        """Record a write to the object of an expression. `target` is the expression, or a call of the object's
+        method."""
         chain = list(_list_chain(node))
         root, depth = chain[-1], len(chain) - (target is node)
         sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
@@ -426,7 +423,7 @@ class _MentionReader:
 
 
 def _is_harmless_command(node: ast.Call) -> bool:
-    """Return whether a call is a shell command, or a magic that does not change names."""
+    """Return whether a call is a shell command, or a Jupyter command that changes no names."""
     command = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     magic = getattr(node.args[0], "value", None) if node.args else None
     return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
@@ -441,7 +438,7 @@ def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _make_dotted_name(node: ast.AST) -> str:
-    """Return `a.b` for `a.b[0].c`."""
+    """Return the dotted name at the start of an expression: `a.b` for `a.b[0].c`."""
     *parts, root = _list_chain(node)
     dotted = getattr(root, "id", "")
     for part in reversed(parts):
@@ -452,7 +449,7 @@ def _make_dotted_name(node: ast.AST) -> str:
 
 
 def _sets_attribute(node: ast.Attribute) -> bool:
-    """Return whether an attribute is assigned to, or is a method that sets an attribute of a module."""
+    """Return whether code assigns to an attribute, or calls a method that sets an attribute of a module."""
     return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
 
 

@@ -1,4 +1,4 @@
-"""Read a list of labels, and the arguments of a function, out of a Python file or notebook, of which nothing is run."""
+"""Read a list of labels, or the parameters of a function, from a Python file or notebook. The file is not run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
 
-_GIVE = "Give a,b,c in the order of the logits; or a file of labels."
+_GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
 def read_labels_in_file(path: Path, name: str) -> list[str]:
-    """Read the labels that `NAME = [...]` in a file lists, or that `NAME = {...}` maps to or from their indices.
+    """Read the labels from a line `NAME = [...]` of a file, or `NAME = {...}` with labels and their indices.
 
     Raises:
         InputError: there is no such line, or it is not plain.
-
-    Example:
-        >>> read_labels_in_file(Path("api.py"), "LABELS")
-        ['bad', 'good']
     """
     value: ast.expr | None = None
     for statement in _list_statements(path):
@@ -38,12 +34,14 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
         indices = held if all(type(one) is int for one in held) else {i: label for label, i in held.items()}
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
-        raise InputError(f"{name} in {path} is no plain list of labels, nor a map of them to 0, 1, 2, ....", _GIVE)
+        raise InputError(
+            f"{name} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
+        )
     return [str(label) for label in held]
 
 
 def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
-    """Refuse a function of a file that needs more arguments than a text and the given ones. Other objects pass.
+    """Refuse a tokenizer function that needs arguments besides the text, if these are not given.
 
     Args:
         path: the file.
@@ -52,9 +50,6 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
 
     Raises:
         InputError: it needs others.
-
-    Example:
-        >>> check_takes_text_alone(Path("clean.py"), "words", ["stop"])
     """
     found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
     if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
@@ -68,16 +63,11 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
 
 
 def make_arguments_error(where: str, needed: Sequence[str]) -> InputError:
-    """Make the error of a function that needs other arguments than a text.
-
-    Example:
-        >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
-        'clean.py:words takes text, stop, and a tokenizer is called with a text alone.'
-    """
+    """Make the error for a tokenizer function that needs arguments besides the text."""
     return InputError(
-        f"{where} takes {', '.join(needed) or 'nothing'}, and a tokenizer is called with a text alone.",
-        f"Give the others by their names, as in {where}({needed[-1] if needed else 'most'}=...), or "
-        "write a function of the text.",
+        f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with only the text.",
+        f"Give the other arguments by name, as in {where}({needed[-1] if needed else 'most'}=...), or "
+        "write a function that needs only the text.",
     )
 
 

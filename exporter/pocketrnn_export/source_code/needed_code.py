@@ -1,5 +1,5 @@
-"""Find the statements of a file that define a name and everything that it needs. Only these are run: nothing is trained
-or read.
+"""Find the statements of a file that a name needs. Only these statements are run; none of them trains or reads
+files.
 
 Its owner runs a notebook from top to bottom, for an hour. A class needs only some imports, constants, functions and
 other classes. They are found by the names that it uses; in a class, only methods that a forward pass can reach count.
@@ -43,12 +43,7 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 
 def list_defined_names(cells: Iterable[Cell]) -> list[str]:
-    """Return the names that cells define, each once: first classes, then functions, then variables.
-
-    Example:
-        >>> list_defined_names(cells)
-        ['RNN', 'train', 'model']
-    """
+    """Return each name that the cells define: first classes, then functions, then variables."""
     statements = [s for s in list_statements(cells) if not s.is_import]
     statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
@@ -56,7 +51,7 @@ def list_defined_names(cells: Iterable[Cell]) -> list[str]:
 
 @dataclass(frozen=True)
 class NeededCode:
-    """The part of a file that has to be run.
+    """The statements of a file that have to be run.
 
     Attributes:
         statements: the statements that define some names and what these need, in the order in which to run them.
@@ -78,7 +73,8 @@ def find_needed_statements(
     given: Set[str],
     likely: Mapping[str, str] | None = None,
 ) -> NeededCode:
-    """Find the statements that define the wanted names and everything that these need, and those that change any of it.
+    """Find the statements that define the wanted names, and the statements that these need. Statements that may
+    change them are found, too.
 
     If a name has several definitions, the last one before its use counts; for names that a function uses when it is
     called, the last of all, as after a run of the whole notebook. A statement that may change any of these, by any
@@ -93,11 +89,6 @@ def find_needed_statements(
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
-
-    Example:
-        >>> needed = find_needed_statements(cells, ["RNN"], "notebook.ipynb", frozenset())
-        >>> [statement.title for statement in needed.statements]
-        ['import torch', 'class RNN']
     """
     try:
         search = _NeededSearch(cells, path, given, likely or {})
@@ -113,18 +104,20 @@ def find_needed_statements(
                 break
         return search.collect_needed_code()
     except RecursionError:
-        raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
+        raise InputError(
+            f"The code in {path} is nested too deep.", "Copy the class to a Python file of its own."
+        ) from None
 
 
 def find_name_checks(cells: Iterable[Cell]) -> list[str]:
-    """Return the statements that depend on whether their file is run directly, each with its place."""
+    """Return the statements that depend on whether their file is run directly. Each is given with its line."""
     return [
         f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
     ]
 
 
 def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield notes on names whose cells ran in another order than they stand in."""
+    """Yield a note on each name whose cells did not run from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
@@ -132,11 +125,11 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
         counts = [cell.count for cell in cells if cell.count is not None]
         if counts and (counts != sorted(counts) or len(counts) < len(cells)):
             said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
-            yield f"{name} has its value from cells that were run in another order than they are read: {said}"
+            yield f"The cells that set {name} were not run from top to bottom: {said}"
 
 
 class NeededNamesError(InputError):
-    """A name needs statements that are not run.
+    """The wanted code needs names whose statements are not safe to run.
 
     Args:
         problem, remedy: as for every error.
@@ -149,8 +142,8 @@ class NeededNamesError(InputError):
 
 
 class _NotRunError(Exception):
-    """A statement for a name is not run: the statement, or one that it needs (`root`), does more than define
-    something."""
+    """The statement that makes or changes a name is not run. This statement, or the statement `root` that it needs,
+    is not safe to run."""
 
     def __init__(self, name: str, statement: Statement, root: Statement, reason: str, *, makes: bool) -> None:
         super().__init__(name)
@@ -162,17 +155,16 @@ class _NotRunError(Exception):
 
     @property
     def full_reason(self) -> str:
-        because = f"needs `{self.root.title}` of {self.root.cell_or_line}, which {self.reason}"
+        because = f"needs `{self.root.title}` of {self.root.cell_or_line}, and that statement {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
         line = f" in line {self.statement.node.lineno}" if self.statement.cell.name else ""
-        return (
-            f"{self.statement.cell_or_line} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
-        )
+        made = f"{self.statement.cell_or_line} {verb} by `{self.statement.title}`{line}"
+        return f"{made}. That statement is not run: it {because}"
 
 
 class _NeededSearch:
-    """The statements of the cells that are needed, as far as found."""
+    """Collects the statements that the wanted names need."""
 
     def __init__(self, cells: Sequence[Cell], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
         self.path = path
@@ -194,20 +186,20 @@ class _NeededSearch:
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
     def clear_taken_statements(self) -> None:
-        """Start again, but keep the reachable methods that are already known."""
+        """Forget the collected statements, but keep the names of the methods that may be called."""
         for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
 
     def find_binding_statements(self, name: str) -> list[Statement]:
-        """Return the statements that bind a name."""
+        """Return the statements that define a name."""
         return self.names.binding.get(name, [])
 
     def find_all_bound_names(self, statement: Statement) -> frozenset[str]:
-        """Return the names that a statement binds, including names bound in a function that it calls."""
+        """Return the names that a statement defines, itself or through a function that the statement calls."""
         return statement.binds | self.names.totals[statement.index].binds
 
     def take_wanted_name(self, name: str) -> None:
-        """Take all statements that are needed for a name that the user gave."""
+        """Collect all statements that a name from the user needs."""
         self._wanted.add(name)
         try:
             self._take_binding_statements(name, None, asked_by=None)
@@ -218,7 +210,7 @@ class _NeededSearch:
             ) from None
 
     def _take_binding_statements(self, name: str, before: int | None, asked_by: Statement | None) -> None:
-        """Take the statements that bind `name` up to the statement `before`, or up to the end."""
+        """Collect the statements that define `name` before the statement with the index `before`."""
         if name in self.given:
             return
         binding = self.names.binding.get(name)
@@ -247,7 +239,7 @@ class _NeededSearch:
             self._take_statement(statement, name, wanted=asked_by is None)
 
     def take_changing_statements(self) -> None:
-        """Take the statements that may change the statements taken so far; note those that may not be run."""
+        """Collect the statements that may change the collected code. Note each statement that is not safe to run."""
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
@@ -262,7 +254,7 @@ class _NeededSearch:
                 return
 
     def _make_change_finder(self) -> Callable[[Statement], PossibleChanges]:
-        """Return a function that finds which names of the code taken so far a statement may change."""
+        """Return a function that finds which names of the collected code a statement may change."""
         names = self.names
         given = {name for s in self.order for name in self.find_all_bound_names(s)}
         makers = {one for one in self._wanted if names.is_code_name(one)}
@@ -296,7 +288,8 @@ class _NeededSearch:
         return find_possible_changes
 
     def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
-        """Take a statement that may change something if it may be run; else note it."""
+        """Collect a statement that may change the collected code. If the statement is not safe to run, note it
+        instead."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
         may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
         # A change of objects of the wanted class is run only if the objects themselves are wanted.
@@ -315,14 +308,14 @@ class _NeededSearch:
             self.notes[statement.index] = touched
 
     def collect_needed_code(self) -> NeededCode:
-        """Return the needed code with its notes."""
+        """Return the collected statements with their notes."""
         run = self.order_taken_statements()
         alone = tuple(self._describe_notes(index for index in self.notes if self._all[index].alone))
         notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_find_other_orders(self, run))
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
-        """Yield notes on statements that are not run: one note for all statements that mention the same names."""
+        """Yield notes on the statements that are not run. Statements that mention the same names share a note."""
         alike: dict[tuple[str, ...], list[Statement]] = {}
         for index in indices:
             touched = self.notes[index]
@@ -338,7 +331,7 @@ class _NeededSearch:
             yield f"{places}, {does}"
 
     def _note_written_files(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield notes on needed files that the notebook itself may write: the file on disk is used."""
+        """Yield a note on each imported file that the notebook itself may write. The file on disk is used."""
         modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
         read = {module.split(".")[0] for module in modules} | self._beside.merge_facts(modules).imports
         for name in sorted(read):
@@ -347,10 +340,10 @@ class _NeededSearch:
                 written = re.compile(rf"\b{re.escape(name)}(?:\.py\b|/)")
                 found = [cell.name for cell in self._cells if written.search(cell.whole)]
                 if found:
-                    yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
+                    yield f"{', '.join(found)} may write {name}, but the export uses the file that is on the disk now"
 
     def _find_environment_checks(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield the statements that ask whether they run in Jupyter, or whether the file is run directly."""
+        """Yield the statements that check whether they run in Jupyter, or whether the file is run directly."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
             used = (one for name in self._find_used_names(statement)[0] for one in self.find_binding_statements(name))
@@ -364,7 +357,7 @@ class _NeededSearch:
                 yield f"{statement.cell_and_line}: `{statement.title}`"
 
     def order_taken_statements(self) -> list[Statement]:
-        """Return the taken statements in the order in which to run them."""
+        """Return the collected statements in the order in which they have to run."""
         taken = sorted(self.order, key=lambda s: s.index) if self._in_order else list(self.order)
         if self.unresolved:
             # A name that no statement binds may come from a star import.
@@ -410,18 +403,18 @@ class _NeededSearch:
             raise self._not_run[statement.index]
 
     def _make_setting_option(self, name: str) -> str:
-        """Return the option that sets a name's value."""
+        """Return the command-line option that sets the value of a name."""
         name = self._find_likely_name(name)
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return the name, or `name.part` where only that part has a likely value."""
+        """Return `name.part` if only this part has a likely value, else the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
     def _find_used_names(self, statement: Statement) -> tuple[set[str], set[str]]:
-        """Return the global names that a statement uses, and those that its functions use when called."""
+        """Return the global names that a statement uses, and the global names that its functions use when called."""
         now: set[str] = set()
         later: set[str] = set()
         live: list[ast.AST] = [statement.node]
@@ -462,7 +455,7 @@ def _is_plain_import(statement: Statement) -> bool:
 
 
 def _can_be_imported(node: ast.stmt) -> bool:
-    """Return whether the packages of an import can be found; relative imports are not checked."""
+    """Return whether the packages of an import are installed. Relative imports are not checked."""
     for module in list_imported_modules(node) if isinstance(node, Import) else ():
         try:
             if not module.startswith(".") and importlib.util.find_spec(module.split(".")[0]) is None:
@@ -473,7 +466,7 @@ def _can_be_imported(node: ast.stmt) -> bool:
 
 
 def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
-    """Return the last statements that bind a name, back to one that certainly binds it."""
+    """Return the last statements that may define a name. The first of them certainly defines it."""
     chosen: list[Statement] = []
     for statement in reversed(binding):
         chosen.insert(0, statement)
@@ -498,6 +491,6 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
 
 
 def _find_names_in_head(node: ast.stmt) -> set[str]:
-    """Return the names used in the head of a class or function."""
+    """Return the names that Python reads when it defines a class or function, such as base classes."""
     loaded = (n for head in list_head_expressions(node) for n in ast.walk(head) if isinstance(n, ast.Name))
     return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}

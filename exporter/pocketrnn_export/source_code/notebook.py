@@ -1,4 +1,4 @@
-"""Read the Python code of a Jupyter notebook, cell by cell. Nothing is run."""
+"""Read the Python code of a Jupyter notebook, cell by cell. The code is not run."""
 
 from __future__ import annotations
 
@@ -75,11 +75,6 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
 
     Raises:
         InputError: the file cannot be read, is not a notebook, or is one of another language.
-
-    Example:
-        >>> cells, unreadable = read_notebook(Path("notebook.ipynb"))
-        >>> cells[0].name
-        'cell 1'
     """
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
@@ -104,15 +99,13 @@ def read_python_file(path: Path) -> Cell:
 
     Raises:
         InputError: it is not Python 3.
-
-    Example:
-        >>> read_python_file(Path("model.py")).file
-        'model.py'
     """
     source = _read_text(path)
     statements = parse_statements(source)
     if statements is None:
-        raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
+        raise InputError(
+            f"{path} is not Python 3.", "Run the file with Python, and correct the errors that Python shows."
+        )
     return Cell("", str(path), source, tuple(statements))
 
 
@@ -120,7 +113,8 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
-                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.", "Clear its outputs, and save it again."
+                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.",
+                "Clear the notebook's outputs, and save the notebook again.",
             )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -130,7 +124,7 @@ def _read_text(path: Path) -> str:
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
-    """Yield source and execution count of each code cell: of `cells` in format 4, `worksheets` in 2 and 3."""
+    """Yield the code and the execution count of each code cell, for notebooks of format 2, 3 and 4."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]
@@ -157,7 +151,8 @@ def _find_language(document: Any) -> str:
 
 
 def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
-    """Return the code as Python and its statements: empty for another language, None if it is not Python 3."""
+    """Return a cell's code as Python, and its statements. A cell in another language has no statements; None means
+    that the code is not Python 3."""
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
@@ -193,12 +188,7 @@ def _is_expression(source: str) -> bool:
 
 
 def parse_statements(source: str) -> list[ast.stmt] | None:
-    """Parse Python code into statements; None if it is not Python 3.
-
-    Example:
-        >>> len(parse_statements("x = 1; y = 2"))
-        2
-    """
+    """Parse Python code into statements. Return None for code that is not Python 3."""
     try:
         with warnings.catch_warnings():
             # Such as an invalid escape in a string: the owner's code may warn.
@@ -211,7 +201,7 @@ def parse_statements(source: str) -> list[ast.stmt] | None:
 
 
 def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
-    """Replace lines that only Jupyter understands by Python lines, one for one, so that line numbers do not change."""
+    """Replace each line that only Jupyter understands by a line of Python. Line numbers stay the same."""
     goes_on = False
     for line in lines:
         code = line.lstrip()
@@ -228,7 +218,8 @@ def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
 
 
 def _translate_magic(code: str) -> str:
-    """Translate a Jupyter line to Jupyter's Python call if it gives a value or runs other code; else to `pass`."""
+    """Translate a Jupyter command to a line of Python. A command that gives no value and runs no code becomes
+    `pass`."""
     if given := _GIVEN.fullmatch(code):
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):

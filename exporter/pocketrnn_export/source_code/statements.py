@@ -1,4 +1,4 @@
-"""List the top-level statements of a file or notebook, with the names that each binds and mentions."""
+"""List the top-level statements of a file or notebook, with the names that each statement defines and mentions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pocketrnn_export.source_code.notebook import Cell
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A top-level statement.
+    """A top-level statement of a file or notebook.
 
     Attributes:
         index: its position among all statements.
@@ -45,17 +45,17 @@ class Statement:
 
     @property
     def cell_or_line(self) -> str:
-        """The statement's cell; in a Python file, its line."""
+        """The cell of the statement. For a Python file, the line."""
         return self.cell.name or f"line {self.node.lineno}"
 
     @property
     def cell_and_line(self) -> str:
-        """The statement's cell and line; in a Python file, its line."""
+        """The cell and the line of the statement. For a Python file, the line only."""
         return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.cell_or_line
 
     @property
     def lines(self) -> str:
-        """The statement's lines in its cell or file: `3-5`; in a file, `lines 3-5`."""
+        """The line numbers of the statement: `3-5` in a cell, `lines 3-5` in a Python file."""
         last = self.node.end_lineno or self.node.lineno
         lines = f"{self.node.lineno}-{last}" if last > self.node.lineno else f"{last}"
         return lines if self.cell.name else f"line{'s' * ('-' in lines)} {lines}"
@@ -67,7 +67,7 @@ class Statement:
 
     @property
     def is_star(self) -> bool:
-        """Whether the statement is `from package import *`, which binds unknown names."""
+        """Whether the statement is `from package import *`. The names that it defines are unknown."""
         return self.binds == {"*"}
 
     @property
@@ -82,7 +82,7 @@ class Statement:
 
 
 def list_statements(cells: Iterable[Cell]) -> list[Statement]:
-    """Return the statements of cells."""
+    """Return the top-level statements of the cells."""
     parts = [
         (cell, part, alone)
         for cell in cells
@@ -100,7 +100,8 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield a statement's parts, one for each import, with whether it runs only in a file run directly."""
+    """Yield the parts of a statement, one for each import. Say of each part whether it runs only if the file is run
+    directly."""
     if isinstance(node, Import):
         for alias in node.names:
             part: ast.stmt = (
@@ -123,7 +124,7 @@ def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, boo
 
 
 def _tests_for_main(test: ast.expr) -> bool | None:
-    """Return True for a test like `__name__ == "__main__"`, False for its opposite, None for others."""
+    """Return True for the condition `__name__ == "__main__"`, False for its opposite, None for another condition."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None
     sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
@@ -131,7 +132,7 @@ def _tests_for_main(test: ast.expr) -> bool | None:
 
 
 def walk_code_run_now(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a statement that run when it runs: without the bodies and decorators of functions."""
+    """Yield the syntax nodes that run together with a statement. The bodies of functions run later."""
     yield node
     if isinstance(node, Definition):
         children: Iterable[ast.AST] = [*find_defaults(node).values(), *list_annotations(node)]
@@ -144,7 +145,7 @@ def walk_code_run_now(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def find_bound_names(node: ast.stmt) -> frozenset[str]:
-    """Return the names that a statement binds."""
+    """Return the names that a statement defines."""
     if isinstance(node, ast.ClassDef | Function):
         # `def f(n=(SIZE := 3))` binds SIZE.
         heads = (inner for head in list_head_expressions(node) for inner in walk_code_run_now(head))
@@ -168,7 +169,7 @@ def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
 
 
 def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
-    """Return whether the last statement about a name is `del`: a builtin that the name hid is then visible again."""
+    """Return whether `del name` is the last statement about a name. A builtin with this name is visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
             return True

@@ -1,2 +1,2 @@
-"""Trace a module into a program of `torch.export`, and control what forward sees during the trace; see
-`module_trace.py`."""
+"""Trace a module as a program of `torch.export`, and control the values that forward sees meanwhile. `module_trace.py`
+is the entry."""

@@ -1,4 +1,4 @@
-"""Trace a module as a program of torch.export, and define the order of the rules.
+"""Trace a module as a program of torch.export. This file also defines the order of the rules.
 
 There are three kinds of session: a user's module for torch.export, the module made from a trace with rerolled loops,
 and a user's module for TorchScript. Each is a list of topics and a list of patches, below.
@@ -97,7 +97,7 @@ def make_export_session(
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
-    """Return a session of a user's module for torch.export."""
+    """Return a session that traces a user's module for torch.export."""
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
@@ -110,17 +110,17 @@ def make_export_session(
 
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session for torch.export of the module that `reroll_loops` made, which contains no code of the user."""
+    """Return a session that traces the result of `reroll_loops` for torch.export. That module contains no user code."""
     return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
 
 
 def make_script_session(module: nn.Module) -> TraceSession:
-    """Return a session of a user's module for TorchScript."""
+    """Return a session that traces a user's module for TorchScript."""
     return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
 
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Return the lines of the errors that a module's forward catches when it runs."""
+    """Run a module, and return the lines that raise an error which forward catches."""
     with TraceSession(module, (SLICING,), (record_errors,)) as session:
         module(*inputs)
     return session.log.raised
@@ -128,7 +128,7 @@ def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]
 
 @dataclass(frozen=True, eq=False)
 class TracedProgram:
-    """A module traced by torch.export.
+    """A program of torch.export that was traced from a module.
 
     Attributes:
         program: the program, with every batch and sequence axis dynamic.
@@ -154,7 +154,7 @@ class TracedProgram:
 
     @property
     def sort_operators(self) -> tuple[str, ...]:
-        """Return the operators of the program for which PyTorch leaves the order of equal values undefined."""
+        """The names of the program's operators for which PyTorch leaves the order of equal values undefined."""
         return tuple(find_sort_operators(self.program))
 
 
@@ -167,7 +167,7 @@ def trace_program(
     one_text: bool = False,
     cut_counted: bool = True,
 ) -> TracedProgram:
-    """Trace a module once.
+    """Trace a module once, for the sizes of an example or for the branches of a plan.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -216,48 +216,48 @@ def trace_program(
 def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
     if cell := _find_stepped_cell(module):
         return ExportError(
-            f"The module's {cell[0]}, stepped by a loop that cannot be followed: {find_first_cause(error)}.", cell[1]
+            f"The module's {cell[0]}, and the loop that runs it cannot be traced: {find_first_cause(error)}.", cell[1]
         )
     line, cause = _find_last_user_line(error), find_first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
         advice = (
-            "Do not test values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
-            "text, and torch.arange(x.size(1)) < lengths[:, None] is the mask of lengths that a loop over them fills."
+            "Do not test values of tensors in forward, and do not slice by them. Use torch.where to choose between two "
+            "values for each text, and torch.arange(x.size(1)) < lengths[:, None] as the mask of lengths."
         )
         if re.search(r"\bis(nan|inf|finite)\(", line):
             advice = (
-                "Replace such numbers without a test: torch.nan_to_num(x), or "
+                "Replace NaN and infinities without a test: torch.nan_to_num(x), or "
                 "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
             )
         elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
             advice = (
-                "Do not take a number out of a tensor: float(x.min()) is one number for all texts, and "
-                "x.amin(1, keepdim=True) is that of each text."
+                "Do not read a number from a tensor: float(x.min()) is one number for all texts, but "
+                "x.amin(1, keepdim=True) gives one number for each text."
             )
         return UntraceableError(
-            f"The module branches on the values of a tensor{line}, which a graph cannot follow.",
+            f"The module branches on the values of a tensor{line}, which a graph cannot do.",
             advice,
         )
     if "TracedArray" in cause:
         return UntraceableError(
-            f"The module takes the numbers of its words out of a tensor{line}, and computes with them in Python, which "
-            "a graph cannot follow.",
-            "Compute with tensors of torch in place of lists and arrays of NumPy: (x == 7).any(1) in place of 7 in "
-            "row, and torch.where for a choice.",
+            f"The module converts a tensor to a list or an array{line}, and computes with it in Python, which a graph "
+            "cannot do.",
+            "Use torch tensors instead of lists and NumPy arrays: (x == 7).any(1) instead of 7 in row, and torch.where "
+            "for a choice.",
         )
     if "Cannot call numel()" in cause:
         return UntraceableError(
-            f"The module asks how many bytes a tensor takes{line}, which a graph cannot follow.",
-            "Compute it from the sizes: x.size(0) * x.size(1) * x.element_size().",
+            f"The module asks for the number of bytes of a tensor{line}, which a graph does not have.",
+            "Compute this number from the sizes: x.size(0) * x.size(1) * x.element_size().",
         )
     return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length{line}: {cause}.",
-        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
     )
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward for these sizes as a trace does, but make no program.
+    """Run forward for these sizes in the way a trace does, but make no program.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -284,7 +284,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
 
 
 def _find_last_user_line(error: BaseException) -> str:
-    """Return the last line of the user's own code in the traceback of an error or of one of its causes."""
+    """Return the last line of user code in the traceback of an error, or of one of the error's causes."""
     found = ""
     current: BaseException | None = error
     while current is not None:
@@ -302,42 +302,45 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first cell in a module, and the advice on a layer; None if there is none."""
+    """Return a description of the first recurrent cell in a module, and advice to use a layer, or None."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
                 return f"{path or 'forward'} is an nn.{cell.__name__}", (
-                    f"If a step does nothing to the state but this, use {whole}: weight_ih, weight_hh, bias_ih and "
-                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Do the rest of a "
-                    f"step for all steps at once, before or after {whole}."
+                    f"If only this cell changes the state, use {whole} instead: weight_ih, weight_hh, bias_ih and "
+                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Compute all else "
+                    f"for all steps at once, before or after {whole}."
                 )
     return None
 
 
 def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
     cell = _find_stepped_cell(module)
-    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, if it passes nothing on, for all steps at once."
+    advice = "Use nn.RNN, nn.LSTM or nn.GRU. Or, if no step uses the result of another step, compute all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
-        advice += " Weights that depend on the step are a tensor: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+        advice += (
+            " If weights depend on the step, use a tensor of weights: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+        )
     one_length = (
-        " Or, if all texts have the same number of tokens (min_width and max_width of the rules), say so: the loop is "
-        "then written out."
+        " Or give all texts the same number of tokens (min_width and max_width of the rules): then the graph contains "
+        "every step of the loop."
     )
     return UntraceableError(
-        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
+        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, but the loop cannot become a "
+        f"recurrent layer: {reason}.",
         (advice if cell is None else cell[1]) + one_length,
     )
 
 
 def find_first_cause(error: BaseException) -> str:
-    """Return the first line of the error with which a chain of causes begins."""
+    """Return the first line of the message of the error that began a chain of causes."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error)
 
 
 class _GraphFilter(io.TextIOBase):
-    """A standard error that leaves out the graph that torch.export prints when it fails."""
+    """A stream in place of stderr that drops the graph that torch.export prints when it fails."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -357,8 +360,7 @@ class _GraphFilter(io.TextIOBase):
 
 @contextlib.contextmanager
 def hide_messages() -> Iterator[None]:
-    """Hide the exporters' own messages: about deprecations, a missing torchvision, and constants that they cannot
-    fold."""
+    """While the block runs, hide the exporters' own messages, for instance about deprecations."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):

@@ -1,5 +1,5 @@
-"""Run a sort with equal values in the opposite order, to see whether answers change. PyTorch leaves this order
-undefined."""
+"""Run a sort with equal values in reverse order, to find out whether answers change. PyTorch leaves the order of equal
+values undefined."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
 
 
 def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
-    """Return the names of the operators in a traced program that sort values."""
+    """Return the names of a program's operators that sort values."""
     names = {str(node.target).removeprefix("aten.").split(".")[0] for node in program.graph.nodes}
     return sorted(names & {*ORDERS, "kthvalue", "median", "mode"})
 
 
 def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
-    """Run code that sorts, with equal values in the opposite order."""
+    """Run a function with inputs. Inside it, sorts give equal values in reverse order."""
     with _ReversedTies():
         return run(inputs)
 
@@ -35,12 +35,7 @@ class _ReversedTies(FunctionMode):
 
 
 def call_in_reversed_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function; if its name is that of a sort, reverse the order of equal values.
-
-    Example:
-        >>> call_in_reversed_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices
-        tensor([2, 1, 0])
-    """
+    """Call a function. If the name is that of a sort, give equal values in reverse order."""
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
         return func(*args, **kwargs)
     position = ORDERS[name]

@@ -1,4 +1,4 @@
-"""Record the rules and translations that an export uses, and switch one of them off to search for a fault."""
+"""Record which rules and translations an export uses. To search for a fault, one of them can be switched off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 @dataclass
 class _Uses:
-    """The names of the used rules, each once, in the order of first use; and the name of the rule that is left out."""
+    """The names of the used rules, in the order of first use; and the name of the rule that is switched off."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -22,7 +22,7 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_uses() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that the block uses; their names become keys of the yielded dict."""
+    """Record the rules and translations that the block uses. Their names are the keys of the yielded dict."""
     noted = _Uses()
     token = _uses.set(noted)
     try:
@@ -48,12 +48,6 @@ def record_rule_use(name: str) -> None:
 
 
 def is_rule_left_out(name: str) -> bool:
-    """Return whether a rule or translation is left out now.
-
-    Example:
-        >>> with leave_out_rule("order_statistics.median"):
-        ...     is_rule_left_out("order_statistics.median")
-        True
-    """
+    """Return whether a rule or translation is switched off at the moment."""
     noted = _uses.get()
     return noted is not None and noted.left_out == name

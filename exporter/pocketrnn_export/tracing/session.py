@@ -1,4 +1,5 @@
-"""One trace of a module: the patches and rules that are active during its forward, and the facts found in the trace.
+"""One trace of a module: the patches and rules that are active while forward runs, and the facts that the trace has
+found.
 
 A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every torch function that forward calls goes
 through the topics of the session in order (loops, lengths and the like, device, sizes), and in each through its rules.
@@ -56,13 +57,13 @@ class DeclinedRule:
 
 
 def declined(reason: str) -> DeclinedRule:
-    """Return the result with which a rule declines a call."""
+    """Return the result by which a rule declines a call."""
     return DeclinedRule(reason)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a torch function: the function, its name in the rules, and its arguments."""
+    """A call of a torch function: the function and its arguments."""
 
     func: Any
     args: tuple[Any, ...] = ()
@@ -70,14 +71,13 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The function's name: `view` for `Tensor.view`; `data.__get__` for the attribute `x.data`."""
+        """The function's name in the rules: `view` for `Tensor.view`, and `data.__get__` for `x.data`."""
         name = getattr(self.func, "__name__", "")
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
 
     @property
     def call_with_input_first(self) -> Call:
-        """The same call with its input as the first argument, even if it was passed by keyword: `torch.narrow(input=x,
-        ...)`."""
+        """The same call with a keyword input as the first argument: `torch.narrow(input=x, ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
             return self
@@ -85,13 +85,13 @@ class Call:
         return Call(self.func, (self.kwargs[name],), others)
 
     def run(self) -> Any:
-        """Call the function."""
+        """Call the function with the arguments."""
         return self.func(*self.args, **self.kwargs)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How calls of some torch functions are rewritten.
+    """A rule that rewrites calls of some torch functions.
 
     Attributes:
         names: the names of the functions.
@@ -105,7 +105,7 @@ class Rule:
 
     @functools.cached_property
     def title(self) -> str:
-        """The rule's file and function, such as `order_statistics.median`."""
+        """The rule's file and function name, such as `order_statistics.median`."""
         return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
@@ -114,33 +114,27 @@ class Rule:
 
 
 def always(_: TraceSession) -> str:
-    """Return the condition of rules that apply in every trace."""
+    """Accept every trace: the condition of rules that always apply."""
     return ""
 
 
 def exporting(session: TraceSession) -> str:
-    """Return the condition of rules for `torch.export`, where a size is a `torch.SymInt`."""
-    return "in a trace for TorchScript" if session.scripted else ""
+    """Accept a trace for `torch.export`, where a size is a `torch.SymInt`; else return the reason."""
+    return "the trace is for TorchScript" if session.scripted else ""
 
 
 def in_a_loop(session: TraceSession) -> str:
-    """Return the condition of rules for an iteration of a loop over a size."""
+    """Accept a call inside an iteration of a loop over a size. Return the reason if no such loop runs."""
     return "" if session.running else "no loop over a size runs"
 
 
 def is_on_branch(session: TraceSession) -> str:
-    """Return the condition of rules that make a program general, in a trace for chosen sizes."""
+    """Accept a trace for chosen sizes. Return the reason if the trace is that of the example."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
 def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[[Callable[..., Any]], Rule]:
-    """Register a function as the rule for torch functions with these names.
-
-    Example:
-        >>> @rule("logdet", when=exporting)
-        ... def logdet(session, x):
-        ...     return torch.linalg.slogdet(x)[1] if x.dim() == 2 else declined("a batch of matrices")
-    """
+    """Make the decorated function the rule for torch functions with these names."""
     return lambda rewrite: Rule(names, rewrite, when)
 
 
@@ -154,7 +148,7 @@ def _record_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one topic.
+    """Rules about one topic, which are asked together.
 
     Attributes:
         rules: the rules, in order; the first that does not decline rewrites the call.
@@ -169,7 +163,7 @@ class Topic:
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:
-        """The rules of the topic, by the names of functions."""
+        """The rules of the topic, in a dict by the names of the torch functions."""
         found: dict[str, list[Rule]] = {}
         for each in self.rules:
             for name in each.names:
@@ -179,7 +173,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop over a size of the input.
+    """A loop of forward over a size of the input.
 
     Attributes:
         count: the number of its iterations, a torch.SymInt.
@@ -200,7 +194,7 @@ _LOCK: Final = threading.RLock()
 
 
 def find_current_session() -> TraceSession | None:
-    """Return the session of this thread; None if this thread is not tracing."""
+    """Return the session of this thread, or None if this thread is not tracing."""
     return _here.session
 
 
@@ -211,7 +205,7 @@ def is_torchscript_trace() -> bool:
 
 
 class TraceSession:
-    """A context in which the forward of a module is traced by rules.
+    """A context in which rules trace the forward of a module.
 
     Args:
         module: a copy to trace; its `forward` is wrapped, and restored afterwards.
@@ -235,10 +229,6 @@ class TraceSession:
         environment: torch's environment of all sizes in the trace.
         told: the lines of the module whose dropped asserts were already logged.
         reasons: how often a rule declined, by the name of the function and the reason.
-
-    Example:
-        >>> with TraceSession(module, topics, log=log) as session:
-        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
 
     def __init__(
@@ -288,18 +278,16 @@ class TraceSession:
         self._stack.__exit__(kind, error, trace)
 
     def condition(self, relation: Any) -> Condition | None:
-        """Return one of torch's relations in terms of batch and tokens; None if it depends on other symbols, or on
-        none."""
+        """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def rename_size(self, size: Any) -> Any:
-        """Return a size as an expression of batch and tokens; None if it is not symbolic, or depends on other
-        symbols."""
+        """Return a size as an expression of batch and tokens, or None if it has other symbols."""
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics, starting at a level."""
+        """Pass a call through the topics, beginning with the topic at `level`."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -330,7 +318,7 @@ class TraceSession:
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward on each branch, and select the answer of the branch whose condition holds."""
+        """Run forward on each branch, and select the answer of the branch whose condition is true."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
@@ -357,7 +345,7 @@ class TraceSession:
         return answer
 
     def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
-        """Record facts about the inputs: inputs of one axis that follow the texts are their lengths."""
+        """Record facts about the inputs. An input with one axis that follows the texts contains their lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()
@@ -366,7 +354,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _keep_iterations(self, answer: Any) -> Any:
-        """Return forward's answer; results of all iterations stay, so that these have the same form."""
+        """Return forward's answer, such that the graph keeps the results of all iterations."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer
@@ -376,7 +364,7 @@ class TraceSession:
 
 
 class _TopicMode(FunctionMode):
-    """A mode that passes every torch function to the topics of a session, starting at a level."""
+    """A torch function mode that passes every call to the topics of a session, beginning with the topic at `level`."""
 
     def __init__(self, session: TraceSession, level: int) -> None:
         super().__init__()
@@ -388,14 +376,14 @@ class _TopicMode(FunctionMode):
 
 
 def mark_full_width(lengths: Tensor) -> Tensor:
-    """Record in a trace that the longest of `lengths` is the whole width; return `lengths`."""
+    """Record in a trace that the largest of `lengths` equals the width of the batch. Return `lengths`."""
     if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths
 
 
 def find_environment(values: Iterable[Any]) -> Any:
-    """Find torch's environment of sizes from tensors; None if no tensor has a symbolic size."""
+    """Return torch's environment of symbolic sizes from some tensors, or None if no tensor has a symbolic size."""
     for value in values:
         if isinstance(value, Tensor):
             for size in value.shape:
@@ -405,7 +393,7 @@ def find_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Name the symbols of the sizes: each input's first axis is the batch, and a text's second axis is its tokens."""
+    """Name the symbols of sizes: `batch` for each first axis, and `tokens` and `second` for the texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):
@@ -417,21 +405,10 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
 
 
 def takes_lengths(inputs: Sequence[Tensor]) -> bool:
-    """Return whether the lengths of texts, int64 [batch], are among the inputs of a module.
-
-    Example:
-        >>> takes_lengths([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)])
-        False
-    """
+    """Return whether a module's inputs contain the lengths of texts, int64 [batch]."""
     return any(value.dim() == 1 for value in inputs[1:])
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
-    """Return whether a module takes two texts: the ids of both, int64 [batch, sequence], possibly followed by their
-    lengths.
-
-    Example:
-        >>> takes_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])
-        True
-    """
+    """Return whether a module's inputs are two texts, int64 [batch, sequence] each. Lengths may follow them."""
     return len(inputs) > 1 and inputs[1].dim() == 2 and not inputs[1].is_floating_point()

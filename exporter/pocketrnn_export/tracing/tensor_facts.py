@@ -41,31 +41,23 @@ _NOTHING: Final = Fact()
 
 
 class Facts:
-    """The facts of one trace.
-
-    Example:
-        >>> facts = Facts()
-        >>> facts.note(lengths, lengths="given", whole=True)
-        >>> facts.of(lengths).lengths
-        'given'
-    """
+    """The known facts about all tensors of one trace."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Tensor, Fact]] = {}
 
     def of(self, value: Any) -> Fact:
-        """Return the known facts about a value; empty for a value that is not a tensor."""
+        """Return the known facts about a value. A value that is not a tensor has no facts."""
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 
     def note(self, value: Any, **known: Any) -> None:
-        """Set attributes in the facts about a tensor; other attributes stay as they are. A value that is not a tensor
-        is ignored."""
+        """Set some facts about a tensor, and keep the others. Ignore a value that is not a tensor."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.of(value), **known))
 
     def forget(self, value: Any) -> None:
-        """Remove the facts about a tensor that was written into, and about all tensors that share its memory."""
+        """Remove the facts about a tensor into which forward wrote, and about all tensors that share its memory."""
         if not isinstance(value, Tensor):
             return
         whole = find_base_tensor(value)

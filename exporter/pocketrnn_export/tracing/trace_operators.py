@@ -1,4 +1,4 @@
-"""Operators that a trace uses in place of PyTorch operators that would restrict a size.
+"""Operators that a trace uses instead of PyTorch operators that would restrict a size.
 
 Plain implementations define their results, and let a program run in PyTorch without any exported form.
 
@@ -22,7 +22,7 @@ END: Final = 2**62
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
 def _slice_clamped(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """Return a slice of x along an axis, `x[start:end:step]`, with its ends clamped as in Python and ONNX."""
+    """Return the slice `x[start:end:step]` along an axis. The ends are clamped as in Python and ONNX."""
     place = [slice(None)] * x.dim()
     place[axis] = slice(start, None if end >= END else end, step)
     return x[tuple(place)].clone()
@@ -33,7 +33,7 @@ def _infer_shape_of_slice_clamped(x: Tensor, axis: int, start: Any, end: Any, st
     size = x.shape[axis]
 
     def clamp_index(index: Any) -> Any:
-        """Return `index` as a position from 0 to size; a negative index counts from the end."""
+        """Return `index` as a position from 0 to size. A negative index counts from the end."""
         if not isinstance(index, torch.SymInt):
             return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
         if statically_known_true(index >= 0):
@@ -50,7 +50,7 @@ def _infer_shape_of_slice_clamped(x: Tensor, axis: int, start: Any, end: Any, st
 
 @torch.library.custom_op("pocketrnn::size", mutates_args=())
 def _read_axis_size(x: Tensor, axis: int) -> Tensor:
-    """Return the size of an axis as a tensor int64 [], which torch.export does not turn into a constant."""
+    """Return the size of an axis as a tensor int64 []. torch.export does not turn this tensor into a constant."""
     return torch.tensor(x.shape[axis])
 
 
@@ -74,7 +74,7 @@ def _infer_shape_of_cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
 def _select_step(x: Tensor, axis: int, index: int) -> Tensor:
-    """Select a step, `x.select(axis, index)`, without a restriction on sizes."""
+    """Select a step, `x.select(axis, index)`, without restricting a size."""
     return x.select(axis, index).clone()
 
 
@@ -86,7 +86,7 @@ def _infer_shape_of_select_step(x: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
 def _write_step(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
-    """Return x with `value` at a position of an axis: `torch.select_scatter`, without a restriction on sizes."""
+    """Return x with `value` at one position of an axis, like `torch.select_scatter`, for any size."""
     return x.select_scatter(value, axis, index)
 
 
@@ -98,7 +98,7 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Stack the results of all iterations of a loop, in reverse order if `flipped`."""
+    """Stack the results of all iterations of a loop. If `flipped`, the order is reversed."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -114,7 +114,7 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x. Other results of the iterations stay in the graph, so that all iterations have the same form."""
+    """Return x. The operator keeps other results of the iterations in the graph."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

@@ -1,2 +1,2 @@
-"""Read the files and objects that turn a user's texts into ids (vocabularies, subword tokenizers, text rules,
-pipelines), and labels."""
+"""Read the files and objects that turn a user's texts into ids: vocabularies, tokenizers, text rules. Read labels,
+too."""

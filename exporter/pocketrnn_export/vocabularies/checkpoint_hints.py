@@ -1,5 +1,5 @@
-"""Find what a checkpoint says about texts and answers beside its weights: lengths, stop words, a threshold. Nothing in
-the file is executed."""
+"""Find settings for texts and answers in a checkpoint, beside its weights: lengths, stop words, a threshold. No code
+in the file is run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
 def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_thresholds: bool) -> list[str]:
-    """List what a checkpoint says about texts and answers, and no option says, a sentence each.
+    """List the settings for texts and answers that a checkpoint states and no option gives, one sentence for each.
 
     Args:
         path: the file of weights.
@@ -33,10 +33,6 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
             None if the text rules cut or pad.
         drops: whether they have stop words.
         has_thresholds: whether thresholds were given.
-
-    Example:
-        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
-        ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
     """
     try:
         root = read_checkpoint_root(path) if is_checkpoint(path) else None
@@ -51,13 +47,13 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
             said.append(describe_length(str(path), key, value))
         elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
-                f"{path} says {key}={value:g}. A bundle gives the likeliest label, or with --multi-label those from "
-                f"0.5 on: --thresholds {value:g} says another number. For one of two labels, --pairs with the labels "
-                "that your code gives shows the --call that moves the logit"
+                f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
+                f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
+                "with the labels that your code gives: a message then shows the --call that moves the logit"
             )
         elif _STOP_WORDS.search(key) and isinstance(value, list | tuple | set | frozenset) and value and not drops:
             said.append(
-                f"{path} has {len(value)} words under {key}, and the text rules drop none: say stop_words in --rules"
+                f"{path} has {len(value)} words under {key}, but the text rules drop none: give stop_words in --rules"
             )
         else:
             continue
@@ -66,31 +62,21 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
 
 
 def names_length(name: str) -> bool:
-    """Return whether a name is one that code gives to the length of texts.
-
-    Example:
-        >>> names_length("MAX_SEQ_LEN"), names_length("embedding_length")
-        (True, False)
-    """
+    """Return whether code usually gives this name to the length of texts."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
 def describe_length(where: str, name: str, value: int) -> str:
-    """Say that a file names a length, and how to give it to the text rules.
-
-    Example:
-        >>> describe_length("model.pt", "max_len", 64)
-        'model.pt says max_len=64, and the text rules neither cut nor pad. ...'
-    """
+    """Return a sentence about a length that a file states, and the option that gives this length to the text rules."""
     return (
-        f"{where} says {name}={value}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your "
-        f"code cuts texts there, give --max-tokens {value}; if it pads all to that width and the module reads the "
-        f'padding, --rules \'{{"min_width": {value}, "max_width": {value}}}\'. --pairs shows which'
+        f"{where} says {name}={value}, but the bundle reads all tokens of a text: it neither cuts nor pads. If your "
+        f"code cuts texts there, give --max-tokens {value}. If it also pads all texts to that width and the module "
+        f'reads the padding, give --rules \'{{"min_width": {value}, "max_width": {value}}}\'. --pairs shows which'
     )
 
 
 def _list_members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the members of a dict or an object, and of those within it."""
+    """Yield each member of a dict or an object with its name. Members of inner dicts and objects follow."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return

@@ -1,4 +1,4 @@
-"""Find the labels in a checkpoint or another pickled dict of several things; nothing in the file is executed."""
+"""Find the labels in a checkpoint, or in another pickled dict with several members. No code in the file is run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,14 @@ _SAVE_PLAIN: Final = (
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file begins as one of `torch.save` or `pickle.dump`.
-
-    Example:
-        >>> is_checkpoint(Path("model.pt"))
-        True
-    """
+    """Return whether a file begins like a file of `torch.save` or `pickle.dump`."""
     with path.open("rb") as file:
         beginning = file.read(4)
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
 
 
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
-    """Find the labels that a file of `torch.save` or `pickle.dump` holds under one of its keys; the key is logged.
+    """Find the labels under a key of a file that `torch.save` or `pickle.dump` wrote. A log record names the key.
 
     They are a list of strings, a map from label to index or from index to label, an array, or the `classes_` of an
     encoder of scikit-learn, under a key like `labels`, `classes` or `idx2label`, also in a dict within.
@@ -56,10 +51,6 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
 
     Raises:
         InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
-
-    Example:
-        >>> find_labels_in_checkpoint(Path("model.pt"))
-        ['World', 'Sports']
     """
     root = read_checkpoint_root(path)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
@@ -69,26 +60,23 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
         return labels
     if of_head := {key: value for key, value in found.items() if head and head.lower() in key.lower()}:
         found = of_head
-    distinct = {repr(_order(value)): key for key, value in reversed(found.items())}
+    distinct = {repr(_order_by_index(value)): key for key, value in reversed(found.items())}
     if len(distinct) != 1:
         raise _make_no_labels_error(path, root, sorted(distinct.values()))
     key = next(iter(found))
-    shown = _order(found[key])
+    shown = _order_by_index(found[key])
     more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
     named = ", ".join(short_repr(str(label), 40) for label in shown[:_NAMED_LABELS])
-    _log.warning("%s holds several things: the labels are its %s: %s%s.", path, short_repr(key, 60), named, more)
+    _log.warning("%s has several members. The labels are its %s: %s%s.", path, short_repr(key, 60), named, more)
     return found[key]
 
 
 def read_checkpoint_root(path: Path) -> Any:
-    """Read the object that a file of `torch.save` or `pickle.dump` holds, with stand-ins for tensors and classes.
+    """Read the object in a file of `torch.save` or `pickle.dump`. Stand-ins replace its tensors and the objects of
+    classes.
 
     Raises:
         InputError: the file cannot be read.
-
-    Example:
-        >>> read_checkpoint_root(Path("model.pt"))["classes"]
-        ['World', 'Sports']
     """
     try:
         if zipfile.is_zipfile(path):
@@ -107,12 +95,12 @@ def read_checkpoint_root(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {find_error_reason(error)}.", "Check the file.") from None
     # Damaged bytes may raise any exception.
     except Exception as error:
-        raise InputError(f"{path} holds no labels that can be read: {first_line(error)}.", _SAVE_PLAIN) from None
+        raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", _SAVE_PLAIN) from None
 
 
 def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
-    """Yield each list or map of labels in a dict or an object, with its path, such as `config.labels`. Dicts and
-    objects in it are searched, too."""
+    """Yield each list or dict of labels in a dict or an object, with its path, such as `config.labels`. Inner dicts
+    and objects are searched, too."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return
@@ -129,7 +117,7 @@ def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, l
 
 
 def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
-    """Return a value as a list of different labels, or as a map between labels and indices; None if it is neither."""
+    """Return a value as a list of labels, or as a dict from labels to indices or back; None for another value."""
     if isinstance(value, PickledObject):
         classes = vars(value).get("classes_")
         return None if classes is None else _read_labels(classes)
@@ -154,8 +142,8 @@ def _convert(item: Any) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _order(labels: list[Any] | dict[Any, Any]) -> list[Any]:
-    """Return the labels in the order of their indices, for a comparison and a message."""
+def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
+    """Return the labels of a list or a dict in the order of their indices."""
     if isinstance(labels, list):
         return labels
     if _are_indices(labels.values()):
@@ -166,10 +154,10 @@ def _order(labels: list[Any] | dict[Any, Any]) -> list[Any]:
 def _make_no_labels_error(path: Path, root: Any, several: list[str]) -> InputError:
     members = vars(root) if isinstance(root, PickledObject) else root
     if several:
-        return InputError(f"{path} holds other labels under {' than under '.join(several[:3])}.", _SAVE_PLAIN)
+        return InputError(f"{path} holds different labels under {' and under '.join(several[:3])}.", _SAVE_PLAIN)
     if not isinstance(members, Mapping) or not members:
         return InputError(f"{path} holds {brief_text(root)}, but no labels.", _SAVE_PLAIN)
     keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (
         len(members) > _NAMED_KEYS
     )
-    return InputError(f"{path} holds the keys {keys}, but labels under none of them.", _SAVE_PLAIN)
+    return InputError(f"{path} holds the keys {keys}, but none of them has labels.", _SAVE_PLAIN)

@@ -1,4 +1,4 @@
-"""Write how to leave texts to the owner's own code, for messages: the tokenizer `external`, with its widths."""
+"""Write advice on how the owner's own code can split texts: the tokenizer `external`, with its widths."""
 
 from __future__ import annotations
 
@@ -12,30 +12,22 @@ from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_ru
 
 
 def advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
-    """Return the advice if no rules can do the same as the owner's code; with the widths of the nearest rules.
-
-    Example:
-        >>> advise_external(read_vocabulary(["<unk>", "oil"])).split(" (")[0][-20:]
-        '--tokenizer external'
-    """
+    """Return advice to let the owner's code split texts, for code that no text rules can imitate. It names the
+    widths of the nearest rules."""
     frame = {} if nearest is None else list_widths(nearest)
     return (
-        f"If no rules can do what your code does, leave it to your code: {write_external_options(frame)} "
-        f"({write_external_argument(vocabulary, frame)} in Python) makes a bundle that takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function); it cannot be packed."
+        f"If no rules can do this, let your code split texts: {write_external_options(frame)} "
+        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
+        "Classifier.load(..., tokenizer=function). It cannot be packed."
     )
 
 
 def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
-    """Write the argument of `export` that corresponds to the options for an external tokenizer.
+    """Write the argument `rules` of `export` for texts that the owner's code splits.
 
     Args:
         vocabulary: the tokens, with their special ids.
         frame: the widths, and the first and last id.
-
-    Example:
-        >>> write_external_argument(read_vocabulary(["<unk>", "oil"]), {"last_id": 1})
-        "rules=TextRules('external', unknown_id=0, empty_id=0, padding_id=0, last_id=1)"
     """
     rules = make_implied_rules(vocabulary, EXTERNAL)
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
@@ -43,12 +35,7 @@ def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) ->
 
 
 def list_widths(rules: AnyTextRules) -> dict[str, Any]:
-    """Return the widths, and the first and last id, that rules have beside the defaults.
-
-    Example:
-        >>> list_widths(TextRules(min_width=9, last_id=3))
-        {'last_id': 3, 'min_width': 9}
-    """
+    """Return the members of rules that set widths, a first id or a last id, without members that have the default."""
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
     found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
     # Without padding and other ids, a width only cuts.
@@ -56,12 +43,7 @@ def list_widths(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def write_external_options(frame: Mapping[str, Any]) -> str:
-    """Write how to leave texts to the owner's code, with these widths, on the command line.
-
-    Example:
-        >>> write_external_options({"max_tokens": 9})
-        '--tokenizer external --max-tokens 9'
-    """
+    """Write the command-line options for texts that the owner's code splits, with these widths."""
     if frame.keys() <= {"max_tokens"}:
         return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
     return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"

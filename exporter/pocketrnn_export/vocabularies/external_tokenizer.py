@@ -1,4 +1,4 @@
-"""Collect ids for the proof if only the owner's own code can split texts: the bundle itself cannot make these ids."""
+"""Collect texts and their ids for the proof of a bundle that cannot split texts itself."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that knows the ids of given texts, and cannot encode others.
+    """An encoder that knows the ids of the given texts, and cannot encode other texts.
 
     Args:
         rules: the text rules.
         vocabulary: the tokens.
         known: the ids of the texts.
-
-    Example:
-        >>> KnownTexts(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]}).encode("Oil!")
-        [1]
     """
 
     def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
@@ -48,7 +44,7 @@ def collect_given_ids(
     pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
-    """Return the ids of the owner's texts by the texts' names, each once.
+    """Return the ids of the owner's texts: a dict from the name of each text to its ids.
 
     Args:
         rules: the text rules, whose tokenizer is external.
@@ -62,11 +58,6 @@ def collect_given_ids(
         InputError: an id is out of range, the rules cannot give such ids, the tokenizer fails, it or a pair's tokens
             give other ids than the pair, or a text is a string without a tokenizer. Or the ids or tokens suggest that
             the owner cuts or pads texts and the rules do not, or the ids suggest another vocabulary.
-
-    Example:
-        >>> one = OwnersText("Oil!", [1])
-        >>> collect_given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
-        {'Oil!': [1]}
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
@@ -83,7 +74,7 @@ def collect_given_ids(
     for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
         if isinstance(given, str) and tokenizer is None:
             raise InputError(
-                f"{short_repr(given, 40)} cannot be split: the tokenizer is external.",
+                f"The bundle cannot split {short_repr(given, 40)}: its tokenizer is external.",
                 "Give texts with their ids (--pairs, or example_ids=), or your tokenizer as a function.",
             )
         named = given if isinstance(given, str) else " ".join(map(str, given))
@@ -92,12 +83,8 @@ def collect_given_ids(
 
 
 def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
-    """Make ids for texts of `sizes` random words of the vocabulary, and for two texts without a known token.
-
-    Example:
-        >>> make_random_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
-        [0]
-    """
+    """Make the ids of texts with random words of the vocabulary, and of two texts without a known token. `sizes` are
+    the numbers of words."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
@@ -105,12 +92,7 @@ def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Itera
 
 
 def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace the ids in a text that are not below `rows`.
-
-    Example:
-        >>> replace_high_ids([4, 17], TextRules("external", unknown_id=0), 10)
-        [4, 0]
-    """
+    """Replace each id of a text that is `rows` or more by the id of unknown words."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
@@ -130,7 +112,7 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         if at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{which} has {at:,} ids, but the rules give it {len(ours):,}, which begin with these.",
+                f"{which} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
@@ -139,17 +121,17 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, but {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
-            f"Your pipeline puts ids around those of the tokens: give --rules '{written}', or add them to the rules."
+            f"Your pipeline adds ids around the ids of the tokens: give --rules '{written}', or add it to the rules."
             if around
-            else "Give the vocabulary that your pipeline has, and the rules that it applies after its tokenizer: "
+            else "Give the vocabulary of your pipeline, and the rules that the pipeline applies after its tokenizer: "
             "unknown_id, first_id, last_id, max_tokens, min_width, ...",
         )
     return given
 
 
 def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
-    """Return the id that the owner's pipeline puts before those of the rules, and the one that it puts behind them, by
-    the names `first_id` and `last_id`; empty if the ids differ in another way."""
+    """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an
+    empty dict if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given) - len(ours) - before
         if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):

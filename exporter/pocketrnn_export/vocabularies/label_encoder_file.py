@@ -1,5 +1,5 @@
-"""Read labels from a scikit-learn LabelEncoder, or from an array, a list or a dict that was saved as `.npy` or as a
-pickle; nothing in the file is executed."""
+"""Read labels from a file of a scikit-learn LabelEncoder, or of an array, a list or a dict. No code in the file is
+run."""
 
 from __future__ import annotations
 
@@ -31,27 +31,19 @@ _SAVE_ARRAY: Final = (
 
 
 def is_encoder_file(path: Path) -> bool:
-    """Return whether a file has the suffix of a numpy array or a pickle.
-
-    Example:
-        >>> is_encoder_file(Path("label_encoder.pkl"))
-        True
-    """
+    """Return whether the file's name ends like the name of a numpy array or a pickle."""
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
 
 def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
-    """Read the labels in a `.npy` or `.npz` file or a pickle: strings and integers, or a dict of these.
+    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a
+    list or a dict.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
     logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
-
-    Example:
-        >>> read_encoder_labels(Path("classes.npy"))
-        ['Sports', 'World']
     """
     remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
     try:
@@ -60,13 +52,14 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
         raise
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_error_reason(error)}.",
+            "Check that the file exists and that you may read it.",
         ) from None
     except UnsupportedPickleError as error:
         raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
-        raise InputError(f"{path} holds no labels that can be read: {first_line(error)}.", remedy) from None
+        raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", remedy) from None
     if isinstance(found, PickledObject):
         found = vars(found).get("classes_")
     if isinstance(found, np.ndarray):
@@ -94,7 +87,7 @@ def _read_object(path: Path, remedy: str) -> Any:
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, which no labels are.", remedy)
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, too large for labels.", remedy)
     if content.startswith(b"\x93NUMPY"):
         header = read_array_header(content)
         if header.dtype.hasobject:
@@ -102,8 +95,8 @@ def _read_object(path: Path, remedy: str) -> Any:
     if path.suffix.lower() in _NUMPY:
         arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
         if len(arrays) != 1:
-            raise InputError(f"{path} holds {len(arrays)} arrays, but one of labels is needed.", remedy)
+            raise InputError(f"{path} holds {len(arrays)} arrays, but only one array, of labels, is needed.", remedy)
         return arrays[0]
     if content.startswith(_COMPRESSED):
-        raise InputError(f"{path} is compressed.", f"Save it without compress=. {remedy}")
+        raise InputError(f"{path} is compressed.", f"Save the file without compress=. {remedy}")
     return read_pickle(content, _ENCODERS)

@@ -1,4 +1,4 @@
-"""Read labels in the order of the logits, from the command line or from one of the usual files."""
+"""Read labels, in the order of the logits, from the command line or from a file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NESTED: Final = (
 
 
 def read_labels(given: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` gives: `a,b,c`, or a file with one label on each line, a JSON file, or a file of
-    scikit-learn.
+    """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a
+    file of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; in a map
@@ -40,10 +40,6 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
-
-    Example:
-        >>> read_labels("World, Sports")
-        ['World', 'Sports']
     """
     try:
         is_file = Path(given).is_file()
@@ -70,12 +66,12 @@ def read_labels(given: str, head: str = "") -> list[str]:
     if isinstance(document, dict):
         document = _read_labels_in_object(document, path)
     if not isinstance(document, list):
-        raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
+        raise InputError(f"{path} holds neither a list nor a dict of labels.", _GIVE)
     return [_check_label(item, path) for item in document]
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
-    """Return the labels that are all that a file holds, or those in a checkpoint."""
+    """Return the labels in a pickled file. The file holds only labels, or it is a checkpoint."""
     if not is_encoder_file(path):
         return find_labels_in_checkpoint(path, head)
     try:
@@ -87,14 +83,10 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, without an empty last line.
+    """Read the lines of a UTF-8 text file, without an empty line at the end.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is empty.
-
-    Example:
-        >>> read_lines(Path("labels.txt"))
-        ['World', 'Sports']
     """
     try:
         with path.open("rb") as file:
@@ -102,7 +94,7 @@ def read_lines(path: Path) -> list[str]:
             content = file.read(_LARGEST + 1)
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file as UTF-8.") from None
     except OSError as error:
         near = suggest_near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
@@ -118,7 +110,8 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """Return the labels in a JSON object: under one of the usual keys, or the object itself as a map."""
+    """Return the labels in a JSON object. They are under a usual key, such as `id2label`, or the object itself maps
+    labels and indices."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
         return _read_labels_in_map(document, path)
@@ -129,7 +122,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         # A model's config.json has them twice; and `labels` beside these may be the labels of rows.
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
-            raise InputError(f"{path} has other labels under {name} than under {first}.", _GIVE)
+            raise InputError(f"{path} has different labels under {first} and under {name}.", _GIVE)
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
     own, mapped = {key: value for key, value in document.items() if _is_label_entry(key, value, said)}, labels
@@ -137,12 +130,12 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
-        raise InputError(f"{path} maps its labels to other indices than they have under {first}.", _GIVE)
+        raise InputError(f"{path} gives the labels other indices than they have under {first}.", _GIVE)
     return labels
 
 
 def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:
-    """Return whether a member of an object maps a label to an index, or an index to a label."""
+    """Return whether an entry of a dict maps a label to an index, or an index to a label."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels
@@ -154,14 +147,15 @@ def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) 
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels in a dict; JSON would write its integer keys as strings."""
+    """Return the labels in a pickled dict. Its integer keys become strings, as in JSON."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)
 
 
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
-    """Return the labels by index, from a map in either direction; its key `name` may show the direction."""
+    """Return the labels in the order of their indices, from a dict of labels and indices. The dict's key `name` may
+    show its direction."""
     to_index = [*document.items()]
     name = {"idx2label": "id2label", "label2idx": "label2id"}.get(name, name)
     to_label = [(label, index) for index, label in document.items()]
@@ -183,14 +177,14 @@ def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "")
         raise failures[0]
     if len({tuple(map(str, labels)) for labels in read}) > 1:
         raise InputError(
-            f"{path} maps whole numbers to whole numbers, of which either may be the labels.",
+            f"{path} maps whole numbers to whole numbers, and it is not clear which of them are the labels.",
             'Put the map under its name: {"id2label": {...}} or {"label2id": {...}}.',
         )
     return read[0]
 
 
 def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
-    """Order the labels of (label, index) pairs by index."""
+    """Return the labels of pairs (label, index) in the order of the indices."""
     by_index: dict[int, Any] = {}
     for label, given in pairs:
         index = int(given)
@@ -203,7 +197,7 @@ def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
     if sorted(by_index) != list(range(len(pairs))):
         missing = next(i for i in range(len(pairs)) if i not in by_index)
         raise InputError(
-            f"{path} holds {len(pairs)} labels, but none has the index {missing}.",
+            f"{path} holds {len(pairs)} labels, but no label has the index {missing}.",
             "Number the labels from 0, in the order of the logits.",
         )
     return [by_index[i] for i in range(len(pairs))]

@@ -1,5 +1,5 @@
-"""Texts on which a tokenizer is compared with text rules: words of the vocabulary among all that cleaning
-functions look for."""
+"""Make the texts on which a tokenizer is compared with text rules. They have words of the vocabulary, and everything
+that cleaning functions look for."""
 
 from __future__ import annotations
 
@@ -24,14 +24,10 @@ _SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ",
 
 
 def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
-    """Make texts of words and of what cleaning functions look for, the same each time.
+    """Make texts from words and from everything that cleaning functions look for. Every call makes the same texts.
 
     Args:
         words: words of the vocabulary.
-
-    Example:
-        >>> len(make_texts_for_comparison(["oil"]))
-        300
     """
     draw = random.Random(7)  # noqa: S311 - texts, not secrets
     known = [*words[:_WORDS]] or ["word"]
@@ -47,12 +43,7 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
 
 
 def is_ordinary(text: str) -> bool:
-    """Return whether a text has only ASCII and letters of Latin that have one lower case.
-
-    Example:
-        >>> is_ordinary("naïve!"), is_ordinary("so…")
-        (True, False)
-    """
+    """Return whether a text has only ASCII characters, and Latin letters with a lower case of one character."""
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 

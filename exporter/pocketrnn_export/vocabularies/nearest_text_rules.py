@@ -1,4 +1,4 @@
-"""Find the text rules that agree best with the owner's pipeline, by trying usual rules on the owner's texts and ids."""
+"""Find the text rules that agree best with the owner's pipeline: try usual rules on the owner's texts and ids."""
 
 from __future__ import annotations
 
@@ -43,16 +43,12 @@ _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield the candidate rules: with every tokenizer; then with every named step before it; then with usual pairs of
-    steps; then with a space in place of all characters that do not occur in words, as `re.findall` and `re.split` do.
+    """Yield rules to try. First come rules with each tokenizer, then with each named step, then with usual pairs of
+    steps. Last come rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do.
 
     Args:
         rules: where they have steps, no others are tried.
         tokens: those of the vocabulary, whose characters are tried as those of words.
-
-    Example:
-        >>> [found.tokenizer for found in list_candidate_rules(TextRules())][:3]
-        ['basic_english', 'whitespace', 'whitespace']
     """
     for steps in ((), *_STEPS, *_PAIRS):
         for tokenizer in _TOKENIZERS if len(steps) < 2 else ("whitespace",):
@@ -67,16 +63,12 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Add to the rules what the owner's ids show: a first id, a last id, and one width for all texts.
+    """Return the given rules, and rules that add what the owner's ids show: a first id, a last id, one width of all
+    texts.
 
     Args:
         rules: rules that have a width or a first or last id are kept.
         rows: the ids that the owner's pipeline gives for some texts.
-
-    Example:
-        >>> found = add_first_and_last_ids(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
-        >>> found[-1].first_id, found[-1].last_id, found[-1].min_width, found[-1].pad_side
-        (2, 3, 6, 'right')
     """
     rows = [row for row in rows if row]
     if len(rows) < 2 or (rules.first_id, rules.last_id, rules.max_width, rules.min_width) != (None,) * 4:
@@ -101,17 +93,12 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
 def find_most_agreeing(
     tried: Iterable[TextRules], texts: Sequence[Any], agrees: Callable[[TextRules, Any], bool]
 ) -> tuple[TextRules, int]:
-    """Return the first rules among those that agree on the most texts, and the number of these texts.
+    """Return the rules that agree with the ids of the most texts, and the number of these texts.
 
     Args:
         tried: the rules, the usual ones first.
         texts: the texts that are given to `agrees`.
         agrees: whether rules give the same for a text as the owner's pipeline.
-
-    Example:
-        >>> rules = list_candidate_rules(TextRules())
-        >>> find_most_agreeing(rules, ["a b"], lambda tried, text: tried.tokenizer == "space")[1]
-        1
     """
 
     def count_agreeing_texts(rules: TextRules, some: Sequence[Any]) -> int:
@@ -124,12 +111,7 @@ def find_most_agreeing(
 
 
 def describe_rules(rules: TextRules) -> str:
-    """Describe rules in a few words.
-
-    Example:
-        >>> describe_rules(TextRules("whitespace", lowercase=False, steps=cleaning("remove_punctuation"), last_id=3))
-        'whitespace with lowercase=False and remove_punctuation and last_id=3'
-    """
+    """Describe text rules in a few words."""
     said = [] if rules.lowercase else ["lowercase=False"]
     said += [_describe_steps(rules)] if rules.steps else []
     said += [f"{len(rules.stop_words)} stop words"] if rules.stop_words else []
@@ -143,12 +125,8 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
-    """Describe how to give these rules: as `--rules`, or, if the given rules have long steps, by the members to change.
-
-    Example:
-        >>> write_nearest_rules(TextRules("space"), TextRules(), TextRules())
-        '--rules \'{"tokenizer": "space"}\''
-    """
+    """Return the text that gives these rules: an option `--rules`, or the members that differ if the given rules are
+    long."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -156,16 +134,13 @@ def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) 
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[Any] = ()) -> str:
-    """Write the argument of `--rules` for these rules: the members that differ from the implied rules.
+    """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary
+    implies.
 
     Args:
         rules: the rules.
         implied: those that the vocabulary implies.
         written: their steps as `cleaning` takes them, if they were made so.
-
-    Example:
-        >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
-        '{"tokenizer": "whitespace", "last_id": 3}'
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
@@ -178,17 +153,12 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
 
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
-    """Return the steps that leave out words of at most so many letters.
-
-    Example:
-        >>> cleaning_function(make_short_word_steps(1))("a bc d")
-        ' bc '
-    """
+    """Return the cleaning steps that remove words of at most `longest` letters."""
     return _make_sub_steps(rf"\b\w{{1,{longest}}}\b", "")
 
 
 def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
-    """Return steps in the form of `--rules`, by short forms where they have one."""
+    """Return cleaning steps as `--rules` takes them, in short forms if possible."""
     if names := _find_step_names(steps):
         return list(names)
     if pattern := _find_pattern(steps):
@@ -201,7 +171,7 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _shorten_step(step: Any) -> Any:
-    """Return a step, as `cleaning` takes it, in the form of `--rules`."""
+    """Return a cleaning step as `--rules` takes it."""
     if isinstance(step, CleaningStep):
         name = next((name for name in NAMED_STEPS if _make_steps((name,)) == (step,)), "")
         return name or make_step_documents([step])[0]
@@ -209,12 +179,7 @@ def _shorten_step(step: Any) -> Any:
 
 
 def strip_padding(row: Sequence[int], padding: int) -> list[int]:
-    """Return a row of ids without the padding at its ends.
-
-    Example:
-        >>> strip_padding([0, 4, 0, 3, 0], 0)
-        [4, 0, 3]
-    """
+    """Return a row of ids without the padding at both ends."""
     core = list(row)
     while core and core[-1] == padding:
         core.pop()
@@ -224,8 +189,8 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
 
 
 def _find_usual_ids(ids: Sequence[int]) -> list[int]:
-    """Return the id at this place in at least half of the texts, if there is one: texts that are cut lose a first or
-    last id."""
+    """Return the id that at least half of the texts have at this place. A text that was cut may lack a first or last
+    id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
 
@@ -240,7 +205,8 @@ def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
 
 
 def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
-    """Yield patterns of all characters that do not occur in the vocabulary's words, with and without digits in words.
+    """Yield patterns of all characters that the vocabulary's words do not contain. Digits count as characters of
+    words in some patterns.
 
     A vocabulary may lack a word with a q: letters and digits of ASCII are taken together.
     """
@@ -255,7 +221,7 @@ def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def _write_pattern(kept: Sequence[str]) -> str:
-    """Write the pattern of runs of all characters outside some ranges, letters first: [^a-z0-9']+."""
+    """Write the regular expression for all characters outside some ranges, with letters first: [^a-z0-9']+."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
     return f"[^{''.join('-'.join(f'{_escape(point)}' for point in some) for some in ordered)}]+"
 
@@ -265,7 +231,7 @@ def _escape(point: str) -> str:
 
 
 def _find_pattern(steps: Sequence[CleaningStep]) -> str:
-    """Return the pattern between words if the only step is to replace it by a space; else an empty string."""
+    """Return the pattern between words, if replacing it by a space is the only step. Else return an empty string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))

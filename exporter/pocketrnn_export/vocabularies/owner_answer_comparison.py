@@ -1,4 +1,5 @@
-"""Compare the written bundle with the owner's own answers; no other comparison covers all steps from text to label.
+"""Compare the answers of the written bundle with the owner's answers. Only this comparison covers all steps from a
+text to its label.
 
 The proof compares a bundle with the module. The vocabulary, the truncation of texts and the label names do not come
 from the module, so only the answers of the owner's classifier can show errors in them.
@@ -67,7 +68,7 @@ class AnsweredText:
 
 @dataclass(frozen=True)
 class AnswerSource:
-    """A bundle, or a module before its export, whose answers are compared with those of its owner's classifier.
+    """A bundle or a module whose answers are compared with the answers of the owner's classifier.
 
     Attributes:
         name: `bundle` or `module`, for messages.
@@ -93,12 +94,7 @@ class AnswerSource:
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
-        """Build the source of a bundle.
-
-        Example:
-            >>> AnswerSource.from_bundle(Classifier.load("news")).name
-            'bundle'
-        """
+        """Make the answer source for a bundle."""
         chosen = get_chosen_answers(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
@@ -112,20 +108,15 @@ class AnswerSource:
 
 
 def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that no answer names, if there are several: the answers cannot show the order of these.
-
-    Example:
-        >>> answered = AnsweredText("oil", "oil", {"bad": 0.2, "good": 0.8}, names=False)
-        >>> list_labels_without_answer([answered], ["bad", "good"])
-        ('bad', 'good')
-    """
+    """Return the labels that no answer names, if there are several. The answers cannot show the order of such
+    labels."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
 
 
 def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of a bundle with those of its owner's classifier.
+    """Compare the answers of a bundle with the answers of its owner's classifier.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -136,10 +127,6 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
-
-    Example:
-        >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
-        1
     """
     # A bundle of sequences of numbers has no text rules, and no answers of its owner.
     if not answered:
@@ -174,11 +161,6 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText])
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
-
-    Example:
-        >>> source = AnswerSource.from_bundle(Classifier.load("news"))
-        >>> len(refuse_other_answers(source, [AnsweredText("oil prices", "oil prices", ("Business",))]))
-        1
     """
     rows = [(one, found) for one in answered if (found := _predict_probabilities(source, one.read)) is not None]
     tolerance = _choose_tolerance(one.answer for one, _ in rows)
@@ -187,15 +169,15 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText])
     if wrong:
         one, found = rows[wrong[0]]
         raise ParityError(
-            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts, "
-            f"first {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts. The "
+            f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
             _explain_difference(source, rows, wrong, tolerance),
         )
     return rows
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head separately, and summarize them."""
+    """Compare the answers of each head by itself, and return a summary."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -216,8 +198,7 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
 
 
 def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
-    """Return the labels that can be exchanged with others without a changed answer: the answers do not show their
-    order."""
+    """Return the labels whose order the answers do not show: all answers still agree if such labels are exchanged."""
     labels = source.labels
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
@@ -233,7 +214,7 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _find_possible_columns(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
-    """Return for each label the columns of the logits that agree with the answers."""
+    """Return, for each label, the columns of the logits that agree with all answers."""
     may = {}
     for label in source.labels:
         columns = np.ones(len(source.labels), bool)
@@ -255,7 +236,7 @@ def _choose_tolerance(answers: Iterable[Answer]) -> float:
 
 
 def _predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
-    """Return the probabilities for a text; None if the limits of the bundle refuse the text."""
+    """Return the probabilities for a text. Return None if the text is outside the bundle's limits."""
     try:
         return source.answer_text(read)
     except LimitError:
@@ -263,15 +244,16 @@ def _predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | 
 
 
 def _measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference from the owner's probabilities, or from any that give the owner's labels."""
+    """Return the largest difference between found probabilities and the owner's answer. If the answer is a label,
+    the distance to probabilities that give this label counts."""
     return max(float(_measure_distance_at(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def _measure_distance_at(
     answer: Answer, label: str, at: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return the largest difference for one label if its probability is in the column `at`; for a slice, one difference
-    for each column."""
+    """Return the difference for one label whose probability is in the column `at`. For a slice, return one
+    difference for each column."""
     value = found[at]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
@@ -287,23 +269,23 @@ def _measure_distance_at(
 
 
 def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:
-    """Describe both answers, for a message."""
+    """Describe the owner's answer and the found answer in one sentence."""
     labels = source.labels
     if isinstance(answer, Mapping):
         label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
         ours = float(found[labels.index(label)])
-        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
+        return f"your classifier gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
     if source.activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
     told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
-    return f"yours gives {theirs}, but the {source.name} {told or 'no label'}"
+    return f"your classifier gives {theirs}, but the {source.name} {told or 'no label'}"
 
 
 def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
-    """Return the likely cause of the difference, and the advice."""
+    """Return the likely cause of different answers, with advice."""
     if (order := _find_other_order(source, rows, tolerance)) is not None:
         return order
     if (threshold := _find_other_threshold(source, rows)) is not None:
@@ -315,20 +297,21 @@ def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequen
         return way
     if rows[wrong[0]][0].ids_agree:
         return (
-            "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the weights "
-            "and the labels of the classifier that gave these answers; give the label that it predicted, not the "
-            "right one. If your code gives forward an input that a note says was left at its default, such as a mask, "
-            "give it too: --call, or call=."
+            "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
+            "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
+            "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
+            "give it, too: --call, or call=."
         )
     return (
-        "No other order of the labels, truncation or padding that was tried agrees on all texts. Give the vocabulary, "
-        "the text rules and the weights of the classifier that gave these answers; the ids of each text tell these "
-        "apart. Give the label that it predicted, not the right one."
+        "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
+        "vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids of "
+        "each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
+        "labels."
     )
 
 
 def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
-    """Describe the order of the labels with which the answers to all texts agree; None if there is none."""
+    """Describe an order of the labels for which all answers agree. Return None if no order does."""
     labels = source.labels
     if len(labels) > _MOST_LABELS:
         return None
@@ -355,14 +338,13 @@ def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     more = ", ..." if len(labels) > _NAMED else ""
     unsure = "" if len(told) >= len(labels) - 1 else " (no text shows the positions of the others)"
     return (
-        f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give them so, in "
+        f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give the labels in "
         "the order of your classifier's logits."
     )
 
 
 def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
-    """Describe the probability from which labels are given, with which the answers to all texts agree; None if there is
-    none."""
+    """Describe a threshold for which all answers agree. Return None if no threshold does."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
     if source.activation == "sigmoid":
@@ -373,9 +355,9 @@ def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | No
         needed = [common] if common[0] < common[1] else each
         written = ",".join(map(_write_threshold, needed))
         return (
-            f"All {len(rows):,} texts agree if a label is given from another probability on: --thresholds {written} "
-            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give those of "
-            "your code."
+            f"All {len(rows):,} texts agree with other thresholds: --thresholds {written} "
+            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give the "
+            "thresholds of your code."
         )
     if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
         return None
@@ -388,20 +370,21 @@ def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | No
     return (
         f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
         f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from 0.5. A bundle gives "
-        f"the likelier label. Move the logit, with the number of your code: {line}; its probabilities are moved, too. "
-        "To keep them, give probabilities in place of labels here, and compare those of the bundle with that number."
+        f"the likelier label. Move the logit by the number of your code: {line}; this moves the probabilities, too. To "
+        "keep them, give probabilities in place of labels here, and compare those of the bundle with your number."
     )
 
 
 def _find_threshold(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
-    """Return the highest probability of the label in answers without it, and the lowest in answers with it."""
+    """Return two probabilities of a label: the highest in answers without the label, and the lowest in answers with
+    it."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
 def _write_threshold(between: tuple[float, float]) -> str:
-    """Return the number of the fewest digits above the first and not above the second; 0.5 if it is one of them."""
+    """Return a number above the first and not above the second, with the fewest digits. Prefer 0.5."""
     lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"
@@ -413,7 +396,7 @@ def _write_threshold(between: tuple[float, float]) -> str:
 
 
 def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
-    """Describe the id of an empty text with which all these answers agree, and what else helps; None if one of the
+    """Describe an id of empty texts for which all wrong answers agree, and give advice. Return None if one of these
     texts has a token."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
@@ -431,14 +414,15 @@ def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], to
             break
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
-        f"These texts have no token, and the bundle reads the id {rules.empty_id} in their place: --rules "
-        f"'{{\"empty_id\": ...}}' says another. {agrees}If your code answers such texts without the module, do that "
-        "before you ask the bundle, and leave them out of these texts."
+        f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "
+        f"'{{\"empty_id\": ...}}'. {agrees}If your code answers such texts without the module, do that before you ask "
+        "the bundle, and leave such texts out here."
     )
 
 
 def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
-    """Describe the truncation or padding with which the answers to all texts agree; None if there is none."""
+    """Describe a truncation or padding for which all answers agree. Return None if no truncation and no padding
+    does."""
     rules = source.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -457,7 +441,7 @@ def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[
     if not agreeing:
         return None
     said, changed = agreeing[0]
-    more = " Others agree as well: probabilities in place of labels tell them apart." if len(agreeing) > 1 else ""
+    more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
     return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
 
 
@@ -466,26 +450,27 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield ways to cut texts to fewer tokens than the shortest differing one, and to pad them to one width: the words
-    for each way, and its rules. Round numbers come first."""
+    """Yield rules that cut or pad texts in another way, with words for each way. Texts are cut to fewer tokens than
+    `shortest`, or padded to one width. Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
         for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
             for side, where in (("right", "first"), ("left", "last")):
-                said = f"only the {where} {most_tokens} tokens of each are read"
+                said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
     usual = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
     for width in (longest, *(width for width in usual if width != longest)):
         for side in ("right", "left"):
-            said = f"each is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
+            said = f"each text is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
             yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
 
 
 def _agrees_by_changed_rules(
     source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer, tolerance: float
 ) -> bool:
-    """Return whether the answer to a text agrees by changed rules; `ids` are those by the present rules."""
+    """Return whether the answer to a text agrees if the text is cut or padded by changed rules. `ids` come from the
+    present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
@@ -494,12 +479,12 @@ def _agrees_by_changed_rules(
 
 
 def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
-    """Return whether ids may be those of a text without tokens; those of one unknown word may be the same."""
+    """Return whether the text of these ids may have no token. A text of one unknown word may have the same ids."""
     return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """Return the ids by the changed rules, computed from the ids by the present rules."""
+    """Return the ids that changed rules give a text, computed from the ids that the present rules give the text."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut_items(inner, changed.max_tokens, changed.cut_side)
@@ -507,13 +492,13 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules) -> str:
-    """Describe how to give these rules."""
+    """Return the command-line option that gives these rules."""
     if rules.max_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
         names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
         widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
         widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
-        return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file says another"
+        return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file states other widths"
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
     return f"give --rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"

@@ -1,4 +1,4 @@
-"""Find text rules that do what an owner's function does, text -> tokens or ids, and compare them with it.
+"""Find text rules that do the same as an owner's function from texts to tokens or ids, and compare both.
 
 Its source proposes the rules; where it does not, the format's tokenizers and usual steps do. They are compared on the
 owner's texts, on words of the vocabulary, and on texts that are made of these words.
@@ -38,7 +38,7 @@ _MOST_WRITTEN: Final = 400
 
 @dataclass(frozen=True)
 class _Compared:
-    """The tokens or ids that the function gives to a text.
+    """A text, with the tokens or ids that the function gives to the text.
 
     Attributes:
         text: the text.
@@ -54,8 +54,8 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's function: the given rules, or those that its source shows, or
-    the first of the usual ones.
+    """Return rules that give the same ids as the owner's function. Given rules are tried first, then rules from the
+    function's source, then usual rules.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
@@ -68,10 +68,6 @@ def find_rules_of_function(
     Raises:
         InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
             no rule says.
-
-    Example:
-        >>> find_rules_of_function(str.split, read_vocabulary(["<unk>", "oil"]), None, []).lowercase
-        False
     """
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
@@ -112,36 +108,37 @@ def find_rules_of_function(
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
-        "%s: all %d texts become the same tokens as by your tokenizer, %d of them made of words of the vocabulary",
+        "%s: the rules and your tokenizer split all %d texts into the same tokens. %d of them were made of the "
+        "vocabulary",
         found, len(usual), len(usual) - len(owners),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
-        _log.warning("%s No compared text shows it: compare some that do, by --texts or --pairs", _name_places(code))
+        _log.warning(
+            "%s No compared text shows the difference. Give texts that show it by --texts or --pairs",
+            _name_places(code),
+        )
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
-            "Your tokenizer cuts %d texts with rare characters in another way: %s",
+            "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
             len(rare), _describe_first_difference(encoder, min(rare, key=lambda one: len(one.text))),
         )  # fmt: skip
     return best if rules is None else rules
 
 
 def count_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> int:
-    """Count the texts on which `find_rules_of_function` compares a function and refuses a difference.
+    """Return the number of texts on which `find_rules_of_function` compares a function with the rules.
 
     Args:
         function, vocabulary, texts: as given to it.
-
-    Example:
-        >>> count_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"]) > 200
-        True
     """
     made = _run_on_made_texts(function, list, vocabulary)
     return len({*texts, *(one.text for one in made if is_ordinary(one.text))})
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
-    """Return the rules that the source of a function shows, and the same with a cut text in place of words."""
+    """Return the rules that a function's source shows, with and without its limit of tokens. The code may cut
+    characters."""
     lower = bool(code.steps) and code.steps[0] == "lowercase"
     lower = lower or code.tokenizer == "basic_english"
     steps = code.steps[1:] if code.steps and code.steps[0] == "lowercase" else code.steps
@@ -158,8 +155,8 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
 
 
 def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary) -> list[_Compared]:
-    """Run the function on words of the vocabulary that it gives back, and on made texts; those that it refuses are left
-    out."""
+    """Run the function on words of the vocabulary and on texts that we make. Leave out texts on which the function
+    fails."""
     words = _list_ordinary_words(vocabulary)
     found = []
     for text in (*make_texts_for_comparison(words), *words):
@@ -174,7 +171,7 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
 
 
 def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
-    """Return the first words of a vocabulary, without those that stand for something else, such as "<unk>"."""
+    """Return the first words of a vocabulary, without special tokens such as "<unk>"."""
     words = [token for token in vocabulary.tokens if not token.startswith(PLACEHOLDER)]
     return [word for word in words if any(map(str.isalnum, word)) and word[0] not in "<["][:_WORDS_TO_COMPARE]
 
@@ -207,7 +204,8 @@ def _run_function(
 def _make_refusal(
     encoder: TextEncoder, vocabulary: Vocabulary, wrong: _Compared, counts: tuple[int, int], code: RulesInCode | None
 ) -> InputError:
-    """Return the refusal, with the first difference, what no rule says, and the nearest rules."""
+    """Return the error for rules that do not agree with the function. It names the first difference, the code that
+    no rule covers, and the nearest rules."""
     rules, (agreed, compared) = encoder.rules, counts
     problem = (
         f"{_describe_first_difference(encoder, wrong)} These rules agree on {agreed} of {compared} texts, "
@@ -227,11 +225,12 @@ def _make_refusal(
 
 def _name_places(code: RulesInCode) -> str:
     more = "; and others" * (len(code.unsaid) > _NAMED_PLACES)
-    return f"No rule says exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."
+    return f"No text rule does exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
-    """Describe the first difference between the function and rules; two unknown words are the same to the module."""
+    """Describe the first difference between the function and the rules. Two unknown words count as equal, since the
+    module gets the same id."""
     rules: Any = encoder.rules
     if one.tokens is None:
         ours: Sequence[Any] = encoder.encode(one.text)

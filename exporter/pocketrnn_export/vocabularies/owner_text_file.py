@@ -1,4 +1,4 @@
-"""Read texts with their ids or tokens from the owner's pipeline, and with the labels or probabilities from its
+"""Read texts with the ids or tokens of the owner's pipeline, and with the labels or probabilities of the owner's
 classifier.
 
 Ids show how a text is split, and answers show the rest: the word of each id, where texts are cut off, the order of the
@@ -38,7 +38,7 @@ _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 
 @dataclass(frozen=True)
 class OwnersText:
-    """A text, and its ids, tokens and answer from the owner's pipeline.
+    """A text with its ids, tokens and answer from the owner's pipeline.
 
     Attributes:
         text: the text.
@@ -58,26 +58,18 @@ class OwnersText:
 
 
 def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return the texts that have ids, with their ids.
-
-    Example:
-        >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
-        [('oil', [4])]
-    """
+    """Return each text that has ids, with its ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
 def read_pairs(path: Path) -> list[OwnersText]:
-    """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
-    `tokens`, and `label`, `probabilities` or both; other members are ignored. Or the rows of a CSV file: its columns
-    are these members, the ids and tokens as JSON; all others are the probabilities of the labels that they name.
+    """Read texts with their ids from a file of JSON lines or a CSV file. A line is `{"text": "...", "ids": [...]}`
+    or `["...", [...]]`. An object may also have the members `tokens`, `label` and `probabilities`; other members are
+    ignored. A CSV file has these members as columns, with ids and tokens as JSON. Each other column holds the
+    probabilities of the label with the column's name.
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
-
-    Example:
-        >>> read_pairs(Path("pairs.jsonl"))
-        [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = _read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
@@ -97,7 +89,7 @@ def read_pairs(path: Path) -> list[OwnersText]:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file as maps from its columns to their fields."""
+    """Read the rows of a CSV file as dicts from columns to fields."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
@@ -109,7 +101,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _make_document(row: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Make of a row of a CSV file what a line of JSON has."""
+    """Convert a row of a CSV file to the object that a line of JSON would hold."""
     document: dict[str, Any] = {name: row[name] for name in ("text", "label") if row.get(name) or name == "text"}
     document |= {
         n: parse_json(row[n], f"{where}, {n}", _LINE) for n in ("ids", "tokens", "probabilities") if row.get(n)
@@ -124,7 +116,7 @@ def _make_document(row: Mapping[str, str], where: str) -> dict[str, Any]:
 
 
 def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
-    """Convert tuples (text, ids) or (text, ids, answer) to plain values.
+    """Convert tuples (text, ids) or (text, ids, answer) to objects of plain Python values.
 
     Args:
         given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
@@ -133,17 +125,13 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
 
     Raises:
         InputError: an item is not such a tuple.
-
-    Example:
-        >>> check_pairs([("oil", numpy.array([4]))])
-        [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
     """
     try:
         found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
     if twice := len(found) - len({one.text for one in found}):
-        _log.info("%d of the %d pairs have the text of another one, and count once with it", twice, len(found))
+        _log.info("%d of the %d pairs repeat the text of another pair, which counts only once", twice, len(found))
     return found
 
 
@@ -177,7 +165,7 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the value of `probabilities`; refuse labels in it, which would be mistaken for labels of the text."""
+    """Return the member `probabilities`. Refuse labels there: they would be mistaken for the text's labels."""
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(
@@ -188,7 +176,7 @@ def _check_probabilities(given: Any, where: str) -> Any:
 
 
 def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts that have an answer, and each answer by the names of the labels.
+    """Return each text that has an answer, with the answer as labels or as a dict from labels to probabilities.
 
     Args:
         texts: the texts.
@@ -197,10 +185,6 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
     Raises:
         InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
             its label is not the likeliest by its probabilities.
-
-    Example:
-        >>> map_answers_to_labels([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
-        {'World': 0.25, 'Business': 0.75}
     """
     found = []
     for one in texts:
@@ -210,7 +194,8 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Return for each head the texts that have an answer of it, and each answer by the names of the head's labels.
+    """Return for each head the texts that have an answer of this head, with the answer as labels or as a dict from
+    labels to probabilities.
 
     Args:
         texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.
@@ -218,10 +203,6 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
     Raises:
         InputError: an answer is not a map of heads, or as `map_answers_to_labels`.
-
-    Example:
-        >>> map_head_answers([OwnersText("oil", answer={"mood": "bad"})], {"mood": LabelOutput(("bad", "good"))})[0][1]
-        ('bad',)
     """
     found = []
     for one in texts:
@@ -229,14 +210,16 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
             continue
         if not isinstance(one.answer, Mapping):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but there are the heads "
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but the module has the heads "
                 f"{', '.join(heads)}.",
-                f"Give the answer of each by its name: {{{next(iter(heads))!r}: ...}}.",
+                f"Give the answer of each head by the head's name: {{{next(iter(heads))!r}: ...}}.",
             )
         for name, answer in one.answer.items():
             if name not in heads:
-                near = suggest_similar_name(str(name), heads) or f"Its heads: {', '.join(heads)}."
-                raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
+                near = suggest_similar_name(str(name), heads) or f"The heads are {', '.join(heads)}."
+                raise InputError(
+                    f"The answer to {short_repr(one.text, 40)} names {brief_text(name)}, which is not a head.", near
+                )
             label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
             of_head = replace(one, answer=answer, label=label, head=name)
             found.append((of_head, _map_answer_with_label(of_head, heads[name].labels)))
@@ -244,8 +227,8 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 
 def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer by the names of the labels; refuse a label that does not have the highest of the given
-    probabilities."""
+    """Return the answer as a dict from labels to probabilities. Refuse a label that does not have the highest
+    probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -268,7 +251,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     if isinstance(given, Mapping):
         if not given:
             raise InputError(
-                f"{where} is an empty map, which says nothing.",
+                f"{where} is an empty dict, which says nothing.",
                 'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
             )
         _check_labels(given, labels, where)
@@ -281,7 +264,8 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
         if len(given) != len(labels):
             raise InputError(
                 f"{where} has {len(given)} probabilities, but there are {len(labels)} labels.",
-                'Give one for each label, in their order, or a map from label to probability, {"label": 0.9}.',
+                "Give one for each label, in the order of the labels, or a dict from label to probability, "
+                '{"label": 0.9}.',
             )
         return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
     return _check_labels(given, labels, where)

@@ -1,5 +1,5 @@
-"""Read text rules out of the source of an owner's function, text -> tokens: its calls of `re.sub`, `lower` and `split`,
-its stop words, the lengths of words that it keeps.
+"""Read text rules from the source of an owner's function from texts to tokens: its calls of `re.sub`, `lower` and
+`split`, its stop words, and the lengths of the words that it keeps.
 
 The function's statements are followed with a stand-in for the text; all other expressions are evaluated as they are.
 An expression that rules cannot do is left out and named. So the rules found here are a proposal: they are compared with
@@ -40,7 +40,7 @@ _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b",
 
 @dataclass(frozen=True)
 class RulesInCode:
-    """The rules of a function, as far as its source was understood.
+    """The text rules that a function's source shows.
 
     Attributes:
         steps: the cleaning steps, as `cleaning` takes them; those for words of some lengths come last.
@@ -62,7 +62,7 @@ class RulesInCode:
 
 @dataclass(frozen=True)
 class _Text:
-    """A stand-in for the text, or for its words; `part` stands for one of its characters or words."""
+    """A stand-in for the text, or for the words of the text. With `part`, it stands for one character or word."""
 
     steps: tuple[Any, ...] = ()
     tokenizer: str = ""
@@ -83,21 +83,16 @@ class _Text:
 
 
 class _NotReadError(Exception):
-    """An expression could not be evaluated."""
+    """An expression of the owner's function could not be evaluated."""
 
 
 def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
-    """Read the text rules out of the source of a function, text -> tokens; None if its source shows none.
+    """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no
+    rules.
 
     Args:
         function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
             are evaluated, as a call of it does.
-
-    Example:
-        >>> def words(text):
-        ...     return [w for w in re.sub("[^a-z]", " ", text.lower()).split() if len(w) > 1]
-        >>> read_rules_in_code(words).steps
-        ('lowercase', ('sub', '[^a-z]', ' '), ('sub', '\\\\b\\\\w{1,1}\\\\b', ''))
     """
     reader = _Reader()
     try:
@@ -125,8 +120,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 
 
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
-    """Return all words of at most so many characters, if the steps leave ASCII characters that are not \\w: there, a
-    pattern of \\b would cut inside words. Empty if a pattern does, or if they are too many."""
+    """Return all words of at most `most` characters, if words may have ASCII characters outside \\w. There, a
+    pattern with \\b would cut inside words. Return an empty list if a pattern works, or if there are too many words."""
     left = _list_left_characters(steps)
     if _are_in_words(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
         return []
@@ -135,7 +130,8 @@ def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
 
 
 def _list_left_characters(steps: Sequence[Any]) -> list[str]:
-    """Return the characters of Latin scripts that steps leave; empty if no rules can do the steps."""
+    """Return the Latin characters that a text may still have after the steps. Return an empty list if text rules
+    lack a step."""
     try:
         clean = cleaning_function(cleaning(*steps))
     except InputError:
@@ -149,7 +145,7 @@ def _are_in_words(characters: Sequence[str]) -> bool:
 
 @dataclass
 class _Scope:
-    """The names that a piece of code sees: those with a stand-in are in `values`, too."""
+    """The names that a piece of code can use. `values` has the names whose value is known or a stand-in."""
 
     names: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
@@ -172,7 +168,7 @@ class _Scope:
 
 
 class _Reader:
-    """Follows statements with a stand-in for the text, and keeps what no rule says."""
+    """Runs statements with a stand-in for the text, and notes the code that no text rule covers."""
 
     def __init__(self) -> None:
         self.unsaid: list[str] = []
@@ -180,16 +176,16 @@ class _Reader:
         self.first_line = 0
 
     def leave(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Name an expression that no rule says exactly, and return the text: as it was, or the nearest to it."""
+        """Note an expression that no text rule covers exactly, and return the nearest text."""
         line = self.first_line + getattr(node, "lineno", 1) - 1
         self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
         return text
 
     def look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow a look-up of words: of their ids, or of other words in their place."""
+        """Follow code that looks up words in a dict. The dict has ids, or other words."""
         if not any(isinstance(value, str) for value in table.values()):
             return text
-        return self.leave(node, text, f" (a dict of {len(table):,} words; no rule looks words up)")
+        return self.leave(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
 
     def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Follow a call of a function of the owner."""
@@ -221,7 +217,7 @@ class _Reader:
             self.first_line = before
 
     def run(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
-        """Follow statements up to a return; None if there is none."""
+        """Follow statements up to the first return, and return its value; None without a return."""
         for statement in statements:
             found = self.run_statement(statement, scope)
             if found is not None:
@@ -271,7 +267,7 @@ class _Reader:
         return None
 
     def add_to(self, before: Any, added: _Text, node: ast.AST) -> Any:
-        """Return what a list or string holds after something of the text was added to it."""
+        """Return the list or string `before` after a part of the text was added."""
         if isinstance(before, _Text):
             return self.leave(node, before)
         whole = replace(added, part=False)
@@ -280,7 +276,7 @@ class _Reader:
         return replace(whole, joined=isinstance(before, str))
 
     def run_loop(self, loop: ast.For, scope: _Scope) -> None:
-        """Follow a loop over words or characters that keeps some of them."""
+        """Follow a loop that keeps some words or characters of the text."""
         each = self.evaluate(loop.iter, scope)
         if not isinstance(each, _Text) or not isinstance(loop.target, ast.Name):
             self.leave(loop.iter, None)
@@ -302,7 +298,7 @@ class _Reader:
                     self.run_statement(statement, scope)
 
     def decide(self, test: ast.expr, scope: _Scope) -> bool:
-        """Decide a condition: for an ordinary text, and a long one."""
+        """Return the value that a condition has for an ordinary, long text."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
         match test:
@@ -325,7 +321,7 @@ class _Reader:
         return False
 
     def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
-        """Evaluate an expression, with a stand-in for all that depends on the text."""
+        """Evaluate an expression. Stand-ins replace all values that depend on the text."""
         if not scope.has_text(node):
             return scope.evaluate(node)
         match node:
@@ -354,7 +350,7 @@ class _Reader:
         return self.leave(node, next((found for found in inside if found is not None), None))
 
     def find_text(self, node: ast.AST, scope: _Scope) -> Any:
-        """Return the stand-in in a part of an expression, if it is one."""
+        """Return the stand-in for the text if an expression gives one; else None."""
         if not isinstance(node, ast.expr) or not scope.has_text(node):
             return None
         found = self.evaluate(node, scope)
@@ -396,7 +392,7 @@ class _Reader:
     def call_other(
         self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
     ) -> Any:
-        """Follow a call of the owner's function, or of a tokenizer that is known by its name."""
+        """Follow a call of a function of the owner, or of a known tokenizer."""
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name == "_basic_english_normalize":
             return replace(text, tokenizer="basic_english")
@@ -419,7 +415,7 @@ class _Reader:
         return self.leave(node, text) if found is None else found
 
     def call_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
-        """Follow a call of a method of a string or a list."""
+        """Follow a call of a method on the text or its words, such as `lower`."""
         if not isinstance(value, _Text):
             return self.leave(node, None)
         match name, [*args]:
@@ -442,7 +438,7 @@ class _Reader:
         return self.leave(node, value)
 
     def translate(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Follow what is done to each character by itself."""
+        """Add a step for code that changes each character by itself."""
         changed = {one: other for code in _CODE_POINTS if (other := change(one := chr(code))) != one}
         if not changed:
             return text
@@ -461,7 +457,7 @@ class _Reader:
         return found
 
     def use_pattern(self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text) -> Any:
-        """Follow a call of `re`, or of a method of a pattern; `args` are those behind the pattern."""
+        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern."""
         written = pattern.pattern
         if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
             return self.leave(node, text)
@@ -480,7 +476,7 @@ class _Reader:
         return replace(text, joined=True) if between == " " else self.leave(node, replace(text, joined=True))
 
     def apply_to_each(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow `filter` and `map`: as a comprehension over the same."""
+        """Follow a call of `filter` or `map` in the same way as a comprehension."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
@@ -491,7 +487,7 @@ class _Reader:
         return self.comprehend(made if is_filter else called, one, scope)
 
     def comprehend(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over words or characters."""
+        """Follow a comprehension over the words or characters of the text."""
         each = self.evaluate(one.iter, scope)
         if not isinstance(each, _Text) or not isinstance(one.target, ast.Name):
             return self.leave(element, each)
@@ -507,7 +503,7 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Keep only words or characters for which a condition holds."""
+        """Add the steps that keep only the words or characters for which a condition holds."""
         part = scope.values[variable]
         if part.tokenizer == "characters":
             holds = _make_function(test, variable, scope)
@@ -574,7 +570,7 @@ class _Reader:
         return self.leave(test, part)
 
     def cut(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
-        """Follow `words[:n]` and `words[-n:]`."""
+        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
             return self.leave(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
@@ -585,7 +581,7 @@ class _Reader:
         return value if lower in (None, 0) and upper is None else self.leave(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
-        """Return the steps without those that a split at white space makes needless."""
+        """Return the steps, without steps that change nothing because the text is split at white space."""
         ends = ("strip", "lstrip", "rstrip", *(("sub", f"^{one}|{one}$", "") for one in (r"\s+", r"\s*", " +")))
         steps = [step for step in text.steps if step not in ends]
         if text.tokenizer not in ("space", "characters"):
@@ -594,7 +590,7 @@ class _Reader:
         return tuple(steps)
 
     def keep_possible(self, steps: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the steps that rules can do, and name the others."""
+        """Return the steps that text rules can do, and note the other steps."""
         kept = []
         for step in steps:
             try:
@@ -607,7 +603,7 @@ class _Reader:
 
 
 def _find_function(source: str) -> Any:
-    """Return the definition in a source, or its lambda."""
+    """Return the syntax tree of the function or lambda in a source."""
     for text in (source, source.strip().rstrip(","), f"({source.strip()})"):
         try:
             tree = ast.parse(text)
@@ -619,7 +615,7 @@ def _find_function(source: str) -> Any:
 
 
 def _is_whole_word(node: ast.expr, variable: str) -> bool:
-    """Return whether an expression is a word itself, perhaps in lower case or without white space around it."""
+    """Return whether an expression is the whole word, in lower case or stripped if at all."""
     match node:
         case ast.Call(func=ast.Attribute(value=value, attr="lower" | "casefold" | "strip"), args=[]):
             return _is_whole_word(value, variable)
@@ -627,7 +623,8 @@ def _is_whole_word(node: ast.expr, variable: str) -> bool:
 
 
 def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
-    """Return the string with which no kept word begins: `word[0] != "@"`, `not word.startswith("@")`; else empty."""
+    """Return the beginning that excludes a word: "@" for the condition `word[0] != "@"`. Return an empty string for
+    other code."""
     match test:
         case ast.UnaryOp(
             op=ast.Not(),
@@ -651,7 +648,7 @@ def _make_part(each: _Text) -> _Text:
 
 
 def _make_function(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
-    """Make a function of one character or word of an expression over it."""
+    """Make a function of one character or word that evaluates an expression."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
@@ -667,7 +664,7 @@ def _bind(target: ast.expr, value: Any, scope: _Scope) -> None:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Renames the variable of a lambda."""
+    """Renames the parameter of a lambda."""
 
     def __init__(self, old: str) -> None:
         self.old = old
@@ -677,7 +674,8 @@ class _Renamed(ast.NodeTransformer):
 
 
 def _find_pattern_between(pattern: str) -> str:
-    """Return the pattern of what lies between the finds of `re.findall`; empty if there is none."""
+    """Return a pattern for the characters between the matches of `re.findall`. Return an empty string if there is no
+    such pattern."""
     bare = pattern.replace(r"\b", "")
     if found := re.fullmatch(r"(\[(?!\^)(?:\\.|[^\]\\])+\]|\\[wdS])\+", bare):
         kind = found[1]

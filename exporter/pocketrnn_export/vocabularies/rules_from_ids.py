@@ -1,5 +1,5 @@
-"""Find the text rules that agree best with the owner's ids: first the usual rules, then the members that the ids
-reveal.
+"""Find the text rules that agree best with the owner's ids. First try usual rules, then change the members that the
+ids show.
 
 A text that rules miss often shows by its ids which member is wrong: the id of an unknown word, that of a text without a
 token, the width at which one long text was cut.
@@ -43,7 +43,7 @@ def find_rules_from_ids(
     usual: bool = True,
     framed: bool = True,
 ) -> tuple[TextRules, int]:
-    """Return the first rules among those that agree on the most of the owner's texts, and the number of these texts.
+    """Return the rules that agree with the most of the owner's texts, and the number of these texts.
 
     Args:
         rules: the given ones, whose stop words, n-grams and widths are kept.
@@ -52,12 +52,6 @@ def find_rules_from_ids(
         first: rules that are tried before all others.
         usual: whether others are tried.
         framed: whether the ids may have others around them, or be padded.
-
-    Example:
-        >>> pairs = [("oil Oil", [1, 3]), ("oil", [1]), ("", [2])]
-        >>> found, agreed = find_rules_from_ids(TextRules(), ["<unk>", "oil", "<eos>", "Oil"], pairs)
-        >>> found.tokenizer, found.lowercase, found.empty_id, agreed
-        ('whitespace', False, 2, 3)
     """
     rows = [ids for _, ids in pairs]
     tried = [one for begun in first for one in (add_first_and_last_ids(begun, rows) if framed else [begun])]
@@ -83,26 +77,21 @@ def find_rules_from_ids(
 
 
 def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
-    """Return whether rules give the owner's ids to a text. If both give none, they agree: the owner's module cannot
-    take such a text, so its answer is unknown.
-
-    Example:
-        >>> agrees_with_ids(TextEncoder(TextRules(), ["<unk>", "oil"]), "Oil", [1])
-        True
-    """
+    """Return whether rules give the owner's ids to a text. A text without ids agrees: the owner's module cannot take
+    it, so its answer is unknown."""
     return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
 
 
 def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether the ids of known words are the same, up to the owner's longest row."""
+    """Return whether two rows have the same ids of known words, up to the length of the owner's longest row."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
 
 
 def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the first texts, the shortest and the longest: these show the id of an empty text, and whether texts are
-    cut."""
+    """Return the first texts, the shortest and the longest text. The shortest may show the id of an empty text; the
+    longest shows where texts are cut."""
     if len(pairs) <= 2 * _TEXTS_TO_COMPLETE_ON:
         return list(pairs)
     first, rest = pairs[:_TEXTS_TO_COMPLETE_ON], pairs[_TEXTS_TO_COMPLETE_ON:]
@@ -114,7 +103,8 @@ def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
 def _complete_rules(
     rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int | None
 ) -> tuple[TextRules, int]:
-    """Change one member after the other while the rules agree on more texts; return the number of these texts.
+    """Change members of the rules, one after the other, as long as the rules agree on more texts. Return the rules
+    and the number of these texts.
 
     Args:
         rules, tokens, pairs: as in `find_rules_from_ids`.
@@ -146,7 +136,7 @@ def _complete_rules(
 def _list_changes(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one changed member, chosen by the ids of the texts on which they disagree."""
+    """Yield the rules with one changed member. The ids of texts on which the rules disagree suggest the change."""
     if longest is None:
         return
     empty: Counter[int] = Counter()
@@ -179,7 +169,7 @@ def _list_changes(
 
 
 def _drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
-    """Yield the rules without the words that the owner's ids never hold: as stop words, and as short words."""
+    """Yield rules that drop the words that the owner's ids never contain: as stop words, or as short words."""
     dropped, kept = _find_dropped_words(encoder, pairs)
     if not dropped or rules.stop_words:
         return
@@ -190,7 +180,7 @@ def _drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -
 
 
 def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
-    """Return the words that the owner's ids never hold, and those that they do.
+    """Return the words that the owner's ids never contain, and the words that the ids contain.
 
     Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it
     shows none, all are dropped. Each text that is decided so helps with the others.

@@ -1,4 +1,4 @@
-"""Read a sentencepiece `.model`, a protobuf message, as text rules of subwords; this does not need sentencepiece.
+"""Read a sentencepiece `.model` file as text rules of subwords. The library sentencepiece is not needed.
 
 The message is defined by google/sentencepiece, src/sentencepiece_model.proto; the normalization by its
 src/normalizer.cc, and the models by its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
@@ -54,7 +54,7 @@ class _ModelSettings:
 
 
 def read_sentencepiece(content: bytes, source: str) -> Subwords:
-    """Read the rules in a `.model`, which give the ids of `SentencePieceProcessor.encode(text)`.
+    """Read the text rules in a `.model` file. They give the ids that `SentencePieceProcessor.encode(text)` gives.
 
     Args:
         content: the bytes of the file.
@@ -62,10 +62,6 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
-
-    Example:
-        >>> read_sentencepiece(Path("spiece.model").read_bytes(), "spiece.model").rules.model.exact
-        False
     """
     try:
         pieces, spec = _read_model(content)
@@ -79,18 +75,13 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
     if odd:
         raise InputError(
             f"{source}: the text rules cannot express a sentencepiece model with {odd}.",
-            f"transformers makes a tokenizer.json of it: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
+            f"transformers converts it to a tokenizer.json: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
         )
     return replace(_make_subwords(pieces, spec, source), content=content)
 
 
 def read_charsmap(content: bytes) -> bytes:
-    """Return the table of character replacements in a `.model`.
-
-    Example:
-        >>> len(read_charsmap(Path("spiece.model").read_bytes()))
-        242838
-    """
+    """Return the table in a `.model` file that replaces characters."""
     return _read_model(content)[1].charsmap
 
 
@@ -122,11 +113,13 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
 
 
 def _make_steps(spec: _ModelSettings, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the cleaning steps for a text; `whole` are the user-defined pieces, which the table does not change."""
+    """Make the cleaning steps for a text. The table of characters does not change the user-defined pieces `whole`."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):
-        raise InputError(f"{source} makes two spaces of something, or keeps them, and folds others.", EXTERNAL_WAY)
+        raise InputError(
+            f"{source} removes repeated spaces, but its table of characters makes or keeps two spaces.", EXTERNAL_WAY
+        )
     table = [Table(spec.charsmap, kept=tuple(whole))] if spec.charsmap else []
     prefix: list[SubwordStep] = [Prepend(" ")] if spec.dummy_prefix else []
     mark = Replace(" ", _MARK)
@@ -136,13 +129,15 @@ def _make_steps(spec: _ModelSettings, whole: Sequence[str], source: str) -> tupl
     # The space is also put before a text from which the table removes everything.
     if prefix and (any(text[0] == " " for text in whole) or (table and Charsmap(spec.charsmap).starts_key(" "))):
         raise InputError(
-            f"{source} puts a space before texts, and replaces or keeps what begins with one.", EXTERNAL_WAY
+            f"{source} puts a space before texts, but its table replaces or keeps strings that begin with a space.",
+            EXTERNAL_WAY,
         )
     return (*prefix, *table, mark)
 
 
 def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Unigram:
-    """Make the unigram model. User-defined pieces are scored by length, not by the file (`GetUserDefinedScore`)."""
+    """Make the unigram model. The score of a user-defined piece comes from its length, not from the file
+    (`GetUserDefinedScore`)."""
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
@@ -162,7 +157,8 @@ def _list_user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
-    """Make the BPE model: neighbours that form a piece are merged, those with the best score first (src/bpe_model.cc).
+    """Make the BPE model. It merges two neighbours that form a piece, and begins with the best score
+    (src/bpe_model.cc).
 
     The merges are all ways to split a piece into two pieces; a character that is not a piece is never merged.
     """
@@ -253,7 +249,8 @@ def _require_int(value: Any) -> int:
 
 
 def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the numbers of a message's fields with their values: integers, or bytes (also for a float)."""
+    """Yield each field of a protobuf message as its number and value. The value is an integer, or bytes, also for a
+    float."""
     at = 0
     while at < len(content):
         tag, at = _read_varint(content, at)

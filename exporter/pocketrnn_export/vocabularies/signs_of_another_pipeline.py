@@ -1,5 +1,5 @@
-"""Check the ids and tokens of texts that only the owner's code can split: they may show cuts, padding or another
-vocabulary.
+"""Check the ids and tokens of texts that only the owner's code can split. They may show cut texts, padding or
+another vocabulary.
 
 A bundle that takes tokens cuts and pads by its rules, and looks words up in its vocabulary. Tokens that the owner has
 already cut do not show the whole text, whatever their answers are; but cut texts all end at one length. If the owner
@@ -47,7 +47,7 @@ def refuse_doubtful_ids(
     given: Mapping[str, Sequence[int]],
     split: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Refuse ids and tokens that suggest a pipeline other than the given rules and vocabulary.
+    """Refuse ids and tokens that seem to come from other rules, or from another vocabulary, than the given ones.
 
     Args:
         rules: the text rules, whose tokenizer is external.
@@ -76,8 +76,8 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
-    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the most of all, but the rules cut no text."
-    longer = "If it cuts none, add a pair with a longer text"
+    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the largest number, but the rules do not cut texts."
+    longer = "If it does not cut texts, add a pair with a longer text"
     if most >= _LONG and _compute_chance_probability(most, lengths) < _CHANCE:
         here = f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules)."
         raise InputError(said, f"{here} {longer}.")
@@ -111,13 +111,13 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         )
     raise InputError(
         f"{counts[side]:,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-        f"{_name_id(padding, vocabulary)}, but the rules pad no text.",
+        f"{_name_id(padding, vocabulary)}, but the rules do not pad texts.",
         remedy,
     )
 
 
 def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return the width of padded rows of one width, and the ids with which all of them begin and end."""
+    """Return the common width of padded rows, and the ids with which all rows begin and end."""
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
@@ -131,8 +131,8 @@ def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many texts have the largest length, from the frequency in the tenth of the range
-    below it."""
+    """Return the probability that so many texts have the largest length by chance. Lengths a little below the
+    largest show how frequent a length is."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -175,13 +175,13 @@ def _list_special_ids(rules: AnyTextRules) -> set[int | None]:
 
 
 def _count_found_words(words: Counter[str], text: str) -> int:
-    """Count the words that occur in a text, each at most as often as it occurs in the text."""
+    """Return how many words occur in a text. A word counts at most as often as the text has it."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 
 def _normalize_word(token: str) -> str:
-    """Return a token in the form that it has in lower-case text; empty for a token that proves nothing, such as
-    "<sep>", or that may be a number."""
+    """Return the form that a token has in a text in lower case. Return an empty string for a token that proves
+    nothing, such as "<sep>" or a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.

@@ -1,4 +1,4 @@
-"""The words and spellings that the ids of a proof stand for, if a module also takes the characters of words.
+"""Define ids that stand for a word and its characters, for the proof of a module that takes both.
 
 All checks call a module with rows of ids. An id of the vocabulary is that word with its own characters; further ids are
 words that the vocabulary lacks, or that a text spells otherwise. `Spellings` has the word and the characters of each
@@ -26,7 +26,7 @@ _DRAWN: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class Spellings:
-    """The words and spellings that the ids of a proof stand for.
+    """The word and the characters of each id in a proof.
 
     Attributes:
         characters: the characters.
@@ -50,7 +50,7 @@ class Spellings:
 
 
 class SpelledEncoder(TextEncoder):
-    """Encodes texts as ids that stand for words with their spellings.
+    """Encodes texts as ids that stand for words with their characters.
 
     Args:
         given: the text rules and the vocabulary.
@@ -68,19 +68,14 @@ class SpelledEncoder(TextEncoder):
 
 
 def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
-    """Make the words and spellings that the ids of a proof stand for: the words of the vocabulary with their own
-    characters; random spellings, which together contain every character; an unknown word without characters; and the
-    words of texts in the spelling of the texts.
+    """Make the words and characters that the ids of a proof stand for. First come the words of the vocabulary with
+    their own characters, then random characters that include every character, then an unknown word without
+    characters, then the words of given texts.
 
     Args:
         given: the text rules and the vocabulary.
         characters: the characters.
         texts: the texts of the proof.
-
-    Example:
-        >>> given = TextInput(TextRules(), ("<unk>", "oil"))
-        >>> make_spellings(given, Characters(["<pad>", "o", "i"], width=2), []).rows[:2].tolist()
-        [[0, 0, 0], [1, 1, 2]]
     """
     rules, vocabulary = given.rules, given.vocabulary
     framed = {rules.padding_id, *rules.first_ids, *rules.last_ids}
@@ -108,7 +103,8 @@ def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str
 
 
 def _draw_spellings(characters: Characters, generator: np.random.Generator) -> list[list[int]]:
-    """Draw spellings of all lengths: first some that together contain every character, then random ones."""
+    """Draw characters for words of all lengths. The first of them include every character, and the others are
+    random."""
     known = [i for i in characters.ids if i != characters.padding]
     if not known:
         return []

@@ -1,5 +1,5 @@
-"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules; one of them may contain
-the others."""
+"""Read the arguments of `export` that turn texts into ids: vocabulary, tokenizer and rules. One argument may contain
+another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES: Final = (".json", ".model", ".txt")
 
 @dataclass(frozen=True)
 class TextArguments:
-    """The three arguments after reading.
+    """The vocabulary, the tokenizer and the rules that the arguments of `export` give.
 
     Attributes:
         vocabulary: the tokens.
@@ -42,15 +42,11 @@ def read_text_arguments(
     tokenizer: str | os.PathLike[str] | Tokenizer | None,
     rules: AnyTextRules | Subwords | Mapping[str, Any] | None,
 ) -> TextArguments:
-    """Read the three arguments as `export` takes them.
+    """Read the arguments vocabulary, tokenizer and rules as `export` takes them.
 
     Raises:
         InputError: there is no vocabulary; or a subword tokenizer already holds what another argument gives; or an
             argument has a wrong type, or is a file that cannot be read.
-
-    Example:
-        >>> read_text_arguments(["<unk>", "oil"], "whitespace", None).vocabulary.tokens
-        ('<unk>', 'oil')
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         if vocabulary is not None:
@@ -58,8 +54,8 @@ def read_text_arguments(
         if not isinstance(rules, Mapping | None):
             raise InputError(
                 "The tokenizer already contains rules.",
-                "Leave out rules, or give widths that its file does not say: rules={'min_width': 200, 'max_width': "
-                "200}.",
+                "Leave out rules, or give only widths that the tokenizer's file does not state: "
+                "rules={'min_width': 200, 'max_width': 200}.",
             )
         source = "The tokenizer" if is_library_tokenizer(tokenizer) else str(tokenizer)
         found = read_tokenizer(tokenizer)
@@ -68,17 +64,20 @@ def read_text_arguments(
         tokens = rules.tokens if vocabulary is None else vocabulary
         return TextArguments(read_vocabulary(tokens), tokenizer, rules.rules, rules)
     if not isinstance(rules, TextRules | SubwordRules | None):
-        raise InputError(f"rules is of type {type(rules).__name__}.", "Give TextRules, or what read_tokenizer gave.")
+        raise InputError(
+            f"rules is of type {type(rules).__name__}.", "Give TextRules, or the result of read_tokenizer."
+        )
     if vocabulary is None:
         raise InputError(
             "No vocabulary is given.",
-            "Give vocabulary=, or tokenizer= a tokenizer.json, which holds it; for sequences of numbers, channels=.",
+            "Give vocabulary=, or tokenizer= with a tokenizer.json, which contains one. For sequences of numbers, "
+            "give channels=.",
         )
     return TextArguments(read_vocabulary(vocabulary), tokenizer, rules)
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:
-    """Return whether an argument is the path of a subword tokenizer, as a string, or a tokenizer object of a library.
+    """Return whether an argument is the path of a subword tokenizer, or a tokenizer object of a library.
 
     Raises:
         InputError: it looks like the path of a file that does not exist.
@@ -91,7 +90,7 @@ def _is_subword_tokenizer(tokenizer: Any) -> bool:
         return False
     if not path.exists():
         raise InputError(
-            f"There is no tokenizer {short_repr(tokenizer)}, and no such file.",
+            f"There is neither a tokenizer nor a file with the name {short_repr(tokenizer)}.",
             "Give its name, the path of a tokenizer.json, or a function.",
         )
     return True

@@ -1,4 +1,4 @@
-"""Choose the text rules of a bundle, and compare them with the owner's own conversion from text to ids.
+"""Choose the text rules of a bundle, and compare them with the ids that the owner's pipeline gives.
 
 A bundle's answer depends on how a text is split as much as on the module. So assumed rules are logged, words that they
 can never give are counted, and the rules are compared with the output of the owner's pipeline.
@@ -58,22 +58,19 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
-    """Make the rules that a vocabulary and the name of a tokenizer imply; without a name, use and log `basic_english`.
+    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english` and log
+    that.
 
     Raises:
         InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
-
-    Example:
-        >>> make_named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
-        'basic_english'
     """
     rules = make_implied_rules(vocabulary, tokenizer or "basic_english")
     if tokenizer is None:
         unknown, padding = rules.unknown_id, rules.padding_id
         _log.warning(
-            "No tokenizer is named, so basic_english is taken: lower case, split at spaces and punctuation. Unknown "
-            "words %s; rows are padded with %s. If your pipeline differs, give --rules; --pairs compares "
-            "them.",
+            "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
+            "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
+            "with your pipeline.",
             "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
             _describe_token(padding, vocabulary.tokens),
         )
@@ -87,7 +84,7 @@ def choose_rules(
     pairs: Sequence[Pair],
     texts: Sequence[Text],
 ) -> AnyTextRules:
-    """Choose the text rules of a bundle, and compare them with all that is known of the owner's pipeline.
+    """Choose the text rules of a bundle, and compare them with everything that is known about the owner's pipeline.
 
     Args:
         vocabulary: the tokens.
@@ -100,11 +97,6 @@ def choose_rules(
     Raises:
         InputError: the rules give other ids; the message shows the first difference. With an external tokenizer,
             texts are not compared here.
-
-    Example:
-        >>> known = read_vocabulary(["<unk>", "oil"])
-        >>> choose_rules(known, None, str.split, [], ["Oil oil"]).lowercase
-        False
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
@@ -135,7 +127,7 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, is_split: bool = False
 ) -> AnyTextRules:
-    """Return the rules that the ids of the owner's pipeline show, if they agree with all of its texts; else the rules.
+    """Return rules that agree with the owner's ids of all texts. Return the given rules if no such rules are found.
 
     Args:
         vocabulary: the tokens.
@@ -143,11 +135,6 @@ def complete_rules_by_ids(
         pairs: texts with the ids that the owner's pipeline gives; at least 20, unless the rules split texts as its own
             function does.
         is_split: whether they do, so that only the ids around those of the tokens, and widths, may be added.
-
-    Example:
-        >>> known = read_vocabulary(["<unk>", "oil"])
-        >>> complete_rules_by_ids(known, TextRules("whitespace"), [("oil", [1, 0]), ("x oil", [0, 1])], is_split=True)
-        TextRules(tokenizer='whitespace', lowercase=True, ..., max_width=2, min_width=2, ...)
     """
     if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
         return rules
@@ -168,14 +155,15 @@ def complete_rules_by_ids(
     )  # fmt: skip
     if not is_split and (rivals := _describe_rivals(found, vocabulary, pairs)):
         _log.warning(
-            "Other rules agree with your texts, too: %s. Compare texts that tell them apart, or name your function: "
+            "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
             "--tokenizer file.py:name", rivals,
         )  # fmt: skip
     return found
 
 
 def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
-    """Describe rules that agree with all pairs and give other ids to made texts; empty if there are none."""
+    """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty
+    string if there are no such rules."""
     own = TextEncoder(found, vocabulary.tokens)
     made = list(filter(is_ordinary, make_texts_for_comparison(vocabulary.tokens)))
     said = []
@@ -191,7 +179,7 @@ def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[P
 
 
 def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> None:
-    """Refuse rules that give other ids than the owner's pipeline; PyTorch is not needed.
+    """Refuse rules that give a text other ids than the owner's pipeline. PyTorch is not needed for this.
 
     Args:
         vocabulary: the tokens.
@@ -200,9 +188,6 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
 
     Raises:
         InputError: a text has other ids; the message shows the first difference.
-
-    Example:
-        >>> refuse_other_ids(read_vocabulary(["<unk>", "oil"]), TextRules(), [("Oil", [1])])
     """
     if not pairs or rules.tokenizer == EXTERNAL:
         return
@@ -220,7 +205,8 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
 
 
 def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
-    """Describe how the ids of the owner's pipeline differ from the rules' ids; empty if they are the same."""
+    """Describe how the pipeline's ids of a text differ from the ids by the rules. Return an empty string for equal
+    ids."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
     if agrees_with_ids(encoder, text, ids):
         return ""
@@ -238,7 +224,7 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
 
 
 def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
-    """Describe an id with its token, for a message."""
+    """Describe an id and its token in a few words."""
     if number is None:
         return "nothing more"
     return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
@@ -247,11 +233,15 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
 def _advise_on_rules(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
 ) -> tuple[str, dict[str, str | None], str]:
-    """Return advice with the rules that agree with the most texts of the owner, written as an option; the options to
-    change, if they agree with all; and rules that are too long for a message."""
+    """Return advice, options and rules. The advice names the rules that agree with the most texts of the owner. The
+    options correct the command if the rules agree with all texts. The third value is the rules, if they are too long
+    for a message.
+    """
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
-            said = f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) beside the tokenizer."
+            said = (
+                f"All {len(pairs)} texts agree with --rules '{widths}' (rules= in Python) in addition to the tokenizer."
+            )
             return said, {"rules": widths}, ""
         return _advise_on_other_rules(vocabulary, rules, pairs), {}, ""
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
@@ -275,7 +265,7 @@ def _advise_on_other_rules(
     best: TextRules | None = None,
     agreed: int = 0,
 ) -> str:
-    """Return advice where no rules agree with all texts.
+    """Return the advice for texts with which no tried rules agree completely.
 
     Args:
         vocabulary, rules, pairs: as in `refuse_other_ids`.
@@ -285,14 +275,15 @@ def _advise_on_other_rules(
     external = advise_external(vocabulary)
     if isinstance(rules, SubwordRules) or best is None:
         return (
-            "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, say so: --rules "
-            f'\'{{"min_width": 200, "max_width": 200}}\', say. {external}'
+            "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, state the widths, as in "
+            "--rules "
+            f'\'{{"min_width": 200, "max_width": 200}}\'. {external}'
         )
     before = TextEncoder(rules, vocabulary.tokens)
     given = sum(agrees_with_ids(before, *pair) for pair in pairs)
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
     if given and given >= agreed:
-        said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were"
+        said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts. No other rules that were"
         said = f"{said} tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}"
     elif not given and (other := _advise_on_vocabulary(before, pairs, vocabulary)):
         return other
@@ -307,15 +298,15 @@ def _advise_on_other_rules(
         return f"{said}{_GIVE_FUNCTION} {advise_external(vocabulary, near)}"
     frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
-        f"{said}{_GIVE_FUNCTION} Or write them (docs/text-rules.md); steps can replace by a pattern, as re.sub does. "
-        f"Where no rules can, as for stems, leave the text to your code: {write_external_options(frame)} "
-        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function); it cannot be packed."
+        f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
+        f"does. If no rules can, as for stems, let your code split texts: {write_external_options(frame)} "
+        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
+        "Classifier.load(..., tokenizer=function). It cannot be packed."
     )
 
 
 def _find_frame(nearest: TextRules, frames: Sequence[TextRules]) -> dict[str, Any]:
-    """Return the widths and the first and last id of the nearest rules, for an external tokenizer.
+    """Return the widths, the first id and the last id of the nearest rules, as members for an external tokenizer.
 
     Args:
         nearest: these rules.
@@ -328,7 +319,7 @@ def _find_frame(nearest: TextRules, frames: Sequence[TextRules]) -> dict[str, An
 
 
 def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
-    """Describe the shortest texts to which the rules give other ids, with the first difference in each.
+    """Describe the shortest texts to which the rules give other ids, each with its first difference.
 
     Args:
         encoder: the rules.
@@ -338,11 +329,12 @@ def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vo
     """
     found = [(text, _describe_difference(encoder, text, ids, vocabulary.tokens)) for text, ids in pairs]
     missed = sorted([one for one in found if one[1]][told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
-    return f"They miss {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
+    return f"They fail on {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """Return the advice if texts are split as by the rules and only the ids of words differ; else an empty string."""
+    """Return the advice if the rules split the texts correctly, but words have other ids. Else return an empty
+    string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)
@@ -359,15 +351,14 @@ def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabular
         return ""
     theirs, own = next((pair for pair in others if pair[1] != encoder.rules.unknown_id), others[0])
     return (
-        f"Your pipeline gives as many ids to each text as the rules do, and the same other id for a word each time: "
-        f"{brief_text(theirs)} for {_describe_token(own, vocabulary.tokens)}, as if it had another vocabulary. Give "
-        "the vocabulary "
-        f"that made these ids."
+        "Your pipeline and the rules give each text the same number of ids, but the words have other ids: "
+        f"{brief_text(theirs)} for {_describe_token(own, vocabulary.tokens)}, as if from another vocabulary. Give the "
+        "vocabulary that made these ids."
     )
 
 
 def _warn_of_patterns(rules: TextRules) -> None:
-    """Log steps that replace a string literally, but look like regular expressions."""
+    """Log the steps that replace a string literally although the string looks like a regular expression."""
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(
@@ -377,19 +368,20 @@ def _warn_of_patterns(rules: TextRules) -> None:
 
 
 def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
-    """Log that the vocabulary contains an unknown word, but the given rules give unknown words another id, or none."""
+    """Log that the vocabulary has a token for unknown words, if the given rules do not use this token."""
     named, given = vocabulary.default_index, rules.unknown_id
     if named is None or given == named:
         return
     does = "drop unknown words" if given is None else f"give unknown words {_describe_token(given, vocabulary.tokens)}"
     _log.warning(
-        "The rules %s, but the vocabulary has %s for unknown words. If your pipeline uses that, say unknown_id=%d.",
+        "The rules %s, but the vocabulary has %s for unknown words. If your pipeline uses this token, give "
+        "unknown_id=%d.",
         does, _describe_token(named, vocabulary.tokens), named,
     )  # fmt: skip
 
 
 def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary the rules split, change or drop in every text."""
+    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
     if isinstance(encoder.rules, SubwordRules):
         # A piece need not come from a text of its own: it occurs inside words.
         return
@@ -412,7 +404,7 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
 
 
 def _list_spellings(word: str) -> Iterator[str]:
-    """Yield a word, and other spellings that steps and lower-casing may turn into it.
+    """Yield a word, and the spellings that cleaning steps or lower-casing may turn into this word.
 
     A step before lower-casing may keep capitals only. It may also drop the U+0307 that lower-casing puts after an i:
     U+0130 is the only letter whose lower case has two code points.

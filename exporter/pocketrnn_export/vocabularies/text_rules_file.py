@@ -1,4 +1,4 @@
-"""Read text rules from JSON or a JSON file: in the form of `text` in a bundle's classifier.json, or in short forms."""
+"""Read text rules from JSON or a JSON file: in the form of a bundle's classifier.json, or in short forms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 _LARGEST: Final = 1 << 24
 _GIVE: Final = (
-    'Give a file of JSON, or JSON such as {"tokenizer": "whitespace", "steps": ["lowercase", "remove_punctuation"]}; '
+    'Give a JSON file, or JSON such as {"tokenizer": "whitespace", "steps": ["lowercase", "remove_punctuation"]}; '
     "docs/text-rules.md lists what can stand in it."
 )
 
@@ -38,10 +38,6 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     Raises:
         InputError: the file does not exist, is not JSON, or holds something that is not a rule, or a token outside the
             vocabulary.
-
-    Example:
-        >>> read_rules('{"last_id": "<eos>", "steps": ["letters"]}', Vocabulary(("<unk>", "<eos>"), 0)).last_id
-        1
     """
     name, document = parse_rules(given)
     if isinstance(steps := document.get("steps"), list):
@@ -50,7 +46,8 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
         if member.endswith("_id") and isinstance(value, str):
             if value not in vocabulary.tokens:
                 raise InputError(
-                    f"{member} is {short_repr(value)}, which is not in the vocabulary.", "Give a token of it."
+                    f"{member} is {short_repr(value)}, which is not in the vocabulary.",
+                    "Give a token of the vocabulary.",
                 )
             document[member] = vocabulary.tokens.index(value)
     schema = load_manifest_schema()
@@ -70,24 +67,20 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
 
 
 def _find_member_that_fills(rules: AnyTextRules) -> str:
-    """Return the member that gives ids to an empty text; empty if there is none."""
+    """Return the member of the rules that gives ids to an empty text. Return an empty string if no member does."""
     if rules.min_width is not None:
         return "min_width"
     return "first_id" if rules.first_ids else "last_id" if rules.last_ids else ""
 
 
 def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
-    """Parse text rules as users write them; return their name for messages, and the object.
+    """Parse text rules as users write them. Return a name of the rules for messages, and the JSON object.
 
     Args:
         given: the path of a file, or the JSON itself, which begins with a brace.
 
     Raises:
         InputError: the file does not exist, or it is not a JSON object.
-
-    Example:
-        >>> parse_rules('{"min_width": 200}')[1]
-        {'min_width': 200}
     """
     name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
     try:

@@ -1,5 +1,4 @@
-"""Read subword tokenizers in their usual forms: a tokenizer.json, a folder of `save_pretrained`, a vocab.txt of BERT,
-or a tokenizer object.
+"""Read a subword tokenizer from a tokenizer.json, a folder of `save_pretrained`, a vocab.txt of BERT, or an object.
 
 A file that is not a tokenizer.json is first turned into one, as the libraries for such files do.
 """
@@ -71,12 +70,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def is_library_tokenizer(source: Any) -> bool:
-    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which contains one.
-
-    Example:
-        >>> is_library_tokenizer(str.split)
-        False
-    """
+    """Return whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers."""
     return callable(getattr(_unwrap_tokenizer(source), "to_str", None))
 
 
@@ -123,7 +117,7 @@ def _read_folder(folder: Path) -> Subwords:
 
 
 def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
-    """Return the special tokens by their config names."""
+    """Return the special tokens in tokenizer_config.json, by their names."""
     found = {}
     for name, default in usual.items():
         value = config.get(name, default)
@@ -150,7 +144,7 @@ def _read_tokenizer_class(config: Mapping[str, Any]) -> str | None:
 
 
 def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
-    """Read the vocab.txt of transformers' BertTokenizer, which splits words in the same way as `tokenizers`."""
+    """Read the vocab.txt of a BertTokenizer of transformers."""
     kind = _read_tokenizer_class(config)
     if kind is not None and kind not in _BERT:
         raise InputError(
@@ -203,7 +197,7 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """Make the subwords from the assembled tokenizer.json, with the padding token of the config."""
+    """Make the text rules from the document of a tokenizer.json, with the padding token that the config names."""
     read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id
@@ -211,7 +205,7 @@ def _make_subwords(
 
 
 def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
-    """Read the vocab.json and merges.txt of transformers' GPT-2 and RoBERTa tokenizers."""
+    """Read the files vocab.json and merges.txt of a GPT-2 or RoBERTa tokenizer of transformers."""
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Read a tokenizer.json of Hugging Face's `tokenizers` as text rules for subwords.
+"""Read a tokenizer.json of Hugging Face's `tokenizers` as text rules of subwords.
 
 Parts that the rules can express exactly are translated; all others are refused by name. Each part has the meaning that
 it has in tokenizers 0.23 (github.com/huggingface/tokenizers, tokenizers/src); the tests compare ids with the library's.
@@ -91,12 +91,12 @@ class Subwords:
 
     @property
     def library(self) -> Literal["tokenizers", "sentencepiece"]:
-        """The library that reads the file."""
+        """The library that reads this file."""
         return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
 def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float] = parse_serde_float) -> Subwords:
-    """Read the rules in a tokenizer.json.
+    """Read the text rules in a tokenizer.json.
 
     Args:
         text: its content.
@@ -105,10 +105,6 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
-
-    Example:
-        >>> read_tokenizer_json(tokenizer.to_str(), "tokenizer.json").rules.tokenizer
-        'subwords'
     """
     document = parse_json(text, source, _NOT_ONE, number=number)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
@@ -130,7 +126,7 @@ def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float
 
 
 def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Return the rules and the tokens of a document whose model is an object."""
+    """Return the text rules and the tokens of the document of a tokenizer.json."""
     steps = reading.read_normalizer_steps(document.get("normalizer"))
     splits = reading.read_splits(document.get("pre_tokenizer"))
     model, ids, unknown = reading.read_subword_model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
@@ -170,7 +166,8 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
 
 
 def _ends_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the steps end with GPT-2's byte characters, so that the model receives nothing else."""
+    """Return whether the last step converts a text to GPT-2's characters for bytes. The model then receives nothing
+    else."""
     changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
@@ -180,7 +177,7 @@ def _may_remove_text(step: SubwordStep) -> bool:
 
 
 class _JsonReader:
-    """Reads the parts of one document; `source` names it in messages."""
+    """Reads the parts of a tokenizer.json. `source` is the name of the file in messages."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -391,8 +388,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model, its pieces with their ids, and the unknown id. `of_bytes` means that its input is byte
-        characters."""
+        """Return the model, the ids of its pieces, and the id of unknown pieces. `of_bytes` means that the model
+        gets characters for bytes."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -408,9 +405,8 @@ class _JsonReader:
         if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
             raise InputError(
                 f"{self._source}: the unknown token {brief_text(unknown_token)} is not a piece of the model, so that "
-                "its "
-                "library fails on a text with an unknown word.",
-                f"Save the tokenizer with it in the model's vocabulary. {EXTERNAL_WAY}",
+                "its library fails on a text with an unknown word.",
+                f"Save the tokenizer with this token in the model's vocabulary. {EXTERNAL_WAY}",
             )
         if kind == "BPE":
             return self._read_bpe(part, ids), ids, unknown
@@ -509,8 +505,8 @@ class _JsonReader:
     def read_added_tokens_and_ids(
         self, given: Any, ids: Mapping[str, int], following: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
-        """Return the added tokens, and all tokens with their ids. The library numbers tokens that are not in the model,
-        starting with `following`."""
+        """Return the added tokens, and the ids of all tokens. As in the library, tokens that the model lacks get the
+        ids from `following` on."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
@@ -521,8 +517,7 @@ class _JsonReader:
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
                     f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
-                    "library "
-                    f"the id {number}.",
+                    f"library the id {number}.",
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
@@ -532,7 +527,7 @@ class _JsonReader:
                 raise InputError(
                     f"{self._source}: {short_repr(other, 40)} and the added token {short_repr(text, 40)} have one id, "
                     f"{number}.",
-                    f"A row of an embedding stands for one token: add it with an id of its own. {EXTERNAL_WAY}",
+                    f"A row of an embedding stands for one token: add the token with an id of its own. {EXTERNAL_WAY}",
                 )
             every[text] = number
             # For a duplicate token, the last entry's flags count.
@@ -544,7 +539,7 @@ class _JsonReader:
     def check_distinct_tokens(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
-        """Refuse added tokens that the normalizer makes equal: the library finds one of them at random.
+        """Refuse added tokens that the normalizer makes equal. The library finds one of them at random.
 
         Also refuse a token that it makes empty: the library finds it everywhere and splits texts into characters.
         """
@@ -561,7 +556,7 @@ class _JsonReader:
                 )
 
     def order_tokens_by_id(self, ids: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the tokens in the order of their ids; an id without a token gets a token that no text contains."""
+        """Return the tokens in the order of their ids. An id without a token gets a token that no text contains."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
             raise self.make_damaged_error(f"the highest id is {highest:,}, but there are {len(ids):,} tokens")
@@ -569,7 +564,7 @@ class _JsonReader:
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 
     def read_frame_ids(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the ids before and after the ids of a text."""
+        """Return the ids that are added before and after the ids of a text."""
         if part is None:
             return (), ()
         kind = part.get("type") if isinstance(part, dict) else None
@@ -613,7 +608,7 @@ class _JsonReader:
         return tuple(sides[0]), tuple(sides[1])
 
     def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces are kept, and from which side the others are cut off."""
+        """Return how many pieces of a text are kept, and the side on which other pieces are cut off."""
         if part is None:
             return None, "right"
         match part:

@@ -1,4 +1,5 @@
-"""Compare the rules read from a tokenizer's file with the library of this file, if it is installed."""
+"""Compare text rules that were read from a tokenizer's file with the library that reads the file, if it is
+installed."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _ODD: Final = (
 
 
 def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
-    """Compare ids with those of the library of a tokenizer's file; return the number of compared texts, 0 if it is not
-    installed.
+    """Compare the ids by the rules with the ids by the library. Return the number of compared texts: 0 if the
+    library is not installed.
 
     Args:
         read: the rules and tokens that were read from the file.
@@ -52,7 +53,7 @@ def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
 
 
 def _make_library_encode(read: Subwords) -> Encode | None:
-    """Return the library's function from a text to ids, or None."""
+    """Return the library's function from a text to ids. Return None if the library is not installed."""
     content, given = read.content, read.tokenizer
     if given is not None:
         return lambda text: list(given.encode(text).ids)
@@ -84,12 +85,7 @@ def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: s
 
 
 def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Draw texts from a vocabulary's pieces and unusual characters; they are the same each time.
-
-    Example:
-        >>> len(list(draw_texts(["un", "##able"], 3)))
-        3
-    """
+    """Draw texts from a vocabulary's pieces and unusual characters. Every call draws the same texts."""
     rng = np.random.default_rng(0)
     # Without the marks for the start or middle of a word, as in texts.
     words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]

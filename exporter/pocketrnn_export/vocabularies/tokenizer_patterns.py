@@ -1,4 +1,4 @@
-"""Parse the patterns of a tokenizer.json that text rules can express.
+"""Parse the regular expressions of a tokenizer.json that text rules can express.
 
 They are Oniguruma's, in the syntax of Ruby. Patterns that many tokenizers share are recognized as a whole; in others,
 alternatives of runs of code points are parsed, such as `\\p{N}{1,3}` or ` ?[^\\s]+`. The rest is not understood.
@@ -71,20 +71,16 @@ _MOST_ALTERNATIVES: Final = 256
 
 
 class _NotUnderstoodError(Exception):
-    """A pattern cannot be expressed as runs."""
+    """A regular expression cannot be expressed as runs of characters."""
 
 
 def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
-    """Parse the pattern of a `Split` into a split; None if it is not understood.
+    """Parse the pattern of a `Split` as a step of the text rules. Return None for a pattern that is not supported.
 
     Args:
         pattern: the pattern.
         how: as in `SplitAt`.
         inverted: whether `how` applies to the text between the matches.
-
-    Example:
-        >>> parse_split(r"[0-9]", "isolated", inverted=False)
-        SplitAt(ranges=('09',), how='isolated')
     """
     if known := _match_known_pattern(pattern, how, inverted):
         return known
@@ -134,7 +130,7 @@ def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | No
 
 
 def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
-    """Return the largest number of digits in a word, if the pattern has this beginning and end; else None."""
+    """Return the largest number of digits in a word that a pattern with this beginning and end allows; else None."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
@@ -149,15 +145,12 @@ def _join_sets(*names: str) -> tuple[str, ...]:
 
 
 def parse_runs(pattern: str) -> tuple[Run, ...] | None:
-    """Parse a pattern into runs: alternatives, each a sequence of classes of code points that matches without
-    backtracking. None if the pattern has another form.
+    """Parse a pattern as runs: alternatives that each match a sequence of character classes without backtracking.
+    Return None for a pattern of another form.
 
-    Example:
-        >>> parse_runs(r"[a-c]{2,3}|\\n")
-        (Run(ranges=('ac',), before=(), least=2, most=3, ends_at=(), not_before=(), then=()), \
-Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then=()))
-        >>> parse_runs("a*") is None
-        True
+    Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then=()))
+            >>> parse_runs("a*") is None
+            True
     """
     try:
         runs: list[Run] = []
@@ -182,12 +175,13 @@ def _is_single_point(run: Run) -> bool:
 
 
 def _expand_any_case(pattern: str) -> str:
-    """Write case-insensitive contractions with both cases of each letter. No other case-insensitive pattern is read."""
+    """Write case-insensitive contractions with both cases of each letter. Other case-insensitive patterns are not
+    supported."""
     return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
 
 
 def _expand_alternatives(pattern: str) -> list[str]:
-    """Return the alternatives of a pattern with its groups expanded: `a(b|c)` gives `ab` and `ac`."""
+    """Return the alternatives of a pattern without groups: `ab` and `ac` for `a(b|c)`."""
     cuts, depth, opened = [-1], 0, -1
     group: tuple[int, int] | None = None
     at = 0
@@ -235,7 +229,7 @@ _Taken = tuple[_Set, int, int | None]
 
 
 def _parse_run(pattern: str) -> Run:
-    """Parse one alternative into a run."""
+    """Parse one alternative of a pattern as a run."""
     pattern, not_before = _split_lookahead(pattern)
     taken: list[_Taken] = []
     at = 0
@@ -276,7 +270,7 @@ def _parse_run(pattern: str) -> Run:
 
 
 def _split_lookahead(pattern: str) -> tuple[str, _Set]:
-    """Split off a `(?!...)` at the end of a pattern; return the rest, and the class in it, or an empty class."""
+    """Split off a `(?!...)` at the end of a pattern. Return the rest of the pattern, and the class in the lookahead."""
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
@@ -287,14 +281,14 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Taken, second: _Taken) -> bool:
-    """Return whether the first item is `*` over a class that contains the second item's class, so that the run ends at
-    the second."""
+    """Return whether the first item repeats a class that includes the second item's class, so that the second item
+    ends the run."""
     within = not _has_common_points(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
 def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
-    """Merge adjacent items of one class, if the first has a fixed number of repeats."""
+    """Merge neighbouring items of the same class, if the first of them has a fixed number of repeats."""
     made: list[_Taken] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -305,7 +299,7 @@ def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
 
 
 def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
-    """Refuse an item if matching the items after it may need backtracking."""
+    """Refuse an item if the items after it may need backtracking to match."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
@@ -317,7 +311,7 @@ def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
 
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
-    """Return whether two classes have a common code point."""
+    """Return whether two classes share a character."""
     return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
 
 
@@ -338,7 +332,8 @@ def _parse_quantifier(pattern: str, at: int) -> tuple[int, int | None, int]:
 
 
 def _parse_item(pattern: str, at: int) -> tuple[_Set, int]:
-    """Parse the item at this index (a character, an escape or a class); return its code points and its end."""
+    """Parse the item of a pattern at this index: a character, an escape or a class. Return its characters and its
+    end."""
     point = pattern[at : at + 1]
     if point == "[":
         return _parse_class(pattern, at + 1)

@@ -1,4 +1,4 @@
-"""Add the widths in the owner's own code to the rules of a subword tokenizer whose file states none.
+"""Add widths from the owner's own code to the rules of a subword tokenizer, if its file states no widths.
 
 A notebook often cuts and pads the ids that a tokenizer gives by hand: `ids[:200] + [0] * (200 - len(ids))`.
 """
@@ -20,11 +20,11 @@ from pocketrnn_export.vocabularies.tokenizer_json import PADDING_NAMES, Subwords
 _log = logging.getLogger(__name__)
 
 _MEMBERS: Final = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id")
-_GIVE: Final = f"Beside a tokenizer, rules may hold {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
+_GIVE: Final = f"With a tokenizer, rules may contain only {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
 
 
 def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
-    """Add widths, sides and padding to the rules of a tokenizer.
+    """Add widths, sides and padding to the text rules of a tokenizer.
 
     Args:
         read: what was read of the tokenizer.
@@ -35,11 +35,6 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
     Raises:
         InputError: there is another member, a value is out of its range, the file says another value, or texts are
             padded and nothing says which id pads them.
-
-    Example:
-        >>> widths = {"min_width": 200, "max_width": 200, "padding_id": 0}
-        >>> add_widths_to_tokenizer(read_tokenizer("tokenizer.json"), widths, "tokenizer.json").rules.sizes
-        (200, 200)
     """
     if others := [str(name) for name in given if name not in _MEMBERS]:
         raise InputError(
@@ -61,29 +56,24 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
         if not _names_padding(read):
             raise InputError(
                 f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
-                'Say which id your pipeline pads with: "padding_id": 0, say.',
+                'Give the id with which your pipeline pads, as in "padding_id": 0.',
             )
         if read.rules.min_width is None:
             _log.warning(
-                "Texts are padded with the id %d (%s) of %s. If your pipeline takes another, say so: padding_id.",
+                "Texts are padded with the id %d (%s) of %s. If your pipeline uses another id, give padding_id.",
                 rules.padding_id, short_repr(read.tokens[rules.padding_id]), source,
             )  # fmt: skip
     return replace(read, rules=rules, file_rules=read.file_rules or read.rules)
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Write the widths, for `--rules` in addition to the tokenizer, with which all texts get the owner's ids; empty if
-    there are none.
+    """Write the widths with which the tokenizer gives all texts the owner's ids, as a value of `--rules`. Return an
+    empty string if no widths do.
 
     Args:
         rules: the tokenizer's rules.
         tokens: its tokens.
         pairs: texts with the ids that the owner's pipeline gives.
-
-    Example:
-        >>> rules = SubwordRules(WholeWords(), unknown_id=0)
-        >>> write_agreeing_widths(rules, ["[UNK]", "oil"], [("oil", [1, 0, 0]), ("gas", [0, 0, 0])])
-        '{"max_width": 3, "min_width": 3, "padding_id": 0}'
     """
     rows = [ids for _, ids in pairs if len(ids)]
     if not rows or rules.max_width is not None or rules.min_width is not None:
@@ -99,7 +89,7 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
 
 
 def _list_stated_values(read: Subwords) -> dict[str, Any]:
-    """List the members whose value the tokenizer's file states."""
+    """Return the members of the rules whose values the tokenizer's file states."""
     rules = read.rules
     stated: dict[str, Any] = {}
     if rules.max_tokens is not None:
@@ -116,8 +106,8 @@ def _has_padding_part(read: Subwords) -> bool:
 
 
 def _names_padding(read: Subwords) -> bool:
-    """Return whether the padding id is one that the file states. If it states none, readers use 0, or sentencepiece's
-    unknown piece."""
+    """Return whether the tokenizer's file states the padding id. Without a stated id, readers take 0, or
+    sentencepiece's unknown piece."""
     padding = read.rules.padding_id
     return (
         read.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]

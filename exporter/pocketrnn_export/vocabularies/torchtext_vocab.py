@@ -1,4 +1,5 @@
-"""Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote, without torchtext and without running anything.
+"""Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote. torchtext is not needed, and no code in the file
+is run.
 
 `safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
 becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
@@ -77,7 +78,7 @@ class SavedVocab:
 
 
 def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read an archive that `torch.save` wrote, as `read_pickle` reads a pickle.
+    """Read the pickle in an archive that `torch.save` wrote. Like `read_pickle`, this runs no code in the file.
 
     Raises:
         DataError: it is another kind of archive; or as in `read_pickle`.
@@ -104,7 +105,7 @@ def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, 
 
 
 def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read a pickle, or a file in `torch.save`'s older form. Nothing that it contains is called.
+    """Read a pickle, or a file in the older form of `torch.save`. No code in the file is run.
 
     Args:
         content: the file's bytes.
@@ -116,10 +117,6 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
 
     Raises:
         DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
-
-    Example:
-        >>> read_pickle(pickle.dumps(["<unk>", "oil"]), "vocab.pkl")
-        ['<unk>', 'oil']
     """
     reader = _VocabReader(content, source)
     root = reader.read_next_object()
@@ -142,14 +139,14 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or function that the pickle names."""
+    """A class or function that a pickle names."""
 
     name: str
 
 
 @dataclass(eq=False)
 class _RecordedObject:
-    """Records the object that the pickle would make by calling `name`."""
+    """A record of an object that loading the pickle would make by calling `name`."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -158,7 +155,7 @@ class _RecordedObject:
 
 
 class _VocabReader(PickleReader):
-    """Reads a pickle as containers, names and records of calls."""
+    """Reads a pickle as dicts, lists, names, and records of the calls that loading would make."""
 
     # Arrays beside the vocabulary hold bytes.
     values = PickleReader.values | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
@@ -234,8 +231,8 @@ class _VocabReader(PickleReader):
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
     def _load_persistent(self, identity: tuple[Any, ...]) -> Any:
-        """Return a stand-in for an object that torch.save stores outside the pickle: a storage, or, in the older form,
-        the source of a module."""
+        """Return a stand-in for an object that torch.save stores outside the pickle: a storage, or the source of a
+        module in the older form."""
         if identity[0] == "module":
             return require_type(identity[1], _Name)
         if identity[0] != "storage":
@@ -269,7 +266,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
 
 
 def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
-    """Return the attributes of an object of the owner's class that are named like a vocabulary; none of a module."""
+    """Return the attributes of an owner's object that have the name of a vocabulary. A module has none."""
     state = found.state
     if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
         return {}
@@ -277,7 +274,7 @@ def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
 
 
 def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary that a dict of several things, such as a checkpoint, has under one of its keys."""
+    """Return the vocabulary under a key of a dict with several members, such as a checkpoint."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
             f"{source} holds weights (a state_dict), not a vocabulary.",
@@ -298,12 +295,12 @@ def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | 
             f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
             'open("vocab.json", "w")), with the key of your map from words to ids.',
         )
-    _log.warning("%s holds several things: the vocabulary is its %s.", source, short_repr(first[0], 40))
+    _log.warning("%s has several members. The vocabulary is its %s.", source, short_repr(first[0], 40))
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source)
 
 
 def _is_vocabulary(value: Any) -> bool:
-    """Return whether a value is a map from words to consecutive ids, a list of words, or a Vocab."""
+    """Return whether a value is a dict from words to consecutive ids, a list of words, or a Vocab."""
     if isinstance(value, _RecordedObject):
         return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB}
     if isinstance(value, dict):
@@ -315,7 +312,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words(value: Any) -> list[Any]:
-    """Return the words in the order of their ids, to compare two members. A Vocab is returned unchanged."""
+    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. A Vocab
+    is returned unchanged."""
     if isinstance(value, dict):
         return sorted(value, key=value.__getitem__)
     return [value] if isinstance(value, _RecordedObject) else list(value)
@@ -339,8 +337,8 @@ def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
 
 
 def _find_old_default(state: dict[str, Any]) -> Any:
-    """Return the unknown word's id: `unk_index` from torchtext 0.5 on; before that always 0, by a defaultdict. `stoi`
-    is not used, since each lookup of an unknown word added the word to it."""
+    """Return the id of the unknown word in a Vocab of old torchtext. It is `unk_index` from torchtext 0.5 on, and 0
+    before that. `stoi` is not used, since each look-up of an unknown word added the word to `stoi`."""
     stoi = state.get("stoi")
     if "unk_index" not in state and isinstance(stoi, _RecordedObject) and stoi.args == (_Name(_OLD_DEFAULT),):
         return 0
@@ -348,7 +346,7 @@ def _find_old_default(state: dict[str, Any]) -> Any:
 
 
 def _make_unknown_form_error(source: str) -> DataError:
-    return DataError(f"{source} holds a torchtext Vocab of a form that is not known.", SAVE_PLAIN)
+    return DataError(f"{source} holds a torchtext Vocab of an unknown form.", SAVE_PLAIN)
 
 
 def _shorten_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Read vocabularies in their usual forms (lists, files, torchtext's Vocab) as tokens and a default index.
+"""Read a vocabulary from a list, a file or a torchtext Vocab, as tokens and the id of unknown words.
 
 Reading needs neither PyTorch nor torchtext, and does not run code in a file.
 """
@@ -40,8 +40,8 @@ LARGEST_FILE: Final = 64 * 2**20
 
 _GIVE_LIST: Final = "Give a list of tokens in the order of their ids, or a dict from token to id."
 _GIVE_FILE: Final = (
-    "Give a text file with a token a line, a JSON list of tokens, a JSON object from token to id, or a saved torchtext "
-    "Vocab."
+    "Give a text file with one token in each line, a JSON list of tokens, a JSON object from token to id, or a saved "
+    "torchtext Vocab."
 )
 _KNOWN_BINARIES: Final = {
     b"\x1f\x8b": "a gzip file",
@@ -69,7 +69,7 @@ _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})
 
 
 class TorchtextVocab(Protocol):
-    """The methods of a `torchtext.vocab.Vocab`, or of its TorchScript form, that pocketrnn uses."""
+    """The methods of a `torchtext.vocab.Vocab` that pocketrnn uses. Its TorchScript form has them, too."""
 
     def get_itos(self) -> list[str]: ...
 
@@ -78,7 +78,7 @@ class TorchtextVocab(Protocol):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens, and the id of unknown words.
+    """The tokens in the order of their ids, and the id of unknown words.
 
     Attributes:
         tokens: the tokens; a token's position is its id.
@@ -130,10 +130,6 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
     Raises:
         DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
-
-    Example:
-        >>> read_vocabulary(["<unk>", "<pad>", "oil"]).default_index
-        0
     """
     if isinstance(source, Vocabulary):
         return source
@@ -156,7 +152,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
 
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
-    """Return the text rules that a vocabulary implies.
+    """Return the text rules for a vocabulary. Its special tokens, such as "<unk>", show the ids in the rules.
 
     An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
     with a name like it ("[PAD]"), else with id 0.
@@ -164,14 +160,11 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
 
     Raises:
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
-
-    Example:
-        >>> make_implied_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
-        1
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}; an embedding has no such row.",
+            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}, but an embedding has no such "
+            "row.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
@@ -185,8 +178,8 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
 
 
 def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write `{"default_index": id or null, "tokens": [...]}` in UTF-8 with one token on each line; the file is written
-    whole or not at all.
+    """Write a vocabulary as JSON in UTF-8: `{"default_index": id or null, "tokens": [...]}`, with one token in each
+    line. The file is written whole or not at all.
 
     `read_vocabulary` gives back an equal vocabulary.
 
@@ -197,9 +190,6 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
 
     Raises:
         OutputError: there is a file already, or the file cannot be written.
-
-    Example:
-        >>> write_vocabulary(Vocabulary(("<unk>", "oil"), 0), "vocab.json")
     """
     path = Path(path)
     content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
@@ -212,7 +202,7 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
 
 
 def _convert_to_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the tokens, with subclasses of str such as numpy's converted to str."""
+    """Return the tokens as plain strings. Subclasses of str, such as numpy's, are converted."""
     return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
 
 
@@ -221,7 +211,8 @@ def _make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
 
 
 def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
-    """Return the id of the token `name`, else of the only token among `others`; None if there is none."""
+    """Return the id of the token `name`. Without this token, return the id of the only token that is in `others`, or
+    None."""
     if name in tokens:
         return tokens.index(name)
     found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in others]
@@ -229,14 +220,14 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
 
 
 def _has_old_default(vocab: object) -> bool:
-    """Return whether a Vocab with a list `itos` has a default index as in torchtext up to 0.8; a class of the owner's
-    rarely has one."""
+    """Return whether a Vocab has a default index in the form of torchtext up to 0.8. An owner's class rarely has
+    one."""
     return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
 
 
 def _find_old_default(vocab: object) -> Any:
-    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5, the default of
-    `stoi`."""
+    """Return the id of the unknown word in a Vocab of torchtext up to 0.8. It is `unk_index`, or, before 0.5, the
+    default of `stoi`."""
     return vocab.unk_index if hasattr(vocab, "unk_index") else _find_default_of_stoi(vocab)
 
 
@@ -247,7 +238,7 @@ def _find_default_of_stoi(vocab: object) -> int | None:
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse tokens that do not form a vocabulary; `unit` and `first` define how messages count positions."""
+    """Refuse tokens that are not a vocabulary. `unit` and `first` say how messages count positions."""
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -269,7 +260,7 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
 
 
 def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
-    """Return the tokens in the order of their ids, with placeholders for a few ids without a token."""
+    """Return the tokens in the order of their ids. Placeholders stand for a few ids without a token."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
@@ -301,19 +292,21 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
-    """Add a token for every id without one."""
+    """Add a placeholder token for every id without a token."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
-        _log.warning("%s gives no token the id 0: it is taken for padding, as %s.", what, PADDING)
+        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", what, PADDING)
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""
-        _log.warning("%s gives no token the ids %s%s: no text has them.", what, ", ".join(map(str, missing[:5])), more)
+        _log.warning(
+            "%s has no tokens with the ids %s%s. No text gets these ids.", what, ", ".join(map(str, missing[:5])), more
+        )
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
 def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
-    """Return an id as an int. Integers of numpy and torch are accepted; True is not."""
+    """Return an id as an int. Integers of numpy and torch are accepted, but True is not."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -350,11 +343,13 @@ def _read_content(path: Path) -> bytes:
         raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+        raise DataError(
+            f"{path} cannot be read: {reason}.", "Check that the file exists and that you may read it."
+        ) from None
     if len(content) > LARGEST_FILE:
         raise DataError(
-            f"{path} is larger than {LARGEST_FILE >> 20} MiB, which no vocabulary is.",
-            "Give weights with --weights. Where a vocabulary holds its word vectors too, save its tokens alone.",
+            f"{path} is larger than {LARGEST_FILE >> 20} MiB, too large for a vocabulary.",
+            "Give a file of weights with --weights. If it also holds word vectors, save only its tokens.",
         )
     return content
 
@@ -386,24 +381,26 @@ def _split_lines(text: str, path: Path) -> tuple[str, ...]:
         raise DataError(f"{path} holds no token.", _GIVE_FILE)
     for wrong, what, remedy in (
         ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
-        ("\t" in text, "\t", "Give a token a line, without counts or ids; a token with a tab needs JSON."),
+        ("\t" in text, "\t", "Give one token in each line, without counts or ids. A token with a tab needs JSON."),
     ):
         # A line of only a tab is a token of a character vocabulary.
         if wrong and (number := next((i for i, line in enumerate(lines, 1) if what in line and line != "\t"), None)):
             raise DataError(f"{path} holds {what!r} in line {number}.", remedy)
     if "" in lines:
         raise DataError(
-            f"{path} is empty in line {lines.index('') + 1}, and so it is not clear which ids follow.",
+            f"Line {lines.index('') + 1} of {path} is empty, so it is not clear which ids follow.",
             'Delete the line, or give a JSON list if "" is a token.',
         )
     if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
-        raise DataError(f"{path} holds word vectors, not a vocabulary.", "Give a token a line, without numbers.")
+        raise DataError(
+            f"{path} holds word vectors, not a vocabulary.", "Give one token in each line, without numbers."
+        )
     _check_tokens(lines, str(path), "line", 1)
     return tuple(lines)
 
 
 def _is_vector_line(line: str) -> bool:
-    """Return whether a line looks like one of a GloVe file: a word, then at least 5 numbers with a decimal point."""
+    """Return whether a line looks like a line of a GloVe file: a word, and at least 5 numbers with a decimal point."""
     return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
 
 
@@ -423,13 +420,13 @@ def _read_json(text: str, path: Path) -> Vocabulary:
                 if isinstance(member, dict) and member.keys() == ids.keys() and member != ids:
                     raise DataError(
                         f"{path} has tokens in another order than the ids of {brief_text(name)}.",
-                        "Save the map of tokens to ids by itself.",
+                        "Save only the dict from tokens to ids.",
                     )
             return found
         if document.keys() != {"tokens", "default_index"}:
             more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
-                f"{path} has {', '.join(map(brief_text, more[:6]))} beside tokens and default_index.",
+                f"{path} has {', '.join(map(brief_text, more[:6]))} in addition to tokens and default_index.",
                 "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
             )
         return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
@@ -437,7 +434,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
 
 
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
-    """Read the vocabulary in a list or a dict of any of the usual forms."""
+    """Read the vocabulary in a list or a dict of a usual form."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
             _check_saved_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
@@ -463,7 +460,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
 
 
 def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key of a dict; if several keys have one, these must be equal.
+    """Read the vocabulary under a key of a dict. If several keys have a vocabulary, they must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
@@ -475,15 +472,15 @@ def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int)
             continue
         if other.tokens != vocabulary.tokens:
             raise DataError(
-                f"{what} holds another vocabulary under {brief_text(name)} than under {brief_text(first)}.",
-                "Give the one that the model was trained with, alone.",
+                f"{what} holds different vocabularies under {brief_text(first)} and {brief_text(name)}.",
+                "Give only the vocabulary that the model was trained with.",
             )
     return vocabulary
 
 
 def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key; for a map between numbers, the key may show the direction: {"word2idx": {"7":
-    "0"}}."""
+    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction:
+    {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _make_vocabulary_with_unknown(_order_tokens(value, what))
@@ -498,20 +495,19 @@ def _is_usual_member(name: Any, value: object) -> bool:
 
 
 def _normalize_key(name: Any) -> str:
-    """Return `word2idx` for `word_to_idx`, `Word2Idx` and the like."""
+    """Return one form of a key: `word2idx` for `word_to_idx`, `Word2Idx` and similar keys."""
     return str(name).lower().replace("_to_", "2").replace("_", "")
 
 
 def _is_id_key(name: Any) -> bool:
-    """Return whether a key of a dict is an id, as an int or in digits: JSON keys are strings."""
+    """Return whether a key of a dict is an id: an int, or digits, since the keys of JSON are strings."""
     if isinstance(name, str):
         return name.isascii() and name.isdecimal() and len(name) < 10
     return type(name) is int
 
 
 def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
-    """Return the tokens from a list of tokens, of (token, id), of (id, token), or of (token, count) by decreasing
-    count."""
+    """Return the tokens of a list of tokens, of (token, id), of (id, token), or of (token, count) by falling count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
@@ -527,12 +523,12 @@ def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
             f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
             _GIVE_LIST,
         )
-    _log.warning("%s holds tokens with counts: a token's id is taken to be its position, from 0.", what)
+    _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", what)
     return tokens
 
 
 def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
-    """Read a `tf.keras.preprocessing.text.Tokenizer`: its ids begin at 1, and only those below `num_words` are used.
+    """Read a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1, and only ids below `num_words` are used.
 
     The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
     """
@@ -564,5 +560,6 @@ def _check_saved_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str,
 
 
 def _has_surrogate(token: str) -> bool:
-    """Return whether a token holds half of a surrogate pair, which UTF-8 cannot encode and JSON writes as an escape."""
+    """Return whether a token contains half of a surrogate pair. UTF-8 cannot encode it, but JSON writes it as an
+    escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)

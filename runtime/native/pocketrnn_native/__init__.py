@@ -53,8 +53,7 @@ Given = str | tuple[str, str] | tuple[str, Mapping[str, float | str]]
 
 
 class Prediction(NamedTuple):
-    """One text's answer: the likeliest label, its probability, and the requested number of likeliest (label,
-    probability) pairs."""
+    """The answer to one text: the likeliest label, its probability, and the likeliest (label, probability) pairs."""
 
     label: str
     probability: float
@@ -62,8 +61,11 @@ class Prediction(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """The label of one token; if it has none, None with the probability 0. `start` and `end` are code points in the
-    original text; for a text given as a list of tokens, they are token numbers."""
+    """The label of one token, and its probability.
+
+    A token without a label has the label None and the probability 0. `start` and `end` are code points in the original
+    text; for a text given as a list of tokens, they are token numbers.
+    """
 
     token: str
     label: str | None
@@ -73,7 +75,7 @@ class Tag(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """The labels of a classifier or head, the positions of their logits, and whether a text can have several."""
+    """The labels of a classifier or of a head, and the positions of their logits."""
 
     labels: tuple[str, ...]
     at: slice
@@ -96,7 +98,7 @@ class _Labels(NamedTuple):
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
-    """Map a packed file into memory: its pages are read when they are needed, and shared by all processes that open it.
+    """Map a packed file into memory. Processes that open the same file share the memory.
 
     Raises:
         EngineError: it is not a packed file, or damaged.
@@ -113,7 +115,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
 
 
 class Opened:
-    """An open packed file; see `shared`."""
+    """An open packed file, which all classifiers of this file share; see `shared`."""
 
     __slots__ = ("__weakref__", "packed")
 
@@ -125,7 +127,7 @@ _open: weakref.WeakValueDictionary[tuple[str, int, int, int], Opened] = weakref.
 
 
 def shared(path: str | os.PathLike[str]) -> Opened:
-    """Open a packed file, or return the open object of the same file.
+    """Open a packed file. If the file is already open, return the open object.
 
     Raises:
         EngineError: it is not a packed file, or damaged.
@@ -144,7 +146,7 @@ def shared(path: str | os.PathLike[str]) -> Opened:
 
 
 class Classifier:
-    """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use the same one.
+    """A classifier in a packed file. Make one with `Classifier.load`. Several threads may use the same one.
 
     Attributes:
         labels: the classes, in the order of the columns of `predict_proba`; with several heads the labels of all,
@@ -189,7 +191,7 @@ class Classifier:
         return cls(shared(path))
 
     def head(self, name: str) -> Classifier:
-        """The same classifier with the labels of one of its heads.
+        """Return the same classifier with the labels of one of its heads.
 
         Raises:
             ValueError: there is no such head.
@@ -207,7 +209,7 @@ class Classifier:
         return other
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of one text; never empty. The texts of a pair are encoded one by one.
+        """Return the token ids of one text; there is at least one. The two texts of a pair are encoded one by one.
 
         Example:
             >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
@@ -348,7 +350,8 @@ class Classifier:
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """For each label, the probability from which `predict_labels` gives it; None if the file has no thresholds.
+        """The threshold of each label: `predict_labels` gives a label whose probability reaches it. None without
+        thresholds.
 
         Example:
             >>> Classifier.load("news.prnn").thresholds is None
@@ -367,8 +370,8 @@ class Classifier:
         return None if found is None else tuple(found)
 
     def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
-        """The labels of every text that reach their threshold; if only one label can be right, the likeliest one or
-        none.
+        """List for every text the labels that reach their threshold. If a text can have only one label, list the
+        likeliest label if it reaches its threshold.
 
         Args:
             texts: any strings.
@@ -459,7 +462,7 @@ class Stream:
         self._stream = _engine.Stream(packed) if saved is None else _engine.Stream(packed, saved)
 
     def push(self, fragment: str | bytes, top: int = 1) -> Prediction:
-        """Read another fragment of the text, and answer for all of it so far.
+        """Read the next fragment of the text, and answer for the whole text so far.
 
         Args:
             fragment: any string, cut anywhere; or UTF-8, which may be cut inside of a character.
@@ -480,7 +483,7 @@ class Stream:
         return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
-        """Read another fragment of the text, and return the logits for all of it so far.
+        """Read the next fragment of the text, and return the logits of the whole text so far.
 
         Raises:
             EngineError: as `push`.
@@ -492,8 +495,9 @@ class Stream:
         return self._stream.push(fragment)
 
     def save(self) -> bytes:
-        """Save the stream, to resume it elsewhere with `Classifier.stream(saved)` and the same file. The result has
-        some kilobytes, and includes the unfinished last word of the text.
+        """Save the stream as some kilobytes. `Classifier.stream(saved)` continues it elsewhere with the same file.
+
+        The saved stream includes the unfinished last word of the text.
 
         Example:
             >>> saved = stream.save()
@@ -502,7 +506,7 @@ class Stream:
         return self._stream.save()
 
     def reset(self) -> None:
-        """Forget the text.
+        """Forget the text, so that the next fragment begins another text.
 
         Example:
             >>> stream.reset()

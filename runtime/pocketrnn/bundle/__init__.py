@@ -1,1 +1,1 @@
-"""Find, read and write bundles and packed files on disk, and check which texts a bundle takes."""
+"""Read and write bundles and packed files on disk, and check which texts a bundle accepts."""

@@ -1,4 +1,4 @@
-"""Folders and files that are written whole or not at all.
+"""Write folders and files as a whole: an interrupted write leaves the old content.
 
 Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. It is deleted after every
 interruption: its name is registered before it is made, and what a `finally` did not reach is deleted when the process
@@ -42,12 +42,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def make_classifier_name(path: Path) -> str:
-    """Return the name of a classifier from the path to which it is written; empty for the root of a file system.
-
-    Example:
-        >>> [make_classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
-        ['snips', 'snips', 'v1.2']
-    """
+    """Make the name of a classifier from its output path; empty for the root of a file system."""
     name = path.absolute().name
     while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
         name = shorter
@@ -55,29 +50,23 @@ def make_classifier_name(path: Path) -> str:
 
 
 def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """Return the default folder for the bundle of a checkpoint: next to the checkpoint, and named after the classifier.
-
-    Example:
-        >>> choose_default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
-        'runs/snips.bundle'
-    """
+    """Choose the default output folder for the bundle of a checkpoint: beside the checkpoint, named after the
+    classifier."""
     return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
 def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
 ) -> str:
-    """Suggest the file next to a missing path whose name is most similar, as a sentence; empty if none is similar.
+    """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
+
+    Empty if there is none.
 
     Args:
         path: the path of a file that does not exist.
         ends: the endings of names to suggest, such as `.py`; by default, the path's own.
         folders_with: also suggest folders that hold a file with one of these names.
         also: names to suggest wherever the path lies.
-
-    Example:
-        >>> suggest_near_file(Path("no such folder/reviews.csv"))
-        ''
     """
     ends = ends or (path.suffix.lower(),)
     try:
@@ -94,7 +83,9 @@ def suggest_near_file(
 
 
 def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder that cannot be made, before the work starts. Calls `repair_interrupted_write` first.
+    """Refuse an output folder that cannot be made, before the work starts.
+
+    `repair_interrupted_write` runs first.
 
     Args:
         path: the folder to be written.
@@ -104,9 +95,6 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
 
     Raises:
         OutputError: the folder exists, is a file, or its parent cannot be written.
-
-    Example:
-        >>> check_folder_free(Path("bundles/news"), force=False, made_by="classifier.json")
     """
     try:
         repair_interrupted_write(path)
@@ -121,11 +109,9 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
-        raise OutputError(
-            f"{path} is the folder that this runs in.", "Choose another output folder, such as one in it."
-        )
+        raise OutputError(f"pocketrnn runs in the folder {path}.", "Choose another output folder, such as one in it.")
     if path.is_dir() and path.is_mount():
-        raise OutputError(f"{path} is where a disk is mounted.", "Choose an output folder in it.")
+        raise OutputError(f"A disk is mounted at {path}.", "Choose an output folder in it.")
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
@@ -133,7 +119,7 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
             )
         if not (path / made_by).is_file():
             raise OutputError(
-                f"{path} holds no {made_by}, so it is not one that pocketrnn wrote, and it is not replaced.",
+                f"{path} holds no {made_by}: pocketrnn did not write it, and does not replace it.",
                 "Choose another output folder, or delete it yourself.",
             )
     parent = path.absolute().parent
@@ -142,7 +128,9 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if not parent.is_dir():
         raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"You may not write in the folder {parent}.", "Check its rights, or choose another one.")
+        raise OutputError(
+            f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
+        )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
     with _make_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
@@ -150,8 +138,7 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
 
 @contextlib.contextmanager
 def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
-    """Make a temporary sibling of the folder `path` to write into. It becomes `path` if the block ends without an
-    error.
+    """Give the block a temporary folder to write into. It becomes the folder `path` if the block ends without an error.
 
     When the block raises, for any reason, the sibling is deleted and `path` stays as it was. On Linux the old folder
     and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
@@ -160,10 +147,6 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
 
     Raises:
         OutputError: as for `check_folder_free`; or the disk is full or cannot be written.
-
-    Example:
-        >>> with write_whole_folder(Path("news"), force=True, made_by="classifier.json") as work:  # doctest: +SKIP
-        ...     (work / "classifier.json").write_text("{}")
     """
     check_folder_free(path, force=force, made_by=made_by)
     path = path.absolute()
@@ -190,16 +173,13 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
 
 
 def repair_interrupted_write(path: Path) -> None:
-    """Repair the remains of a process that was killed while it wrote `path`, a folder or a file.
+    """Repair the folder or file `path` if a process was killed while it wrote `path`.
 
     A folder that was moved aside to be replaced is moved back where `path` does not exist. Temporary siblings in
     which nothing was written for an hour are deleted.
 
     Raises:
         OSError: the folder cannot be moved back.
-
-    Example:
-        >>> repair_interrupted_write(Path("bundles/news"))
     """
     path = path.absolute()
     if not path.parent.is_dir():
@@ -219,7 +199,7 @@ def repair_interrupted_write(path: Path) -> None:
 
 
 def _move_back(aside: Path, path: Path) -> bool:
-    """Move a folder that was moved aside back, if its path is free; return whether it was moved."""
+    """Move a folder back that was moved aside, if its path is free; return whether it was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -229,8 +209,7 @@ def _move_back(aside: Path, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
-    """Return the name of a temporary sibling of a path. The block creates it, and it is deleted at the end of the
-    block.
+    """Choose the name of a temporary file or folder beside a path. It is deleted when the block ends.
 
     If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
     """
@@ -245,11 +224,9 @@ def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
 
 @atexit.register
 def remove_siblings() -> None:
-    """Delete the temporary siblings that this process left because it was interrupted. If a folder was moved aside into
-    one, move it back first. Called when the process ends.
+    """Delete the temporary files and folders that this process left; called when the process ends.
 
-    Example:
-        >>> remove_siblings()
+    If a folder was moved aside into one of them, it is moved back first.
     """
     for sibling, (path, process) in list(_siblings.items()):
         # A forked process has its parent's list, too.
@@ -261,8 +238,8 @@ def remove_siblings() -> None:
 
 
 def _find_last_write_time(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written, in seconds since 1970; the present time if it was
-    just deleted."""
+    """Return when a file, or anything in a folder, was last written, in seconds since 1970; if it was just deleted,
+    now."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -279,17 +256,13 @@ def _delete_path(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """Make a temporary sibling of the file `path` to write into. It becomes `path` if the block ends without an error.
+    """Give the block a temporary file to write into. It becomes the file `path` if the block ends without an error.
 
     When the block raises, for any reason, the sibling is deleted and `path` stays as it was. Where `path` is a link,
     the link's target is written. Siblings that a killed process left an hour ago are deleted.
 
     Raises:
         OutputError: `path` exists without `force`, or is not a file; it cannot be written; the disk is full.
-
-    Example:
-        >>> with write_whole_file(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
-        ...     file.write(b"text,label\\n")
     """
     try:
         path = Path(os.path.realpath(path))
@@ -326,9 +299,6 @@ def check_file_free(path: Path, *, force: bool) -> None:
 
     Raises:
         OutputError: the path exists without `force`, or is not a file.
-
-    Example:
-        >>> check_file_free(Path("news.prnn"), force=False)
     """
     try:
         _check_file(path, force=force)
@@ -347,8 +317,10 @@ def _check_file(path: Path, *, force: bool) -> None:
 
 
 def _move_folder(work: Path, path: Path) -> None:
-    """Move the folder `work` to `path`. An old folder at `path` is deleted, either here or by the caller, who then
-    finds it as `work`."""
+    """Move the folder `work` to `path`, and delete an old folder at `path`.
+
+    If the two folders were exchanged, the caller finds the old folder at `work` and deletes it.
+    """
     if not path.exists():
         work.rename(path)
         return
@@ -384,7 +356,7 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Return whether the error comes from writing below `parent`, and not from reading input or printing."""
+    """Return whether the error comes from writing below `parent`, not from reading or printing."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)

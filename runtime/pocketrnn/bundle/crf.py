@@ -1,4 +1,5 @@
-"""A conditional random field (CRF) over the labels of a text's tokens: transition scores and decoding."""
+"""A conditional random field (CRF) over the labels of a text's tokens: its transition scores, and decoding with
+them."""
 
 from __future__ import annotations
 
@@ -28,11 +29,6 @@ class Crf:
 
     Raises:
         InputError: the sizes do not fit each other.
-
-    Example:
-        >>> crf = Crf((0.0, 0.0), (0.0, 0.0), ((0.0, -9.0), (-9.0, 0.0)))
-        >>> crf.decode_labels(np.array([[0.0, 1.0], [2.0, 0.0]])).tolist()
-        [0, 0]
     """
 
     start: tuple[float, ...] = field(repr=False)
@@ -51,17 +47,12 @@ class Crf:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The CRF as members of classifier.json.
-
-        Example:
-            >>> Crf((0.5,), (0.0,), ((1.0,),)).document
-            {'start': (0.5,), 'end': (0.0,), 'transitions': ((1.0,),)}
-        """
+        """The CRF as an object for classifier.json."""
         over = {"over": "tokens"} if self.over_tokens else {}
         return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
     def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the labels of the tokens with the largest sum of scores (Viterbi); in a tie, the earlier label.
+        """Find the sequence of labels with the largest score (Viterbi); in a tie, the sequence with the earlier label.
 
         Args:
             logits: float [tokens, labels], of at least one token.
@@ -81,28 +72,21 @@ class Crf:
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """Return the score of a sequence of labels: its logits, transitions, start and end.
-
-        Example:
-            >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
-            1.5
-        """
+        """Return the score of a sequence of labels: the sum of its logits, transitions, start and end."""
         scores, moves = self._read_logits(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
-        """Return the marginal probability of each label of each token, over all labels of the other tokens.
+        """Return the marginal probability of each label of each token.
+
+        It is summed over all labels of the other tokens.
 
         Args:
             logits: float [tokens, labels], of at least one token.
 
         Returns:
             float64 [tokens, labels]; each row adds up to 1.
-
-        Example:
-            >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0))).probabilities(np.zeros((1, 2))).tolist()
-            [[0.5, 0.5]]
         """
         scores, moves = self._read_logits(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)

@@ -1,4 +1,4 @@
-"""Downloads classifiers from a model hub with Hugging Face's interface, by their address `hf://user/name@revision`.
+"""Download classifiers from a model hub such as Hugging Face, by an address `hf://user/name@revision`.
 
 The hub's library caches what it has downloaded and finds it again without a network. Only the files that
 classifier.json names are downloaded, whatever else the repository holds.
@@ -30,7 +30,8 @@ _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of a hub and a revision: a commit, a tag or a branch; None means the newest commit of `main`."""
+    """The address of a repository on a hub. The revision is a commit, a tag or a branch; None means the newest
+    commit."""
 
     name: str
     revision: str | None = None
@@ -44,10 +45,6 @@ def parse_address(given: str) -> HubAddress:
 
     Raises:
         InputError: the text is not an address.
-
-    Example:
-        >>> parse_address("hf://someone/news@v1.2")
-        HubAddress(name='someone/news', revision='v1.2')
     """
     found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
     if found is None or ".." in given:
@@ -56,7 +53,7 @@ def parse_address(given: str) -> HubAddress:
 
 
 def download_bundle(address: HubAddress) -> Path:
-    """Download the bundle or packed file of a repository, unless it is cached, and return its folder or file.
+    """Download a repository's bundle or packed file, unless it was downloaded before; return its path.
 
     A repository may change: without a revision, the downloaded commit is logged, so that it can be pinned.
 
@@ -64,9 +61,6 @@ def download_bundle(address: HubAddress) -> Path:
         MissingExtraError: the hub's library is not installed.
         BundleError: the repository or revision does not exist, may not be read or does not hold a classifier; or the
             hub cannot be reached.
-
-    Example:
-        >>> download_bundle(parse_address("hf://someone/news"))  # doctest: +SKIP
     """
     library = require_hub_library()
     folder = _download_manifest(library, address)
@@ -85,12 +79,12 @@ def download_bundle(address: HubAddress) -> Path:
             raise BundleError(f"{address} holds {held}.", "Give a repository that `pocketrnn push` wrote.")
         (found,) = packed
     if address.revision is None:
-        _log.info("%s is at a commit that %s@%s pins", address, address, folder.name)
+        _log.info("The newest commit was read. To read the same commit again, give %s@%s", address, folder.name)
     return found
 
 
 def _download_manifest(library: Any, address: HubAddress) -> Path | None:
-    """Download classifier.json and return its folder; None if the repository does not contain that file."""
+    """Download classifier.json and return its folder; None if the repository lacks that file."""
     with translate_hub_errors(address):
         try:
             return Path(library.hf_hub_download(address.name, CLASSIFIER_JSON, revision=address.revision)).parent
@@ -99,7 +93,7 @@ def _download_manifest(library: Any, address: HubAddress) -> Path | None:
 
 
 def require_hub_library() -> Any:
-    """Import the hub's library.
+    """Import the library `huggingface_hub`.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -109,7 +103,7 @@ def require_hub_library() -> Any:
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Turn the errors of the hub and its library into BundleErrors of one sentence.
+    """Translate errors of the hub and its library into BundleErrors of one sentence.
 
     Raises:
         BundleError: the hub or its library failed.

@@ -1,4 +1,4 @@
-"""Reads pocketrnn's JSON documents and checks them by the part of JSON Schema (draft 2020-12) that they use.
+"""Read pocketrnn's JSON documents, and check them by JSON Schema (draft 2020-12).
 
 A test compares the checker with the `jsonschema` library on thousands of altered documents.
 """
@@ -34,7 +34,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 def find_first_fault(
     value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = ""
 ) -> str | None:
-    """Describe the first place at which `value` does not fit `schema`, as the end of a sentence; None if it is valid.
+    """Describe the first part of `value` that breaks `schema`, as the end of a sentence; None if `value` is valid.
 
     Args:
         value: a value as `json.loads` gives it.
@@ -121,7 +121,7 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
 
 
 def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
-    """Return whether all items are numbers within the schema's limits; half a million merges are checked in 20 ms."""
+    """Return whether all items are numbers within the schema's limits. Half a million merges take 20 ms."""
     if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
         return False
     kinds = {int} if items["type"] == "integer" else {int, float}
@@ -150,7 +150,7 @@ def _has_type(value: Any, name: str) -> bool:
 
 
 def _is_equal_in_json(left: Any, right: Any) -> bool:
-    """Compare two values as in JSON, where true is not equal to 1."""
+    """Return whether two JSON values are equal. In JSON, true is not equal to 1."""
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
 
@@ -170,7 +170,7 @@ def parse_document(
     remedy: str,
     again: str,
 ) -> dict[str, Any]:
-    """Parse a JSON document of pocketrnn and check its format and version, but not yet its schema.
+    """Parse a JSON document of pocketrnn, and check its format and version; its schema is checked later.
 
     Python's reader accepts more than JSON: NaN and infinity, UTF-16 and UTF-32, a byte order mark, a member that occurs
     twice in an object. These are refused, and so is a number that is too large for a float, such as 1e999, since

@@ -1,4 +1,4 @@
-"""classifier.json: read it, check it, write it.
+"""Read, check and write classifier.json, the description of a bundle.
 
 A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
 `classifier.schema.json` beside this file defines the format. `read_manifest` checks a file against it, and then checks
@@ -107,9 +107,11 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of the graph, which are those of the PyTorch module: 300 position embeddings allow at most 300 tokens,
-    a convolution over 5 tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of
-    them. None means that there is no limit.
+    """The limits of a graph: how many tokens a text may have, and whether it needs a known word.
+
+    The PyTorch module has the same limits: 300 position embeddings allow at most 300 tokens, a convolution over 5
+    tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of them. None means that
+    there is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
@@ -119,10 +121,6 @@ class Limits:
 
     Raises:
         BundleError: `min_tokens` is larger than `max_tokens`.
-
-    Example:
-        >>> Limits(min_tokens=5, max_tokens=300)
-        Limits(min_tokens=5, max_tokens=300, max_batch=None)
     """
 
     min_tokens: int | None = None
@@ -137,22 +135,11 @@ class Limits:
             )
 
     def allows_length(self, tokens: int) -> bool:
-        """Whether the graph accepts a text of `tokens` token ids, or a sequence of `tokens` steps.
-
-        Example:
-            >>> Limits(max_tokens=300).allows_length(301)
-            False
-        """
+        """Return whether the graph accepts a text of `tokens` ids, or a sequence of `tokens` steps."""
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph accepts a text, or a pair of texts, with these ids. The feature marks before the ids do not
-        count.
-
-        Example:
-            >>> Limits(real_token=True).accepts_ids([1, 1, 1], padding_id=1)
-            False
-        """
+        """Return whether the graph accepts a text, or a pair of texts, with these ids. Feature marks do not count."""
         ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -166,27 +153,25 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """The number of feature marks (`pocketrnn.text.features`) at the beginning of a row of ids.
-
-    Example:
-        >>> count_feature_marks([-1, -1065353217, 5, 6])
-        2
-    """
+    """Return how many feature marks (`pocketrnn.text.features`) begin a row of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The ONNX file. Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and
-    `lengths` int64 [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence,
-    labels] if it labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows
-    `lengths`. For texts with numbers or categories, the last input is `features` float32 [batch, features]; for tokens
-    with their characters, it is `characters` int64 [batch, sequence, width].
+    """The ONNX file of a bundle, and its inputs.
+
+    Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths` int64
+    [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence, labels] if it
+    labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`. For texts
+    with numbers or categories, the last input is `features` float32 [batch, features]; for tokens with their
+    characters, it is `characters` int64 [batch, sequence, width].
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
     number of embedding rows, for texts only: every id is below it. A text that holds one of the ids `alone` gets a run
-    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours."""
+    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours.
+    """
 
     file: str
     sha256: str
@@ -209,9 +194,10 @@ class TorchScript:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The ONNX file that answers while a text or a recording arrives. Its inputs are `tokens` or `samples`, as in the
-    graph, and `state` float32 [batch, state_size]; its outputs are `logits` float32 [batch, labels] and `new_state`,
-    with the shape of `state`.
+    """The ONNX file that answers while a text or a recording arrives.
+
+    Its inputs are `tokens` or `samples`, as in the graph, and `state` float32 [batch, state_size]; its outputs are
+    `logits` float32 [batch, labels] and `new_state`, with the shape of `state`.
     """
 
     file: str
@@ -221,9 +207,11 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: the answer of the PyTorch module to one text or two when the bundle was made, as one row of
-    logits or as a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features
-    is a tuple of the text and their names and values; marks come before its ids (`pocketrnn.text.features`).
+    """A golden example: a text, or two, with the PyTorch module's answer when the bundle was made.
+
+    The answer is one row of logits, or a row for each id. A mark separates the ids of two texts
+    (`pocketrnn.text.pairs`). A text with features is a tuple of the text and their names and values; marks come before
+    its ids (`pocketrnn.text.features`).
     """
 
     text: str | tuple[str, Any]
@@ -232,12 +220,7 @@ class Example:
 
     @property
     def shown(self) -> str:
-        """The text, or both texts, as one string for messages.
-
-        Example:
-            >>> Example(("oil", "gas"), (1, -1, 2), (0.5, 2.0)).shown
-            'oil | gas'
-        """
+        """The text, or both texts, as one string for messages."""
         if isinstance(self.text, str):
             return self.text
         first, second = self.text
@@ -245,19 +228,16 @@ class Example:
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The rows of logits: one row for the text, or one for each id.
-
-        Example:
-            >>> Example("oil", (1,), (0.5, 2.0)).rows
-            ((0.5, 2.0),)
-        """
+        """The rows of logits: one row for the text, or one for each id."""
         return self.logits if isinstance(self.logits[0], tuple) else (self.logits,)
 
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example: the answer of the PyTorch module to `samples` when the bundle was made; float32 [time,
-    channels], as the graph gets them."""
+    """A golden example of numbers: a sequence with the PyTorch module's answer when the bundle was made.
+
+    `samples` are the graph's input, float32 [time, channels].
+    """
 
     samples: tuple[tuple[float, ...], ...]
     logits: tuple[float, ...]
@@ -270,9 +250,10 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: `candidate` compared with `reference` on `rows` texts or sequences, in `cases` runs.
-    `spreads` is the candidate's largest distance from the exact answer, in units of the error that rounding may cause;
-    None if it was not measured.
+    """One line of the proof: a candidate form was compared with a reference form.
+
+    There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
+    answer, in units of the error that rounding may cause; None if it was not measured.
     """
 
     reference: str
@@ -286,40 +267,26 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether this line measures the effect of rounding the weights, which has no limit.
-
-        Example:
-            >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).measures_rounding
-            True
-        """
+        """Whether this line measures the effect of rounding the weights. There is no limit for this effect."""
         return self.candidate == ROUNDED
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether this line measures the effect of integer arithmetic, which has no limit.
-
-        Example:
-            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).measures_integer_arithmetic
-            True
-        """
+        """Whether this line measures the effect of integer arithmetic. There is no limit for this effect."""
         return self.candidate == INTEGERS
 
     @property
     def is_measured(self) -> bool:
-        """Whether this line is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a
-        module in another precision than float32.
+        """Whether this line is only a measurement, and not part of the proof.
 
-        Example:
-            >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
-            True
+        It measures rounding, integer arithmetic, or a module in another precision than float32.
         """
         return self.measures_rounding or self.measures_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof: all comparisons that were made before the bundle was written, and the largest allowed difference of
-    logits."""
+    """The proof of a bundle: all its comparisons, and the largest allowed difference of logits."""
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
@@ -330,7 +297,7 @@ Input = TextInput | NumberInput
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of classifier.json. `classifier.schema.json` documents each member.
+    """The content of classifier.json. `classifier.schema.json` documents each member.
 
     Attributes:
         input: the kind of input, and the rules that turn it into the graph's inputs.
@@ -359,7 +326,7 @@ class Manifest:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes in the order of the logits; or the names of the values."""
+        """The labels in the order of the logits; or the names of the values."""
         return self.output.labels
 
     @property
@@ -380,67 +347,63 @@ class Manifest:
 
     @property
     def features(self) -> Features:
-        """The features that the classifier takes in addition to a text; empty if it takes none."""
+        """The features that the classifier takes in addition to a text; empty without features."""
         return self.input.features if isinstance(self.input, TextInput) else ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters that the classifier takes in addition to each token; None if it takes none."""
+        """The characters that the classifier takes in addition to each token; None without characters."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that only works for a text alone, if the classifier takes two texts, or
-        features or characters.
+        """Refuse a feature that works only for single texts, if the classifier takes two texts, features or characters.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `a packed file takes`.
+            what: the feature as the subject of a sentence: `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
-
-        Example:
-            >>> Classifier.load("ag_news").manifest.require_single_text("a packed file takes")
         """
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, but {what} a text alone.",
+                f"{self.name} takes {names} beside a text, but {what} works only without them.",
                 "Use the bundle as it is: classify().",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, but {what} words alone.",
+                f"{self.name} takes the characters of each word, but {what} works only without them.",
                 "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
-            raise InputError(f"{self.name} takes two texts, but {what} one.", "Use the bundle as it is: classify().")
+            raise InputError(
+                f"{self.name} takes two texts, but {what} works only with one text.",
+                "Use the bundle as it is: classify().",
+            )
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads; empty if the classifier answers with one set of labels."""
+        """The names of the heads; empty if the classifier has a single set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature of pocketrnn that only works for one set of labels, if the classifier has several heads.
+        """Refuse a feature that works only for a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject and the verb of a sentence: `a packed file holds`.
+            what: the feature as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.
-
-        Example:
-            >>> Classifier.load("ag_news").manifest.require_single_head("a packed file holds")
         """
         if self.heads:
             raise InputError(
-                f"{self.name} has the heads {', '.join(self.heads)}, but {what} one.",
+                f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
                 f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
     @property
     def numbers(self) -> NumberInput:
-        """The input of a classifier of sequences of numbers.
+        """The input rules of a classifier of sequences of numbers.
 
         Raises:
             BundleError: the classifier takes texts.
@@ -451,17 +414,17 @@ class Manifest:
 
     @property
     def texts(self) -> tuple[Example, ...]:
-        """The golden examples of a classifier of texts; empty for one of numbers."""
+        """The golden examples of a classifier of texts; empty for a classifier of numbers."""
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
     def golden_logit_rows(self) -> list[tuple[tuple[float, ...], ...]]:
-        """The rows of logits of each golden example: one row, or one for each token."""
+        """The logits of each golden example: one row, or a row for each token."""
         return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
 
     @property
     def sequences(self) -> tuple[NumberExample, ...]:
-        """The golden examples of a classifier of numbers; empty for one of texts."""
+        """The golden examples of a classifier of numbers; empty for a classifier of texts."""
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
 
@@ -479,27 +442,30 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
         )
     if graph.alone and max(graph.alone) >= rows:
         raise BundleError(
-            f"The graph's alone holds the token id {max(graph.alone)}, but the embedding has {rows} rows.", MAKE_AGAIN
+            f"The graph's member `alone` holds the token id {max(graph.alone)}, but the embedding has {rows} rows.",
+            MAKE_AGAIN,
         )
     if ("features" in graph.inputs) != bool(given.features):
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, but {len(given.features)} features are stated.", MAKE_AGAIN)
+        raise BundleError(
+            f"The graph takes {takes}, but classifier.json has {len(given.features)} features.", MAKE_AGAIN
+        )
     if ("characters" in graph.inputs) != (given.characters is not None):
         takes = ", ".join(graph.inputs)
-        stated = "none" if given.characters is None else "characters"
-        raise BundleError(f"The graph takes {takes}, but {stated} beside each token are stated.", MAKE_AGAIN)
+        stated = "no characters" if given.characters is None else "characters"
+        raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
     if given.characters is not None and not manifest.output.of_tokens:
-        raise BundleError("Characters are stated beside each token, but the labels are of texts.", MAKE_AGAIN)
+        raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
+        raise BundleError(f"The graph takes {takes}, but classifier.json is for {1 + given.pairs} texts.", MAKE_AGAIN)
     if manifest.stream is not None and (held := _explain_no_streaming(given, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
     _check_text_examples(manifest, given)
 
 
 def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
-    """The reason why this classifier cannot stream texts, as a sentence; empty if it can."""
+    """Explain in a sentence why this classifier cannot stream texts; empty if it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
@@ -523,9 +489,11 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
             what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(len(example.ids) - len(given.features)):
-            raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(
+                f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
+            )
         if not limits.accepts_ids(example.ids, given.rules.padding_id):
-            raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
         fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
         if not fits or max(example.ids) >= rows:
@@ -538,7 +506,7 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
         raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
     steps = given.steps or given.window
     if steps and not limits.allows_length(steps):
-        raise BundleError(f"The graph takes no sequence of {steps:,} steps, which the rules give it.", MAKE_AGAIN)
+        raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
         widths = {len(row) for row in example.samples}
         if widths != {len(given.channels)} or len(example.logits) != len(manifest.labels):
@@ -546,16 +514,11 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
         if not limits.allows_length(len(example.samples)) or len(example.samples) != (
             given.steps or len(example.samples)
         ):
-            raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
+            raise BundleError(f"The graph's limits exclude the length of the golden example {number}.", MAKE_AGAIN)
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
-    """The reason why a recording cannot be answered step by step from a carried state; empty if it can.
-
-    Example:
-        >>> explain_no_step_answers(NumberInput(("x",), window=64), Limits())
-        'a recording is answered in windows of 64 steps'
-    """
+    """Explain in a sentence why this classifier cannot answer a recording step by step; empty if it can."""
     if given.steps is not None:
         return f"every sequence has {given.steps:,} steps"
     if given.window is not None:
@@ -565,18 +528,12 @@ def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
 
 
 def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
-    """Describe the effect of padding that the export measured, as a sentence without its full stop; None if the bundle
-    does not state one.
+    """Describe how padding changes answers, as the export measured it; None if the bundle does not say.
+
+    It is a sentence without its full stop.
 
     Args:
         provenance: the bundle's provenance, which may hold anything.
-
-    Example:
-        >>> stated = {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}
-        >>> describe_padding_effect({"padding": stated})
-        '10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12'
-        >>> describe_padding_effect({"padding": {"ids": 300, "probability_after": 0.69}})
-        '300 ids of padding after a text would change a probability by up to 0.69'
     """
     found = provenance.get("padding")
     if not isinstance(found, Mapping):
@@ -598,7 +555,7 @@ def load_manifest_schema() -> dict[str, Any]:
 
 
 def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file once and check the sha256 of the bytes that were read.
+    """Read a file, and check the sha256 of exactly the bytes that were read.
 
     Args:
         path: the file.
@@ -645,7 +602,7 @@ def compute_file_sha256(path: Path) -> str:
 
 
 def read_file_size(path: Path) -> int:
-    """A file's size in bytes.
+    """Return the size of a file in bytes.
 
     Raises:
         BundleError: the file is missing or cannot be read.
@@ -699,7 +656,10 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
 
 
 def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
-    """Compute the sha256 of the labels and of all rules that turn texts into ids, or numbers into samples."""
+    """Compute the sha256 of the labels and of all rules for the input.
+
+    The rules turn texts into ids, or numbers into samples.
+    """
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
     of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
@@ -710,27 +670,20 @@ def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
-    """The digest as an entry of a graph's metadata, which identifies a graph without its bundle.
-
-    Example:
-        >>> list(make_digest_entry(("up", "down"), NumberInput(("x",))))
-        ['pocketrnn.numbers_digest']
-    """
+    """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
     return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode classifier.json: UTF-8, one top-level member on each line, its own digest last."""
+    """Encode classifier.json as UTF-8: one top-level member on each line, and its digest as the last member."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
     return encode_with_digest({**make_manifest_document(manifest), **words})
 
 
 def encode_with_digest(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as JSON with its own digest last: UTF-8, one top-level member on each line.
+    """Encode a document as JSON with its digest as the last member.
 
-    Example:
-        >>> encode_with_digest({"name": "har"}).splitlines()[1]
-        b' "name": "har",'
+    It is UTF-8, with one top-level member on each line.
     """
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
@@ -741,7 +694,7 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
 
 
 def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as classifier.json's members, without the vocabulary and the digest."""
+    """Convert the manifest to the members of classifier.json, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -783,18 +736,13 @@ def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
 
 
 def list_bundle_files(manifest: Manifest) -> tuple[str, ...]:
-    """The names of a bundle's files, classifier.json first.
-
-    Example:
-        >>> list_bundle_files(Classifier.load("ag_news").manifest)
-        ('classifier.json', 'model.onnx')
-    """
+    """List the names of a bundle's files; classifier.json comes first."""
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
     return CLASSIFIER_JSON, *further
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check a bundle's classifier.json. The files that it names are checked when they are opened.
+    """Read and check classifier.json of a bundle. The other files are checked when they are opened.
 
     Raises:
         BundleError: the folder or the file is missing or unreadable; it is not JSON, or has another format or
@@ -824,7 +772,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _make_no_bundle_error(path: Path) -> BundleError:
-    """The error for a path that is not a bundle's folder. It says what the path is, if that can be found out."""
+    """Make the error for a path that is not a bundle. The error says what the path is, if this is known."""
     if path.is_dir():
         if _is_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
@@ -846,7 +794,7 @@ def _make_no_bundle_error(path: Path) -> BundleError:
 
 
 def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """Suggest the bundle, packed file or checkpoint next to a missing path whose name is most similar, as a sentence.
+    """Suggest, in a sentence, an existing bundle, packed file or checkpoint with a name similar to the missing one.
 
     Args:
         path: the path that does not exist.
@@ -861,7 +809,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
+    """Return whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
     config = folder / "config.json"
     try:
         if not config.is_file():
@@ -873,7 +821,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manifest:
-    """Build a manifest from a document that holds all members of classifier.json; its digest is not checked.
+    """Build a manifest from the members of classifier.json, without checking their digest.
 
     Args:
         document: as `make_manifest_document` returns it, with the vocabulary and any digest.
@@ -901,7 +849,7 @@ def _check_members(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Check the digest at the end of a document, and refuse a document that was changed after it was made."""
+    """Check the digest at the end of a document; refuse a document that was changed."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
@@ -993,7 +941,7 @@ def _build_limits(members: Mapping[str, Any]) -> Limits:
 
 
 def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph's members without those that are None, 0 or empty, and without limits that are all None."""
+    """Drop the members of a graph that are None, 0 or empty, and limits that are all None."""
     members = {
         name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
     }
@@ -1001,7 +949,7 @@ def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects in a JSON value are nested more than `levels` deep, computed without recursion."""
+    """Return whether lists and objects in a JSON value are nested more than `levels` deep."""
     level = [value]
     for _ in range(levels + 1):
         level = [m for v in level if isinstance(v, (dict, list)) for m in (v.values() if isinstance(v, dict) else v)]

@@ -1,4 +1,5 @@
-"""The output of a classifier: labels of a text, several heads of them, labels of its tokens, or values."""
+"""The kinds of answers that a classifier gives: labels of a text, labels of several heads, labels of tokens, or
+values."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ NO_PRIORS: Final[Priors] = {}
 
 @dataclass(frozen=True)
 class LabelOutput:
-    """Labels, each with a probability.
+    """An answer of labels, each with a probability.
 
     Attributes:
         labels: the classes, in the order of the logits.
@@ -68,7 +69,7 @@ class LabelOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output's members in classifier.json."""
+        """The output as an object for classifier.json."""
         return {
             "labels": self.labels,
             "activation": self.activation,
@@ -79,7 +80,7 @@ class LabelOutput:
 
 @dataclass(frozen=True)
 class TagOutput:
-    """The output of a tagger: exactly one label for each token of a text.
+    """The answer of a tagger: exactly one label for each token of a text.
 
     Attributes:
         labels: the classes, in the order of the logits.
@@ -112,14 +113,14 @@ class TagOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output's members in classifier.json."""
+        """The output as an object for classifier.json."""
         crf = {} if self.crf is None else {"crf": self.crf.document}
         return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
 
 @dataclass(frozen=True)
 class ValueOutput:
-    """Values, as for regression: the unchanged numbers of the graph, without labels and probabilities.
+    """An answer of values, as for regression: the numbers of the graph, without labels and probabilities.
 
     Attributes:
         names: the name of each value, in their order.
@@ -146,17 +147,17 @@ class ValueOutput:
             raise InputError("There is no value.", "Give the name of at least one value.")
         if self.units is not None and len(self.units) != len(self.names):
             raise InputError(
-                f"There are {len(self.units)} units of {len(self.names)} values.", "Give one for each value."
+                f"There are {len(self.units)} units for {len(self.names)} values.", "Give one for each value."
             )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the values, for code that treats labels and values alike."""
+        """The names of the values. Code that reads `labels` thus works for values, too."""
         return self.names
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output's members in classifier.json."""
+        """The output as an object for classifier.json."""
         return {
             "labels": self.names,
             "activation": self.activation,
@@ -166,7 +167,7 @@ class ValueOutput:
 
 @dataclass(frozen=True)
 class HeadsOutput:
-    """Several heads, each with its own labels for the same text, such as its topic and its mood.
+    """The answer of a classifier with several heads. Each head has its own labels for the text, such as topic and mood.
 
     Attributes:
         heads: the output of each head by its name, in the order of their logits.
@@ -195,19 +196,19 @@ class HeadsOutput:
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
                 raise InputError(
-                    f"A head is called {short_repr(name, 40)}.", "Give each a name of 1 to 200 characters."
+                    f"A head has the name {short_repr(name, 40)}.", "Give each head a name of 1 to 200 characters."
                 )
             if head.priors:
                 raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave them out.")
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of all heads in the order of the logits, each after the name of its head: `topic: oil`."""
+        """The labels of all heads in the order of the logits, with the head's name in front: `topic: oil`."""
         return tuple(f"{name}: {label}" for name, head in self.heads.items() for label in head.labels)
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output's member in classifier.json."""
+        """The output as an object for classifier.json."""
         return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
 
 
@@ -219,11 +220,6 @@ def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
 
     Raises:
         InputError: two heads have one name, or the members of a head do not fit each other.
-
-    Example:
-        >>> heads = [{"name": n, "labels": ["no", "yes"], "activation": "softmax"} for n in ("urgent", "spam")]
-        >>> list(build_heads(heads).heads)
-        ['urgent', 'spam']
     """
     heads: dict[str, LabelOutput] = {}
     for one in members:
@@ -243,14 +239,10 @@ def build_output(
     labels_of: str = "texts",
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Build the output from these members of classifier.json.
+    """Build the output from the members of classifier.json that describe it.
 
     Raises:
         InputError: the members do not fit each other, or the activation is unknown.
-
-    Example:
-        >>> build_output(("speed",), "values")
-        ValueOutput(names=('speed',), units=None)
     """
     if activation == "values":
         if thresholds is not None:
@@ -265,7 +257,7 @@ def build_output(
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
-                "A token has one label, the likeliest.", "Leave out thresholds and priors, and use softmax."
+                "Labels of tokens cannot have thresholds, priors or sigmoid.", "Leave them out, and use softmax."
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

@@ -1,4 +1,4 @@
-"""Encodes sets of code points, and runs of them, for a packed file; docs/packed-format.md defines them."""
+"""Encode sets and runs of code points for a packed file; docs/packed-format.md defines both."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FROM_BOUNDARY: Final = 256
 
 
 def encode_set(ranges: Iterable[str]) -> bytes:
-    """Encode a set of code points: the number of ranges, the ASCII characters as a bit mask, and the ranges."""
+    """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges."""
     made = merge_ranges(list_range_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 
 
 def encode_run(run: Run, *, goes_on: bool = True) -> bytes:
-    """Encode a run; without `goes_on`, only its own set and the set before it."""
+    """Encode a run of code points. Without `goes_on`, encode only its own set and the set before it."""
     content = _encode_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
     if not goes_on:
         return content

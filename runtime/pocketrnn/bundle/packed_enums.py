@@ -1,4 +1,4 @@
-"""The numbers that stand for names in a packed file: sections, kinds of rules and of operations, types, storage.
+"""The numbers that stand for names in a packed file.
 
 `runtime/native/src/file_layout.inc` has the same names in C; docs/packed-format.md says what each means; a test checks
 that they agree. Each class is only a list of constants and is never instantiated.
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Section:
-    """The sections, in the order of the header's table."""
+    """The sections of a packed file, in the order of the header's table."""
 
     DOCUMENT: Final = 0
     LABELS: Final = 1
@@ -52,7 +52,7 @@ class SubwordModel:
 
 
 class SubwordOperation:
-    """The kinds of cleaning steps before a text is split into words, and of the splits themselves."""
+    """The kinds of cleaning steps before a text is split into words, and the kinds of splits."""
 
     REPLACE: Final = 0
     KEEP: Final = 1
@@ -73,7 +73,7 @@ class SubwordOperation:
 
 
 class Cut:
-    """The ways in which a split cuts at the text it matches."""
+    """The ways in which a split cuts a text at a match."""
 
     REMOVED: Final = 0
     ISOLATED: Final = 1
@@ -93,7 +93,7 @@ class PatternKind:
 
 
 class NumberType:
-    """The number types (dtypes) of a value."""
+    """The number types (dtypes) of the values of a program."""
 
     FLOAT: Final = 0
     INT: Final = 1
@@ -101,7 +101,7 @@ class NumberType:
 
 
 class Storage:
-    """How a constant is stored."""
+    """The ways in which a packed file stores a constant."""
 
     AS_IS: Final = 0
     HALF: Final = 1
@@ -181,8 +181,10 @@ class Reduction:
 
 
 class Pooling:
-    """The kinds of the operation `pool`. A mean is over the part of the window inside the input, or over the whole
-    window."""
+    """The kinds of the operation `pool`.
+
+    A mean is over the part of the window inside the input, or over the whole window.
+    """
 
     LARGEST: Final = 0
     MEAN_INSIDE: Final = 1

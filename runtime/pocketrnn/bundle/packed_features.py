@@ -1,4 +1,4 @@
-"""Numbers and categories in addition to a text, in a packed file: encodes and decodes the section of the features."""
+"""Encode and decode the section of a packed file for features, the numbers and categories beside a text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features: their names, and then each feature; empty if there are none.
-
-    Example:
-        >>> encode_features(())
-        b''
-    """
+    """Encode the section of the features: their names, then each feature; empty without features."""
     if not features:
         return b""
     made = encode_strings([name for name, _ in features])
@@ -38,12 +33,7 @@ def encode_features(features: Features) -> bytes:
 
 
 def decode_features(section: bytes) -> list[dict[str, Any]]:
-    """Decode the section of the features, which the engine has checked, as the member of classifier.json.
-
-    Example:
-        >>> decode_features(encode_features(make_features(["stars"])))
-        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
-    """
+    """Decode the section of the features into the member of classifier.json. The engine has checked the section."""
     names, at = decode_strings(section, 0)
     made: list[dict[str, Any]] = []
     for name in names:

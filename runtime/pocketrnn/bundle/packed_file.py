@@ -1,4 +1,7 @@
-"""The packed file: a classifier in one file that an engine uses in place; docs/packed-format.md defines it."""
+"""The packed file: one file with all of a classifier, which the native engine uses in place.
+
+docs/packed-format.md defines it.
+"""
 
 from __future__ import annotations
 
@@ -78,9 +81,10 @@ PACK_AGAIN: Final = "Copy the file again from where it was made, or make it agai
 
 @dataclass(frozen=True)
 class PackedProgram:
-    """The sections of values, operations and weights, and four numbers of the header: the index of the logits' value,
-    and the numbers of values, operations and memory regions. The section of the step program is empty if texts cannot
-    be streamed.
+    """A program in a packed file: the sections of its values, operations and weights, and four numbers of the header.
+
+    The numbers are the index of the logits' value, and the numbers of values, operations and memory regions. The
+    section of the step program is empty if texts cannot be streamed.
     """
 
     values: bytes = field(repr=False)
@@ -100,26 +104,17 @@ _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
 def has_integer_weights(values: bytes) -> bool:
-    """Whether any value of a program is a weight that is multiplied as integers.
+    """Return whether a program multiplies any weight as integers.
 
     Args:
         values: the section of the values; see docs/packed-format.md.
-
-    Example:
-        >>> has_integer_weights(b"")
-        False
     """
     records = struct.iter_unpack(_VALUE, values)
     return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """The manifest entry for a packed file's step program, which replaces classifier.json's entry for the step graph.
-
-    Example:
-        >>> make_step_entry(program)
-        StepGraph(file='step', sha256='0e68...', state_size=192)
-    """
+    """Make the manifest entry for a packed file's step program. It replaces the entry for the step graph."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
@@ -127,17 +122,12 @@ def make_step_entry(program: PackedProgram) -> StepGraph | None:
 
 
 def compute_program_digest(program: PackedProgram) -> str:
-    """The sha256 of a packed file's program: of its values, operations and weights, joined.
-
-    Example:
-        >>> len(compute_program_digest(program))
-        64
-    """
+    """Compute the sha256 of a packed file's program: its values, operations and weights."""
     return hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
 
 
 def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
-    """The manifest entry for a packed file's program, which replaces classifier.json's entry for the graph.
+    """Make the manifest entry for a packed file's program. It replaces the entry for the graph.
 
     Args:
         graph: the entry of the graph that the program was made from.
@@ -161,12 +151,7 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
 
 
 def is_packed_file(path: Path) -> bool:
-    """Whether a path is that of a file that begins like a packed classifier.
-
-    Example:
-        >>> is_packed_file(Path("news.prnn"))
-        True
-    """
+    """Return whether the file at a path begins like a packed classifier."""
     try:
         if not path.is_file():
             return False
@@ -177,7 +162,7 @@ def is_packed_file(path: Path) -> bool:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Map a packed file into memory: its bytes are read when needed and shared among processes.
+    """Map a packed file into memory. Processes that map the same file share the memory.
 
     Raises:
         BundleError: the file cannot be read, or is not a regular file.
@@ -195,7 +180,7 @@ def map_file(path: Path) -> mmap.mmap:
 
 
 def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
-    """Read the manifest of a packed file. The engine must have opened the file before, since it checks the offsets.
+    """Read the manifest of a packed file. The engine must open the file first, since only the engine checks offsets.
 
     Args:
         content: the file's bytes.
@@ -248,12 +233,14 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         or has_integer_weights(read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
-        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
+        raise BundleError(
+            f"{path} contradicts itself: its document differs from the sections that the engine reads.", PACK_AGAIN
+        )
     return manifest
 
 
 def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
-    """Read the document of a packed file, parsed and not yet checked.
+    """Read and parse the document of a packed file, without checking it.
 
     Raises:
         BundleError: the document is not valid JSON, or has another format or version.
@@ -275,7 +262,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
 
 
 def check_digest(path: Path) -> None:
-    """Check a packed file against the sha256 that it contains.
+    """Check the sha256 that a packed file contains.
 
     Raises:
         BundleError: a byte was changed.
@@ -328,34 +315,24 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
 
 
 def encode_packed_text_rules(manifest: Manifest) -> bytes:
-    """Encode a bundle's text rules as a packed file without a program, for programs that run the bundle's graph
-    themselves: the engine turns texts into ids with this file. Its document is that of classifier.json.
+    """Encode the text rules of a bundle as a packed file without a program.
 
-    Args:
-        manifest: the bundle's manifest.
+    Programs that run the bundle's graph themselves use it: the engine turns texts into ids with this file. Its document
+    is that of classifier.json.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
-
-    Example:
-        >>> len(encode_packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
-        1024
     """
     return encode_packed_file(replace(manifest, stream=None), None)
 
 
 def encode_compact_json(document: Mapping[str, Any]) -> bytes:
-    """Encode the document of a packed file as JSON in ASCII.
-
-    Example:
-        >>> encode_compact_json({"name": "har"})
-        b'{"name":"har"}'
-    """
+    """Encode the document of a packed file as JSON in ASCII."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
-    """Assemble a packed file from its header and sections.
+    """Join a header and sections into a packed file.
 
     Args:
         header: the words of the header from the number of labels on.
@@ -384,12 +361,10 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
 
 
 def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
-    """Compute two checksums of a packed file, modulo 2^64: the sum of its words, and the sum of each word times its
-    position from 1. The bytes of the checksums themselves count as zeros.
+    """Compute the two checksums of a packed file, modulo 2^64.
 
-    Example:
-        >>> compute_word_sums(bytes(4) + b"\\1" + bytes(3))
-        (1, 2)
+    The first is the sum of its words, the second the sum of each word times its position from 1. The bytes of the
+    checksums themselves count as zeros.
     """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
     words[4:8] = 0
@@ -452,7 +427,7 @@ def _encode_features(manifest: Manifest) -> bytes:
 
 
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
-    """Encode the section of the heads; empty if there is one set of labels."""
+    """Encode the section of the heads; empty for a single set of labels."""
     if not heads:
         return b""
     words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
@@ -462,9 +437,10 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """Encode the sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags,
-    heads and features; a text vocabulary is encoded elsewhere. Normal forms and punctuation marks may be taken from an
-    existing file.
+    """Encode the sections that the manifest determines.
+
+    They are labels, rules, stop words, golden examples, channels, tags, heads and features; a text vocabulary is
+    encoded elsewhere. Normal forms and punctuation marks may be taken from an existing file.
     """
     given, stops = manifest.input, tuple[str, ...]()
     output = manifest.output
@@ -498,7 +474,7 @@ def _make_manifest_sections(
 
 
 def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
-    """The header words that follow from a manifest: those before the program's, and those after the example count."""
+    """Compute the numbers of the header that the manifest determines."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
@@ -512,11 +488,11 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
 
 
 def read_section(content: mmap.mmap, name: int) -> bytes:
-    """Read a section of a packed file, by its number in `Section`."""
+    """Read one section of a packed file."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
     return content[offset : offset + size]
 
 
 def read_header_words(content: mmap.mmap) -> list[int]:
-    """Read the header words from the number of labels up to the word that says whether there are two texts."""
+    """Read the words of the header from the number of labels to the flag of two texts."""
     return list(struct.unpack_from("<14I", content, _NUMBERS_AT))

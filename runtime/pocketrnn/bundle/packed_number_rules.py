@@ -1,4 +1,4 @@
-"""The rules and golden examples of a classifier of numbers in a packed file; docs/packed-format.md defines them."""
+"""Encode and decode the rules and golden examples of a classifier of numbers in a packed file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TRAINING_RANGE: Final = 128
 
 
 def encode_number_rules(rules: NumberInput) -> bytes:
-    """Encode the section of the rules."""
+    """Encode the section of the number rules."""
     members = (
         (_INTEGER_SCALE, rules.integer_scale),
         (_MEAN, rules.mean),
@@ -48,7 +48,7 @@ def _encode_doubles(numbers: Sequence[float]) -> bytes:
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """Decode the golden examples of a file that the engine has opened, as members of classifier.json.
+    """Decode the golden examples as members of classifier.json, from a file that the engine has opened.
 
     Args:
         section: the section of the examples.
@@ -68,7 +68,7 @@ def decode_number_examples(section: bytes, count: int, labels: int, channels: in
 
 
 def encode_number_example(example: NumberExample) -> bytes:
-    """Encode one golden example for the section of the examples."""
+    """Encode one golden example of numbers."""
     # A number beyond the range of float32 becomes infinite and thus differs from every number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")

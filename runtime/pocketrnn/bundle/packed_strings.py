@@ -1,4 +1,4 @@
-"""Encodes words and strings for a packed file, and decodes strings; docs/packed-format.md defines them."""
+"""Encode words and strings for a packed file, and decode strings."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ def hash_string(string: bytes) -> int:
 
 
 def mix_hash(made: int) -> int:
-    """Mix the bits of a hash, as its final step."""
+    """Mix the bits of a hash, as the last step of hashing."""
     made ^= made >> 15
     made = (made * 0x2C1B3C6D) & 0xFFFFFFFF
     return made ^ made >> 12
 
 
 def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Encode strings by number and, with `looked_up`, a hash table whose slots hold the low bits of the hash and number
-    + 1."""
+    """Encode strings in order. With `looked_up`, add a hash table from each string to its number.
+
+    A slot of the table holds the low bits of the hash and the number + 1.
+    """
     encoded = [encode_utf8(string) for string in strings]
     bits = (len(encoded) + 1).bit_length()
     slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
@@ -69,12 +71,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, at: int) -> tuple[list[str], int]:
-    """Decode strings that the engine has checked, and find the position of the bytes after them.
-
-    Example:
-        >>> decode_strings(encode_strings(["oil", "prices"]), 0)[0]
-        ['oil', 'prices']
-    """
+    """Decode strings, and return the position after them. The engine has checked the strings."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, at)
     at += 20
     if small:

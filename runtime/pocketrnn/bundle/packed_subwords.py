@@ -1,4 +1,7 @@
-"""Subword rules in a packed file; docs/packed-format.md, "Rules of subwords", defines their form."""
+"""Encode and decode subword rules in a packed file.
+
+docs/packed-format.md, "Rules of subwords", defines them.
+"""
 
 from __future__ import annotations
 
@@ -75,17 +78,12 @@ Forms = Callable[[Normalize], bytes]
 
 
 def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
-    """Encode subword rules as the section of the rules.
+    """Encode subword rules as the rules section of a packed file.
 
     Args:
         rules: the rules.
         vocabulary: the tokens.
         forms: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
-
-    Example:
-        >>> section = encode_subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
-        >>> int.from_bytes(section[:4], "little")
-        4
     """
     forms = forms or _encode_normal_form
     model = rules.model
@@ -124,12 +122,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
 
 
 def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove from a packed file's document the parts that its rules section contains: merges, ranks, scores and tables.
-
-    Example:
-        >>> remove_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
-        {'text': {'model': {'kind': 'bpe'}}}
-    """
+    """Remove merges, ranks, scores and tables from a packed file's document: the rules section contains them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -139,7 +132,7 @@ def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
-    """Add to the document what `remove_model` removed, from a rules section that an engine has checked."""
+    """Add what `remove_model` removed to the document again. The engine has checked the rules section."""
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
@@ -173,7 +166,7 @@ def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
 
 
 def read_normal_forms(section: bytes, tokens: int) -> Forms:
-    """Read a file's normal forms, in order. The tables of the running Python may be of another version of Unicode."""
+    """Read the normal forms of a packed file. The tables of the running Python may be of another version of Unicode."""
     found = (
         content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
     )
@@ -181,7 +174,7 @@ def read_normal_forms(section: bytes, tokens: int) -> Forms:
 
 
 def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """Read the kind, the numbers a and b, and the content of each step, from a section that an engine has checked."""
+    """Read the kind, the numbers a and b, and the content of each step. The engine has checked the section."""
     if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
@@ -209,13 +202,13 @@ def _compute_model_offset(more: Sequence[int]) -> int:
 
 
 def _list_piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
-    """The pieces that the model can produce, with their ids; empty tokens are left out, since they never match."""
+    """List the pieces that the model can produce, with their ids. Empty tokens are left out: they never match."""
     outside = set(rules.outside)
     return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
 
 def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
-    """Encode the model: the number of merges, the number of slots, and the content of the section."""
+    """Encode the subword model; return its number of merges, its number of slots, and its bytes."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
         least = min(score for i, score in enumerate(model.scores) if i not in outside)
@@ -310,7 +303,7 @@ def _encode_table_parts(step: Table) -> tuple[int, int, int, bytes]:
 
 
 def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
-    """The ranges of capitals that the engine's own table lacks, each with the offset to its lower-case letters."""
+    """List the ranges of capitals that the engine's own table lacks, with the offset to their lower-case letters."""
     rows: list[tuple[int, int, int]] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
@@ -323,8 +316,8 @@ def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
 
 @lru_cache(maxsize=8)
 def _encode_normal_form(step: Normalize) -> bytes:
-    """Encode the tables of a Unicode normal form: decompositions, combining classes and composed pairs. The engine
-    computes those of Hangul."""
+    """Encode a Unicode normal form: decompositions, combining classes and composed pairs. The engine computes Hangul
+    itself."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []

@@ -1,4 +1,4 @@
-"""Labels of tokens in a packed file: the CRF's numbers, and the punctuation marks that end a word of subwords."""
+"""Encode and decode labels of tokens in a packed file: a CRF, and the punctuation marks that end words."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ _NO_CRF, _OVER_IDS, _OVER_TOKENS = range(3)
 
 
 def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
-    """Encode the section of the tags; empty if labels are for whole texts.
+    """Encode the section of the tags; empty if the classifier labels whole texts.
 
     Args:
         manifest: the file's manifest.
         marks: the punctuation marks of an existing file; None for those of this Python's Unicode.
-
-    Example:
-        >>> encode_tags_section(Classifier.load("ag_news").manifest)
-        b''
     """
     output = manifest.output
     if not isinstance(output, TagOutput):
@@ -49,27 +45,18 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
 
 
 def read_marks(section: bytes) -> Marks:
-    """Read the punctuation marks from a section of a file.
-
-    Example:
-        >>> read_marks(bytes(8))
-        ()
-    """
+    """Read the punctuation marks from the section of the tags."""
     count = int.from_bytes(section[4:8], "little")
     return tuple(np.frombuffer(section, "<u4", 2 * count, 8).tolist())
 
 
 def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dict[str, Any]:
-    """Add the CRF's numbers to a packed file's document, from the section of the tags.
+    """Add the numbers of the CRF, which the section of the tags holds, to a packed file's document.
 
     Args:
         document: the document.
         section: the section, which the engine has checked.
         labels: the number of labels.
-
-    Example:
-        >>> restore_crf({}, bytes(8), 3)
-        {}
     """
     if not section[0]:
         return {**document}
@@ -81,6 +68,6 @@ def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dic
 
 @lru_cache(maxsize=1)
 def _list_unicode_punctuation() -> tuple[int, ...]:
-    """The punctuation marks beyond ASCII, as ranges. Every reader knows the marks of ASCII."""
+    """List the ranges of punctuation marks beyond ASCII. Every reader knows the ASCII marks."""
     marks = (code for code in range(0x80, sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
     return tuple(end for some in merge_ranges((code, code) for code in marks) for end in some)

@@ -1,4 +1,4 @@
-"""Encodes pieces as a trie in a packed file. The trie finds all pieces that begin at one position of a text.
+"""Encode pieces as a trie in a packed file. The trie finds all pieces that begin at one position of a text.
 
 docs/packed-format.md defines it. It is a double array (Aoe 1989): the child of a node for a byte is the unit at the
 node's base xor the byte, and stores the byte. A node with a single piece below it stores that piece's id; the
@@ -27,13 +27,13 @@ _GROUPS: Final = [sum(((1 << size) - 1) << at for at in range(0, 256, 2 * size))
 
 
 class _Block:
-    """A block of 256 units: bit masks of the free units, and of the units that are not yet the base of a node."""
+    """A block of 256 units of the trie, with a bit mask of its free units."""
 
     def __init__(self, start: int) -> None:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base whose children for these labels are free; None if there is none."""
+        """Find the first base at which the units for all labels are free; None if there is no such base."""
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits(self.free, label)
@@ -48,7 +48,7 @@ class _Block:
 
 
 def _permute_bits(bits: int, label: int) -> int:
-    """Permute 256 bits, so that bit i of the result is bit (i xor label) of `bits`."""
+    """Permute 256 bits: bit i of the result is bit (i xor label) of `bits`."""
     for k, group in enumerate(_GROUPS):
         if label >> k & 1:
             bits = (bits & group) << (1 << k) | bits >> (1 << k) & group
@@ -56,14 +56,10 @@ def _permute_bits(bits: int, label: int) -> int:
 
 
 def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """Encode a trie: the number of units, the base of the root, and the units; empty if it cannot be made.
+    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty if this is not possible.
 
     Args:
         pieces: the pieces, which are not empty, and their ids, which are below 2^22.
-
-    Example:
-        >>> len(encode_pieces_trie({"un": 0, "able": 1}))
-        1032
     """
     encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())
     # Byte 0 stands for the end of a piece.
@@ -107,7 +103,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
 def _find_children(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Find the next bytes of the pieces, with the range of pieces for each byte; 0 stands for the end of a piece."""
+    """Find the bytes that can follow, each with the range of pieces that have it. The byte 0 ends a piece."""
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first

@@ -1,6 +1,7 @@
-"""Texts that are refused: texts beyond the bundle's limits, with too few or too many token ids or with padding only;
-and texts that the native engine does not answer, because they would need more memory or time than it allows, or
-integers larger than 32 bits.
+"""Make the errors for texts that a classifier refuses.
+
+The text is beyond the limits of the bundle: it has too few or too many token ids, or only padding. Or the native engine
+would need more memory or time than it allows, or integers larger than 32 bits.
 """
 
 from __future__ import annotations
@@ -39,11 +40,6 @@ def find_texts_beyond_limits(
 
     Returns:
         bool [texts].
-
-    Example:
-        >>> ids, lengths = np.array([5, 5, 1, 1, 1]), np.array([1, 2, 2])
-        >>> find_texts_beyond_limits(Limits(min_tokens=2, real_token=True), ids, lengths, 1).tolist()
-        [True, False, True]
     """
     if len(ids) and ids[0] < 0:
         ids, lengths = _drop_feature_marks(ids, lengths)
@@ -62,18 +58,13 @@ def find_texts_beyond_limits(
 def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texts without the marks of their features; each text begins with the same number of marks."""
+    """Remove the feature marks at the beginning of each row of ids. All rows have equally many marks."""
     count = count_feature_marks(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 
 
 def describe_limit_faults(limits: Limits) -> list[str]:
-    """Describe the faults of the texts that `find_texts_beyond_limits` marks, as ends of a sentence.
-
-    Example:
-        >>> describe_limit_faults(Limits(max_tokens=300, real_token=True))
-        ['with too few or too many tokens', 'without a known word']
-    """
+    """List the faults that `find_texts_beyond_limits` looks for, as ends of a sentence."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -82,61 +73,40 @@ def describe_limit_faults(limits: Limits) -> list[str]:
 
 
 def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """Replace "The text" by the name of one of several texts in an error of `make_limit_error`,
-    `make_too_costly_error` or `make_too_large_error`.
+    """Replace "The text" in an error by the name of one of several texts.
 
     Args:
         error: the error.
         text: the name of the text, as the beginning of a sentence.
         otherwise: what else can be done about it, as the end of a sentence.
-
-    Example:
-        >>> add_text_name_to_error(make_limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
-        'Line 7 becomes 412 token ids, but news takes at most 300.'
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy
     return LimitError(error.problem.replace("The text", text, 1), remedy)
 
 
 def make_too_costly_error(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence that would take more memory or time than the native engine allows.
-
-    Example:
-        >>> make_too_costly_error("news").problem
-        'The text would take more memory or time of news than a file of its size may ask for.'
-    """
+    """Make the error for a text that would take more memory or time than the native engine allows."""
     return LimitError(
-        f"The {row} would take more memory or time of {name} than a file of its size may ask for.",
-        "Shorten it; if short ones are refused too, do not use the file.",
+        f"The {row} would need more memory or time than the engine allows for {name}.",
+        f"Shorten the {row}; if a short {row} is refused, too, do not use the file.",
     )
 
 
 def make_too_large_error(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence for which a packed file would compute an integer beyond 32 bits.
-
-    Example:
-        >>> make_too_large_error("news").problem
-        'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
-    """
+    """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
     return LimitError(
         f"The {row} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
-        "Give it to the bundle that the file was made from, or shorten it.",
+        f"Give the {row} to the bundle that the file was made from, or shorten the {row}.",
     )
 
 
 def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
-    """The error for a text that `find_texts_beyond_limits` marks.
+    """Make the error for a text that is beyond the limits of the graph.
 
     Args:
         name: the classifier's name.
         limits: the bundle's limits.
         tokens: how many ids the text has. If these are neither too few nor too many, all of them are padding.
-
-    Example:
-        >>> make_limit_error("news", Limits(max_tokens=300), 412).problem
-        'The text becomes 412 token ids, but news takes at most 300.'
-        >>> make_limit_error("news", Limits(real_token=True), 1).problem
-        'The text holds no known word besides padding, but news needs one.'
     """
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allows_length(tokens):

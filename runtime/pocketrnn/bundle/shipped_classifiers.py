@@ -1,4 +1,4 @@
-"""The classifiers that ship with pocketrnn, found by name without an import."""
+"""Find the classifiers that ship with pocketrnn by their names."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ _APART: Final = dict.fromkeys(
 
 
 def list_shipped_classifiers() -> dict[str, Path]:
-    """The names of the shipped classifiers, sorted, and the folders of their bundles; empty if none are installed.
-
-    Example:
-        >>> "ag_news" in list_shipped_classifiers()
-        True
-    """
+    """List the names of the shipped classifiers and the folders of their bundles."""
     spec = importlib.util.find_spec(_ZOO)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _is_bundle_folder(bundle)]
@@ -37,8 +32,9 @@ def list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder of a bundle. It is given by its path, by the name of a shipped classifier, or by an address on a model
-    hub.
+    """Find the folder of a bundle.
+
+    It is named by its path, by the name of a shipped classifier, or by an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
     The repository at an address is downloaded unless it is cached.
@@ -48,12 +44,6 @@ def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         MissingExtraError: the argument is an address, and the hub's library is not installed.
         BundleError: neither a folder nor a shipped classifier has that name, or the classifier's distribution is not
             installed.
-
-    Example:
-        >>> find_bundle_folder("runs/news").as_posix()
-        'runs/news'
-        >>> find_bundle_folder("ag_news").parts[-3:]
-        ('pocketrnn_zoo', 'ag_news', 'bundle')
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(

@@ -1,1 +1,1 @@
-"""The command line of the runtime: everything here knows click or a terminal."""
+"""The command line of the runtime. Only this folder uses click or a terminal."""

@@ -1,4 +1,4 @@
-"""Formats the lines that `pocketrnn classify` writes for texts and sequences of numbers, and parses its input lines."""
+"""Parse the input lines of `pocketrnn classify`, and format its output lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN: Final = 60
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """The format of input and answer lines: which parts of an answer are shown, and how.
+    """The format of the lines of `pocketrnn classify`: which parts of an answer are shown, and how.
 
     Attributes:
         answers: the meaning of the classifier's logits.
@@ -49,7 +49,7 @@ class AnswerFormat:
     features: Mapping[str, Any] | None = None
 
     def parse_input(self, text: str, which: str) -> Any:
-        """Parse a line of text to the classifier's input; `which` names the line at the beginning of an error.
+        """Parse an input line of `pocketrnn classify`; error messages call the line `which`.
 
         Raises:
             InputError: the line is not a JSON list, or not two texts.
@@ -80,12 +80,14 @@ class AnswerFormat:
         return values
 
     def shorten_shown_input(self, text: str) -> str:
-        """The text, or the beginning of a sequence's JSON, to show with its answer."""
+        """Shorten an input for the line of its answer: the text, or the beginning of a sequence's JSON."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def format_answer_line(self, name: str, answer: Any) -> str:
-        """Format one answer, a prediction or values, as a line without a line break; `name` is the text, or the name of
-        a sequence or window."""
+        """Format one answer as a line; `name` is the text, or the name of the sequence or window.
+
+        The line has no line break. An answer is a prediction or values.
+        """
         kind = "sequence" if self.lists == "rows" else "text"
         # A pair's two texts are two columns, or two members.
         texts = name.split("\t") if self.lists == "pairs" else [name]
@@ -109,27 +111,27 @@ class AnswerFormat:
         return "\t".join((self.make_line_columns(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
-        """The format for one head: labels by threshold if a threshold is given for all heads, or if the head has its
-        own."""
+        """Make the format for one head. It shows labels by threshold if all heads have a given threshold, or the head
+        has its own."""
         if not self.by_threshold:
             return replace(self, answers=answers)
         has_some = self.threshold is not None or answers.gives_reached_labels
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
     def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
-        """The labels of a prediction to show, with their probabilities."""
+        """Select the labels of a prediction that are shown, with their probabilities."""
         if self.by_threshold:
             return self.answers.list_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
     def make_json_members(self, answer: Prediction) -> dict[str, Any]:
-        """The members of a JSON object for one prediction."""
+        """Make the members of the JSON object for one prediction."""
         given = self._select_given_labels(answer)
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
     def make_line_columns(self, answer: Prediction) -> str:
-        """The columns of labels and probabilities for one prediction."""
+        """Make the columns of labels and probabilities for one prediction."""
         given = self._select_given_labels(answer)
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.

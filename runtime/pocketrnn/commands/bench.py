@@ -1,4 +1,4 @@
-"""`pocketrnn bench`: measures how fast a bundle answers on this machine."""
+"""The command `pocketrnn bench`: it measures how fast a bundle answers on this machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
 
     folder = find_bundle_folder(bundle)
     manifest = NativeEngine(folder).manifest if is_packed_file(folder) else manifests.read_manifest(folder)
-    manifest.require_single_text("what is measured is the time of")
+    manifest.require_single_text("pocketrnn bench")
     if texts is None:
         external = manifest.text.rules.tokenizer == "external"
         examples = [list(example.ids) if external else example.text for example in manifest.texts]

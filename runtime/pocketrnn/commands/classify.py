@@ -1,4 +1,5 @@
-"""`pocketrnn classify`: texts or sequences, lines of standard input, one text that arrives in fragments, or files."""
+"""The command `pocketrnn classify`: it answers texts or sequences of numbers from arguments, standard input or
+files."""
 
 from __future__ import annotations
 
@@ -68,13 +69,13 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "keeps; else 0.5 for a multi-label bundle, and the likeliest label for any other]",
 )
 @click.option(
-    "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several."
+    "--head", type=Text(), metavar="NAME", help="Give the answers of this head only, for a bundle with several heads."
 )
 @click.option(
     "--among",
     type=Text(),
     metavar="LABELS",
-    help="Choose among these labels alone: en,de,fr. The label und stays; -und leaves it out.",
+    help="Choose only among these labels: en,de,fr. The label und is kept, too; -und leaves it out.",
 )
 @click.option(
     "--prior",
@@ -108,7 +109,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     "--stream",
     "as_stream",
     is_flag=True,
-    help="Treat all as one text that arrives in fragments; for a bundle that was exported with --streaming.",
+    help="Treat the input as one text that arrives in fragments; for a bundle that was exported with --streaming.",
 )
 @click.option(
     "--tokens",
@@ -262,27 +263,27 @@ def _check_options(
     as_stream: bool,
     as_tokens: bool,
 ) -> None:
-    """Refuse options that exclude each other, for any kind of classifier.
+    """Refuse options that exclude each other, whatever the classifier.
 
     Raises:
         click.UsageError: two options exclude each other.
     """
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
+        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files: leave them or --input out.")
     if as_stream and as_tokens:
-        raise click.UsageError("--tokens does not work with --stream, whose text is cut anywhere.")
+        raise click.UsageError("--tokens does not work with --stream: a stream cuts the text anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
-    if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError(
-            "--threshold is not a number, or it is given with --top: these options exclude each other."
-        )
+    if threshold is not None and threshold != threshold:
+        raise click.UsageError("--threshold is not a number.")
+    if threshold is not None and top is not None:
+        raise click.UsageError("--threshold and --top exclude each other.")
 
 
 def _check_text_options(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
-    """Refuse options that make no sense for a bundle of texts, or of one text.
+    """Refuse options that have no meaning for a classifier of texts.
 
     Raises:
         click.UsageError: such an option is given.
@@ -302,7 +303,7 @@ def _check_text_options(
 def _check_recording_options(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
 ) -> None:
-    """Refuse options that make no sense for a bundle of sequences of numbers; `of_texts` are the options for texts.
+    """Refuse options that have no meaning for a classifier of sequences; `of_texts` are the options for texts.
 
     Raises:
         click.UsageError: such an option is given.
@@ -315,7 +316,7 @@ def _check_recording_options(
 
 
 def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
-    """Parse NAME=VALUE for each feature; None for files, and if the classifier takes no features.
+    """Parse NAME=VALUE of each feature. None for files, or if the classifier takes no features.
 
     Raises:
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
@@ -349,7 +350,7 @@ def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _choose_labels(classifier: Classifier, head: str | None, labels: str | None) -> Classifier:
-    """Restrict the classifier to the head that --head names, and to the labels that --among names."""
+    """Restrict the classifier to the head of --head, and to the labels of --among."""
     classifier = classifier if head is None else classifier.head(head)
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
@@ -357,8 +358,7 @@ def _choose_labels(classifier: Classifier, head: str | None, labels: str | None)
 def _answer_if_tagger(
     classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]
 ) -> bool:
-    """Answer all texts if the bundle labels tokens, and return whether it does; `given` are the options that it does
-    not accept."""
+    """Answer all texts if the bundle labels tokens; return whether it does. A tagger refuses the options in `given`."""
     as_json, as_conll, as_tokens = how
     if not classifier.manifest.output.of_tokens:
         if as_conll:
@@ -399,7 +399,7 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 def _answer_texts(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int = 0
 ) -> None:
-    """Answer texts or sequences; messages call them `kind`, and count from `before` + 1.
+    """Answer texts or sequences. Messages call them `kind`, and count them from `before` + 1.
 
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
@@ -426,7 +426,7 @@ def _answer_texts(
 def _parse_inputs(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int
 ) -> Sequence[Any]:
-    """Parse each line to an input of the classifier.
+    """Parse each line as an input of the classifier.
 
     Raises:
         InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
@@ -451,7 +451,7 @@ def _parse_inputs(
 
 
 def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
-    """Answer one text after the other like `_answer_texts`, with the words that decided."""
+    """Answer each text and show the words that decided."""
     from pocketrnn.bundle.refused_texts import add_text_name_to_error
     from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 

@@ -1,4 +1,4 @@
-"""Classifies the rows of a file: every row is written again, with its label and probability."""
+"""Classify the rows of a file. Each row is written again with its label and probability."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _BAR_EVERY: Final = 0.2
 def classify_file(
     classifier: Classifier, files: FileOptions, top: int, *, by_threshold: bool = False, threshold: float | None = None
 ) -> None:
-    """Classify the rows of a file and write them to another file, a few thousand rows at a time.
+    """Classify the rows of a file, a few thousand at a time, and write them with their answers to another file.
 
     Args:
         classifier: the classifier that gives the labels.
@@ -115,9 +115,7 @@ def classify_file(
 
 @dataclass(frozen=True)
 class _HeadColumns:
-    """The new columns for one head, or for the only set of labels: their names, the place of its logits, and the
-    function that makes the columns from the logits.
-    """
+    """The new columns for one head, or for the only set of labels."""
 
     names: list[tuple[str, str]]
     place: slice
@@ -179,8 +177,9 @@ def _answer_batches(
 def _find_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
-    """The indices of the rows of a batch that have no text, or a text beyond the graph's limits; `source` counts the
-    latter.
+    """Find the rows of a batch without an answer: without a text, or with a text beyond the graph's limits.
+
+    `source` counts the latter.
 
     Args:
         classifier: the classifier that answered.
@@ -211,9 +210,10 @@ def _find_rows_without_answer(
 def _make_reached_label_columns(
     answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    """Make the columns of the labels that reach their threshold, and of their probabilities. If none does, the label is
-    empty and the probability is the largest one. With sigmoid, several labels can be right, and both columns contain
-    lists.
+    """Make the columns of the labels that reach their threshold, and of their probabilities.
+
+    If none does, the label is empty and the probability is the largest one. With sigmoid, several labels can be right,
+    and both columns contain lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
@@ -268,7 +268,7 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
 
 
 def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
-    """The system's record of the stream's file; None for a stream without one."""
+    """Return the system's status of the stream's file; None if the stream has no file."""
     try:
         return os.fstat(stream.fileno())
     except OSError:
@@ -276,14 +276,14 @@ def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
 
 
 def _find_regular_file_size(stream: IO[bytes]) -> int | None:
-    """The bytes of a regular file; None for a pipe or a terminal."""
+    """Return the size of a regular file in bytes; None for a pipe or a terminal."""
     status = _read_file_status(stream)
     return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager
 def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Copy the stream to a temporary file, since reading Parquet begins at its end."""
+    """Copy the stream to a temporary file: Parquet is read from its end."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
         copy.seek(0)
@@ -294,7 +294,7 @@ def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
 def open_answer_output(
     destination: str, kind: Kind, read_from: os.stat_result | None, *, force: bool
 ) -> Iterator[IO[bytes]]:
-    """Open the output for answers: a file, which is written whole or not at all, or standard output.
+    """Open the output for answers: standard output, or a file that is written as a whole.
 
     Args:
         destination: the file; `-` is standard output.
@@ -304,10 +304,6 @@ def open_answer_output(
 
     Raises:
         OutputError: the output is the input file, exists already, or is Parquet for a terminal.
-
-    Example:
-        >>> with open_answer_output("labelled.csv", "csv", None, force=False) as stream:
-        ...     _ = stream.write(b"text,label\\n")
     """
     if destination != _STREAM:
         path = Path(destination)
@@ -328,7 +324,7 @@ def open_answer_output(
 
 
 class _Progress:
-    """A progress bar on standard error, if this is a terminal and the work takes long."""
+    """A progress bar on standard error. It is shown on a terminal, if the work takes long."""
 
     def __init__(self, source: RowSource, *, hidden: bool) -> None:
         self._source = source
@@ -337,7 +333,7 @@ class _Progress:
         self._shown = False
 
     def show(self, read: int) -> None:
-        """Show that `read` bytes of the source are done, if it is time to update the bar."""
+        """Show that `read` bytes of the source are done, if the bar is due for an update."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return

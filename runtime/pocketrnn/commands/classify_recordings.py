@@ -1,4 +1,4 @@
-"""Classifies files of recordings: an answer for each window or sequence, as lines or as a table."""
+"""Classify files of recordings. Each window or sequence gets an answer, as a line or as a row of a table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Some = tuple[list[str], list[Any]]
 
 
 def check_recording_options(classifier: Classifier, files: FileOptions, by: str | None, top: int | None) -> None:
-    """Refuse options that make no sense for a classifier of sequences of numbers.
+    """Refuse options that have no meaning for a classifier of sequences of numbers.
 
     Args:
         classifier: the classifier that answers.
@@ -55,8 +55,7 @@ def check_recording_options(classifier: Classifier, files: FileOptions, by: str 
 
 
 def classify_recordings(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> None:
-    """Answer the sequences of a file, as readable lines or JSON, or as a table in a file that is written whole or not
-    at all.
+    """Answer the sequences of a file as readable lines, as JSON, or as a table in a file.
 
     Args:
         classifier: the classifier that answers.
@@ -89,7 +88,7 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
 
 
 def _format_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
-    """Format answers as columns of a table: label and probability for each of the top labels; or the values."""
+    """Format answers as columns of a table: labels and probabilities, or values."""
     if wanted.answers.gives_values:
         by_name = zip(wanted.answers.labels, np.array(answers).T.tolist(), strict=True)
         return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
@@ -128,8 +127,7 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
 
 
 def _format_answer_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
-    """Format answers as rows of a table: the name of each sequence or window in the column `first`, followed by its
-    answer."""
+    """Format answers as rows of a table; the column `first` names the sequence or the window."""
     for names, answers in answered:
         columns = _format_answer_columns(answers, files, wanted)
         if first in (column.name for column in columns):

@@ -1,4 +1,4 @@
-"""`pocketrnn classify` with a bundle that labels tokens: texts with brackets, JSON Lines, or CoNLL columns."""
+"""Label the tokens of texts, and write them with brackets, as JSON Lines, or as CoNLL columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNTAGGED = "_"
 
 
 def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, *, as_conll: bool) -> None:
-    """Write the tags of texts, or of the lines of standard input, each answered as it arrives.
+    """Write the tags of texts, or of the lines of standard input. Each text is answered when it arrives.
 
     Args:
         classifier: a classifier that labels tokens.
@@ -61,7 +61,7 @@ def _answer_texts(
     kind: str,
     before: int,
 ) -> int:
-    """Answer texts, which messages count from `before` + 1; return how many of their tokens have no tag."""
+    """Answer texts, and return how many of their tokens have no tag. Messages count the texts from `before` + 1."""
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
         if tagged:
@@ -83,7 +83,7 @@ def _answer_texts(
 
 
 def _format_brackets(tags: Tags) -> str:
-    """Format the text on one line, with each span and its label in brackets: `[PER Ada] lives in [LOC Berlin]`."""
+    """Format a text on one line with its spans in brackets: `[PER Ada] lives in [LOC Berlin]`."""
     text, made, done = tags.text, list[str](), 0
     for span in tags.spans:
         made += [_select_text_part(text, done, span.start), f"[{escape_line(span.label)} {escape_line(span.text)}]"]
@@ -108,7 +108,7 @@ def _format_json(tags: Tags) -> str:
 
 
 def _format_conll(tags: Tags) -> str:
-    """Format a line for each token, with its label, and an empty line at the end."""
+    """Format each token with its label on a line, and an empty line at the end."""
     rows = [(tag.start, tag.token, tag.label) for tag in tags]
     rows += [(start, token, _UNTAGGED) for token, start, _ in tags.untagged]
     return "".join(

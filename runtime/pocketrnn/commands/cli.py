@@ -1,4 +1,4 @@
-"""The `pocketrnn` command: its group, its exit statuses, and the commands that other packages add.
+"""The command `pocketrnn`, its exit statuses, and the commands that other packages add.
 
 A command that needs more than the runtime is part of the package that it needs, and is imported when it is used.
 """
@@ -61,7 +61,7 @@ _LONGEST_LINE: Final = 2000
 
 
 class _CommandError(click.ClickException):
-    """A PocketRNNError shown like click's own errors: `Error: ...` on stderr, without a traceback."""
+    """A PocketRNNError that click shows as `Error: ...` on stderr, without a traceback."""
 
     def __init__(self, error: PocketRNNError, command: click.Command | None = None, after: Sequence[str] = ()) -> None:
         message = translate_to_options(str(error), command)
@@ -72,14 +72,14 @@ class _CommandError(click.ClickException):
         self._after = after
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the error to standard error, and then the lines that follow it."""
+        """Write the error to standard error, and then the lines that belong after it."""
         super().show(file)
         for line in self._after:
             print_line(line, err=True)
 
 
 class _OneLineUsageError(click.UsageError):
-    """A usage error on one line, where click writes three."""
+    """A usage error on one line. click's own has three."""
 
     def __init__(self, error: click.UsageError) -> None:
         message = error.format_message()
@@ -98,7 +98,7 @@ class _OneLineUsageError(click.UsageError):
 
 
 def _limit_line(message: str) -> str:
-    """Limit a message to one line of limited length: of a longer one, keep the beginning and the end, which is the
+    """Limit a message to one line of limited length. A longer one keeps its beginning and its end, which is the
     remedy."""
     line = escape_line(message)
     half = _LONGEST_LINE // 2
@@ -117,14 +117,14 @@ def _shorten_usage_errors() -> Iterator[None]:
 
 
 class _CommandGroup(click.Group):
-    """The runtime's commands, and those of the other packages that are installed."""
+    """The commands of the runtime, and of the other packages that are installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         brought = [name for name, (module, _) in _BROUGHT.items() if _is_installed(module)]
         return sorted([*super().list_commands(ctx), *brought])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands that use a classifier, then those that make one."""
+        """List the commands that use a classifier first, then those that make one."""
         names = set(self.list_commands(ctx))
         groups = {"Use a classifier": _USES, "Make one": tuple(_BROUGHT)}
         groups["Other commands"] = tuple(sorted(names - {*_USES, *_BROUGHT}))
@@ -203,7 +203,7 @@ def _print_error(error: OSError) -> OutputError:
 
 
 def _report_write_error(error: OSError) -> int:
-    """Report an error or a help text that could not be written, outside a command; return the exit status."""
+    """Report that an error or a help text could not be written; return the exit status."""
     if isinstance(error.__context__, click.ClickException):
         discard_stream(sys.stderr)
         return error.__context__.exit_code
@@ -214,7 +214,7 @@ def _report_write_error(error: OSError) -> int:
 
 
 def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
-    """Convert an unexpected error to one line. In Python's development mode, raise it instead, for its traceback."""
+    """Convert an unexpected error to one line. In Python's development mode, raise it with its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,4 +1,4 @@
-"""Explanations for `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
+"""Show the explanations of `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ _WEAK: Final = 0.1
 
 
 def format_explanation_as_json(text: str, explanation: Explanation) -> str:
-    """Format an explanation as one JSON object on one line. An infinite number, which JSON does not have, becomes
-    null."""
+    """Format an explanation as JSON on one line. Infinite numbers become null, since JSON lacks them."""
     fragments = [
         {
             "text": fragment.text,
@@ -40,8 +39,11 @@ def _replace_infinite_by_none(number: float) -> float | None:
 
 
 def format_coloured_line(text: str, explanation: Explanation) -> str:
-    """Format label, probability and text with tabs between them. Words that speak for the label are green, words that
-    speak against it are red and underlined; the strongest words are bold."""
+    """Format label, probability and coloured text with tabs between them.
+
+    Words that speak for the label are green, words that speak against it are red and underlined; the strongest words
+    are bold.
+    """
     strongest = max((abs(fragment.log_odds) for fragment in explanation.fragments), default=0.0)
     shown, end = [], 0
     for fragment in explanation.fragments:

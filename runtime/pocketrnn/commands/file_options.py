@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The options of the command line for files of rows; the help texts in `_OPTIONS` explain them."""
+    """The options of `pocketrnn classify` for files of rows; the help texts in `_OPTIONS` explain them."""
 
     input: str | None
     output: str | None
@@ -45,13 +45,14 @@ class FileOptions:
 
     @property
     def asks_for_file(self) -> bool:
-        """Whether the options ask to classify the rows of a file."""
+        """Whether the user asks to classify the rows of a file."""
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
 def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
-    """The names of the new columns: a label column and a probability column for each label to give. With several heads,
-    the head's name follows: `label_topic`.
+    """Name the new columns: a label and a probability for each label that is given.
+
+    With several heads, the head's name follows: `label_topic`.
 
     Raises:
         InputError: two columns would have the same name.
@@ -69,7 +70,7 @@ def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
 
 
 def file_options(command: _Command) -> _Command:
-    """Add the options of `FileOptions` to a command, which receives them as the argument `files`."""
+    """Add the options for files to a command; it receives them as the argument `files`."""
 
     @functools.wraps(command)
     def with_files(**options: Any) -> Any:
@@ -109,7 +110,7 @@ _OPTIONS: Final = (
         "--second-text-column",
         type=Text(),
         metavar="NAME",
-        help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
+        help="The column that holds the second texts, for a bundle that takes two texts.  [default: second_text]",
     ),
     make_column_option("label", "The column to write labels to."),
     make_column_option("probability", "The column to write probabilities to."),
@@ -118,8 +119,8 @@ _OPTIONS: Final = (
         type=click.Choice(get_args(OnError)),
         default="raise",
         show_default=True,
-        help="raise stops at a row that has no text, has a text that the classifier cannot take, or cannot be read. "
-        "skip gives a row without a text, or with such a text, no label, and leaves out a row that cannot be read.",
+        help="raise stops at the first row that cannot be read, or whose text cannot be classified. skip leaves out "
+        "rows that cannot be read, and leaves the label empty if the text is missing or cannot be classified.",
     ),
     click.option("--force", is_flag=True, help="Replace the output file if it exists."),
 )

@@ -1,4 +1,4 @@
-"""A command whose help has its examples and its usual options first, then the text and the rare options in groups."""
+"""A command with a help in groups: the examples and the usual options first, then the text and the rare options."""
 
 from __future__ import annotations
 
@@ -43,12 +43,7 @@ _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
 def print_at_end(line: str) -> bool:
-    """Write a line when the command ends, after its error if it fails. Return False if no command is running.
-
-    Example:
-        >>> print_at_end("Note: cell 3 is not run")
-        False
-    """
+    """Write a line when the command ends, after its error if it fails. Return False if no command is running."""
     context = click.get_current_context(silent=True)
     if context is not None:
         list_lines_to_print_at_end(context).append(line)
@@ -56,19 +51,16 @@ def print_at_end(line: str) -> bool:
 
 
 def list_lines_to_print_at_end(context: click.Context) -> list[str]:
-    """The lines that are written when the command ends.
-
-    Example:
-        >>> list_lines_to_print_at_end(click.Context(click.Command("export")))
-        []
-    """
+    """The lines that are written when the command ends."""
     lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
     return lines
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """An argument that is a text and not a path. Bytes that the locale could not decode arrive as surrogates; they are
-    decoded as UTF-8 in every locale, or refused."""
+    """An argument that is a text and not a path.
+
+    Bytes that the locale could not decode arrive as surrogates; they are decoded as UTF-8 in every locale, or refused.
+    """
 
     name = "text"
 
@@ -112,11 +104,6 @@ class Command(click.Command):
     Args:
         groups: the title of each group and the names of its options, in the order of the help. The last group also
             gets the option `help` and every option that no group names.
-
-    Example:
-        >>> command = Command("classify", params=[click.Option(["--top"])], groups={"Options": ["top"]})
-        >>> list(command.groups)
-        ['Options']
     """
 
     def __init__(self, *args: Any, groups: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
@@ -124,7 +111,7 @@ class Command(click.Command):
         self.groups = dict(groups or {"Options": ()})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. If click's parser raised a usage error without a context, add this command's context."""
+        """Parse the arguments. A usage error of click's parser without a context gets this command's context."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -132,7 +119,7 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph and the examples; the rest follows the usual options."""
+        """Write the first paragraph and the examples of the help. The other paragraphs follow the usual options."""
         first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
@@ -142,7 +129,7 @@ class Command(click.Command):
                 formatter.write_text("\b\n" + "\n".join(examples))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usual options, which are the first group, then the text, and then the other groups."""
+        """Write the usual options first, then the text, then the other groups of options."""
         rest = _make_help_without_examples(self).partition("\n\n")[2]
         for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
@@ -163,13 +150,13 @@ class Command(click.Command):
 
 
 def list_command_examples(command: click.Command) -> list[str]:
-    """The example lines in a command's help, in the form in which a user types them."""
+    """List the examples in a command's help, as a user types them."""
     examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
 
 def _make_help_without_examples(command: click.Command) -> str:
-    """The help without its examples."""
+    """Make the text of a command's help without its examples."""
     return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
 
@@ -178,16 +165,11 @@ def _clean_help(command: click.Command) -> str:
 
 
 def translate_to_options(message: str, command: click.Command | None) -> str:
-    """Translate a message of the library to the command line's terms: `--min-freq` for `min_freq`.
+    """Translate a message of the library to the options of the command line: `min_freq` becomes `--min-freq`.
 
     Args:
         message: a message that names arguments of Python functions, perhaps beside the equal options.
         command: the command that has these options.
-
-    Example:
-        >>> command = Command("train", params=[click.Option(["--min-freq"])])
-        >>> translate_to_options("min_freq is 0. Use a number from 1.", command)
-        '--min-freq is 0. Use a number from 1.'
     """
     message = _ALSO_IN_PYTHON.sub(r"\1", message)
     for parameter in command.params if command is not None else ():
@@ -212,14 +194,10 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
 
 
 def write_command_again(changed: Mapping[str, str | None]) -> str:
-    """Write the command line of the command that is running, quoted for a shell, with other values for some arguments.
+    """Write the running command again, quoted for a shell, with other values for some arguments.
 
     Args:
         changed: the values by the names of the parameters; None for one to leave out.
-
-    Example:
-        >>> write_command_again({"source": "model.py:Net(dim=64)"})
-        "pocketrnn export 'model.py:Net(dim=64)' --weights weights.pt -o mine"
     """
     context = click.get_current_context()
     parts = []
@@ -241,7 +219,7 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
 
 
 def _make_printable(value: str) -> str:
-    """Return JSON of several lines, or with characters that a terminal does not show, in one line of ASCII."""
+    """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
     if value.isprintable():
         return value
     try:

@@ -1,4 +1,4 @@
-"""`pocketrnn inspect`: shows the contents of a bundle's classifier.json."""
+"""The command `pocketrnn inspect`: it shows what a bundle's classifier.json says."""
 
 from __future__ import annotations
 
@@ -113,8 +113,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 
 
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
-    """The lines about a classifier's output: labels and their activation, those of each head, or values with their
-    units."""
+    """Describe a classifier's output in lines: its labels and activation, its heads, or its values with units."""
     from pocketrnn.bundle.output_kinds import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
@@ -202,8 +201,7 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
 
 
 def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
-    """The two verdicts, and the comparisons from the module to the file, one line for each form; --json shows all
-    lines."""
+    """Format the two verdicts and the proof, with one line for each form. --json shows all comparisons."""
     from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, group_chain_links, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
@@ -249,7 +247,7 @@ def _describe_tokens_read(text: AnyTextRules) -> str:
 
 
 def _describe_added_ids(text: AnyTextRules) -> str:
-    """Describe the ids that are added before and after a text's ids, and the limits on the number of ids."""
+    """Describe the ids that are added before and after a text's own ids, and the limits on their number."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),
         *(("id {} after it", number) for number in text.last_ids),
@@ -271,17 +269,11 @@ def _describe_batches(graph: Graph, row: str) -> str:
 
 
 def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
-    """Describe the texts that a graph takes.
+    """Describe the texts that a graph accepts.
 
     Args:
         limits: the limits of the graph.
         rules: the text rules, which may give unknown words another id than the padding's.
-
-    Example:
-        >>> describe_limits(Limits(max_tokens=300))
-        'a text of at most 300 tokens'
-        >>> describe_limits(Limits(real_token=True), TextRules(unknown_id=0, empty_id=0, padding_id=1))
-        "a text with a word other than the padding's"
     """
     stated = (
         ("a text of at least", limits.min_tokens, "tokens"),

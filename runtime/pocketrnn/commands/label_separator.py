@@ -1,4 +1,4 @@
-"""Refuses labels that contain the separator, if several labels of a text share one column."""
+"""Refuse labels that contain the separator of labels, if a column holds several labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check_labels_separable"]
 
 
 def check_labels_separable(answers: Answers, instead: str) -> None:
-    """Refuse labels that contain the separator, if several labels share one column.
+    """Refuse labels that contain the separator of labels, if a column holds several labels.
 
     Args:
         answers: the meaning of the classifier's logits. With softmax, a column holds at most one label.
@@ -18,9 +18,6 @@ def check_labels_separable(answers: Answers, instead: str) -> None:
 
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.
-
-    Example:
-        >>> check_labels_separable(Answers("tags", ("sad", "long"), "sigmoid"), "use --json")
     """
     each = (one for one in answers.heads.values() or [answers] if one.activation == "sigmoid")
     held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]

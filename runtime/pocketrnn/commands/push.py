@@ -1,4 +1,4 @@
-"""`pocketrnn push`: uploads a classifier to a model hub."""
+"""The command `pocketrnn push`: it uploads a classifier to a model hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles the signals that end a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, when its terminal is closed.
+"""Handle the signals that end a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (its terminal was closed).
 
 Before a command runs there is nothing to clean up, and the process ends at once. While it runs, the signal raises an
 exception, so that every `finally` runs and no temporary file is left.
@@ -31,24 +31,21 @@ _SOON = 0.02
 
 
 def exit_on_signals() -> None:
-    """Make each of these signals end the process immediately and silently, with the status that a shell would report.
-    This is for the start and the end of the command line: nothing is cleaned up.
+    """Let the signals end the process immediately and silently, with the status that a shell would report.
 
-    Example:
-        >>> exit_on_signals()  # doctest: +SKIP
+    This is for the start and the end of the command line: nothing is cleaned up.
     """
     _install_handler(_exit_by_signal)
 
 
 def exit_process(status: int) -> NoReturn:
-    """End the process with an exit status. After a signal, end it immediately: an interrupted thread of a library can
-    prevent Python from ending, or make it abort.
+    """End the process with an exit status.
+
+    After a signal, end it immediately: an interrupted thread of a library can prevent Python from ending, or make it
+    abort.
 
     Raises:
         SystemExit: the status is not that of a signal.
-
-    Example:
-        >>> exit_process(0)  # doctest: +SKIP
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
         # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported `folder`.
@@ -63,9 +60,10 @@ def exit_process(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """While the block runs, let SIGINT raise KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`. After
-    a signal the block ends with KeyboardInterrupt, or with SystemExit and the status that a shell would report, even if
-    code in the block caught or replaced the exception.
+    """While the block runs, SIGINT raises KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`.
+
+    After a signal the block ends with KeyboardInterrupt, or with SystemExit and the status that a shell would report,
+    even if code in the block caught or replaced the exception.
 
     A second SIGTERM does not interrupt a `finally`. Signals belong to the process: this is only for the command line.
     It does nothing outside the main thread, and leaves alone signals that are ignored or handled already.
@@ -73,11 +71,6 @@ def raise_on_signals() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: SIGINT came.
         SystemExit: SIGTERM or SIGHUP came.
-
-    Example:
-        >>> with raise_on_signals():
-        ...     signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        False
     """
     block = _SignalledBlock()
     before = _install_handler(block.handle_signal)
@@ -104,7 +97,7 @@ def raise_on_signals() -> Iterator[None]:
 
 
 class _SignalledBlock:
-    """The state of a block that signals can end.
+    """The state of a block of code that a signal can end.
 
     Attributes:
         is_running: whether the block is running, so that there may be something to clean up.
@@ -119,7 +112,7 @@ class _SignalledBlock:
         self._raised_at = -_PATIENCE
 
     def handle_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Raise the exception for a signal."""
         if not self.is_running:
             _exit_by_signal(number, None)
         self.came = self.came or number
@@ -133,7 +126,10 @@ class _SignalledBlock:
     def resend_lost_signal(
         self, raised: sys.UnraisableHookArgs, otherwise: Callable[[sys.UnraisableHookArgs], object]
     ) -> None:
-        """Send the signal again soon, if Python lost its exception in a `__del__` or in a callback from C."""
+        """Send the signal again soon, if Python lost its exception.
+
+        Python loses an exception in a `__del__` or in a callback from C.
+        """
         if self.came is None or not isinstance(raised.exc_value, KeyboardInterrupt | Terminated):
             otherwise(raised)
             return
@@ -154,7 +150,7 @@ class _SignalledBlock:
 
 
 def _install_handler(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Install a handler for those signals that are neither handled nor ignored yet; return their previous handlers."""
+    """Install a handler for the signals that have no handler and are not ignored; return their previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     free = (signal.SIG_DFL, signal.default_int_handler, _exit_by_signal)

@@ -1,4 +1,4 @@
-"""Standard input and output: reads lines and fragments as they arrive, and writes answers in any encoding."""
+"""Standard input and output. Lines are read when they arrive, and answers are written in any encoding."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t 
 
 
 def replace_closed_stderr() -> None:
-    """Discard everything written to standard error, if the process was started with standard error closed.
+    """Discard all output to standard error, if the process was started without standard error.
 
     Otherwise click writes errors to standard output, among the answers. The closed file descriptors themselves are
     taken: onnxruntime opens the null device at them when it is imported, so that none of our files gets one.
@@ -51,7 +51,7 @@ def replace_closed_stderr() -> None:
 
 
 def open_standard_output() -> IO[bytes]:
-    """The binary stream of standard output.
+    """Open standard output for bytes.
 
     Raises:
         OutputError: standard output is closed.
@@ -66,7 +66,7 @@ def _check_stdout_open() -> None:
 
 
 def open_standard_input() -> IO[bytes]:
-    """The binary stream of standard input.
+    """Open standard input for bytes.
 
     Raises:
         InputError: standard input is closed.
@@ -77,7 +77,7 @@ def open_standard_input() -> IO[bytes]:
 
 
 def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
-    """Yield the lines that have arrived since the last read, without their line ends.
+    """Yield lists of the lines that have arrived since the last list, without their line ends.
 
     Raises:
         InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are yielded first.
@@ -103,8 +103,7 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
 
 
 def _decode_lines(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
-    """Decode the lines after line `number` into one list. If a line is not UTF-8, yield the lines before it, then
-    raise."""
+    """Decode the lines after line `number`. If a line is not UTF-8, yield the lines before it, then raise."""
     texts: list[str] = []
     for line in lines:
         number += 1
@@ -121,8 +120,7 @@ def _decode_lines(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
 
 
 def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
-    """Yield the fragments of one text as they arrive, split at line ends; a line end belongs to the fragment before
-    it.
+    """Yield the fragments of one text when they arrive. A fragment ends with a line end, if it has one.
 
     Raises:
         InputError: the stream is not UTF-8. The fragments before the invalid bytes are yielded first.
@@ -146,8 +144,7 @@ def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
 
 
 def format_json_line(value: Mapping[str, Any]) -> str:
-    """Format `value` as JSON on one line. If standard output's encoding lacks one of its characters, escape all
-    non-ASCII characters."""
+    """Format `value` as JSON on one line. Non-ASCII characters are escaped if standard output's encoding lacks one."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(_find_stream_encoding(sys.stdout))
@@ -159,7 +156,7 @@ def format_json_line(value: Mapping[str, Any]) -> str:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Write `text` and a line end to standard output; escape characters that its encoding lacks.
+    """Write `text` and a line end to standard output. Characters that its encoding lacks are escaped.
 
     Args:
         text: what to write.
@@ -185,12 +182,7 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 @contextlib.contextmanager
 def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
-    """Write a line to standard error if the block takes longer than `seconds`, while it is still running.
-
-    Example:
-        >>> with print_line_if_slow("Loading PyTorch ..."):
-        ...     import torch
-    """
+    """Write a line to standard error while the block runs, if the block takes longer than `seconds`."""
     timer = threading.Timer(seconds, print_line, (line,), {"err": True})
     timer.daemon = True
     timer.start()
@@ -201,8 +193,9 @@ def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
 
 
 def print_line(line: str, *, err: bool = False) -> None:
-    """Write one status line. Line breaks, terminal control characters, and characters that the stream's encoding lacks
-    are escaped. If the stream is closed, nothing is written.
+    """Write one status line. Nothing is written if the stream is closed.
+
+    Line breaks, terminal control characters, and characters that the stream's encoding lacks are escaped.
 
     Args:
         line: the line, without a line end.
@@ -225,12 +218,12 @@ def _find_stream_encoding(stream: object) -> str:
 
 
 def discard_stdout() -> None:
-    """Discard the buffer of standard output: Python would otherwise try to write it at exit, and print an error."""
+    """Discard the unwritten output: Python would try to write it at exit, and print an error."""
     discard_stream(sys.stdout)
 
 
 def discard_stream(stream: IO[str] | None) -> None:
-    """Discard a stream's buffer, and everything that is written to it from now on."""
+    """Discard a stream's unwritten output, and all later output to it."""
     if stream is None:
         return
     null = os.open(os.devnull, os.O_WRONLY)

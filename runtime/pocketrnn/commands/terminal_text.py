@@ -1,4 +1,4 @@
-"""Formats text so that it is safe to show on a terminal."""
+"""Format text so that a terminal can show it safely."""
 
 from __future__ import annotations
 
@@ -19,15 +19,11 @@ def _escape_character(character: str) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
-    """Align rows of cells into lines; columns are equally wide in all lines, with two spaces between them.
+    """Align rows of cells as lines. Columns have equal widths in all lines, with two spaces between them.
 
     Args:
         rows: the cells, the same number in every row.
         left: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None for all.
-
-    Example:
-        >>> align_columns([("class", "rows"), ("World", "9")], left=1)
-        ['class  rows', 'World     9']
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     first = len(widths) if left is None else left
@@ -41,12 +37,7 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> 
 
 
 def format_outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    """Format the members of an object as lines, with inner objects indented.
-
-    Example:
-        >>> list(format_outline({"versions": {"torch": "2.13"}}))
-        ['  versions:', '    torch: 2.13']
-    """
+    """Format the members of an object as lines; inner objects are indented."""
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{escape_line(name)}:"

@@ -1,4 +1,4 @@
-"""`pocketrnn verify`: checks a bundle's files, and answers its golden examples again."""
+"""The command `pocketrnn verify`: it checks a bundle's files, and answers its golden examples again."""
 
 from __future__ import annotations
 

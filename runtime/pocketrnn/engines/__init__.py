@@ -1,2 +1,1 @@
-"""Engines, which compute logits from token ids or samples. Each has its own file; `engine.py` defines their
-interface."""
+"""Engines, which compute logits from token ids or samples. Each engine has its own file."""

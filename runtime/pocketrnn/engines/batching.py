@@ -1,4 +1,4 @@
-"""Batching: divides many texts into few runs of the graph.
+"""Divide many texts into few runs of the graph.
 
 A run is a rectangle of token ids as wide as its longest text. Padding takes time as tokens do, and every run has an
 overhead, so texts of similar lengths share a run. A graph whose answers depend on padding gets only texts of equal
@@ -35,7 +35,7 @@ def divide_into_runs(
     max_texts: int | None = None,
     alone: NDArray[np.bool_] | None = None,
 ) -> Iterator[NDArray[np.intp]]:
-    """Divide texts into runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
+    """Divide texts into runs of at most `max_tokens` tokens, padding included. A text above this limit runs alone.
 
     Args:
         lengths: int64 [n], the number of ids of every text, each at least 1.
@@ -46,15 +46,6 @@ def divide_into_runs(
 
     Yields:
         intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
-
-    Example:
-        >>> lengths = np.array([3, 40, 4, 38])
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True)]
-        [[1, 3], [2, 0]]
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=False)]
-        [[1], [3], [2], [0]]
-        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True, alone=lengths == 38)]
-        [[1], [2, 0], [3]]
     """
     order = np.argsort(-lengths, kind="stable")
     by_themselves = order[:0] if alone is None else order[alone[order]]
@@ -82,12 +73,6 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
     Returns:
         bool [texts]; None if no text holds one, which takes 0.3 ns a token to find out for one id.
-
-    Example:
-        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
-        [True, False]
-        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
-        True
     """
     if not wanted:
         return None
@@ -96,8 +81,7 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
 
 def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
-    """Pad the ids of several texts, or the samples of several sequences, and join them into one array; `padding` fills
-    the end of every shorter row.
+    """Pad rows of ids or samples to the longest row, and join them into one array.
 
     Args:
         steps: [tokens] or [time, channels], the concatenated steps of these and other texts.
@@ -107,11 +91,6 @@ def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64]
 
     Returns:
         [rows, lengths.max(), ...].
-
-    Example:
-        >>> ids = np.array([7, 8, 9, 5])
-        >>> pad_rows(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding=0).tolist()
-        [[7, 8, 9], [5, 0, 0]]
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]

@@ -1,4 +1,4 @@
-"""The interface of an engine, which a Classifier uses."""
+"""The interface that every engine implements and that Classifier uses."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MessageWords:
-    """The words for messages about a text or a sequence of numbers, and about each of its steps. Also the problem and
-    the remedy if streaming is not possible, because the bundle has no step graph, or the packed file no step program.
+    """The words for messages about a bundle's input: a text with tokens, or a sequence with steps.
+
+    Also the problem and the remedy if streaming is not possible, because the bundle has no step graph, or the packed
+    file no step program.
     """
 
     row: str
@@ -79,32 +81,19 @@ _OF_NUMBERS: Final = MessageWords(
 
 
 def choose_message_words(manifest: Manifest) -> MessageWords:
-    """The words for messages about a bundle.
-
-    Example:
-        >>> choose_message_words(Classifier.load("ag_news").manifest).row
-        'text'
-    """
+    """Choose the words for messages about a bundle's input."""
     return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
 
 
 def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
-    """The dtype of a step for the graph: int64 for token ids, float32 for numbers.
-
-    Example:
-        >>> find_step_dtype(Classifier.load("ag_news").manifest).__name__
-        'int64'
-    """
+    """Return the dtype of a step of the graph's input: int64 for token ids, float32 for numbers."""
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
 def padding_value(manifest: Manifest) -> float | list[int]:
-    """The value that fills the end of a shorter text or sequence in a run: a number; an id; or, if the module reads
-    characters, an id followed by the ids of its characters.
+    """Return the value that pads short texts or sequences in a run.
 
-    Example:
-        >>> padding_value(Classifier.load("ag_news").manifest)
-        1
+    It is a number; an id; or, if the module reads characters, an id followed by the ids of its characters.
     """
     given = manifest.input
     if not isinstance(given, TextInput):
@@ -114,14 +103,10 @@ def padding_value(manifest: Manifest) -> float | list[int]:
 
 
 def check_threads(threads: int) -> int:
-    """Check and return the number of threads that one call may use.
+    """Check the number of threads that one call may use, and return it.
 
     Raises:
         InputError: `threads` is not a whole number from 1, or is too large.
-
-    Example:
-        >>> check_threads(2)
-        2
     """
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
@@ -129,7 +114,7 @@ def check_threads(threads: int) -> int:
 
 
 class EngineAnswer(NamedTuple):
-    """The logits of many texts, and the indices of the refused ones.
+    """The logits of many texts, and the indices of the texts that the engine refused.
 
     Attributes:
         logits: float32 [texts, labels]; [tokens of all texts, labels] where the labels are of tokens.
@@ -143,7 +128,7 @@ class EngineAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """The options for onnxruntime; see `Classifier.load`. The native engine ignores them."""
+    """The options of onnxruntime; see `Classifier.load`. The native engine ignores them."""
 
     max_batch_tokens: int = MAX_TOKENS
     providers: tuple[str, ...] = (CPU,)
@@ -151,19 +136,21 @@ class Options:
 
 
 class Engine(Protocol):
-    """Computes logits from steps: the token ids of a text, or the samples of a sequence in the form of the graph.
-    Several threads may use one engine at the same time, also in a forked process.
+    """Computes logits from steps: the token ids of a text, or the samples of a sequence.
+
+    The samples have the form of the graph's input. Several threads may use one engine at the same time, also in a
+    forked process.
 
     The engine itself decides how texts share a run, and how large a run may be.
     """
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The graph's metadata."""
+        """The metadata of the graph."""
         ...
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """The logits of one text or sequence.
+        """Compute the logits of one text or sequence.
 
         Args:
             steps: its ids, int64 [1, tokens], or samples, float32 [1, time, channels]; at least one.
@@ -175,7 +162,7 @@ class Engine(Protocol):
         ...
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The logits of many texts or sequences.
+        """Compute the logits of many texts or sequences.
 
         Args:
             steps: int64 [tokens of all texts], with the characters of each [tokens of all texts, 1 + width]; or float32
@@ -188,7 +175,7 @@ class Engine(Protocol):
         ...
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The embeddings instead of the logits: the input of the last linear layer, float32 [texts, features].
+        """Compute embeddings in place of logits: the input of the last linear layer, float32 [texts, features].
 
         Args:
             steps: as for `Engine.logits`.
@@ -201,7 +188,7 @@ class Engine(Protocol):
         ...
 
     def open_step(self) -> None:
-        """Open the step graph, so that an error in it is reported before the first input is read.
+        """Open the step graph. Its errors are thus reported before the first input is read.
 
         Raises:
             InputError: the bundle has no step graph.
@@ -210,7 +197,7 @@ class Engine(Protocol):
         ...
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps, starting from a state; return the new logits and the new state.
+        """Read more steps from a state on; return the new logits and the new state.
 
         Args:
             steps: the new token ids, or samples float32 [time, channels]; at least one.
@@ -227,7 +214,7 @@ class Engine(Protocol):
 
 
 def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
-    """Compute the logits of texts or sequences, and raise an error if the engine refuses one of them.
+    """Compute the logits of texts or sequences, and raise an error if the engine refuses one.
 
     Args:
         engine: the engine that answers.
@@ -240,10 +227,6 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     Raises:
         LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: the graph fails.
-
-    Example:
-        >>> compute_logits(engine, "news", [np.array([17, 254])]).shape
-        (1, 4)
     """
     steps: Any = np.concatenate(rows)
     logits, refused = engine.logits(steps, np.array([len(row) for row in rows], np.int64))
@@ -256,10 +239,10 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
 
 @runtime_checkable
 class TextEngine(Protocol):
-    """An engine that encodes texts to token ids itself, by the same rules but faster."""
+    """An engine that encodes texts to token ids itself. It uses the same rules, but is faster."""
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
-        """One text's logits; None if it is beyond the limits of the manifest.
+        """Compute the logits of one text; None if the text is beyond the limits of the manifest.
 
         Raises:
             LimitError: the text would take more memory or time than the engine allows.
@@ -268,7 +251,7 @@ class TextEngine(Protocol):
         ...
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
-        """The logits of many texts. Texts beyond the limits of the manifest are refused, too.
+        """Compute the logits of many texts. Texts beyond the limits of the manifest are refused.
 
         Raises:
             PocketRNNError: the logits cannot be computed.
@@ -276,5 +259,5 @@ class TextEngine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Stop the running calls of all threads; they then raise an error."""
+        """Stop the calls that run in all threads. These calls then raise an error."""
         ...

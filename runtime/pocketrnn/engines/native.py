@@ -1,4 +1,4 @@
-"""The native engine for packed files, from the distribution pocketrnn-native. Only this file uses it."""
+"""The native engine for packed files, from the distribution pocketrnn-native. Only this file uses that distribution."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INTERFACE: Final = 7
 
 
 def import_native_module() -> ModuleType:
-    """Import the engine's extension module.
+    """Import the extension module of the native engine.
 
     Raises:
         MissingExtraError: it is not installed, or has another version.
@@ -43,7 +43,7 @@ def import_native_module() -> ModuleType:
         from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
-            "A packed classifier needs the native engine, which is not installed.",
+            "A packed classifier needs the native engine, but the engine is not installed.",
             f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
             f"{make_native_install_command()}",
         ) from None
@@ -51,14 +51,14 @@ def import_native_module() -> ModuleType:
         from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
-            "The native engine that is installed has another version than pocketrnn.",
+            "The versions of pocketrnn and of the installed native engine differ.",
             f"Install the same version of both: {make_native_install_command()}",
         )
     return _engine
 
 
 def open_shared_file(path: Path) -> Any:
-    """Open a packed file, or return its object if the file is still open in this process.
+    """Open a packed file. If this process still has the file open, return that object.
 
     Raises:
         EngineError: the engine's own error, which `translate_open_errors` turns into a sentence; and OSError.
@@ -70,7 +70,7 @@ def open_shared_file(path: Path) -> Any:
 
 @contextmanager
 def translate_open_errors(path: Path) -> Iterator[None]:
-    """Turn errors while a packed file is opened into errors of one sentence.
+    """Translate errors at the opening of a packed file to errors of one sentence.
 
     Raises:
         BundleError: the file cannot be read, is not a packed classifier, or is damaged.
@@ -124,12 +124,12 @@ class NativeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's metadata, from its manifest. A file does not open if its rules contradict its document."""
+        """The metadata of the file, from its manifest. A file whose rules contradict its document does not open."""
         manifest = self.manifest
         return make_digest_entry(manifest.labels, manifest.input)
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
-        """The logits of one text; see `TextEngine`."""
+        """Compute the logits of one text; see `TextEngine`."""
         try:
             logits: list[float] = self._packed.logits(text)
         except self._module.EngineError as error:
@@ -141,28 +141,28 @@ class NativeEngine:
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
-        """The logits of many texts; see `TextEngine`."""
+        """Compute the logits of many texts; see `TextEngine`."""
         refusals = [*self._beyond, *self._refused]
         return self._call_extension(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """The logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
         return self._call_extension(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences; see `Engine.logits`."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
         return self._call_extension(self._many, len(lengths), self._refused, *given, rows=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts; see `Engine.embeddings`."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
-                f"{self.manifest.name} has no last linear layer, whose input would be the embedding.",
+                f"{self.manifest.name} has no embedding: it does not end with a linear layer.",
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
@@ -177,7 +177,7 @@ class NativeEngine:
         rows: int | None = None,
         width: int | None = None,
     ) -> EngineAnswer:
-        """Call the extension on many texts, and check the status of each.
+        """Call the extension module on many texts, and check the status of each text.
 
         Args:
             ask: the extension's function, called with `given` and the arrays for logits and statuses.
@@ -206,17 +206,19 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """See `Engine.open_step`; the engine opened the step program together with the file.
+        """Do nothing: the engine opened the step program together with the file.
 
         Raises:
             InputError: the file does not hold a step.
         """
         if self.manifest.stream is None:
             what, remedy = self._words.without_step
-            raise InputError(f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step.", remedy)
+            raise InputError(
+                f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step program.", remedy
+            )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps, starting from a state; see `Engine.step`."""
+        """Read more steps from a state on; see `Engine.step`."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
@@ -227,7 +229,7 @@ class NativeEngine:
         return logits, new_state
 
     def stop(self) -> None:
-        """The error for a classifier that needs more memory than is available."""
+        """Stop the engine's work in all threads."""
         self._packed.stop()
 
     def _convert_error(self, error: Exception) -> PocketRNNError:
@@ -244,5 +246,7 @@ class NativeEngine:
 
 
 def make_out_of_memory_error(name: str) -> PocketRNNError:
-    """The error for a classifier that needs more memory than there is."""
-    return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter inputs, or use a larger machine.")
+    """Make the error for a classifier that needs more memory than is available."""
+    return PocketRNNError(
+        f"{name} needs more memory than is available.", "Give shorter inputs, or use a larger machine."
+    )

@@ -1,4 +1,4 @@
-"""onnxruntime: sessions, bindings, signatures, memory. No other file in `engines` uses onnxruntime."""
+"""The engine that runs bundles in onnxruntime. No other file in `engines` uses onnxruntime."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _INPUTS: Final = {
 
 
 def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
-    """Check the options and return them.
+    """Check the options of onnxruntime, and return them.
 
     Raises:
         InputError: `max_batch_tokens` is not a whole number from 1, or onnxruntime lacks a provider here.
@@ -65,7 +65,7 @@ def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, tru
 
 
 class OnnxRuntimeEngine:
-    """A bundle's graphs in onnxruntime, which are opened again in a forked process; see `Engine`.
+    """The engine that runs a bundle's graphs in onnxruntime. A forked process opens the graphs again.
 
     Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions,
     which are opened under a lock.
@@ -125,7 +125,7 @@ class OnnxRuntimeEngine:
         self._steps()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps, starting from a state; see `Engine.step`."""
+        """Read more steps from a state on; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -165,8 +165,10 @@ class OnnxRuntimeEngine:
     def _run_graph_for_output(
         self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
     ) -> Floats:
-        """Run the graph on an array [batch, sequence, ...] and its lengths, int64 [batch], and return one output. The
-        memory of a large run is freed."""
+        """Run the graph on padded rows and their lengths, and return one output.
+
+        The rows are [batch, sequence, ...], the lengths int64 [batch]. The memory of a large run is freed.
+        """
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
                 zip(self._manifest.graph.inputs, make_pair_inputs(given, lengths), strict=False)
@@ -206,8 +208,7 @@ class OnnxRuntimeEngine:
         )
 
     def reset_after_fork(self) -> None:
-        """Forget all sessions inherited from the parent process without freeing them; they are opened again when
-        needed.
+        """Forget all sessions of the parent process without freeing them. New sessions are opened when they are needed.
 
         Another thread may have held a lock of the arena when the process was forked, and it is never released in the
         child: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since that
@@ -220,7 +221,7 @@ class OnnxRuntimeEngine:
         self._lock = threading.RLock()
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """The logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
         if self._pairs or self._features or steps.shape[1] > self._largest_bound:
             return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
@@ -237,7 +238,7 @@ class OnnxRuntimeEngine:
         return logits
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences; see `Engine.logits`."""
         rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
@@ -252,7 +253,7 @@ class OnnxRuntimeEngine:
         return EngineAnswer(logits, [])
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """The embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts; see `Engine.embeddings`."""
         parts = [
             (rows, self._embed_run(given, lengths[rows])) for rows, given in self._make_padded_runs(steps, lengths)
         ]
@@ -263,8 +264,10 @@ class OnnxRuntimeEngine:
         return EngineAnswer(embeddings, [])
 
     def _make_padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
-        """The indices and the padded steps for each run. A run contains texts of similar length, or one text whose
-        answer would depend on the others."""
+        """Yield the indices and the padded steps of each run.
+
+        A run has texts of similar length. A text whose answer would depend on other texts has a run of its own.
+        """
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = find_texts_with_ids(ids, lengths, graph.alone)
@@ -280,8 +283,7 @@ class OnnxRuntimeEngine:
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
     def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """The indices of texts that may share a run, apart from their lengths. These are all texts; or, for pairs
-        without padding, the pairs whose first texts have equal lengths."""
+        """Group the indices of texts that may share a run, whatever their lengths."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -290,8 +292,7 @@ class OnnxRuntimeEngine:
             yield np.flatnonzero(firsts == length)
 
     def _open_embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
-        """The session of the graph with an additional output, and that output's name. The session is opened when it is
-        first used."""
+        """Open the graph with the embedding as an additional output; return the session and the name of that output."""
         if self._embedding_session is None:
             with self._lock:
                 if self._embedding_session is None:
@@ -299,8 +300,8 @@ class OnnxRuntimeEngine:
                     path = self._folder / graph.file
                     if graph.file.endswith(ORT_SUFFIX):
                         raise InputError(
-                            f"{path} has onnxruntime's own format, which gives the logits only.",
-                            "Use the bundle that it was made from.",
+                            f"{path} has onnxruntime's own format, so it gives logits but not embeddings.",
+                            "Use the bundle that the file was made from.",
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)
                     name = find_last_layer_input(content, path)
@@ -354,20 +355,23 @@ class OnnxRuntimeEngine:
             )
 
     def _pad_missing_steps(self, logits: Floats, given: Steps) -> Floats:
-        """Fill logits with NaN for tokens that have none: a module that counts tokens may leave out the last ones."""
+        """Add NaN for last tokens without logits: a module that counts tokens may leave out the last ones."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
             return logits
         missing = given.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
     def _compute_logits_shape(self, given: Steps) -> tuple[int, ...]:
-        """The shape of the logits for steps [batch, sequence, ...]."""
+        """Return the shape of the logits for steps [batch, sequence, ...]."""
         return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
 def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
-    """The shortest input that the graph accepts, and its description for a message. For texts, it is the highest id,
-    which tests the embedding's last row, after a lower id if the highest is the padding; for sequences, it is zeros."""
+    """Make the shortest input that the graph accepts, and describe it for a message.
+
+    For texts, it is the highest id, which tests the embedding's last row, after a lower id if the highest is the
+    padding; for sequences, it is zeros.
+    """
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
     least = limits.min_tokens or 1
     if not isinstance(given, TextInput):
@@ -388,13 +392,14 @@ def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
 
 
 def _keep_object_forever(inherited: object) -> None:
-    """Prevent an object inherited from the parent process from ever being freed."""
+    """Prevent Python from ever freeing an object that a forked process inherited."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 class _BoundRun:
-    """An IO binding that answers one text at a time: for each length, the graph is bound once to fixed memory for ids
-    and logits.
+    """Answers one text at a time, with an IO binding of onnxruntime.
+
+    For each length, the graph is bound once to fixed memory for ids and logits.
 
     `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """
@@ -420,7 +425,7 @@ _engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
 
 
 def _register_for_fork(engine: OnnxRuntimeEngine) -> None:
-    """Register `engine` to be reset in every process that is forked from this one."""
+    """Register `engine` to be reset in every forked process."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
         os.register_at_fork(after_in_child=_reset_all_engines)
@@ -458,7 +463,7 @@ def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
 
 
 def _open_checked_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
-    """Open a graph from the bytes that were checked, since a file may change between two reads."""
+    """Open a graph from the bytes that were checked: the file may have changed since."""
     return _create_session(read_graph(path, sha256, trusted=asked.trust), path, asked)
 
 

@@ -1,4 +1,4 @@
-"""Divides work among threads and returns the results in order."""
+"""Divide work among threads, and return the results in order."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """The threads of one classifier. The first call with several items starts them, and they end with this object.
+    """The threads of one classifier.
+
+    The first call with several items starts them, and they end with this object.
 
     To start two new threads for each call would take 0.3 ms, as long as 60 texts of a small LSTM take on two threads.
     Several calls may run at once and then share the threads. A forked process starts its own.
 
     Args:
         threads: the number of threads, from 1. With one, the caller's thread does the work.
-
-    Example:
-        >>> list(Workers(2).map_in_order(len, ["a", "bb"]))
-        [('a', 1), ('bb', 2)]
     """
 
     def __init__(self, threads: int) -> None:
@@ -39,7 +37,7 @@ class Workers:
     def map_in_order(
         self, work: Callable[[Given], Result], items: Iterable[Given], stop: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[Given, Result]]:
-        """Yield every item and the result of `work` for it, in the order of the items.
+        """Yield every item with the result of `work`, in the order of the items.
 
         Items are read lazily, only as many ahead as there are threads. If the iteration ends early, running work is
         waited for. An error in reading the items is raised after the results of the items read before.
@@ -82,7 +80,7 @@ class Workers:
             raise failure
 
     def _pool(self) -> ThreadPoolExecutor:
-        """The thread pool of this process: a forked process does not have its parent's threads."""
+        """The thread pool of this process. A forked process does not inherit the threads of its parent."""
         # This module is imported here and not at the top: it takes 1 % of the start time, which programs for one text
         # at a time need not spend.
         from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +94,7 @@ class Workers:
 
 
 def _cancel_and_wait(futures: list[Future[Result]]) -> None:
-    """Cancel the work that has not started, and wait for the rest."""
+    """Cancel the work that has not started, and wait for the work that runs."""
     from concurrent.futures import wait
 
     for future in futures:

@@ -1,4 +1,4 @@
-"""The operators that a bundle's graph may contain, and how much data they may create from constants alone."""
+"""The operators that a bundle's graph may contain, and the most data that they may create."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ Values = tuple[float, ...]
 
 @dataclass
 class Node:
-    """An operator, with its attributes that are integers or small tensors of numbers."""
+    """An operator of a graph. Only attributes that are integers or small tensors of numbers are kept."""
 
     domain: str = ""
     operator: str = ""
@@ -75,7 +75,7 @@ class Node:
 
 @dataclass
 class GraphContents:
-    """The contents of a graph's file, and how much of the limits they use.
+    """The contents of a graph's file, counted against the limits.
 
     Attributes:
         path: the file's name, for messages.
@@ -94,11 +94,11 @@ class GraphContents:
     weights: int = 0
 
     def make_refusal(self, what: str) -> BundleError:
-        """Make the error that says what is wrong with the file."""
+        """Make the error for a file with a fault, which `what` names."""
         return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
 
     def count_field(self) -> None:
-        """Count one more field that was read.
+        """Count a field of the file; refuse the file if it has too many.
 
         Raises:
             BundleError: there are too many fields.
@@ -108,7 +108,7 @@ class GraphContents:
             raise self.make_refusal(f"has more than {MOST_FIELDS:,} parts")
 
     def add(self, node: Node) -> None:
-        """Add an operator that was found.
+        """Add an operator of the graph.
 
         Raises:
             BundleError: there are too many operators.
@@ -140,7 +140,7 @@ class GraphContents:
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        """Refuse operators that would create too much data, with sizes that are constants of the file.
+        """Refuse operators that would create too much data, as far as constants of the file show their sizes.
 
         Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
         known and unknown numbers, the known ones count.
@@ -170,8 +170,7 @@ class GraphContents:
 
 
 def _compute_constant_growth(node: Node, given: Sequence[Values]) -> float:
-    """The factor by which an operator multiplies its input's size, as far as constants show; 0 if they do not show
-    it."""
+    """Compute the factor by which an operator enlarges its input, if constants show it; else 0."""
     given = [*given, (), (), ()]
     padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:
@@ -194,7 +193,7 @@ def _multiply_sizes(sizes: Values) -> float:
 
 
 def _compute_padding_growth(pads: Values) -> float:
-    """The product of the growth of all axes; `pads` has the padding at all beginnings, then at all ends."""
+    """Compute the factor by which padding enlarges its input; `pads` has all beginnings, then all ends."""
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
     return math.prod(1 + max(0, number) for number in added)

@@ -1,4 +1,4 @@
-"""Reads a graph's file, which may come from a stranger, once, and checks it before onnxruntime opens it."""
+"""Read a graph's file once, and check it before onnxruntime opens it. The file may come from a stranger."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
 
 
 def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
-    """Refuse a graph that may do more than compute a classifier's answers.
+    """Refuse a graph that may do more than compute answers.
 
     Args:
         content: the file's bytes.
@@ -47,12 +47,6 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
         BundleError: the file is not a graph; it keeps weights in further files; it holds an operator that is not in
             `allow_list.OPERATORS`, or a field that inference does not need; or it is larger than a classifier can be,
             or creates too much data from constants.
-
-    Example:
-        >>> check_graph(b"not a graph", Path("model.onnx"))
-        Traceback (most recent call last):
-            ...
-        pocketrnn.errors.BundleError: model.onnx is not an ONNX file that a classifier may have: ...
     """
     found = GraphContents(path, trusted)
     walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx

@@ -1,5 +1,4 @@
-"""Find the input of a graph's last linear layer, which is the embedding of a text, and make it an output of the
-graph."""
+"""Find the input of a graph's last linear layer, and make it an output. This input is the embedding of a text."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 
 
 def find_last_layer_input(content: bytes, path: Path) -> str:
-    """Find the name of the input of a graph's last linear layer.
+    """Find the name of the value that a graph's last linear layer takes.
 
     The search goes back from the logits through operators with one variable input, such as a division by a temperature,
     to a product with weights.
@@ -44,13 +43,13 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
         (name,) = given
     what = "is joined from several" if node is not None else "is not a linear layer's"
     raise InputError(
-        f"{path} has no last linear layer, whose input would be the embedding: the value before the logits {what}.",
+        f"{path} has no embedding: it does not end with a linear layer, since the value before the logits {what}.",
         "Use the logits or the probabilities.",
     )
 
 
 def _find_constants(found: GraphContents) -> set[str]:
-    """Find the names of all values that do not depend on the input."""
+    """Find the names of all values that do not depend on the graph's input."""
     fixed = set(found.constants)
     for node in found.nodes:
         if _is_constant(node, fixed):
@@ -63,14 +62,10 @@ def _is_constant(node: Node, fixed: set[str]) -> bool:
 
 
 def add_output(content: bytes, name: str) -> bytes:
-    """Add the value of this name to a graph's outputs.
+    """Make the value of this name an output of the graph.
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".
-
-    Example:
-        >>> add_output(b"", "h")
-        b':\\x05b\\x03\\n\\x01h'
     """
     return content + _encode_member(_GRAPH, _encode_member(_OUTPUT, _encode_member(_NAME, name.encode())))
 

@@ -1,4 +1,4 @@
-"""Checks a graph in onnxruntime's own format, a flatbuffer: its operators and its tensors.
+"""Check the operators and tensors of a graph in onnxruntime's own format, a flatbuffer.
 
 The tables are those of onnxruntime's ort.fbs; for flatbuffers themselves see flatbuffers.dev, "Internals". onnxruntime
 verifies the offsets itself when it opens a file; here each is checked before it is followed. Parts of a flatbuffer may
@@ -28,7 +28,7 @@ _LONGEST_NAME: Final = 4096
 
 
 def walk_ort(content: bytes, found: GraphContents) -> None:
-    """Walk through a file in onnxruntime's format, and add its contents to `found`.
+    """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `found`.
 
     Raises:
         BundleError: the bytes are not such a file, or hold something that a classifier does not need.
@@ -60,12 +60,12 @@ class _OrtWalker:
         return value
 
     def find_table(self, at: int) -> int:
-        """The position of the table to which the offset at `at` points."""
+        """Find the position of the table to which the offset at `at` points."""
         self.found.count_field()
         return at + self.read_number("I", at)
 
     def find_member(self, table: int, index: int) -> int | None:
-        """The position of a table's member, or None if the member is missing."""
+        """Find the position of a table's member; None if the member is missing."""
         fields = table - self.read_number("i", table)
         if 4 + 2 * index >= self.read_number("H", fields):
             return None
@@ -77,7 +77,7 @@ class _OrtWalker:
         return None if at is None else self.find_table(at)
 
     def list_item_positions(self, table: int, index: int, size: int) -> range:
-        """The positions of a member's items, which have `size` bytes each; empty if the member is missing."""
+        """List the positions of a member's items of `size` bytes; empty if the member is missing."""
         start = self.read_table_member(table, index)
         if start is None:
             return range(0)
@@ -148,7 +148,7 @@ class _OrtWalker:
         return [self.read_number("q", at) for at in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:
-        """Read a tensor's name and, if there are few of them, its numbers."""
+        """Read a tensor's name. Also read its numbers if there are few."""
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:

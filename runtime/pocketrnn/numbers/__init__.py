@@ -1,1 +1,1 @@
-"""Prepare sequences of numbers, such as those of a sensor, as in the module's training."""
+"""Prepare sequences of numbers, such as those of a sensor, in the same way as the module's training did."""

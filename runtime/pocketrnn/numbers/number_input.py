@@ -1,4 +1,4 @@
-"""Prepares sequences of numbers in the form that the module had in training: channels, scale, missing samples, length.
+"""Prepare sequences of numbers in the same way as the module's training did: channels, scale, missing samples, length.
 
 The arithmetic is in double precision and rounded once, to float32, as with a scaler of scikit-learn before
 `torch.tensor(..., dtype=torch.float32)`.
@@ -33,8 +33,10 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class NumberInput:
-    """The rules that turn a sequence into the graph's input, in this order: integers are multiplied by `integer_scale`,
-    a missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
+    """The rules that turn a sequence of numbers into the graph's input.
+
+    In this order: integers are multiplied by `integer_scale`, a missing sample becomes `missing`, `mean` is subtracted,
+    the result is divided by `scale` and clipped to `clip`.
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
@@ -96,7 +98,7 @@ class NumberInput:
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
         ):
-            raise InputError(f"clip is {short_repr(self.clip)}.", "Give the least and the largest number.")
+            raise InputError(f"clip is {short_repr(self.clip)}.", "Give a pair: the smallest and the largest number.")
         for name in ("missing", "pad_value"):
             if (number := getattr(self, name)) is not None and not _is_finite(number):
                 raise InputError(f"{name} is {short_repr(number)}.", "Give a finite number.")
@@ -104,7 +106,7 @@ class NumberInput:
             if len(pair) != 2 or not all(map(_is_finite, pair)) or pair[0] > pair[1]:
                 raise InputError(
                     f"training_range holds {short_repr(pair)}.",
-                    "Give the least and the largest number of each channel.",
+                    "Give a pair for each channel: the smallest and the largest number.",
                 )
         self._check_steps()
 
@@ -129,7 +131,7 @@ class NumberInput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as members of classifier.json, without those that are not stated.
+        """The rules as members of classifier.json. Rules that are not stated are left out.
 
         Example:
             >>> NumberInput(("x",), rate=50.0).document
@@ -143,7 +145,7 @@ class NumberInput:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NumberInput:
-        """Build the input from a document as `document` returns it.
+        """Build the rules from a document that `document` returned.
 
         Raises:
             InputError: as for the class.
@@ -200,8 +202,7 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
-        """Refuse samples [time, channels] if one is infinite, or if one is missing and the rules have no replacement
-        for it.
+        """Refuse samples [time, channels] if a sample is infinite, or missing without a rule that replaces it.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -235,8 +236,9 @@ class NumberInput:
         return numbers
 
     def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Mark the numbers that are outside the training range by more than `FAR` times its width. If a channel never
-        changed in training, its absolute value counts as the width; if this was 0, the width is 1.
+        """Mark the numbers that are outside the training range by more than `FAR` times its width.
+
+        If a channel never changed in training, its absolute value counts as the width; if this was 0, the width is 1.
 
         Args:
             numbers: [time, channels], in the channels' own units.
@@ -257,7 +259,7 @@ class NumberInput:
         return far
 
     def scaled(self, samples: NDArray[Any], first: int = 0, watch: Watch | None = None) -> Samples:
-        """Scale samples [time, channels], of any number of steps, to the graph's input.
+        """Scale samples [time, channels] to the graph's input; there may be any number of steps.
 
         Args:
             samples: as `convert_sequence_to_array` returns them.
@@ -293,14 +295,12 @@ class NumberInput:
 
 
 def convert_steps_to_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
-    """Convert arriving samples of a recording, several steps or one step [channels], to numbers [time, channels].
+    """Convert arriving samples of a recording to numbers [time, channels].
+
+    These are several steps, or one step [channels].
 
     Raises:
         SequenceError: the argument is neither.
-
-    Example:
-        >>> convert_steps_to_array([1, 2], ["x", "y"]).shape
-        (1, 2)
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     return convert_sequence_to_array([samples] if one else samples, channels)
@@ -315,10 +315,6 @@ def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDAr
 
     Raises:
         SequenceError: the argument is not such a sequence.
-
-    Example:
-        >>> convert_sequence_to_array([[1, 2], [3, 4]], ["x", "y"]).shape
-        (2, 2)
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):
@@ -359,7 +355,7 @@ def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDAr
 
 
 def _describe_sequence(sequence: object) -> str:
-    """Describe a sequence for a message: an array by its shape, since its numbers would take several lines."""
+    """Describe a sequence for a message. An array is described by its shape: its numbers would take several lines."""
     if isinstance(sequence, np.ndarray):
         return f"An array of {sequence.dtype} and the shape {list(sequence.shape)}"
     return short_repr(sequence, 40).replace("\n", " ")
@@ -372,7 +368,7 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
 
 
 def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
-    """Select the channels' columns of a table, such as one of pandas or Arrow, in the channels' order."""
+    """Select the channels' columns of a table, such as one of pandas or Arrow, in the order of the channels."""
     if missing := [name for name in channels if name not in names]:
         raise SequenceError(
             f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, names[:6])) or 'none'}.",

@@ -1,4 +1,4 @@
-"""Warns once about numbers far outside the range that a classifier was trained on, or refuses them."""
+"""Warn once about numbers far outside the range that a classifier was trained on, or refuse them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
-    """Find the smallest and the largest number of each channel in its own unit, without missing samples; None if a
-    channel has no number.
+    """Find the smallest and the largest number of each channel, in the channel's unit.
+
+    Missing samples do not count; None if a channel has only missing samples.
 
     Args:
         rules: the rules for the sequences.
@@ -29,10 +30,6 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
 
     Raises:
         SequenceError: an item is not such a sequence.
-
-    Example:
-        >>> find_channel_ranges(NumberInput(("x",)), [[1, 3], [2, 5]])
-        ((1.0, 5.0),)
     """
     least = np.full(len(rules.channels), np.inf)
     most = -least
@@ -54,10 +51,6 @@ class RangeWatch:
 
     Raises:
         InputError: `out_of_range` is none of these.
-
-    Example:
-        >>> watch = RangeWatch("steps", NumberInput(("x",), training_range=((-2.0, 2.0),)), "refuse")
-        >>> watch(np.array([[1.0]]), 0)
     """
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
@@ -69,7 +62,7 @@ class RangeWatch:
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Check numbers [time, channels] in the channels' own units; `first` is the index of the first step.
+        """Check numbers [time, channels] in the channels' units; `first` is the index of the first step.
 
         Raises:
             SequenceError: a number is far outside the training range, and that is refused.

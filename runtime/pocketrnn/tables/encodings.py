@@ -1,4 +1,4 @@
-"""Files of text in other encodings than UTF-8, read as if they were UTF-8."""
+"""Read text files in other encodings as if they were UTF-8."""
 
 from __future__ import annotations
 
@@ -34,14 +34,10 @@ _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: 
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of an encoding, and return it in the form that Python's `codecs` uses.
+    """Check the name of an encoding, and return the name that Python's `codecs` uses.
 
     Raises:
         InputError: the name is not that of a text encoding.
-
-    Example:
-        >>> check_encoding("UTF8"), check_encoding("windows-1252")
-        ('utf-8', 'cp1252')
     """
     try:
         found = codecs.lookup(name)
@@ -58,12 +54,7 @@ def check_encoding(name: str) -> str:
 
 
 def guess_utf16(start: bytes) -> str | None:
-    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None.
-
-    Example:
-        >>> guess_utf16("text,label".encode("utf-16-le")), guess_utf16(b"text,label")
-        ('utf-16-le', None)
-    """
+    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None."""
     for mark, name in _BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return name
@@ -73,7 +64,7 @@ def guess_utf16(start: bytes) -> str | None:
 
 
 def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
-    """The error for a file that is not UTF-8, if the user did not name another encoding.
+    """Make the error for a file that is not UTF-8, if the user did not name an encoding.
 
     Args:
         name: the file.
@@ -88,11 +79,9 @@ def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(name: str, start: bytes) -> None:
-    """Refuse a file that begins like UTF-16. ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
+    """Refuse a file that begins like UTF-16.
 
-    Args:
-        name: the file.
-        start: its first bytes.
+    ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
 
     Raises:
         DataError: the file begins like UTF-16.
@@ -106,7 +95,7 @@ def check_not_utf16(name: str, start: bytes) -> None:
 
 
 class _Utf8Stream(io.RawIOBase):
-    """A binary stream that recodes a file from another encoding to UTF-8."""
+    """A stream of bytes that converts a file from another encoding to UTF-8."""
 
     def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
         super().__init__()
@@ -156,8 +145,11 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _check_not_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most encodings
-        would decode UTF-8 without an error, to wrong characters."""
+        """Refuse a file that is already UTF-8.
+
+        Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
+        wrong characters.
+        """
         if self._as_it_stands is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
@@ -168,13 +160,13 @@ class _Utf8Stream(io.RawIOBase):
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
-                f"{self._name} is UTF-8, and would be read as {self._encoding} with other characters than it has.",
-                "Leave --encoding out for this file, or save it in the encoding that is named.",
+                f"{self._name} is UTF-8, but the encoding {self._encoding} is named, which gives other characters.",
+                "Leave --encoding out for this file, or save the file in that encoding.",
             )
 
 
 def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
-    """Recode the bytes of a text file to UTF-8.
+    """Convert the bytes of a text file to UTF-8.
 
     Args:
         file: the bytes as they are on disk.
@@ -183,9 +175,5 @@ def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
 
     Raises:
         DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
-
-    Example:
-        >>> recode_to_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
-        'café'
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)

@@ -1,4 +1,4 @@
-"""The header line of a CSV file: its delimiter, which may be a semicolon, and the remedy if the line is missing."""
+"""The header line of a CSV file: its delimiter, and the remedy if the line is missing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ _MARKS: Final = (",", ";", "\t", "|")
 
 
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file: a comma, or another that spreadsheets in many countries write.
+    """Find the delimiter of a CSV file.
+
+    It is a comma, or another character that spreadsheets in many countries write.
 
     Args:
         header: the first line of the file.
         wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
             the one that gives most columns.
-
-    Example:
-        >>> find_delimiter("id;text;label", ["text"]), find_delimiter("a;b", ["a;b"])
-        (';', ',')
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
     having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
@@ -30,10 +28,5 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
 
 
 def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """The remedy for a CSV or TSV file without a header line.
-
-    Example:
-        >>> write_header_line_remedy(("text", "label"), ",")
-        "If the first line is a row already, put a header line before it: 'text,label'."
-    """
+    """Write the remedy for a CSV or TSV file without a header line."""
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

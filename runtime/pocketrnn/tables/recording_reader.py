@@ -1,4 +1,5 @@
-"""Reads files of recordings: CSV, TSV, JSON Lines, Parquet, with a column for each channel and a row for each step."""
+"""Read recordings from CSV, TSV, JSON Lines or Parquet. A file has a column for each channel and a row for each
+step."""
 
 from __future__ import annotations
 
@@ -37,10 +38,6 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
     Raises:
         DataError: the file cannot be read, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> read_columns("walk.csv", "csv", ["ax"])["ax"][:2]
-        ['0.12', '0.15']
     """
     path = Path(name)
     try:
@@ -75,7 +72,7 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
 
 
 def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
-    """Stack the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
+    """Join the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
 
     Args:
         columns: the columns from `read_columns`.
@@ -84,10 +81,6 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
     Raises:
         DataError: a field is not a number, or there are no rows.
-
-    Example:
-        >>> stack_channels({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
-        [[1.0, 3.0], [2.0, nan]]
     """
     recording: NDArray[Any] = np.stack(
         [_parse_numbers(columns[channel], channel, name) for channel in channels], axis=1
@@ -98,12 +91,7 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """The indices of each sequence's rows, by a column that names the sequences; in the order of their first rows.
-
-    Example:
-        >>> [(name, rows.tolist()) for name, rows in group_rows_by_sequence(["a", "a", "b", "a"])]
-        [('a', [0, 1, 3]), ('b', [2])]
-    """
+    """Group the indices of the rows by the column that names their sequence, in the order of the first rows."""
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -111,14 +99,10 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 
 def parse_json_constant(constant: str) -> float:
-    """Parse a constant that is not JSON, for `json.loads`: NaN is read as a missing sample.
+    """Parse a constant for `json.loads` that JSON does not have. NaN means a missing sample.
 
     Raises:
         ValueError: the constant is another one, such as Infinity.
-
-    Example:
-        >>> parse_json_constant("NaN")
-        nan
     """
     if constant == "NaN":
         return math.nan
@@ -126,7 +110,7 @@ def parse_json_constant(constant: str) -> float:
 
 
 def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Read some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
+    """Read some columns of a Parquet file, a few rows at a time. A file of 3 MB may hold 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
@@ -167,7 +151,7 @@ def _read_delimited_columns(
 
 
 def _replace_decimal_comma(field: str) -> str:
-    """Replace the decimal comma of a number by a point; anything else is returned unchanged."""
+    """Replace the decimal comma of a number by a point; return anything else unchanged."""
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 

@@ -1,4 +1,4 @@
-"""Files of rows - CSV, TSV, JSON Lines, Parquet: their kinds, and batches of their rows.
+"""The kinds of files of rows (CSV, TSV, JSON Lines, Parquet), and batches of their rows.
 
 `tables.reader` reads them and `tables.writer` writes them. Where both files have the same kind, a row is written as it
 was read: a line of JSON gets two more members and keeps its other bytes, a Parquet column keeps its type. CSV and JSON
@@ -68,7 +68,7 @@ class CsvRows:
     delimiter: str = ","
 
     def objects(self) -> list[dict[str, Any]]:
-        """Each row as a value for each column."""
+        """Each row as a dict with a value for each column."""
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
 
@@ -85,7 +85,7 @@ class JsonRows:
     parsed: list[dict[str, Any]]
 
     def objects(self) -> list[dict[str, Any]]:
-        """Each row as a value for each column."""
+        """Each row as a dict with a value for each column."""
         return self.parsed
 
 
@@ -96,7 +96,7 @@ class ArrowRows:
     batch: pyarrow.RecordBatch
 
     def objects(self) -> list[dict[str, Any]]:
-        """Convert each row to a dict with a value for each column.
+        """Each row as a dict with a value for each column.
 
         Raises:
             OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent: a date after
@@ -143,7 +143,7 @@ class RowBatch:
 
 @dataclass(frozen=True)
 class Column:
-    """A column to add to a batch: one value for each row, or None.
+    """A column that is added to a batch: one value for each row, or None.
 
     Attributes:
         name: its name.
@@ -163,7 +163,7 @@ _FILL_OR_SKIP: Final = "Fill it, or skip such rows with --on-error skip."
 
 @dataclass
 class RowSource:
-    """A file of rows that is being read, with its counts and faults so far.
+    """A file of rows while it is read, with its counts and faults so far.
 
     Attributes:
         name: the file, for errors.
@@ -207,12 +207,12 @@ class RowSource:
         self.without_text += 1
 
     def count_without_feature(self, row: int, what: str) -> None:
-        """Count a row without a usable feature; arguments and error as for `count_without_text`."""
+        """Count a row without a usable feature. Arguments and error are those of `count_without_text`."""
         self._record_fault(row, what, _FILL_OR_SKIP)
         self.without_feature += 1
 
     def count_left_out(self, row: int, what: str) -> None:
-        """Count a row that cannot be read; arguments and error as for `count_without_text`."""
+        """Count a row that cannot be read. Arguments and error are those of `count_without_text`."""
         self._record_fault(row, what, "Correct it, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
@@ -224,7 +224,7 @@ class RowSource:
 
 
 def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
-    """The kind of a file: the stated one, or else the one of its suffix.
+    """Find the kind of a file: the kind that the user stated, or else the kind of its suffix.
 
     Args:
         name: the file's name; `-` for a standard stream.
@@ -241,7 +241,7 @@ def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
         what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
         by_lines = f" A file with a text on each line is read from standard input: < {name}."
         raise InputError(
-            f"{what} does not tell what kind of file it is.",
+            f"{what} does not show the kind of the file.",
             f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
             + by_lines * (name != "-" and option == "--input-format"),
         )

@@ -1,4 +1,4 @@
-"""The checks that all readers of labelled or unlabelled rows share, and the errors for faulty files."""
+"""The checks that all readers of rows share, and the errors for faulty files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,7 @@ SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-
 
 
 def list_first_names(names: Sequence[str]) -> str:
-    """The first ten names, and how many more there are, for a message; empty for no names.
-
-    Example:
-        >>> list_first_names(["text", "label"])
-        "'text', 'label'"
-    """
+    """List the first ten names for a message, and say how many more there are; empty without names."""
     # Without a header line the names are a row's fields, which may be long.
     first = ", ".join(short_repr(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
@@ -40,7 +35,7 @@ def check_same_labels(
     what: str = "The data has other labels than the classifier",
     remedy: str = "Read it with the classifier's labels.",
 ) -> None:
-    """Check that rows have the expected labels, in the same order.
+    """Refuse rows that have other labels than expected, or another order of labels.
 
     Args:
         given: the labels of the rows.
@@ -50,9 +45,6 @@ def check_same_labels(
 
     Raises:
         DataError: the labels differ.
-
-    Example:
-        >>> check_same_labels(("no", "yes"), ("no", "yes"))
     """
     if tuple(given) != tuple(wanted):
         raise DataError(f"{what}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
@@ -90,13 +82,6 @@ def parse_json_object(line: str) -> dict[str, Any]:
 
     Raises:
         ValueError: the line is not one. The message is the end of a sentence whose subject is the line.
-
-    Example:
-        >>> parse_json_object('{"text": "Oil prices rise"}')
-        {'text': 'Oil prices rise'}
-        >>> parse_json_object("7")
-        Traceback (most recent call last):
-        ValueError: is not a JSON object
     """
     try:
         row = json.loads(line)
@@ -112,10 +97,5 @@ DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, Mem
 
 
 def make_parquet_error(name: str, error: BaseException) -> DataError:
-    """The error for a file that pyarrow cannot read as Parquet.
-
-    Args:
-        name: the file.
-        error: pyarrow's error.
-    """
+    """Make the error for a file that pyarrow cannot read as Parquet."""
     return DataError(f"{name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")

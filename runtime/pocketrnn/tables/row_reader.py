@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
+"""Read the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LONGEST_LINE: Final = 1 << 28
 def read_batches(
     stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
 ) -> Iterator[RowBatch]:
-    """Read the rows, batch by batch; there is at least one batch, which may be empty.
+    """Yield the rows in batches. There is at least one batch, which may be empty.
 
     Args:
         stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
@@ -62,12 +62,6 @@ def read_batches(
     Raises:
         DataError: the file has another format or lacks the column, or a row is refused.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> source = RowSource("news.csv", "csv")
-        >>> stream = io.BytesIO(b"text,section\\nOil prices rise,business\\n")
-        >>> [batch.texts for batch in read_batches(stream, source, "text", live=False)]
-        [['Oil prices rise']]
     """
     if source.kind == "parquet":
         return _read_parquet(stream, source, text_column, added)
@@ -78,7 +72,7 @@ def read_batches(
 
 
 def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
-    """Turn the texts of batches into pairs, with the second text of each pair from another column.
+    """Turn the texts of batches into pairs. The second texts come from another column.
 
     Args:
         batches: the batches from `read_batches`.
@@ -87,12 +81,6 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
     Raises:
         DataError: the column is missing, or a row without a text in it is refused.
-
-    Example:
-        >>> rows = CsvRows(["text", "other"], [["Who won?", "The reds."]], ",")
-        >>> batch = RowBatch(["Who won?"], [], rows, 30)
-        >>> next(add_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
-        [('Who won?', 'The reds.')]
     """
     for batch in batches:
         values = _list_column_values(batch.rows, column, source, source.name_columns)
@@ -112,7 +100,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
 
 def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
-    """Turn the texts of batches into texts with features, each feature from the column with its name.
+    """Turn the texts of batches into texts with features. Each feature comes from the column of its name.
 
     Args:
         batches: the batches from `read_batches`.
@@ -121,12 +109,6 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
     Raises:
         DataError: a column is missing, or a row is refused: a feature is missing or has a value that it cannot have.
-
-    Example:
-        >>> rows = CsvRows(["text", "stars"], [["Good.", "4"]], ",")
-        >>> batch = RowBatch(["Good."], [], rows, 30)
-        >>> next(add_features([batch], RowSource("r.csv", "csv"), make_features(["stars"]))).texts
-        [('Good.', {'stars': 4.0})]
     """
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
@@ -149,7 +131,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
 
 def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
-    """The values of a column, one for each row."""
+    """List the values of a column, one for each row."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.objects()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
@@ -198,7 +180,7 @@ class _LineChunk:
 
 
 class _LineChunks:
-    """A UTF-8 byte stream as chunks of complete lines.
+    """Divides a UTF-8 stream of bytes into chunks of complete lines.
 
     Attributes:
         read: how many bytes were read.
@@ -217,7 +199,7 @@ class _LineChunks:
         self._in_batch = 0
 
     def is_batch_full(self, rows: int) -> bool:
-        """Whether a batch of `rows` rows is complete and can be used without waiting for more."""
+        """Return whether a batch of `rows` rows is complete, and can be used without waiting for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
@@ -264,7 +246,7 @@ class _LineChunks:
 
 
 def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
-    """The numbers of the lines that are not UTF-8; the first line has the number `first`."""
+    """Find the numbers of the lines that are not UTF-8. The first line has the number `first`."""
     return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
 
 
@@ -287,7 +269,7 @@ def _allow_large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file, with the line numbers of the last row and of lines that are not UTF-8."""
+    """The rows of a CSV or TSV file. It knows the line numbers of the last row, and of lines that are not UTF-8."""
 
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
@@ -307,7 +289,7 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def remove_lines_not_utf8(self) -> bool:
-        """Whether the last row has a line that is not UTF-8; the lines up to this row are removed from `not_utf8`."""
+        """Return whether a line of the last row is not UTF-8. The lines up to this row are removed from `not_utf8`."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -364,7 +346,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _keep_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Keep or refuse a row with an unexpected number of fields, or a row from a chunk in which a line is not UTF-8."""
+    """Keep a row. Refuse it if a line is not UTF-8, or if it has more or fewer fields than the header."""
     if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -390,7 +372,7 @@ def _leave_out_row(before: int, what: str, source: RowSource) -> None:
 
 
 def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
-    """Yield the number of each line, from 1, the line stripped of white space, and whether it is UTF-8."""
+    """Yield each line without white space around it, with its number from 1, and whether it is UTF-8."""
     number = 0
     for chunk in chunks:
         for line in chunk.lines:
@@ -433,7 +415,10 @@ def _read_json_lines(
 
 
 def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
-    """Parse the object of a line; None for an empty line. Raises a ValueError whose message ends a sentence."""
+    """Parse the JSON object of a line; None for an empty line.
+
+    Raises a ValueError whose message ends a sentence.
+    """
     if not is_utf8:
         raise ValueError("is not UTF-8")
     return parse_json_object(line) if line else None

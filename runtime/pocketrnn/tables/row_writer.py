@@ -34,7 +34,7 @@ Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
 
 def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
-    """Write rows and their answers, batch by batch; the columns of the answers follow those of the rows.
+    """Write rows and their answers in batches. The columns of the answers follow the columns of the rows.
 
     Args:
         stream: the output stream.
@@ -46,15 +46,6 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
     Raises:
         OutputError: a row cannot be written in this format.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
-
-    Example:
-        >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
-        >>> batch = RowBatch(["Oil prices rise"], [], rows, read=27)
-        >>> answers = [Column("label", ["Business"], is_number=False)]
-        >>> stream = io.BytesIO()
-        >>> write_rows(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
-        >>> stream.getvalue()
-        b'{"text": "Oil prices rise", "label": "Business"}\\n'
     """
     if kind == "parquet":
         _write_parquet(stream, answered, text_column)
@@ -78,7 +69,7 @@ def _format_json_lines(answered: Answered) -> Iterator[str]:
 
 
 def _format_json_members(column: Column) -> list[str]:
-    """Format the new member of each row's object, with the comma before it."""
+    """Format the answer's members of each row's JSON object, with a comma in front."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
@@ -103,19 +94,14 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 
 
 def _convert_value_to_text(value: Any) -> Any:
-    """Convert a value that JSON cannot represent, such as a date or a decimal number, to text; bytes are refused."""
+    """Convert a value that JSON lacks, such as a date or a decimal number, to text; refuse bytes."""
     if isinstance(value, bytes):
         raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
     return str(value)
 
 
 def replace_nan_by_none(value: Any) -> Any:
-    """Replace the numbers that JSON does not have, NaN and infinities, by None in a value.
-
-    Example:
-        >>> replace_nan_by_none({"difference": float("inf"), "rows": (1, 2)})
-        {'difference': None, 'rows': [1, 2]}
-    """
+    """Replace NaN and infinities in a value by None: JSON lacks these numbers."""
     if isinstance(value, dict):
         return {str(name): replace_nan_by_none(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
@@ -190,7 +176,7 @@ def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
 
 
 class _DiscardableSink(io.RawIOBase):
-    """A stream that can discard its data: when a ParquetWriter is closed, even after an error, it writes its footer."""
+    """A stream that can discard its data. When a ParquetWriter is closed, even after an error, it writes its footer."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -260,7 +246,7 @@ def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], sc
 
 
 def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
-    """Convert JSON rows to a table; `before` is the schema of the rows written before, None for the first rows."""
+    """Convert JSON rows to a table. `before` is the schema of the earlier rows; None for the first rows."""
     fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
     arrays = [_make_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
     return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
@@ -287,8 +273,7 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> An
 
 
 def _is_lossless_conversion(arrow: Any, found: Any, kind: Any) -> bool:
-    """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can convert
-    them."""
+    """Return whether pyarrow converts values of the type `found` to the type `kind` without a loss."""
     types = arrow.types
     if types.is_struct(found) and types.is_struct(kind):
         return all(

@@ -1,4 +1,7 @@
-"""Encode texts as token ids: rules, tokenizers, cleaning steps. Readers in other languages mirror this package."""
+"""Encode texts as token ids: text rules, tokenizers, cleaning steps.
+
+Readers in other languages mirror this package.
+"""
 
 from typing import TYPE_CHECKING
 

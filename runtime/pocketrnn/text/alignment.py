@@ -1,4 +1,4 @@
-"""Finds the position of each token in the original text, and the index of its id among the text's ids.
+"""Find the position of each token in the original text, and the index of its id among the text's ids.
 
 A text is lower-cased, cleaned and split by the rules; here each resulting character keeps the position that it came
 from. The result is compared with that of the encoder, so that a wrong position is never returned.
@@ -27,8 +27,10 @@ _SPLIT_YOURSELF: Final = "Split the text yourself, and give the list of its toke
 
 @dataclass(frozen=True)
 class LocatedToken:
-    """A token in its form in the text, its position there from `start` to `end`, and the index of its id among the
-    text's ids; None for a token without an id, which was cut off or dropped."""
+    """A token, its position in the original text, and the index of its id among the text's ids.
+
+    The position is from `start` to `end`. The index is None for a token without an id, which was cut off or dropped.
+    """
 
     token: str
     start: int
@@ -38,13 +40,7 @@ class LocatedToken:
 
 @dataclass(frozen=True)
 class LocatedTokens:
-    """The ids of a text, and its tokens in order.
-
-    Example:
-        >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> [(token.token, token.start, token.step) for token in locate_text_tokens(encoder, "Oil, oil").tokens]
-        [('Oil', 0, 0), (',', 3, 1), ('oil', 5, 2)]
-    """
+    """The ids of a text, and its tokens with their positions."""
 
     ids: list[int]
     tokens: tuple[LocatedToken, ...]
@@ -52,16 +48,17 @@ class LocatedTokens:
 
 @dataclass(frozen=True)
 class _LocatedCharacters:
-    """Characters, and the part of the original text that each comes from: from `starts` to `ends`."""
+    """Characters, each with the part of the original text that it comes from: from `starts` to `ends`."""
 
     text: str
     starts: list[int] = field(repr=False)
     ends: list[int] = field(repr=False)
 
     def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _LocatedCharacters:
-        """Replace parts of the characters, each given as (begin, end, replacement). Characters that a part and its
-        replacement have in common at the end, or else at the beginning, keep their positions; inserted characters get a
-        position without a length.
+        """Replace parts of the characters, each given as (begin, end, replacement).
+
+        Characters that a part and its replacement have in common at the end, or else at the beginning, keep their
+        positions; inserted characters get a position without a length.
         """
         parts = list(parts)
         if not parts:
@@ -83,8 +80,8 @@ class _LocatedCharacters:
         return _LocatedCharacters("".join(text), starts, ends)
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
-        """The part of the original text that characters come from; for no characters, the position before the next
-        one."""
+        """The part of the original text that characters come from. For no characters, it is the position before the
+        next one."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
@@ -92,13 +89,13 @@ class _LocatedCharacters:
 
 
 def _find_common_prefix_length(one: str, other: str) -> int:
-    """The length of the common prefix of two strings."""
+    """Return the length of the common prefix of two strings."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
-    """Find the ids and the token positions of a text.
+    """Find the ids of a text, and the positions of its tokens.
 
     Args:
         encoder: the text rules and the vocabulary.
@@ -127,14 +124,16 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     made = _look_up_and_frame(encoder, cleaned, found)
     if made.ids != encoder.encode(text):
         raise InputError(
-            f"The tokens of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
             _SPLIT_YOURSELF,
         )
     return made
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
-    """Find the ids and the token positions of a text that is already split; a position is the number of a token.
+    """Find the ids of a text that is already split, and the positions of its tokens.
+
+    A position is the number of a token.
 
     Args:
         encoder: the text rules and the vocabulary.
@@ -142,10 +141,6 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
     Raises:
         InputError: as for `locate_text_tokens`.
-
-    Example:
-        >>> locate_split_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
-        [1, 0]
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
@@ -161,8 +156,7 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 def _look_up_and_frame(
     encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
 ) -> LocatedTokens:
-    """Look up tokens and add the first and last ids as the rules do; `found` has the text and position of each
-    token."""
+    """Look up the ids of tokens, and add the first and last ids of the rules."""
     return _frame_groups(
         encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
     )
@@ -171,19 +165,18 @@ def _look_up_and_frame(
 def _frame_and_check(
     encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
 ) -> LocatedTokens:
-    """Add the first and last ids to words with their ids, and check that the result is the ids of the text."""
+    """Add the first and last ids to words with their ids, and check the result against the text's ids."""
     made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
         raise InputError(
-            f"The words of {short_repr(text, 40)} cannot be located in it: those found have other ids.",
+            f"The words of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
             _SPLIT_YOURSELF,
         )
     return made
 
 
 def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> LocatedTokens:
-    """Cut words with their ids to the largest width, add the first and last ids, and find the index of each word's
-    first id."""
+    """Cut words with their ids to the largest width, and add the first and last ids."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
     ids = [i for of_word, *_ in groups for i in of_word]
@@ -240,7 +233,7 @@ def _find_replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int
 
 
 def _find_token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
-    """Find the beginning and the end of each token of a cleaned text."""
+    """Find where each token of a cleaned text begins and ends."""
     if tokenizer in ("characters", "space"):
         at = 0
         for token in SPLITS[tokenizer](text):

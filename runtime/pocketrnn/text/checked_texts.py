@@ -1,4 +1,4 @@
-"""Checks users' texts, given as a list, a generator, or a column of numpy or pandas, and divides them into chunks.
+"""Check users' texts, from a list, a generator, or a column of numpy or pandas, and divide them into chunks.
 
 A text among them is a string, or a list of its tokens or ids (`pretokenized.py`).
 """
@@ -33,10 +33,6 @@ class Chunk:
         texts: strings; or the ids of texts that were given as tokens or ids, or were split by another tokenizer.
         skipped: the indices in `texts` of items that were not texts, which are replaced by an empty text.
         first: the position of the chunk's first text among all, from 0.
-
-    Example:
-        >>> Chunk(["good film", ""], [1]).skipped
-        [1]
     """
 
     texts: list[str] | list[str | list[int]]
@@ -45,7 +41,7 @@ class Chunk:
 
     @property
     def strings(self) -> list[str] | None:
-        """The texts, if all are strings."""
+        """The texts, if all are strings; else None."""
         return self.texts if set(map(type, self.texts)) <= {str} else None  # type: ignore[return-value]
 
 
@@ -54,9 +50,6 @@ def check_on_error(on_error: object) -> None:
 
     Raises:
         InputError: it is neither.
-
-    Example:
-        >>> check_on_error("skip")
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error is {short_repr(on_error)}.", "Use 'raise' or 'skip'.")
@@ -65,7 +58,7 @@ def check_on_error(on_error: object) -> None:
 def divide_into_chunks(
     texts: Iterable[Text], ready: TextRowEncoder, *, on_error: OnError, threads: int
 ) -> Iterable[Chunk]:
-    """Check texts, and divide them into chunks, in order.
+    """Check texts and divide them into chunks, in order.
 
     A collection with a length (a list, a column) is checked as a whole before the work starts. One without (a
     generator) is read lazily, a chunk at a time, and never held in memory.
@@ -79,10 +72,6 @@ def divide_into_chunks(
     Raises:
         TextError: `texts` is not a collection of texts, or an item of it is not a text.
         InputError: `on_error` is neither of these; or the caller's tokenizer fails.
-
-    Example:
-        >>> [chunk.texts for chunk in divide_into_chunks(["a", "b"], ready, on_error="raise", threads=1)]
-        [['a', 'b']]
     """
     check_on_error(on_error)
     items = iterate_texts(texts)
@@ -95,14 +84,10 @@ def divide_into_chunks(
 
 
 def check_batches(batches: Iterable[list[str]], ready: TextRowEncoder) -> Iterator[Chunk]:
-    """Check lists of texts, and yield each as one chunk.
+    """Check lists of texts; each list becomes a chunk.
 
     Raises:
         TextError: an item of a batch is not a text.
-
-    Example:
-        >>> [chunk.texts for chunk in check_batches([["a"], ["b"]], ready)]
-        [['a'], ['b']]
     """
     first = 0
     for batch in batches:
@@ -118,8 +103,10 @@ def _check_chunks(items: Iterator[Text], ready: TextRowEncoder, size: int, on_er
 
 
 def _check_chunk(items: Sequence[Text], ready: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
-    """Check items and make a chunk of them. Items that are not strings get ids; so do strings, unless the encoder
-    encodes them later."""
+    """Check items, and make a chunk of them.
+
+    Items that are not strings get ids; so do strings, unless the encoder encodes them later.
+    """
     others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
     if not others:
         return Chunk(list(items), [], first)  # type: ignore[arg-type]
@@ -139,14 +126,10 @@ def _check_chunk(items: Sequence[Text], ready: TextRowEncoder, first: int, on_er
 
 
 def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Return an iterator over texts.
+    """Return an iterator over the user's texts.
 
     Raises:
         TextError: the argument is not an ordered collection of texts.
-
-    Example:
-        >>> list(iterate_texts(["a", "b"]))
-        ['a', 'b']
     """
     if isinstance(texts, (str, bytes)):
         raise TextError(

@@ -1,4 +1,4 @@
-"""Cleaning steps in the form in which people write them: names, replacements, and calls of `re.sub`."""
+"""Make cleaning steps from the forms in which people write them: names, replacements, and calls of `re.sub`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
 
 
 def _make_ranges_without(points: str) -> tuple[str, ...]:
-    """The ranges of all code points except some ASCII characters."""
+    """Return the ranges of all code points except these ASCII characters."""
     *most, last = find_ranges(lambda point: point not in points, range(0x80))
     return (*most, last[0] + chr(sys.maxunicode))
 

@@ -1,5 +1,4 @@
-"""The cleaning steps for a text before it is split: replacements, sets of kept characters, lower-casing. All steps are
-data.
+"""The cleaning steps for a text before it is split: replacements, kept characters, lower-casing. All steps are data.
 
 Readers of a bundle do not need regular expressions, so that all of them do the same; `re_sub_patterns.py` writes
 those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
@@ -42,7 +41,7 @@ MOST_GROWTH: Final = 64
 
 @dataclass(frozen=True)
 class Replace:
-    """Replace every occurrence of `what` by `by`, from left to right. This step does not search `by` again.
+    """Replace every occurrence of `what` by `by`, from left to right. The replacement is not searched again.
 
     Attributes:
         what: 1 to 256 code points.
@@ -93,7 +92,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class ReplaceRuns:
-    """Replace every run by `by`, from left to right; at each position, the first of `runs` that matches is used.
+    """Replace every run by `by`, from left to right. At each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: 1 to 16 runs.
@@ -118,13 +117,13 @@ class ReplaceRuns:
 
     @property
     def packed_kind(self) -> int:
-        """The number of this kind of step in a packed file: 4 if word boundaries matter."""
+        """The number of this kind of step in a packed file. It is 4 if word boundaries matter."""
         return 4 if self.word else 3
 
 
 @dataclass(frozen=True)
 class Lowercase:
-    """Lower-case the text at this step, instead of before all steps.
+    """Lower-case the text at this step. The rule `lowercase` does so before all steps.
 
     Example:
         >>> cleaning_function([Replace("US", "usa"), Lowercase()])("US and us")
@@ -139,7 +138,7 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
-    """Make a function that applies the steps to a text, one after the other."""
+    """Make a function that applies the cleaning steps to a text, in their order."""
     functions = [_make_step_function(step) for step in steps]
 
     def clean_text(text: str) -> str:
@@ -151,7 +150,7 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
 
 
 def check_growth(steps: Sequence[CleaningStep]) -> None:
-    """Refuse too many steps, or steps that could make a text more than 64 times as long.
+    """Refuse too many steps, and steps that could make a text more than 64 times as long.
 
     Computed backwards from the last step: how many code points one code point can become from that step on. The code
     points of a match share the length of its replacement. `weights` has the numbers of single code points, `of_sets`
@@ -159,12 +158,6 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
     Raises:
         InputError: the steps are refused.
-
-    Example:
-        >>> check_growth([Replace("a", "aa")] * 7)
-        Traceback (most recent call last):
-        ...
-        pocketrnn.errors.InputError: The steps can make a text grow more than 64 times. ...
     """
     if len(steps) > MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")
@@ -201,12 +194,7 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
 
 def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
-    """The steps as documents for classifier.json.
-
-    Example:
-        >>> make_step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
-        [{'replace': "'", 'by': ''}, {'keep': ['az'], 'by': ' '}, {'lowercase': True}]
-    """
+    """Convert the steps to documents for classifier.json."""
     return list(map(_make_step_document, steps))
 
 
@@ -227,10 +215,6 @@ def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, 
 
     Raises:
         InputError: a document is not a step.
-
-    Example:
-        >>> build_steps_from_documents([{"replace": "'", "by": ""}])
-        (Replace(what="'", by=''),)
     """
     return tuple(map(_build_step_of_document, documents))
 

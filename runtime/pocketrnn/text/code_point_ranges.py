@@ -1,5 +1,4 @@
-"""Sets of code points as ranges: a range is a string of one code point, or of two, the first and the last of the
-range."""
+"""Sets of code points as ranges. A range is a string: one code point, or its first and its last code point."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ _LONGEST: Final = 256
 
 
 def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> None:
-    """Check that a value is a string with an allowed number of code points, and without half of a surrogate pair.
+    """Check that a value is a string of an allowed length, without half of a surrogate pair.
 
     Raises:
         InputError: it is not.
@@ -43,7 +42,7 @@ def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> Non
 
 
 def check_ranges(ranges: Any, what: str) -> None:
-    """Check that a value is a tuple of ranges; each is one code point, or two, the first and the last.
+    """Check that a value is a tuple of ranges: strings of one code point, or of the first and the last.
 
     Raises:
         InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
@@ -60,14 +59,12 @@ def check_ranges(ranges: Any, what: str) -> None:
 
 
 def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
-    """Convert a list of classifier.json to a tuple. A string is refused: it would become a tuple of its characters.
+    """Convert a list of classifier.json to a tuple; refuse a string.
+
+    A string would become a tuple of its characters.
 
     Raises:
         InputError: the value is not a list.
-
-    Example:
-        >>> convert_list_to_tuple(["az", "AZ"])
-        ('az', 'AZ')
     """
     if not isinstance(value, list):
         raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
@@ -75,12 +72,7 @@ def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
-    """Make a function that tells whether a code point is in one of the ranges.
-
-    Example:
-        >>> make_range_test(("az", "-"))(ord("b"))
-        True
-    """
+    """Make a function that returns whether a code point is in one of the ranges."""
     merged = merge_ranges(list_range_points(ranges))
     starts, ends = [start for start, _ in merged], [end for _, end in merged]
 
@@ -92,22 +84,12 @@ def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
 
 
 def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
-    """The first and the last code point of each range.
-
-    Example:
-        >>> list_range_points(("ac", "x"))
-        [(97, 99), (120, 120)]
-    """
+    """List the first and the last code point of each range."""
     return [(ord(some[0]), ord(some[-1])) for some in ranges]
 
 
 def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort ranges, and join those that touch.
-
-    Example:
-        >>> merge_ranges([(5, 9), (1, 4)])
-        [(1, 9)]
-    """
+    """Sort ranges and join those that touch."""
     made: list[tuple[int, int]] = []
     for start, end in sorted(points):
         if made and start <= made[-1][1] + 1:
@@ -118,24 +100,13 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The gaps between the given ranges, which must be sorted and must not touch.
-
-    Example:
-        >>> complement_points([(0, 9), (11, 0x10FFFF)])
-        [(10, 10)]
-    """
+    """Return the gaps between ranges that are sorted and do not touch."""
     ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 
 
 def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """The ranges in the form of a step `Keep`, from first and last code points; no range begins or ends with a
-    surrogate.
-
-    Example:
-        >>> make_ranges_from_points([(97, 99), (0xD800, 0xE000)])
-        ('ac', '\\ue000')
-    """
+    """Make ranges from their first and last code points. No range begins or ends with a surrogate."""
     made = []
     for start, end in some:
         first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
@@ -145,12 +116,7 @@ def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
 
 
 def find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
-    """Find the ranges of the code points for which `belongs` is true; no range begins or ends with a surrogate.
-
-    Example:
-        >>> find_ranges(str.isdigit, range(0x80))
-        ('09',)
-    """
+    """Find the ranges of the code points for which `belongs` is true. No range begins or ends with a surrogate."""
     found: list[list[int]] = []
     for code in codes:
         if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):

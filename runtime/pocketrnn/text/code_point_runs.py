@@ -1,4 +1,4 @@
-"""Runs of code points: patterns, as data, that steps replace and at which words are cut.
+"""Runs of code points: simple patterns, as data. Steps replace them, and splits cut words at them.
 
 A run is sets of code points, one after the other, each with the fewest and the most that it takes. Each takes as many
 as there are and gives nothing back, so that a search takes linear time.
@@ -35,7 +35,7 @@ _PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
 
 @dataclass(frozen=True)
 class RunPart:
-    """A further part of a `Run`: as many consecutive code points of `ranges` as there are, but at most `most`.
+    """A further part of a `Run`: consecutive code points of `ranges`, as many as possible up to `most`.
 
     Attributes:
         ranges: as in `Keep`.
@@ -59,8 +59,7 @@ class RunPart:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of code points: an optional code point of `before`, and then as many consecutive code points of `ranges` as
-    there are.
+    """A run of code points: consecutive code points of `ranges`, after an optional code point of `before`.
 
     Attributes:
         ranges: as in `Keep`.
@@ -76,11 +75,6 @@ class Run:
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
-
-    Example:
-        >>> tag = Run(("<",), most=1, then=(RunPart(("az",), 1, None), RunPart((">",))))
-        >>> list(make_run_search((tag,))("a<br>b<"))
-        [(1, 5)]
     """
 
     ranges: tuple[str, ...]
@@ -105,22 +99,22 @@ class Run:
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
-        """The run's own code points as a part, followed by the parts that must come next."""
+        """All parts of the run; its own code points are the first part."""
         return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
 
     @property
     def needs_word_boundaries(self) -> bool:
-        """Whether the run begins, or a part of it ends, at a word boundary."""
+        """Whether the run must begin at a word boundary, or a part of the run must end at a word boundary."""
         return self.from_boundary or any(part.to_boundary for part in self.parts)
 
     @property
     def fewest(self) -> int:
-        """The fewest code points that the run takes."""
+        """The smallest number of code points that the run takes."""
         return sum(part.least for part in self.parts)
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
-        """All ranges of the run."""
+        """The ranges of all parts of the run."""
         return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
 
 
@@ -155,8 +149,7 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
 
 
 class _SetBits(dict[str, int]):
-    """A dict from each code point to the sets that contain it, as bits; it caches the first code points that are looked
-    up."""
+    """A dict from each code point to the sets that contain it, as bits."""
 
     def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
         super().__init__()
@@ -172,7 +165,7 @@ class _SetBits(dict[str, int]):
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A run with its sets as bits; `parts` begins with its own set."""
+    """A run whose sets are bits; `parts` begins with its own set."""
 
     before: int
     ends_at: int
@@ -188,17 +181,13 @@ _Vain = dict[int, tuple[int, int]]
 
 
 def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
-    """Make a function that finds runs in a text, from left to right: the beginning and the end of each.
+    """Make a function that finds runs in a text, from left to right, and yields where each begins and ends.
 
     At each position the first of `runs` that matches counts. The search goes on after the match.
 
     Args:
         runs: what is found.
         word: the code points of words, for runs that ask for boundaries of words.
-
-    Example:
-        >>> list(make_run_search((Run(("09",), most=3),))("ab1234"))
-        [(2, 5), (5, 6)]
     """
     sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
     bits = _SetBits(sets)
@@ -215,7 +204,7 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
         firsts |= run.before | run.parts[0][0]
 
     def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
-        """Find the end of the first run that matches at `start`; 0 if none does."""
+        """Find the end of the first run that matches at `start`; 0 if none matches."""
         for i, run in enumerate(each):
             if run.from_boundary and not _is_boundary(text, start, bits, run.word):
                 continue
@@ -268,7 +257,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
 
 
 def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
-    """Whether `\\b` of `re` matches at a position, for a given set of word characters."""
+    """Return whether `\\b` of `re` matches at a position, with a given set of word characters."""
     before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
     return bool(before) != bool(after)
 
@@ -284,12 +273,7 @@ def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: 
 
 
 def make_run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """The runs as documents for classifier.json.
-
-    Example:
-        >>> make_run_documents([Run(("az",), least=2)])
-        [{'ranges': ['az'], 'least': 2}]
-    """
+    """Convert the runs to documents for classifier.json."""
     return list(map(_make_run_document, runs))
 
 
@@ -341,9 +325,5 @@ def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:
 
     Raises:
         InputError: a document is not a run.
-
-    Example:
-        >>> build_runs_from_documents([{"ranges": ["az"], "least": 2}])[0].least
-        2
     """
     return tuple(map(_build_run_of_document, documents))

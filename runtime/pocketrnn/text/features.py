@@ -61,7 +61,7 @@ _TAKEN: Final = frozenset(
 
 @dataclass(frozen=True)
 class Number:
-    """A number in addition to a text. The module gets `(number - mean) / scale`, float32.
+    """A number in addition to a text. The module gets `(number - mean) / scale` as float32.
 
     Attributes:
         mean, scale: the numbers that the owner's pipeline subtracts and divides by.
@@ -89,11 +89,11 @@ class Number:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The feature's members in classifier.json, without the name."""
+        """The feature as members of classifier.json, without its name."""
         return {"mean": self.mean, "scale": self.scale}
 
     def encode(self, value: object, name: str, which: str = "The text") -> float:
-        """The number that the graph gets.
+        """Return the number that the graph gets.
 
         Args:
             value: the owner's number.
@@ -127,7 +127,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A category in addition to a text, such as a user or a genre. The module gets its id.
+    """A category in addition to a text, such as a user or a genre. The module gets the id of its value.
 
     Attributes:
         values: value -> id; or a list of the values, whose index is the id. Whole numbers stand for their digits.
@@ -180,11 +180,11 @@ class Category:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The feature's members in classifier.json, without the name."""
+        """The feature as members of classifier.json, without its name."""
         return {"values": dict(self.values), **({} if self.unknown is None else {"unknown": self.unknown})}
 
     def encode(self, value: object, name: str, which: str = "The text") -> float:
-        """The id of a value, as a float; see `Number.encode`.
+        """Return the id of a value as a float; see `Number.encode`.
 
         Raises:
             TextError: the value is not a string or whole number, or it is unknown and such values have no id.
@@ -217,7 +217,10 @@ FeatureRow: TypeAlias = tuple[tuple[str, Any], ...]
 
 
 class SplitRows(NamedTuple):
-    """Rows of ids without their features: int64 [batch, sequence], int64 [batch], and float32 [batch, features]."""
+    """Rows of ids and their features, separated.
+
+    int64 [batch, sequence], int64 [batch], and float32 [batch, features].
+    """
 
     tokens: Ids
     lengths: Ids
@@ -225,7 +228,7 @@ class SplitRows(NamedTuple):
 
 
 def make_features(given: object) -> Features:
-    """Make the features from a user's argument.
+    """Make the features from the user's argument `features`.
 
     Args:
         given: a list of names, which are numbers; or a map from names to a `Number`, a `Category`, or what
@@ -233,10 +236,6 @@ def make_features(given: object) -> Features:
 
     Raises:
         InputError: a name is there twice, is not a name of Python or is taken, or a feature is something else.
-
-    Example:
-        >>> make_features({"stars": Number(), "kind": ["book", "film"]})[1][0]
-        'kind'
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(
@@ -259,12 +258,7 @@ def make_features(given: object) -> Features:
 
 
 def make_features_document(features: Features) -> list[dict[str, Any]]:
-    """The features as a member of classifier.json.
-
-    Example:
-        >>> make_features_document(make_features(["stars"]))
-        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
-    """
+    """Convert the features to a member of classifier.json."""
     return [{"name": name, **feature.document} for name, feature in features]
 
 
@@ -273,10 +267,6 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
 
     Raises:
         InputError: as `make_features`.
-
-    Example:
-        >>> build_features_from_document([{"name": "stars", "mean": 0, "scale": 1}])
-        (('stars', Number(mean=0.0, scale=1.0)),)
     """
     names = [member["name"] for member in members]
     made = [
@@ -291,7 +281,7 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
 
 
 def check_text_with_features(item: object, which: str = "The text") -> tuple[Any, dict[str, Any]]:
-    """Check a text with its features, and return both.
+    """Check a text and its features, and return both.
 
     Args:
         item: a tuple or list of the text and a map from the names of the features to their values.
@@ -299,10 +289,6 @@ def check_text_with_features(item: object, which: str = "The text") -> tuple[Any
 
     Raises:
         TextError: the argument is something else, such as a text alone.
-
-    Example:
-        >>> check_text_with_features(("A good film.", {"stars": 4}))
-        ('A good film.', {'stars': 4})
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         text, values = item
@@ -317,13 +303,16 @@ def check_text_with_features(item: object, which: str = "The text") -> tuple[Any
 
 
 def freeze_text_with_features(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
-    """A text with its features as a tuple that can be a member of a set; checked as in `check_text_with_features`."""
+    """Convert a text with its features to a tuple that a set can hold.
+
+    It is checked as by `check_text_with_features`.
+    """
     text, values = check_text_with_features(item, which)
     return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
 
 
 def encode_values(features: Features, values: Mapping[str, Any], which: str = "The text") -> NDArray[np.float32]:
-    """The numbers that the graph gets for the features of one text, float32 [features].
+    """Encode the features of one text as the graph's input, float32 [features].
 
     Args:
         features: the features.
@@ -332,10 +321,6 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
 
     Raises:
         TextError: a feature is missing, unknown, or has a value that it cannot have; the message names it.
-
-    Example:
-        >>> encode_values(make_features({"kind": ["book", "film"]}), {"kind": "film"}).tolist()
-        [1.0]
     """
     names = [name for name, _ in features]
     for name in values:
@@ -352,23 +337,17 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
 
 
 def make_highest_values(features: Features) -> NDArray[np.float32]:
-    """The largest feature values that a graph must accept, float32 [features]: the highest id of each category; 0 for
-    numbers.
+    """Return the largest feature values that a graph must accept, float32 [features].
 
-    Example:
-        >>> make_highest_values(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
-        [0.0, 1.0]
+    These are the highest id of each category, and 0 for numbers.
     """
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
 def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of features written as strings, as in a CSV file or on a command line. A string that is not a number
-    remains a string, which `encode_values` refuses; an empty one is a missing number.
+    """Parse the values of features from strings, as in a CSV file or on a command line.
 
-    Example:
-        >>> parse_written_values(make_features(["stars"]), {"stars": "3.5"})
-        {'stars': 3.5}
+    A string that is not a number remains a string, which `encode_values` refuses; an empty one is a missing number.
     """
     kinds = dict(features)
     values = dict(written)
@@ -379,12 +358,7 @@ def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict
 
 
 def make_usual_values(features: Features) -> dict[str, Any]:
-    """Feature values that are always possible: the means of numbers, and the first values of categories.
-
-    Example:
-        >>> make_usual_values(make_features({"kind": ["book", "film"]}))
-        {'kind': 'book'}
-    """
+    """Return feature values that are always possible: the means of numbers, and the first values of categories."""
     return {
         name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
         for name, feature in features
@@ -392,38 +366,23 @@ def make_usual_values(features: Features) -> dict[str, Any]:
 
 
 def write_feature_options(features: Features) -> str:
-    """Usual values as options of `pocketrnn classify`, each followed by a space; empty if there are no features.
-
-    Example:
-        >>> write_feature_options(make_features({"kind": ["book", "film"]}))
-        '--feature kind=book '
-    """
+    """Write usual values as options of `pocketrnn classify`, each followed by a space; empty without features."""
     return "".join(
         f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_usual_values(features).items()
     )
 
 
 def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
-    """The marks that carry numbers in a row of ids: they are negative, and thus not ids.
-
-    Example:
-        >>> make_feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
-        [-1, -1065353217]
-    """
+    """Convert numbers to the marks that carry them in a row of ids. Marks are negative: they are not ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 
 def split_features(tokens: Ids, lengths: Ids) -> SplitRows:
-    """Split rows of ids into the texts and their features.
+    """Separate rows of ids into the texts and their features.
 
     Args:
         tokens: int64 [batch, features + sequence], with as many marks at the beginning of each row.
         lengths: int64 [batch], the length of each row, the marks included.
-
-    Example:
-        >>> rows = np.array([[-1, -1065353217, 5, 6], [-1, -1, 7, 0]])
-        >>> split_features(rows, np.array([4, 3])).features.tolist()
-        [[0.0, 1.0], [0.0, 0.0]]
     """
     count = int((tokens[0] < 0).sum())
     marks = np.ascontiguousarray(~tokens[:, :count]).astype(np.uint32)
@@ -431,16 +390,12 @@ def split_features(tokens: Ids, lengths: Ids) -> SplitRows:
 
 
 class FeatureEncoder(TextEncoder):
-    """Encodes texts with their features as rows of ids.
+    """Encodes texts with features as rows of ids.
 
     Args:
         rules: the text rules.
         vocabulary: the tokens, in the order of their ids.
         features: the features.
-
-    Example:
-        >>> FeatureEncoder(TextRules(), ["<unk>", "oil"], make_features(["stars"])).encode(("Oil", {"stars": 0}))
-        [-1, 1]
     """
 
     def __init__(self, rules: Any, vocabulary: Sequence[str], features: Features) -> None:
@@ -448,7 +403,7 @@ class FeatureEncoder(TextEncoder):
         self.features = features
 
     def encode(self, item: Any) -> list[int]:
-        """The ids of a text with its features.
+        """Encode a text with its features as ids.
 
         Raises:
             TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
@@ -457,7 +412,7 @@ class FeatureEncoder(TextEncoder):
         return [*make_feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
     def encode_row(self, item: Any) -> Ids:
-        """The ids of a text with its features, int64 [1, ids]."""
+        """Encode a text with its features as ids, int64 [1, ids]."""
         return np.array([self.encode(item)], np.int64)
 
 
@@ -471,12 +426,12 @@ def _parse_number(written: str) -> float | str | None:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a number of Python or numpy, and neither a truth value nor an array."""
+    """Return whether a value is a number of Python or numpy. An array or a truth value is not a number."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
 
 
 def _list_first_words(words: Sequence[str]) -> str:
-    """The first words of a list and how many more there are, for a message."""
+    """List the first words for a message, and say how many more there are."""
     first = ", ".join(
         word if len(word) <= _LONGEST_NAMED else short_repr(word, _LONGEST_NAMED) for word in words[:_NAMED]
     )
@@ -484,7 +439,7 @@ def _list_first_words(words: Sequence[str]) -> str:
 
 
 def _read_category_word(value: object) -> str | None:
-    """The word that a category's value stands for: a string, or the digits of an integer; None for any other value."""
+    """Return the word of a category's value: a string, or the digits of an integer; None for any other value."""
     if isinstance(value, str):
         return str(value)
     return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
@@ -500,7 +455,7 @@ def _check_category_id(number: object, whose: str) -> int:
 
 
 def _check_name(name: object) -> None:
-    """Refuse a name that cannot be used in code, or that has another meaning.
+    """Refuse the name of a feature if it cannot be used in code or has another meaning.
 
     Raises:
         InputError: it is such a name.
@@ -512,5 +467,6 @@ def _check_name(name: object) -> None:
         )
     if name in _TAKEN or name.startswith("_"):
         raise InputError(
-            f"A feature is named {name}, which means something else.", "Give it another name, such as its_" + name + "."
+            f"A feature cannot have the name {name}, which has another meaning.",
+            "Give it another name, such as its_" + name + ".",
         )

@@ -1,4 +1,7 @@
-"""The frame of a text's ids: the ids added before and after them, the widths, and the padding; for all text rules."""
+"""The ids that are added around a text's ids, the widths to which ids are cut or padded, and the padding.
+
+All text rules have them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _LARGEST_MIN_WIDTH: Final = 1 << 16
 
 
 class FrameRules:
-    """The rules for the ids added to a text and for its width. All text rules share them and define the fields."""
+    """The rules for the ids added around a text's ids, and for its width.
+
+    All text rules share them and define the fields.
+    """
 
     padding_id: int
     max_tokens: int | None
@@ -32,17 +38,12 @@ class FrameRules:
 
     @property
     def tokens_for_max(self) -> int | None:
-        """The largest number of ids from `max_tokens` tokens."""
+        """The largest number of ids that `max_tokens` tokens give."""
         return self.max_tokens
 
     @property
     def sizes(self) -> tuple[int, int | None]:
-        """The smallest and the largest number of ids that the rules give for a text; None if there is no limit.
-
-        Example:
-            >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
-            ((1, 6), (9, 9))
-        """
+        """The smallest and the largest number of ids that a text can have by these rules; None without a limit."""
         least, most = self.min_width or 1, self.max_width
         ids = self.tokens_for_max
         if ids is not None:
@@ -50,14 +51,10 @@ class FrameRules:
         return least, most
 
     def find_fault(self, ids: list[int]) -> str:
-        """The reason why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
+        """Explain why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
 
         A user must give all ids of a text, with the frame: if some were left out, the answer would differ without a
         warning.
-
-        Example:
-            >>> TextRules(min_width=9).find_fault([4, 17])
-            'has 2 ids, and the rules fill every text up to 9'
         """
         least, most = self.sizes
         if len(ids) < least:
@@ -74,7 +71,7 @@ class FrameRules:
         return ""
 
     def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
-        """The beginning and the end of the ids without the padding."""
+        """Find where the ids begin and end without padding."""
         start, end = 0, len(ids)
         if self.min_width is not None and self.pad_side == "left":
             while start < end and ids[start] == self.padding_id:
@@ -90,7 +87,7 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
 
 
 def check_frame(rules: Any) -> None:
-    """Check the ids that are added to a text, the widths and the sides.
+    """Check the ids added around a text's ids, the widths and the sides.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
@@ -117,14 +114,7 @@ def check_frame(rules: Any) -> None:
 
 
 def cut_items(items: list[Any], most: int, side: Side) -> None:
-    """Cut a list to at most `most` items, in place, at the given side.
-
-    Example:
-        >>> items = [1, 2, 3]
-        >>> cut_items(items, 2, "left")
-        >>> items
-        [2, 3]
-    """
+    """Cut a list in place to at most `most` items, at the given side."""
     if side == "right":
         del items[most:]
     else:
@@ -132,12 +122,7 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def add_frame(ids: list[int], rules: FrameRules) -> list[int]:
-    """Add the first and last ids to a text's ids, cut the result to `max_width` and pad it to `min_width`.
-
-    Example:
-        >>> add_frame([7], TextRules(first_id=2, min_width=3))
-        [2, 7, 0]
-    """
+    """Add the first and last ids to a text's ids, cut them to `max_width`, and pad them to `min_width`."""
     ids = [*rules.first_ids, *ids, *rules.last_ids]
     if rules.max_width is not None:
         cut_items(ids, rules.max_width, rules.cut_side)

@@ -1,4 +1,4 @@
-"""Pairs of texts. A pair is one row of ids: those of the first text, a negative mark, and those of the second text."""
+"""Pairs of texts. A pair is one row of ids: the first text, a negative mark, and the second text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "
 
 
 class PairParts(NamedTuple):
-    """The positions of both texts in each pair's row: starts and lengths, int64 [pairs] each; the first start is 0."""
+    """Where the two texts of each pair are in its row: starts and lengths, int64 [pairs] each. The first start is 0."""
 
     first_lengths: Ids
     second_starts: Ids
@@ -36,7 +36,8 @@ class PairParts(NamedTuple):
 
 
 class PairInputs(NamedTuple):
-    """The inputs of a graph of pairs: int64 [pairs, longest text] and int64 [pairs], of both texts."""
+    """The inputs of a graph for pairs: int64 [pairs, longest text] and int64 [pairs], for the first and the second
+    texts."""
 
     tokens: Ids
     second_tokens: Ids
@@ -45,40 +46,26 @@ class PairInputs(NamedTuple):
 
 
 def make_pair_mark(padding_id: int) -> int:
-    """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id.
-
-    Example:
-        >>> make_pair_mark(0), make_pair_mark(1)
-        (-1, -2)
-    """
+    """Make the mark between the two texts. It is negative and thus not an id, and it encodes the padding id."""
     return ~padding_id
 
 
 def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
-    """Find the positions of the two texts in each pair's row.
+    """Find where the two texts of each pair are in its row.
 
     Args:
         tokens: int64 [pairs, sequence], rows with one mark each.
         lengths: int64 [pairs], the length of each row without padding, the mark included.
-
-    Example:
-        >>> find_pair_parts(np.array([[5, 6, -1, 7]]), np.array([4]))
-        Parts(first_lengths=array([2]), second_starts=array([3]), second_lengths=array([1]))
     """
     firsts = (tokens < 0).argmax(1)
     return PairParts(firsts, firsts + 1, lengths - firsts - 1)
 
 
 def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
-    """Make the inputs of a graph for pairs; each text is padded to the longest text of its side.
+    """Make the inputs of a graph for pairs. Each text is padded to the longest text of its side.
 
     Args:
         tokens, lengths: as for `find_pair_parts`.
-
-    Example:
-        >>> given = make_pair_inputs(np.array([[5, 6, -1, 7], [5, -1, 8, 9]]), np.array([4, 4]))
-        >>> given.tokens.tolist(), given.second_tokens.tolist(), given.lengths.tolist()
-        ([[5, 6], [5, 0]], [[7, 0], [8, 9]], [2, 1])
     """
     parts = find_pair_parts(tokens, lengths)
     padding_id = ~int(tokens[0, parts.first_lengths[0]])
@@ -98,19 +85,15 @@ def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
 
 
 class PairEncoder(TextEncoder):
-    """Encodes pairs of texts as token ids, both texts by the same rules.
+    """Encodes pairs of texts as token ids, with the same rules for both texts.
 
     Args:
         rules: the text rules.
         vocabulary: the tokens, in the order of their ids.
-
-    Example:
-        >>> PairEncoder(TextRules(), ["<unk>", "oil", "prices"]).encode(("Oil", "prices rise"))
-        [1, -1, 2, 0]
     """
 
     def encode(self, pair: Any) -> list[int]:
-        """The ids of a pair of strings, with the mark between them.
+        """Encode a pair of strings as ids, with the mark between them.
 
         Raises:
             TextError: the argument is not a pair.
@@ -119,12 +102,12 @@ class PairEncoder(TextEncoder):
         return [*super().encode(first), make_pair_mark(self.rules.padding_id), *super().encode(second)]
 
     def encode_row(self, pair: Any) -> Ids:
-        """The ids of a pair of strings, int64 [1, ids]."""
+        """Encode a pair of strings as ids, int64 [1, ids]."""
         return np.array([self.encode(pair)], np.int64)
 
 
 def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
-    """Check a pair and return its two texts.
+    """Check a pair, and return its two texts.
 
     Args:
         pair: a tuple, list or array of two texts.
@@ -132,10 +115,6 @@ def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
 
     Raises:
         TextError: the argument is something else, such as one string.
-
-    Example:
-        >>> check_pair(["Who won?", "The reds."])
-        ('Who won?', 'The reds.')
     """
     given = pair.tolist() if hasattr(pair, "tolist") else pair
     if not isinstance(given, tuple | list) or len(given) != 2:

@@ -1,4 +1,4 @@
-"""Texts that users give as tokens or as ids, or split with their own tokenizer.
+"""Texts that users give as tokens or as ids, or that they split with their own tokenizer.
 
 A list of strings is one text as tokens, a list of whole numbers one text as ids. Nothing about such a list is guessed:
 an ambiguous list, or one that the bundle's rules could not produce, is refused.
@@ -24,7 +24,7 @@ GIVE_TEXTS: Final = "Give a string, or a list of its tokens or token ids"
 
 
 class TextRowEncoder:
-    """Encodes texts given as tokens or ids, or split by the caller's tokenizer.
+    """Encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
 
     Args:
         name: the classifier's name.
@@ -34,11 +34,6 @@ class TextRowEncoder:
 
     Raises:
         InputError: the tokenizer is not a function.
-
-    Example:
-        >>> ready = TextRowEncoder("mood", TextEncoder(TextRules(), ["<unk>", "good"]), rows=2)
-        >>> ready.ids(["good", "film"]), ready.ids([1, 0, 1])
-        ([1, 0], [1, 0, 1])
     """
 
     def __init__(self, name: str, encoder: TextEncoder, rows: int, tokenizer: Tokenizer | None = None) -> None:
@@ -55,7 +50,7 @@ class TextRowEncoder:
         self.blank: str | list[int] = "" if self.splits else encoder.encode_tokens([])
 
     def ids(self, text: object, which: str = "The text") -> list[int]:
-        """The ids of one text; never empty.
+        """Encode one text as ids; there is at least one.
 
         Args:
             text: a string, or a list, tuple, array or tensor of strings or of whole numbers.
@@ -70,7 +65,7 @@ class TextRowEncoder:
         return self._check_values_of_text(_list_values(text, which), which)
 
     def tokens(self, text: object, which: str = "The text") -> list[str]:
-        """The tokens of a text that is given as tokens, or that the tokenizer splits into tokens.
+        """Return the tokens of a text: those that are given, or those that the tokenizer finds.
 
         Args:
             text, which: as in `ids`.
@@ -86,7 +81,7 @@ class TextRowEncoder:
         return values
 
     def words(self, text: object, which: str = "The text") -> list[str]:
-        """The words of a text that is given as a list of words, which may be any strings.
+        """Return the words of a text that is given as a list of words. A word may be any string.
 
         Raises:
             TextError: the text is neither a list nor an array, or holds something that is not a string.
@@ -155,8 +150,9 @@ class TextRowEncoder:
         return ids
 
     def _check_tokens(self, tokens: Sequence[str], which: str) -> None:
-        """Refuse a list of several texts that was given as the tokens of one text: the bundle's tokenizer would split
-        its items.
+        """Refuse a list that seems to hold several texts, not the tokens of one.
+
+        The bundle's tokenizer would split its items.
 
         The caller's own tokenizer may return any tokens.
         """
@@ -185,7 +181,7 @@ def _make_mixed_list_error(value: object, index: int, which: str, kind: str) -> 
 
 
 def _list_values(text: object, which: str) -> list[Any]:
-    """The values of a list, tuple, array or tensor as a list."""
+    """Convert a list, tuple, array or tensor to a list of its values."""
     if isinstance(text, (list, tuple)):
         return list(text)
     dimensions = getattr(text, "ndim", 1)

@@ -1,5 +1,6 @@
-"""Converts a call of `re.sub` to cleaning steps that do the same to every text, or names the part of the pattern that
-no step can do.
+"""Convert a call of `re.sub` to cleaning steps that change every text in the same way.
+
+If this is not possible, name the part of the pattern that no step can do.
 
 A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
 boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
@@ -57,14 +58,15 @@ _WHY_NO_ESCAPE: Final = {
 
 
 class _NoEqualStepError(Exception):
-    """A part of a pattern that no step can do, and the reason."""
+    """No step can do a part of a pattern; the error has the part and the reason."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A set of code points, its text in the pattern, and the fewest and the most code points that it takes; whether it
-    takes as few as possible, and whether alternatives follow, which `re` tries for each number of code points. A
-    boundary takes nothing.
+    """A part of a pattern: a set of code points, and how many of them it takes.
+
+    It has its text in the pattern, the fewest and the most code points, whether it takes as few as possible, and
+    whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing.
     """
 
     points: _Set
@@ -80,12 +82,12 @@ class _Item:
 
     @property
     def is_boundary(self) -> bool:
-        """Whether the item is `\\b`, which requires that a word begins or ends at its position."""
+        """Whether the item is `\\b`: a word must begin or end at its position."""
         return self.most == 0
 
     @property
     def is_required(self) -> bool:
-        """Whether the pattern cannot match without the item."""
+        """Whether the pattern can match only with the item."""
         return self.least > 0 or self.is_boundary
 
 
@@ -104,12 +106,6 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
 
     Raises:
         InputError: the pattern is not valid, or no step can do a part of it.
-
-    Example:
-        >>> convert_sub_to_steps("[^a-z]", " ")
-        (Keep(ranges=('az',), by=' '),)
-        >>> convert_sub_to_steps(r"\\.\\.\\.", "…")
-        (Replace(what='...', by='…'),)
     """
     if not isinstance(pattern, str) or not isinstance(by, str):
         raise InputError(f"{short_repr([pattern, by])} is not a pattern and a replacement.", "Give two strings.")
@@ -205,7 +201,7 @@ class _Parser:
         return [[_Item(points, self._read_pattern[start : self._at])]]
 
     def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
-        """Apply the quantifier at the current position to the alternatives of the atom that begins at `start`."""
+        """Apply the quantifier at the current position to the item or group that begins at `start`."""
         if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_single for choice in choices):
             points = merge_ranges(point for choice in choices for point in choice[0].points)
             choices = [[_Item(points, self._read_pattern[start : self._at])]]
@@ -279,8 +275,7 @@ class _Parser:
 
 
 def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
-    """Split an alternative whose first item may match nothing into several, since a run must begin with a code
-    point."""
+    """Split an alternative whose first item may match nothing: a run must begin with a code point."""
     if not all(item.is_boundary for item in before) or len(choice) != 1 or choice[0].is_required:
         return [choice]
     there: list[_Items] = [[replace(choice[0], least=1)], []]
@@ -288,9 +283,10 @@ def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
 
 
 def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
-    """Split each item that may match nothing before a boundary into two alternatives: with it, and without it. An item
-    after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two of the
-    same kind.
+    """Split each item that may match nothing before a boundary into two alternatives: with the item, and without it.
+
+    An item after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two
+    of the same kind.
     """
     if not items:
         return [[]]
@@ -307,7 +303,7 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
 
 
 def _drop_repeated(choices: list[_Items]) -> list[_Items]:
-    """Leave out alternatives of one character that others contain: `(?:[%a-f]|%[a-f])+` is `[%a-f]+`."""
+    """Drop alternatives of one character that other alternatives contain: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
     ones = [choice for choice in choices if len(choice) == 1 and choice[0].is_single]
     points = merge_ranges(point for choice in ones for point in choice[0].points)
 
@@ -334,7 +330,7 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 
 @functools.cache
 def _find_unicode_points(name: str) -> _Set:
-    """The code points of `\\w`, `\\s` or `\\d`, by this Python's version of Unicode. The first call takes 0.2 s."""
+    """Find the code points of `\\w`, `\\s` or `\\d` in this Python's version of Unicode. The first call takes 0.2 s."""
     return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
 
 
@@ -388,7 +384,7 @@ def _make_run(items: _Items) -> Run:
 
 
 def _has_half_surrogate(points: _Set) -> bool:
-    """Whether a range begins or ends with half of a surrogate pair."""
+    """Return whether a range begins or ends with half of a surrogate pair."""
     return any(0xD800 <= code <= 0xDFFF for ends in points for code in ends)
 
 
@@ -401,7 +397,7 @@ def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
 
 
 def _find_string(items: _Items) -> str:
-    """The only string that the items match; empty if they match several, or if it is too long."""
+    """Return the only string that the items match; empty if they match several strings or a string that is too long."""
     if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
         return ""
     if not all(item.least == item.most for item in items) or _has_half_surrogate([item.points[0] for item in items]):
@@ -411,7 +407,7 @@ def _find_string(items: _Items) -> str:
 
 
 def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
-    """Write a replacement that contains the match, as one step for each string that may match."""
+    """Make the steps for a replacement that contains the match: one step for each string that may match."""
     references = list(_REFERENCE.finditer(by))
     name = references[0][2] or references[0][3]
     is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
@@ -437,7 +433,7 @@ def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> 
 
 
 def _is_one_group(pattern: str) -> bool:
-    """Whether a pattern is a single group and nothing else."""
+    """Return whether a pattern is a single group and nothing else."""
     if not pattern.startswith("(") or pattern.startswith("(?:") or not pattern.endswith(")"):
         return False
     try:
@@ -451,8 +447,9 @@ def _is_one_group(pattern: str) -> bool:
 
 
 def _make_items_possessive(items: _Items) -> _Items:
-    """Convert the items of a pattern so that it matches the same text without backtracking: each item takes as many
-    code points as it can, and never gives one back.
+    """Convert the items of a pattern so that no backtracking is needed. The result matches the same text.
+
+    Each item takes as many code points as it can, and never gives one back.
 
     Raises:
         _NoEqualStepError: that cannot be.
@@ -473,7 +470,7 @@ def _make_items_possessive(items: _Items) -> _Items:
 
 
 def _check_without_backtracking(item: _Item, behind: _Items) -> None:
-    """Check that no item has to give back code points so that the items after it match."""
+    """Check that no item has to give back code points for the items after it."""
     for i, other in enumerate(behind):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
@@ -492,15 +489,13 @@ def _check_without_backtracking(item: _Item, behind: _Items) -> None:
 
 
 def _has_one_word_class(*items: _Item) -> bool:
-    """Whether the code points of items are all word characters, or none is. There is then no boundary between two of
-    them."""
+    """Return whether the code points of items are all word characters, or all others."""
     word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
 def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
-    """Convert an item that takes as few code points as possible, such as `.*?`, to items that stop at the first code
-    point that can follow."""
+    """Convert a lazy item, such as `.*?`, to items that stop at the first code point that can follow."""
     fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
     if not behind:
         return fewest
@@ -519,8 +514,10 @@ def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
 
 
 def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
-    """Convert `\\S+@\\S+` to `\\S[^\\s@]*@\\S+`. Both match the same text up to the end, whichever @ is the
-    separator."""
+    """Convert `\\S+@\\S+` to `\\S[^\\s@]*@\\S+`.
+
+    Both match the same text up to the end, whichever @ is the separator.
+    """
     is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
     if (
         not is_same
@@ -535,7 +532,7 @@ def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
 
 
 def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
-    """Convert `s*\\S+` to `\\S+`: the second item takes everything that the first takes."""
+    """Convert `s*\\S+` to `\\S+`: the second item takes all that the first takes."""
     if (
         first.branches
         or second.most is not None
@@ -551,5 +548,5 @@ def _subtract_points(points: _Set, others: _Set) -> _Set:
 
 
 def _has_common_points(some: _Set, others: _Set) -> bool:
-    """Whether two sets have a common code point."""
+    """Return whether two sets have a common code point."""
     return _subtract_points(some, others) != some

@@ -1,4 +1,4 @@
-"""The text rules: everything except the vocabulary that determines a text's ids; and their form in classifier.json."""
+"""Text rules: they and the vocabulary determine the ids of a text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_STOP_WORDS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class TextRules(FrameRules):
-    """Text rules for words or characters: everything except the vocabulary that determines a text's ids.
+    """Text rules for words or characters: everything that determines a text's ids, except the vocabulary.
 
     Attributes:
         tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
@@ -87,7 +87,7 @@ class TextRules(FrameRules):
             object.__setattr__(self, "lowercase", False)
             if self.steps:
                 raise InputError(
-                    "The tokenizer external is given tokens or ids, so that no step can be done before it.",
+                    "With the tokenizer external, users give tokens or ids, so steps cannot clean the text.",
                     "Leave the steps out, and clean texts where you split them.",
                 )
         if self.tokenizer == "basic_english" and not self.lowercase:
@@ -122,12 +122,12 @@ class TextRules(FrameRules):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the rules only split a text into tokens and look these up; see `beyond_plain`."""
+        """Whether the rules only split a text into tokens and look up their ids; see `beyond_plain`."""
         return not self.beyond_plain
 
     @property
     def beyond_plain(self) -> list[str]:
-        """The names of the rules that do more than split a text into tokens and look these up.
+        """The names of the rules that do more than split a text into tokens and look up their ids.
 
         Example:
             >>> TextRules("space", min_width=9).beyond_plain
@@ -138,17 +138,17 @@ class TextRules(FrameRules):
 
     @property
     def first_ids(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The ids before those of the text."""
+        """The ids that the rules add before the ids of the text."""
         return () if self.first_id is None else (self.first_id,)
 
     @property
     def last_ids(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The ids after those of the text."""
+        """The ids that the rules add after the ids of the text."""
         return () if self.last_id is None else (self.last_id,)
 
     @property
     def tokens_for_max(self) -> int | None:
-        """The largest number of ids from `max_tokens` tokens and their n-grams."""
+        """The largest number of ids that `max_tokens` tokens and their n-grams give."""
         if self.max_tokens is None:
             return None
         return sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
@@ -177,7 +177,7 @@ else:
 
 
 def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
-    """The rules as `text` of classifier.json, without members that have their default.
+    """Convert the rules to the member `text` of classifier.json. Rules with their default value are left out.
 
     Example:
         >>> make_rules_document(TextRules(first_id=2))["first_id"], "last_id" in make_rules_document(TextRules())
@@ -195,7 +195,7 @@ def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
-    """Build the rules from `text` of classifier.json; a missing member gets its default.
+    """Build the rules from the member `text` of classifier.json. A missing rule gets its default value.
 
     Raises:
         InputError: a value is out of its range, or a step is not valid.

@@ -1,4 +1,4 @@
-"""Reads sentencepiece's table of string replacements, `precompiled_charsmap`, in place.
+"""Read sentencepiece's table of string replacements, `precompiled_charsmap`.
 
 It holds the size of a double array, the array, and strings that end in 0 (sentencepiece, src/normalizer.cc,
 `DecodePrecompiledCharsMap`). The array is darts-clone's: a unit has a label, the offset of its children, and a bit that
@@ -25,7 +25,7 @@ _REMEMBERED: Final = 1 << 14
 
 
 def check_charsmap(content: bytes) -> None:
-    """Refuse bytes that are not such a table, or a table with a replacement of more than 18 code points.
+    """Refuse bytes that are not a table of sentencepiece, and replacements of more than 18 code points.
 
     Raises:
         InputError: the table is refused.
@@ -57,7 +57,7 @@ def _make_damaged_table_error(what: str) -> InputError:
 
 
 class Charsmap:
-    """Looks up replacements in a table.
+    """Looks up replacements in sentencepiece's table.
 
     Args:
         content: a table that `check_charsmap` accepts.
@@ -83,7 +83,7 @@ class Charsmap:
             self.of_ascii = {code: by for code, by in found.items() if by is not None}
 
     def find_longest_key(self, text: str, start: int) -> tuple[int, str] | None:
-        """The end of the longest key that begins at `start`, and its replacement; None if no key does."""
+        """Find the longest key that begins at `start`; return its end and its replacement, or None without a key."""
         node, by = self._replace_code_point(text[start])
         found = None if by is None else (start + 1, by)
         end = start + 1
@@ -98,7 +98,7 @@ class Charsmap:
         return found
 
     def find_shortest_key(self, text: str) -> str | None:
-        """The replacement of the shortest key at the beginning of a text; None if there is no key."""
+        """Return the replacement of the shortest key at the beginning of a text; None without a key."""
         node, by = self._replace_code_point(text[0])
         for point in text[1:]:
             if by is not None or node < 0:
@@ -114,7 +114,7 @@ class Charsmap:
         return self._follow_code_point(self._root, point) is not None
 
     def replace_code_point(self, point: str) -> str:
-        """The replacement of a single code point, or the code point itself if it has none."""
+        """Return the replacement of a code point; without a replacement, the code point."""
         by = self._replace_code_point(point)[1]
         return point if by is None else by
 
@@ -131,7 +131,8 @@ class Charsmap:
         return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
     def _follow_code_point(self, node: int, point: str) -> tuple[int, str | None] | None:
-        """Follow a code point's bytes; return the base of its children, and the replacement if a key ends there."""
+        """Follow a code point's bytes in the trie; return the base of its children, and the replacement of a key that
+        ends there."""
         units, unit = self._units, 0
         for byte in point.encode():
             place = node ^ byte

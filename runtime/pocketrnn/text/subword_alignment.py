@@ -1,4 +1,4 @@
-"""Finds the subword ids of each word of a text.
+"""Find the ids of each word of a text that subword rules encode.
 
 Normalization steps, tables and merges cannot be followed character by character. But with nearly every tokenizer the
 ids of a word depend on that word alone. So a text is cut into words, each with the white space before it, and their ids
@@ -26,10 +26,6 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
 
     Raises:
         InputError: the ids of the words are not those of the text.
-
-    Example:
-        >>> [word[1:] for word in find_words_with_ids(encoder, "unable, able")]
-        [('unable', 0, 6), (',', 6, 7), ('able', 8, 12)]
     """
     whole = _encode_pieces(encoder, text)
     for cuts in (_cut_each_mark, _cut_mark_runs, _cut_white_space):
@@ -48,14 +44,10 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
 
 
 def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[int]]:
-    """Encode each word of a text that is already split, as if the words were joined by single spaces.
+    """Encode each word of a text that is already split, as if single spaces joined the words.
 
     Raises:
         InputError: these ids are not the ids of the words joined with single spaces.
-
-    Example:
-        >>> encode_each_word(encoder, ["unable", "able"])
-        [[1, 2], [3]]
     """
     found = [_encode_pieces(encoder, f" {word}" if i else word, goes_on=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
@@ -72,12 +64,12 @@ def _encode_pieces(encoder: TextEncoder, text: str, *, goes_on: bool = False) ->
 
 
 def _classify_characters(text: str) -> list[str]:
-    """The kind of each code point: " " for white space, "." for a punctuation mark, "a" for a word character."""
+    """Return the kind of each code point: " " for white space, "." for punctuation, "a" for a word character."""
     return [" " if point.isspace() else _classify_character(point) for point in text]
 
 
 def _classify_character(point: str) -> str:
-    """The kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
+    """Return the kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 

@@ -1,4 +1,4 @@
-"""The subword models, which split a word into pieces of the vocabulary and give their ids.
+"""The subword models, which split a word into pieces of the vocabulary and return their ids.
 
 Each gives the same ids as Hugging Face's `tokenizers` (tokenizers/src/models), also for ties and corner cases.
 """
@@ -46,7 +46,7 @@ _SINGLE: Final = struct.Struct("<f")
 
 @dataclass(frozen=True)
 class Bpe:
-    """Byte-pair encoding (BPE): merges neighbouring pieces in the order of the merges, each from left to right.
+    """Byte-pair encoding (BPE): merges neighbouring pieces, one merge rule after another, from left to right.
 
     Attributes:
         merges: the ids of two pieces for each merge, concatenated; the first merge is applied first.
@@ -93,7 +93,7 @@ class Bpe:
 
 @dataclass(frozen=True)
 class WordPiece:
-    """WordPiece, as in BERT: takes the longest matching piece, again and again; a word without a match is unknown.
+    """WordPiece, as in BERT: takes the longest matching piece again and again. A word without a match is unknown.
 
     Attributes:
         prefix: the prefix of pieces that do not begin a word.
@@ -142,7 +142,7 @@ class Unigram:
 
 @dataclass(frozen=True)
 class WholeWords:
-    """The model of whole words: a word is a piece, or unknown."""
+    """The model of whole words: a word is a piece of the vocabulary, or unknown."""
 
 
 Model = Bpe | WordPiece | Unigram | WholeWords
@@ -162,7 +162,7 @@ def _check_flags(model: Any, *names: str) -> None:
 
 
 def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    """Make a function that encodes a word, which must not be empty, as ids.
+    """Make a function that encodes a word as ids. The word must not be empty.
 
     Args:
         model: the model.
@@ -172,11 +172,6 @@ def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequenc
 
     Raises:
         InputError: the model does not fit the vocabulary.
-
-    Example:
-        >>> tokens = ["[UNK]", "un", "##able"]
-        >>> make_model_function(WordPiece(), {token: i for i, token in enumerate(tokens)}, tokens, 0)("unable")
-        [1, 2]
     """
     match model:
         case Bpe():
@@ -191,7 +186,7 @@ def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequenc
 
 
 def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
-    """Make the table of merges: a pair of ids -> the merge's rank, and the id of the merged piece."""
+    """Make the table of merges, from a pair of ids to the rank of the merge and the id of the merged piece."""
     table: dict[tuple[int, int], tuple[int, int]] = {}
     cut = len(model.prefix)
     for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):
@@ -218,24 +213,19 @@ def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
 def make_bpe_symbols_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
-    """Make a function that encodes the characters of a word as ids, and the table of merges for `apply_merges`.
+    """Make a function that encodes the characters of a word as ids; also make the table of merges.
 
     The arguments and the errors are those of `make_model_function`.
-
-    Example:
-        >>> tokens = ["a", "b", "ab"]
-        >>> pieces = {token: i for i, token in enumerate(tokens)}
-        >>> symbols, merges = make_bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
-        >>> encode_characters("aab"), apply_merges(encode_characters("aab"), merges)
-        ([0, 0, 1], [0, 2])
     """
     merges = _make_merge_table(model, pieces, tokens)
     by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
     plain = not (model.prefix or model.suffix)
 
     def encode_characters(word: str) -> list[int]:
-        """Encode the word's characters. An unknown character gets its id when the next known one is added, as in
-        `tokenizers`."""
+        """Encode the characters of a word as ids.
+
+        An unknown character gets its id when the next known one is added, as in `tokenizers`.
+        """
         ids: list[int] = []
         waiting, last = False, len(word) - 1
         for index, point in enumerate(word):
@@ -279,7 +269,9 @@ def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[s
 def apply_merges(
     ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
 ) -> list[int]:
-    """Apply all merges, the lowest rank first, and within a rank the leftmost (tokenizers, models/bpe/word.rs).
+    """Apply all merges, the lowest rank first, and within a rank the leftmost.
+
+    As in tokenizers, models/bpe/word.rs.
 
     Args:
         ids: the ids of a word's characters; may be changed.
@@ -398,7 +390,9 @@ def _make_unigram_function(
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """A cached word with its pieces. Up to a limit, these do not depend on the text before the word.
+    """A cached word with its pieces.
+
+    Up to a limit, these do not depend on the text before the word.
 
     Attributes:
         ids: its ids.
@@ -420,7 +414,9 @@ def _make_unigram_function_by_words(
     best: Callable[..., list[tuple[int, int, int]]],
     ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """Make a function that encodes a text word by word, for models in which every path has a cut before each word.
+    """Make a function that encodes a text word by word.
+
+    It is for models in which every path has a cut before each word.
 
     A word depends on the text before it only through the sum at its begin, which decides only how sums are rounded.
     Rounding never reverses the order of two sums, so that the path with the largest rounded sum is found; an addition
@@ -496,8 +492,10 @@ def _cut_before_marks(text: str) -> list[str]:
 
 
 def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """Make a function that finds the scores of a word's two best paths; the second is minus infinity if there is only
-    one."""
+    """Make a function that finds the scores of a word's two best paths.
+
+    The second is minus infinity if there is only one.
+    """
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths(pieces)
@@ -524,7 +522,7 @@ def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callab
 
 
 def _find_piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
-    """For each first character, the lengths of the pieces that begin with it."""
+    """Find for each first character the lengths of the pieces that begin with it."""
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
         of_first.setdefault(piece[:1], set()).add(len(piece))
@@ -542,8 +540,9 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
-    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the path with the
-    longest last piece.
+    """Make a function that finds a word's best path: the start, end and id of each piece.
+
+    In a tie, the path with the longest last piece is the best.
 
     The function takes the word, and the sum of the scores before it.
     """
@@ -554,7 +553,7 @@ def _make_best_path_function(
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
     def find_stops(word: str) -> list[int]:
-        """For each index, the end that a piece starting there cannot cross: the mark of the next word."""
+        """Find for each index the end that a piece starting there cannot cross: the mark of the next word."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and _MARK in word:
             for place in range(len(word) - 1, -1, -1):
@@ -605,12 +604,7 @@ def _make_best_path_function(
 
 
 def make_model_document(model: Model) -> dict[str, Any]:
-    """The model as a document for classifier.json, without members that are false or empty.
-
-    Example:
-        >>> make_model_document(WordPiece())
-        {'kind': 'wordpiece', 'prefix': '##', 'most_characters': 100}
-    """
+    """Convert the model to a document for classifier.json. Members that are false or empty are left out."""
     match model:
         case Bpe():
             more = ("fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")
@@ -635,14 +629,10 @@ _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
 
 
 def build_model_from_document(document: Mapping[str, Any]) -> Model:
-    """Build the model from `model` of classifier.json.
+    """Build the model from the member `model` of classifier.json.
 
     Raises:
         InputError: the document is not a model, or a value is out of its range.
-
-    Example:
-        >>> build_model_from_document({"kind": "wordpiece"})
-        WordPiece(prefix='##', most_characters=100)
     """
     kind = str(document.get("kind"))
     if kind not in _MEMBERS:

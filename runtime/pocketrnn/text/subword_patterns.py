@@ -1,5 +1,7 @@
-"""The patterns by which known tokenizers split a text into words. They are code, because readers in some languages have
-no regular expressions."""
+"""The patterns by which known tokenizers split a text into words.
+
+They are code, because readers in some languages have no regular expressions.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ _WITH_DIGITS: Final = ("cl100k", "o200k")
 
 @dataclass(frozen=True)
 class Pattern:
-    """A split by one of the patterns that many tokenizers share.
+    """A split of a text into words by a pattern that many tokenizers share.
 
     Attributes:
         name: `gpt2`, the pattern of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops text that
@@ -46,10 +48,6 @@ class Pattern:
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
-
-    Example:
-        >>> make_split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
-        ['It', "'s", ' 5', ' o', "'", 'clock']
     """
 
     name: Name
@@ -88,7 +86,9 @@ _PUNCTUATION: Final = 8
 
 
 class _CharacterKinds(dict[str, int]):
-    """A dict with the kind of each code point for a pattern; it caches the first kinds that are looked up.
+    """A dict with the kind of each code point for a pattern.
+
+    It caches the first kinds that are looked up.
 
     Args:
         sets: the kinds and the ranges of each; the first one that holds a code point counts.
@@ -107,7 +107,7 @@ class _CharacterKinds(dict[str, int]):
 
 
 def make_pattern_function(split: Pattern) -> Callable[[str], list[str]]:
-    """Make a function that cuts a word, which must not be empty; a part may be empty."""
+    """Make a function that cuts a word into parts. The word must not be empty; a part may be empty."""
     letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
     if split.name == "deepseek":
         kinds = _CharacterKinds(letters, (_PUNCTUATION, split.punctuation))
@@ -125,7 +125,7 @@ def make_pattern_function(split: Pattern) -> Callable[[str], list[str]]:
 
 
 def _find_run_end(word: str, start: int, kinds: _CharacterKinds, most: int = sys.maxsize) -> int:
-    """The end of the run of code points of one kind that begins at `start`, with at most `most` code points."""
+    """Find the end of the run of code points of one kind that begins at `start`; it has at most `most` code points."""
     kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
     while end < stop and kinds[word[end]] == kind:
         end += 1
@@ -133,15 +133,14 @@ def _find_run_end(word: str, start: int, kinds: _CharacterKinds, most: int = sys
 
 
 def _find_contraction_length(word: str, start: int) -> int:
-    """The length of the contraction at `start`: 's, 't, 're, 've, 'm, 'll or 'd; 0 if there is none."""
+    """Return the length of the contraction at `start`: 's, 't, 're, 've, 'm, 'll or 'd; 0 without one."""
     if word[start + 1 : start + 2] in ("s", "t", "m", "d"):
         return 2
     return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
 
 
 def _find_space_end(word: str, start: int, end: int) -> int:
-    """The index at which a run of white space is cut: before its last character, which begins the next word, unless the
-    run is one character."""
+    """Find the index at which white space is cut: before its last character, which begins the next word."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
@@ -208,21 +207,21 @@ def _find_any_case_contraction_length(word: str, start: int) -> int:
 
 
 def _skip_points(word: str, start: int, points: str) -> int:
-    """The end of the run at `start` that consists of these code points."""
+    """Find the end of the run of the given code points that begins at `start`."""
     while start < len(word) and word[start] in points:
         start += 1
     return start
 
 
 def _find_white_space_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
+    """Find where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
     return line_end or _find_space_end(word, start, end)
 
 
 def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """The end of the word at `start` that may begin with capitals and ends with small letters; 0 if there is none.
+    """Find the end of the word at `start` that may begin with capitals and ends with small letters; 0 without one.
 
     [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are matched first, and given back up
     to the last code point that also counts as a small letter.
@@ -239,7 +238,7 @@ def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
 
 
 def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """The end of the word at `start` of capitals and uncased letters only; 0 if there is none."""
+    """Find the end of the word at `start` that has only capitals and uncased letters; 0 without one."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
         end += 1
@@ -314,7 +313,7 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
 
 
 def make_pattern_document(split: Pattern) -> dict[str, Any]:
-    """The pattern as a document for classifier.json."""
+    """Convert the pattern to a document for classifier.json."""
     sets = {member: list(getattr(split, member)) for member in _SETS[split.name]}
     digits = {"digits": split.digits} if split.name in _WITH_DIGITS else {}
     return {"pattern": split.name, **sets, **digits, **({} if split.contractions else {"contractions": False})}

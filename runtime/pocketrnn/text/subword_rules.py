@@ -1,4 +1,4 @@
-"""The subword rules: everything except the vocabulary that determines a text's ids of pieces of words."""
+"""Subword rules: they and the vocabulary determine the ids of the pieces of a text's words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FLAGS: Final = ("after_steps", "strip_left", "strip_right", "as_it_stands")
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is searched for in a text before the text is split.
+    """A token that is found in a text before the text is split.
 
     Attributes:
         id: its id; the vocabulary holds its text.
@@ -66,7 +66,7 @@ class AddedToken:
 
 @dataclass(frozen=True)
 class SubwordRules(FrameRules):
-    """Text rules for subwords: everything except the vocabulary that determines a text's ids of pieces of words.
+    """Text rules for subwords: everything that determines a text's ids, except the vocabulary.
 
     Attributes:
         model: the model that splits a word into pieces.
@@ -154,12 +154,7 @@ def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
 
 
 def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
-    """The rules as `text` of classifier.json, without members that have their default.
-
-    Example:
-        >>> list(make_subword_rules_document(SubwordRules(WordPiece(), 0)))
-        ['tokenizer', 'max_tokens', 'unknown_id', 'empty_id', 'padding_id', 'model']
-    """
+    """Convert the rules to the member `text` of classifier.json. Rules with their default value are left out."""
     document: dict[str, Any] = {
         "tokenizer": SUBWORDS,
         "max_tokens": rules.max_tokens,
@@ -189,15 +184,10 @@ def _make_added_token_document(token: AddedToken) -> dict[str, Any]:
 
 
 def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRules:
-    """Build the rules from `text` of classifier.json if its tokenizer is `subwords`.
+    """Build the rules from the member `text` of classifier.json if its tokenizer is `subwords`.
 
     Raises:
         InputError: a value is out of its range, or a kind is unknown.
-
-    Example:
-        >>> document = {"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}
-        >>> build_subword_rules_from_document(document).model
-        WholeWords()
     """
     # JSON Schema counts 1.0 as an integer; the checks of types here do not.
     members: dict[str, Any] = {

@@ -61,10 +61,6 @@ class SplitAt:
 
     Raises:
         InputError: a range is not valid, or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAt(("09",), "isolated"))(["ab12"])
-        ['ab', '1', '2']
     """
 
     ranges: tuple[str, ...]
@@ -77,14 +73,10 @@ class SplitAt:
 
 @dataclass(frozen=True)
 class SplitAtText:
-    """Cut a word at every occurrence of `text`, as `SplitAt` cuts at code points.
+    """Cut a word at every occurrence of `text`, in the way in which `SplitAt` cuts at code points.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAtText("--", "isolated"))(["a--b"])
-        ['a', '--', 'b']
     """
 
     text: str
@@ -97,7 +89,7 @@ class SplitAtText:
 
 @dataclass(frozen=True)
 class SplitAtRuns:
-    """Cut a word at runs, searched from left to right; at each position, the first of `runs` that matches is used.
+    """Cut a word at runs, from left to right. At each position, the first of `runs` that matches is used.
 
     Attributes:
         runs: the runs to search.
@@ -106,12 +98,6 @@ class SplitAtRuns:
 
     Raises:
         InputError: `runs` is not a tuple of runs, or has too many; or `how` is unknown.
-
-    Example:
-        >>> make_split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
-        ['ab', '123', '4']
-        >>> make_split_function(SplitAtRuns((Run(("az",), (" ",)),), "isolated"))(["ab cd 1"])
-        ['ab', ' cd', ' 1']
     """
 
     runs: tuple[Run, ...]
@@ -127,14 +113,10 @@ class SplitAtRuns:
 
 @dataclass(frozen=True)
 class PrependTo:
-    """Put `text` before every word that does not begin with it; with `first`, only before the first word of the text.
+    """Put `text` before every word that does not begin with it. With `first`, only the first word of the text gets it.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.
-
-    Example:
-        >>> make_split_function(PrependTo("_"))(["a", "_b"])
-        ['_a', '_b']
     """
 
     text: str
@@ -152,7 +134,7 @@ Cut = Callable[[list[str]], list[str]]
 
 
 def check_splits(splits: Sequence[Split]) -> None:
-    """Check splits: their types, their number, their order, and how much they can make a text grow.
+    """Check splits: their types, number and order, and how much longer they can make a text.
 
     Raises:
         InputError: the splits are refused.
@@ -167,7 +149,9 @@ def check_splits(splits: Sequence[Split]) -> None:
         raise InputError("splits has more than one `Bytes`.", "Use one.")
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
-        raise InputError("Something is put before the first word after the text was cut.", "Do it before.")
+        raise InputError(
+            "A split puts text before the first word, but an earlier split cuts the text.", "Put it first."
+        )
     grown = 1
     for split in splits:
         if isinstance(split, Replace):
@@ -177,7 +161,7 @@ def check_splits(splits: Sequence[Split]) -> None:
 
 
 def make_split_function(split: Split) -> Cut:
-    """Make a function that cuts a list of words further; words of the result are not empty."""
+    """Make a function that cuts each word of a list. Words of the result are not empty."""
     match split:
         case SplitAt(_, "runs"):
             inside = make_range_test(split.ranges)
@@ -213,7 +197,7 @@ def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
 
 
 class _CutTable(dict[int, int | str]):
-    """A table for `str.translate` that marks where to cut; it caches the first code points that are looked up."""
+    """A table for `str.translate` that marks where to cut. It caches the first code points that are looked up."""
 
     def __init__(self, split: SplitAt) -> None:
         super().__init__()
@@ -246,7 +230,7 @@ def _find_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
 
 
 def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
-    """Split a word by a text; yield each part, and whether it is that text."""
+    """Split a word by a text; yield each part, and whether the part is that text."""
     for i, part in enumerate(word.split(text)):
         if i:
             yield text, True
@@ -290,12 +274,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
 
 
 def make_split_documents(splits: Iterable[Split]) -> list[dict[str, Any]]:
-    """The splits as documents for classifier.json.
-
-    Example:
-        >>> make_split_documents([SplitAt((" ",), "removed"), PrependTo("_")])
-        [{'at': [' '], 'how': 'removed'}, {'prepend': '_'}]
-    """
+    """Convert the splits to documents for classifier.json."""
     return [_make_split_document(split) for split in splits]
 
 
@@ -324,10 +303,6 @@ def build_splits_from_documents(documents: Iterable[Any]) -> tuple[Split, ...]:
 
     Raises:
         InputError: a document is not a split.
-
-    Example:
-        >>> build_splits_from_documents([{"at_text": "--", "how": "removed"}])
-        (SplitAtText(text='--', how='removed'),)
     """
     return tuple(map(_build_split_of_document, documents))
 

@@ -1,4 +1,6 @@
-"""The cleaning steps for a text before it is split into subwords. All steps are data, and contain their Unicode sets.
+"""The cleaning steps for a text before it is split into subwords.
+
+All steps are data, and contain their Unicode sets.
 
 `Replace` and `Keep` are those of `cleaning_steps.py`; the others are here. Each is defined by code points alone: a step
 holds its sets as ranges, Unicode never changes the normal forms of assigned code points, and code points that were
@@ -68,7 +70,7 @@ CLUSTERS: Final = (
 
 
 def _make_byte_characters() -> str:
-    """Make a printable character for each byte, as in GPT-2 (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
+    """Make a printable character for each byte, as in GPT-2. From openai/gpt-2, src/encoder.py, bytes_to_unicode."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(0x100))
@@ -98,10 +100,6 @@ class Normalize:
 
     Raises:
         InputError: the form is unknown, or a range is not valid.
-
-    Example:
-        >>> make_subword_steps_function([Normalize("NFD")])("\\u00e9")
-        'e\\u0301'
     """
 
     form: Form
@@ -116,12 +114,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class LowercaseEach:
-    """Lower-case every code point separately, by Unicode 17.0: a sigma at the end of a word gets no special form.
-
-    Example:
-        >>> make_subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
-        ('\\u03bf\\u03c3', '\\u03bf\\u03c2')
-    """
+    """Lower-case every code point separately, by Unicode 17.0. A sigma at the end of a word gets no special form."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +123,6 @@ class Surround:
 
     Raises:
         InputError: a value has a wrong type or length.
-
-    Example:
-        >>> make_subword_steps_function([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
-        'a \\u4e00 '
     """
 
     ranges: tuple[str, ...]
@@ -150,10 +139,6 @@ class Strip:
 
     Raises:
         InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
-
-    Example:
-        >>> make_subword_steps_function([Strip("left")])(" a ")
-        'a '
     """
 
     sides: Sides = "both"
@@ -171,10 +156,6 @@ class Prepend:
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points.
-
-    Example:
-        >>> make_subword_steps_function([Prepend("_")])("a")
-        '_a'
     """
 
     text: str
@@ -185,14 +166,10 @@ class Prepend:
 
 @dataclass(frozen=True)
 class Fold:
-    """Replace every run of at least `least` code points of `ranges` by `by`; each run is as long as possible.
+    """Replace every run of at least `least` code points of `ranges` by `by`. Each run is as long as possible.
 
     Raises:
         InputError: a value has a wrong type or length.
-
-    Example:
-        >>> make_subword_steps_function([Fold((" ",), 2, " ")])("a   b c")
-        'a b c'
     """
 
     ranges: tuple[str, ...]
@@ -208,17 +185,12 @@ class Fold:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2.
-
-    Example:
-        >>> make_subword_steps_function([Bytes()])("a \\u00e9")
-        'a\\u0120\\u00c3\\u00a9'
-    """
+    """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Replace strings by a sentencepiece model's table.
+    """Replace strings with a sentencepiece model's table.
 
     With empty `clusters`, from the left: the longest key at a position is replaced, or one code point is kept. With
     `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes is replaced like its
@@ -257,7 +229,7 @@ _KINDS: Final = (Replace, Keep, Normalize, LowercaseEach, Surround, Strip, Prepe
 
 
 def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
-    """Check steps: their types, their number, and that they cannot make a text more than 64 times as long.
+    """Check steps: their types, their number, and that a text becomes at most 64 times as long.
 
     Normal forms, tables, lower case and bytes are not counted: one code point becomes at most 18, 18, 2 or 4.
 
@@ -285,7 +257,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
 
 
 def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
-    """Make a function that applies the steps to a text, one after the other."""
+    """Make a function that applies the cleaning steps to a text, in their order."""
     functions: list[Callable[[str], str]] = []
     by_character: list[SubwordStep] = []
     for step in steps:
@@ -308,14 +280,14 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
 
 
 def _is_by_character(step: SubwordStep) -> bool:
-    """Whether the step changes each character of an ASCII text separately."""
+    """Return whether the step changes each character of an ASCII text separately."""
     if isinstance(step, Replace):
         return len(step.what) == 1
     return isinstance(step, Keep | LowercaseEach | Surround | Normalize | Bytes)
 
 
 def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that change each character separately into one function; for ASCII texts, they become one table."""
+    """Combine steps that change each character separately into one function. For ASCII texts, they become one table."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]
@@ -364,8 +336,7 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
 
 
 class _CachedReplacements(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point; it caches the first ones that are looked
-    up."""
+    """A table for `str.translate` with the replacement of each code point."""
 
     def __init__(self, becomes: Callable[[int], int | str]) -> None:
         super().__init__()
@@ -430,12 +401,9 @@ def _replace_spaces(text: str) -> str:
 
 
 def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
-    """Make a function that tells whether a text contains one of the given characters; if they are few, it searches for
-    them one by one.
+    """Make a function that returns whether a text contains one of the given characters.
 
-    Example:
-        >>> make_character_test("<[")("a [MASK]")
-        True
+    If they are few, it searches for them one by one.
     """
     some = frozenset(points)
     if len(some) > _FEW:
@@ -470,7 +438,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
-    """The first of the strings that stands at an index of the text; empty if there is none."""
+    """Find the first of the strings that stands at an index of the text; empty without one."""
     return next((string for string in some if text.startswith(string, index)), "")
 
 
@@ -498,8 +466,11 @@ def _list_code_points(ranges: Iterable[str]) -> frozenset[str]:
 
 
 def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
-    """Split a text into grapheme clusters. The two halves of a flag stay separate: together they have eight bytes, and
-    only clusters of fewer than six bytes are looked up."""
+    """Split a text into grapheme clusters.
+
+    The two halves of a flag stay separate: together they have eight bytes, and only clusters of fewer than six bytes
+    are looked up.
+    """
     goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
     start = 0
     # 1: after a pictograph, or a consonant, and characters that may follow it; 2: after a joiner, or a linker, as well.
@@ -531,7 +502,7 @@ def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
 
 
 def _is_one_syllable(before: str, here: str) -> bool:
-    """Whether two code points belong to one Hangul syllable (GB6 to GB8)."""
+    """Return whether two code points belong to one Hangul syllable (GB6 to GB8)."""
     first, second = _find_syllable_part(before), _find_syllable_part(here)
     return (first, second) in {
         *(("L", part) for part in ("L", "V", "LV", "LVT")),
@@ -552,12 +523,7 @@ def _find_syllable_part(point: str) -> str:
 
 
 def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
-    """The steps as documents for classifier.json.
-
-    Example:
-        >>> make_subword_step_documents([LowercaseEach(), Strip("left")])
-        [{'lowercase_each': True}, {'strip': 'left'}]
-    """
+    """Convert the steps to documents for classifier.json."""
     return [_make_step_document(step) for step in steps]
 
 
@@ -592,10 +558,6 @@ def build_subword_steps_from_documents(documents: Iterable[Any]) -> tuple[Subwor
 
     Raises:
         InputError: a document is not a step.
-
-    Example:
-        >>> build_subword_steps_from_documents([{"normalize": "NFC"}])
-        (Normalize(form='NFC', inert=()),)
     """
     return tuple(map(_build_step_of_document, documents))
 

@@ -1,4 +1,4 @@
-"""Finds where an arriving text may be cut with subword rules, so that later text cannot change the ids before it.
+"""Find where an arriving text may be cut with subword rules: later text must not change the ids before the cut.
 
 A cut is before a space that follows another character than white space: most tokenizers cut there, whatever comes.
 Whether given rules do is found by following the space through every step and every split; rules for which that is not
@@ -40,16 +40,11 @@ MOST_WAITING: Final = 1 << 16
 
 
 class _CannotCutError(Exception):
-    """A text cannot be cut at spaces, for the reason in the message."""
+    """A text cannot be cut at spaces; the message has the reason."""
 
 
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """Find the part of these rules that prevents streaming, as a noun; empty if streaming is possible.
-
-    Example:
-        >>> find_stream_obstacle(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)), ["[UNK]"])
-        ''
-    """
+    """Name the part of the rules that prevents streaming; empty if nothing prevents it."""
     try:
         _follow_space(rules, vocabulary)
     except _CannotCutError as error:
@@ -72,8 +67,9 @@ class SubwordCuts:
         self._pieces = pieces
 
     def find_last_cut(self, text: str) -> int:
-        """The last index such that later text cannot change the ids before it; 0 if there is none after the first
-        character.
+        """Find the last index at which the text may be cut; 0 if there is none after the first character.
+
+        Later text cannot change the ids before the cut.
 
         Args:
             text: the text that has arrived, from its begin or from the last cut on.
@@ -97,7 +93,7 @@ class SubwordCuts:
         return behind and self._ends_in_non_space(text, cut)
 
     def _ends_in_non_space(self, text: str, cut: int) -> bool:
-        """Whether the character before the space is still not white space after the steps."""
+        """Return whether the steps leave a character before the space that is not white space."""
         if not self._looks_back:
             return True
         made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
@@ -105,8 +101,9 @@ class SubwordCuts:
 
 
 def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
-    """Follow a space through the rules. Return whether the text before it matters, and the form of the space when the
-    text is cut.
+    """Follow a space through the rules.
+
+    Return whether the text before it matters, and the form of the space when the text is cut.
 
     Raises:
         _CannotCutError: it is not certain that the text is cut there.
@@ -164,7 +161,7 @@ def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]
 
 
 def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
-    """Return the first split if it drops all white space, else None."""
+    """Return the first split if it drops all white space; else None."""
     first = splits[0] if splits else None
     if isinstance(first, SplitAt) and first.how == "removed":
         inside = make_range_test(first.ranges)
@@ -173,7 +170,9 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
-    """The form of the space after a step; the step must not join the texts before and after the space.
+    """Find the form of a space after a step.
+
+    The step must not join the texts before and after the space.
 
     Raises:
         _CannotCutError: the step may combine them.
@@ -209,6 +208,6 @@ def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitA
 
 
 def _drops_all_points(ranges: Sequence[str], dropped: SplitAt) -> bool:
-    """Whether the split drops all code points of the ranges."""
+    """Return whether the split drops all code points of the ranges."""
     inside = make_range_test(dropped.ranges)
     return all(inside(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))

@@ -1,4 +1,4 @@
-"""Encodes texts as ids of pieces of words, by subword rules.
+"""Encode texts as ids of pieces of words, with subword rules.
 
 A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
@@ -32,7 +32,7 @@ _LONGEST_KEPT: Final = 256
 
 
 def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Check that rules fit a vocabulary.
+    """Check that rules and vocabulary fit each other.
 
     Raises:
         InputError: an id is beyond the vocabulary, or a merge names or makes something that is not a piece.
@@ -41,13 +41,11 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text without added tokens into the words that the model encodes.
+    """Make a function that splits a text into the words that the model encodes.
+
+    The text has no added tokens.
 
     For training, which learns pieces from words before there is a vocabulary.
-
-    Example:
-        >>> make_words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
-        ['unable', 'able']
     """
     steps = make_subword_steps_function(rules.steps)
     splits = [make_split_function(split) for split in rules.splits]
@@ -73,7 +71,9 @@ def _replace_surrogates(text: str) -> str:
 
 
 class SubwordEncoder:
-    """Encodes texts as ids, which are not yet cut, padded, or surrounded by the first and last ids.
+    """Encodes texts as ids of pieces.
+
+    The ids are not yet cut, padded, or surrounded by the first and last ids.
 
     Args:
         rules: the rules.
@@ -81,11 +81,6 @@ class SubwordEncoder:
 
     Raises:
         InputError: the rules do not fit the vocabulary.
-
-    Example:
-        >>> rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((" ",), "removed"),))
-        >>> SubwordEncoder(rules, ["[UNK]", "un", "##able", "able"]).encode("unable able x")
-        [1, 2, 3, 0]
     """
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str]) -> None:
@@ -128,12 +123,12 @@ class SubwordEncoder:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps(self, text: str) -> str:
-        """Apply the steps to a text that continues another one."""
+        """Apply the steps to a text that continues another text."""
         text = _replace_surrogates(text)
         return text if self._steps_on is None else self._steps_on(text)
 
     def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
-        """The ids of a text; empty if the steps remove everything.
+        """Encode a text as ids; empty if the steps remove everything.
 
         Args:
             text: any string.
@@ -183,8 +178,9 @@ class SubwordEncoder:
 
 
 def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """The character such that every word may be cut before its runs, because no piece crosses such a cut; empty if
-    there is none.
+    """Find a character before which every word may be cut; empty if there is none.
+
+    No piece crosses such a cut.
 
     Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
     scores, which are summed over all of it, but not for merges, which look at neighbours only.
@@ -209,7 +205,7 @@ def _cut_before_runs(word: str, mark: str) -> Iterator[str]:
 
 
 class _AddedTokenFinder:
-    """Finds added tokens in a text, from left to right; at each position, the longest one."""
+    """Finds added tokens in a text, from left to right. At each position, the longest one is taken."""
 
     def __init__(self, tokens: Sequence[AddedToken], texts: Sequence[str]) -> None:
         self._tokens = {texts[token.id]: token for token in tokens if texts[token.id]}
@@ -220,7 +216,7 @@ class _AddedTokenFinder:
         self._may_hold = make_character_test(self._lengths)
 
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
-        """Split a text into its parts and the ids of the added tokens between them."""
+        """Split a text into the ids of its added tokens, and the texts between them."""
         if self._may_hold(text):
             return self._split_parts(text)
         return (text,) if text else ()

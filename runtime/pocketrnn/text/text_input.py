@@ -17,7 +17,7 @@ __all__ = ["CharacterInput", "FeatureInput", "PairInput", "TextInput", "name_rul
 
 @dataclass(frozen=True)
 class TextInput:
-    """Texts as input, and the rules that encode each as token ids, int64 [n].
+    """Texts as input, and the rules that encode each text as token ids, int64 [n].
 
     Attributes:
         rules: the text rules.
@@ -45,17 +45,17 @@ class TextInput:
 
     @property
     def features(self) -> Features:
-        """The features in addition to a text; this class has none."""
+        """The features in addition to a text. This class has none."""
         return ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters in addition to each token; this class has none."""
+        """The characters in addition to each token. This class has none."""
         return None
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as a document for classifier.json; the vocabulary is a separate member there.
+        """The rules as a document for classifier.json. The vocabulary is a separate member there.
 
         Example:
             >>> TextInput(TextRules(), ("<unk>",)).document["tokenizer"]
@@ -75,8 +75,10 @@ class TextInput:
 
 @dataclass(frozen=True)
 class PairInput(TextInput):
-    """Pairs of texts as input. Each becomes one row of token ids: those of the first text, a mark, and those of the
-    second text (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are for both texts.
+    """Pairs of texts as input. Each pair becomes one row of token ids.
+
+    The row has the ids of the first text, a mark, and the ids of the second text (`pocketrnn.text.pairs`). The
+    arguments are those of `TextInput`; the rules are for both texts.
 
     Example:
         >>> PairInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode(("Oil", "Prices rise"))
@@ -99,8 +101,9 @@ class PairInput(TextInput):
 
 @dataclass(frozen=True)
 class FeatureInput(TextInput):
-    """Texts with numbers or categories as input. Each becomes one row of token ids: a mark for each feature, followed
-    by the ids of the text (`pocketrnn.text.features`).
+    """Texts with numbers or categories as input. Each becomes one row of token ids.
+
+    The row has a mark for each feature, followed by the ids of the text (`pocketrnn.text.features`).
 
     Attributes:
         features: the name of each feature, with its `Number` or `Category`.
@@ -125,7 +128,9 @@ class FeatureInput(TextInput):
 
 @dataclass(frozen=True)
 class CharacterInput(TextInput):
-    """Texts as input, with the characters of each token in addition to its id (`pocketrnn.text.token_characters`).
+    """Texts as input, with the characters of each token in addition to its id.
+
+    See `pocketrnn.text.token_characters`.
 
     Attributes:
         characters: the characters, with their ids.
@@ -153,12 +158,7 @@ class CharacterInput(TextInput):
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """The names of the rules, other than n-grams, that prevent streaming; empty if none does.
-
-    Example:
-        >>> name_rules_against_streaming(TextRules(last_id=0), ["<eos>"])
-        'last_id'
-    """
+    """Name the rules that prevent streaming, except n-grams; empty if none does."""
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
     from pocketrnn.text.subword_stream_cuts import find_stream_obstacle

@@ -91,7 +91,7 @@ class Characters:
 
     @property
     def padding(self) -> int:
-        """The id after the last character of a token."""
+        """The id that follows the last character of a token."""
         assert self.padding_id is not None  # noqa: S101 - it was set above
         return self.padding_id
 
@@ -123,7 +123,7 @@ class Characters:
         }
 
     def encode(self, token: str) -> list[int]:
-        """The ids of the characters of a token; always `width` numbers.
+        """Encode the characters of a token as ids; there are always `width` ids.
 
         Example:
             >>> Characters(["<pad>", "a", "b"], width=3).encode("abba")
@@ -136,17 +136,13 @@ class Characters:
 
 
 def make_characters(given: object) -> Characters:
-    """Make `Characters` from a user's argument.
+    """Make `Characters` from the user's argument `characters`.
 
     Args:
         given: `Characters`, or what it takes as its vocabulary.
 
     Raises:
         InputError: as `Characters`.
-
-    Example:
-        >>> make_characters({"<pad>": 0, "a": 1}).width
-        20
     """
     return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
 
@@ -156,35 +152,21 @@ def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
 
     Raises:
         InputError: as `Characters`.
-
-    Example:
-        >>> build_characters_from_document({"vocabulary": {"a": 1}, "width": 9, "padding_id": 0}).encode("a")[:2]
-        [1, 0]
     """
     return Characters(**document)
 
 
 def make_padding_step(characters: Characters, token_id: int) -> list[int]:
-    """Make the row of an id that has no characters: the id, followed by padding.
-
-    Example:
-        >>> make_padding_step(Characters(["<pad>", "a"], width=2), 7)
-        [7, 0, 0]
-    """
+    """Make the row of an id without characters: the id, followed by padding."""
     return [token_id] + [characters.padding] * characters.width
 
 
 def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
-    """The ids of a text, each followed by the ids of the characters of its token: int64 [ids, 1 + width].
+    """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
         characters: the characters.
         placed: the text's ids, and its tokens as they are in the text.
-
-    Example:
-        >>> placed = LocatedTokens([5], (LocatedToken("ab", 0, 2, 0),))
-        >>> spell_tokens(Characters(["<pad>", "a", "b"], width=3), placed).tolist()
-        [[5, 1, 2, 0]]
     """
     steps = [make_padding_step(characters, token_id) for token_id in placed.ids]
     for token in placed.tokens:
@@ -194,7 +176,7 @@ def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
 
 
 def _read_entries(given: object) -> dict[str, int]:
-    """The entries of a vocabulary of characters with their ids.
+    """Read the characters of a vocabulary with their ids.
 
     Raises:
         InputError: as `Characters`.

@@ -16,7 +16,7 @@ __all__ = [
 
 
 def basic_english(text: str) -> list[str]:
-    """torchtext's `basic_english` tokenizer, token for token.
+    """Split a text into tokens as torchtext's tokenizer `basic_english` does.
 
     torchtext (`torchtext/data/utils.py`, `_basic_english_normalize`) lower-cases, applies twelve regular expressions in
     this order and splits at white space. Eleven of the twelve match fixed strings, so that `str.replace` does the same,
@@ -72,7 +72,9 @@ PACKED_TOKENIZERS: Final = {
 
 
 def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
-    """The tokens, followed by their 2-grams, 3-grams ... up to `ngrams`, each joined by spaces.
+    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`.
+
+    Spaces join the tokens of an n-gram.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 

@@ -1,1 +1,1 @@
-"""Simple models of the same rows, with which a classifier has to be compared."""
+"""Train simple models on the same rows. Their accuracy shows whether a recurrent classifier is worth its cost."""

@@ -1,4 +1,4 @@
-"""The accuracy of a simple model on the rows of a run; a classifier has to be compared with it."""
+"""The accuracy of a simple model on the same rows, to compare a trained classifier with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model, mostly a linear one, on the rows of a run.
+    """A simple model, usually linear, that was fitted on the rows of a run, and its accuracy.
 
     Attributes:
         accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
@@ -32,22 +32,13 @@ class Baseline:
 
     @property
     def compared_score(self) -> float:
-        """The score that is compared: the accuracy, or the micro F1 if a row can have several labels.
-
-        Example:
-            >>> LinearBaseline(0.5, 40, 0.75).compared_score
-            0.75
-        """
+        """The score that is compared with the classifier's: the accuracy; or the micro F1 if a row can have several
+        labels."""
         return self.accuracy if self.micro_f1 is None else self.micro_f1
 
     @property
     def summary(self) -> str:
-        """The accuracy or micro F1, as the end of a sentence.
-
-        Example:
-            >>> LinearBaseline(0.886, 4906).summary
-            'has an accuracy of 88.6% on the same validation rows'
-        """
+        """The accuracy or micro F1, as the end of a sentence."""
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
         rows = "rows, by the same folds" if self.folds else "validation rows"
         return f"has {measure} of {self.compared_score:.1%} on the same {rows}"

@@ -1,4 +1,4 @@
-"""The accuracy of a linear model of random convolutions on the same rows, to compare a recurrent network with.
+"""The accuracy of a linear model of random convolutions, to compare a recurrent classifier of numbers with.
 
 Dempster, Petitjean and Webb, "ROCKET: exceptionally fast and accurate time series classification using random
 convolutional kernels", 2020, https://arxiv.org/abs/1910.13051; here with 500 kernels, where they use 10,000.
@@ -38,7 +38,7 @@ _BATCH: Final = 64
 
 
 class ConvolutionBaseline(Baseline):
-    """A linear model of random convolutions."""
+    """The accuracy of a linear model of random convolutions."""
 
     MODEL = (
         f"A linear model of {KERNELS} random convolutions (as ROCKET's, with scikit-learn's RidgeClassifierCV, not "
@@ -56,8 +56,10 @@ def fit_convolution_baseline(
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """Fit scikit-learn's RidgeClassifierCV on the largest response of each kernel and its share above zero, and measure
-    it.
+    """Fit a linear model on responses of random kernels, and measure its accuracy.
+
+    It is scikit-learn's RidgeClassifierCV. The features are the largest response of each kernel, and the share of
+    responses above zero.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -67,10 +69,6 @@ def fit_convolution_baseline(
 
     Returns:
         the accuracy of the model; None if all training rows have the same class.
-
-    Example:
-        >>> fit_convolution_baseline(training, targets, validation, validation_targets)
-        ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
@@ -95,14 +93,12 @@ def fit_convolution_baseline(
 def fit_sequence_baseline(
     training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
 ) -> Baseline | None:
-    """Measure a baseline on rows scaled as for a trained classifier, with as many threads as the training used.
+    """Fit and measure the convolution baseline on rows that are scaled as for a trained classifier.
+
+    It uses as many threads as the training.
 
     The baseline is `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of random
     convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds.
-
-    Example:
-        >>> fit_sequence_baseline(training, validation, checkpoint)
-        ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
@@ -119,7 +115,7 @@ def fit_sequence_baseline(
 
 @dataclass(frozen=True)
 class _Kernels:
-    """Kernels of one width and dilation: weights [kernels, channels, width], bias [kernels]."""
+    """Convolution kernels of one width and dilation: weights [kernels, channels, width], bias [kernels]."""
 
     weights: Tensor
     bias: Tensor
@@ -127,7 +123,7 @@ class _Kernels:
 
 
 def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
-    """Draw kernels as ROCKET does, for sequences of approximately `steps` steps."""
+    """Draw random kernels as ROCKET does, for sequences of about `steps` steps."""
     drawn: dict[tuple[int, int], int] = {}
     for _ in range(KERNELS):
         width = int(rng.choice(_WIDTHS))
@@ -148,7 +144,7 @@ def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterat
 def _compute_kernel_features(
     encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
-    """float32 [rows, 2 * kernels]: the largest response of each kernel, and the share of steps where it is above 0."""
+    """Compute two features of each kernel: its largest response, and the share of steps with a response above 0."""
     features = np.empty((len(rows), 2 * KERNELS), np.float32)
     order = np.argsort(encoded.lengths[rows], kind="stable")
     for start in range(0, len(rows), _BATCH):

@@ -1,4 +1,4 @@
-"""The accuracy of a linear model on the same rows; a classifier has to be compared with it."""
+"""The accuracy of a linear model on the same texts, to compare a recurrent classifier with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_CHARACTERS: Final = 10_000
 
 
 class LinearBaseline(Baseline):
-    """A linear model of words and characters."""
+    """The accuracy of a linear model of words and characters."""
 
     MODEL = "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned)"
     ADVICE = (
@@ -39,7 +39,8 @@ class LinearBaseline(Baseline):
 
 
 class PairBaseline(LinearBaseline):
-    """A linear model of words and characters of two texts, and of the words that both have."""
+    """The accuracy of a linear model for pairs: of the words and characters of both texts, and of their common
+    words."""
 
     MODEL = (
         "A linear model (scikit-learn's LinearSVC on TF-IDF of the words, pairs of words and characters of both texts "
@@ -49,7 +50,7 @@ class PairBaseline(LinearBaseline):
 
 
 def make_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
-    """Make an unfitted linear SVM on TF-IDF of words, pairs of words, and 2 to 5 characters of a word.
+    """Make an unfitted linear SVM. Its features are TF-IDF of words, pairs of words, and 2 to 5 characters of a word.
 
     scikit-learn's users write it in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
     such counts). It is not tuned.
@@ -59,10 +60,6 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
         several_labels: a text can have several labels: one such model for each label.
         pairs: the model takes pairs of texts: both texts have such counts of their own, and so have the words that
             stand in both.
-
-    Example:
-        >>> make_linear_model().fit(["so good", "so bad"], [1, 0]).predict(["good"]).tolist()
-        [1]
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
@@ -104,7 +101,7 @@ def _read_common_words(pair: tuple[str, str]) -> str:
 
 
 def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> LinearBaseline | None:
-    """Fit `make_linear_model` and measure it on the validation rows.
+    """Fit `make_linear_model`, and measure its accuracy on the validation rows.
 
     Args:
         training: the rows to learn from. Rows without a label are left out; at most 20,000 are used, drawn at random.
@@ -113,10 +110,6 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     Returns:
         the accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words,
         or the model would be too large.
-
-    Example:
-        >>> fit_linear_baseline(training, validation)
-        LinearBaseline(accuracy=0.886, rows=4906)
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -153,11 +146,9 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 def fit_text_baseline(
     training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """Do the same as `fit_linear_baseline`; if the classifier was measured by folds of all rows, use the same folds.
+    """Fit the linear baseline, and measure its accuracy in the same way as the classifier's.
 
-    Example:
-        >>> fit_text_baseline(training, validation, checkpoint)
-        LinearBaseline(accuracy=0.886, rows=4906)
+    It is measured on validation rows or, if the classifier was, by the same folds.
     """
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)

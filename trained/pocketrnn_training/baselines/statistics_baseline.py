@@ -1,4 +1,4 @@
-"""The accuracy of a random forest on eight statistics of each channel, which ignore the order of the steps."""
+"""The accuracy of a random forest on eight statistics of each channel. The statistics ignore the order of the steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TREES: Final = 200
 
 
 class StatisticsBaseline(Baseline):
-    """A random forest of statistics."""
+    """The accuracy of a random forest of statistics."""
 
     NAME = "forest"
     MODEL = (
@@ -28,12 +28,7 @@ class StatisticsBaseline(Baseline):
 
 
 def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """float64 [sequences, 8 * channels]: eight statistics of each channel; a missing sample counts as 0.
-
-    Example:
-        >>> compute_channel_statistics([np.array([[1.0], [3.0]])]).tolist()
-        [[2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0]]
-    """
+    """Compute eight statistics of each channel, float64 [sequences, 8 * channels]. A missing sample counts as 0."""
     found = []
     for sequence in sequences:
         steps = np.nan_to_num(np.asarray(sequence, np.float64))
@@ -48,7 +43,7 @@ def fit_statistics_baseline(
     targets: npt.NDArray[np.int64],
     folds: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
-    """Fit the forest on the rows of all folds but one and measure it on that fold, for each fold.
+    """Fit and measure the forest by folds: it is fitted on all rows outside a fold, and measured on the fold.
 
     Args:
         sequences: the rows.
@@ -57,10 +52,6 @@ def fit_statistics_baseline(
 
     Returns:
         the accuracy of the forest; None if the training rows of a fold all have the same class.
-
-    Example:
-        >>> fit_statistics_baseline(data.sequences, data.targets, np.arange(len(data)) % 5)
-        StatisticsBaseline(accuracy=0.95, rows=40, micro_f1=None, folds=5)
     """
     from sklearn.ensemble import RandomForestClassifier
 

@@ -1,4 +1,4 @@
-"""The accuracy of each word's most frequent label; a tagger has to be compared with it."""
+"""The accuracy of each word's most frequent label, to compare a tagger with."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ __all__ = ["TagBaseline", "fit_tag_baseline"]
 
 @dataclass(frozen=True)
 class TagBaseline(Baseline):
-    """The most frequent label of each word. An unknown word gets the most frequent label of the words that occur
-    once."""
+    """The accuracy of each word's most frequent label.
+
+    An unknown word gets the most frequent label of the words that occur once.
+    """
 
     NAME: ClassVar[str] = "table of each word's most frequent label"
     MODEL: ClassVar[str] = "The most frequent label of each word"
@@ -27,12 +29,7 @@ class TagBaseline(Baseline):
 
 
 def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
-    """Count the labels of each training word, and measure the most frequent ones on the validation words.
-
-    Example:
-        >>> fit_tag_baseline(data, data, checkpoint).accuracy
-        1.0
-    """
+    """Find each word's most frequent label in the training sentences, and measure it on the validation sentences."""
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     words = (word for sentence in training.sentences for word in sentence)
     for word, target in zip(words, training.targets.tolist(), strict=True):

@@ -1,1 +1,1 @@
-"""Make the candidate classifiers of a run, and choose between them."""
+"""Make several candidates for the classifier of a run, and choose the best one."""

@@ -1,4 +1,4 @@
-"""One way to make a classifier of texts, and its accuracy on rows that it has not seen."""
+"""A candidate: one way to make a classifier of texts, and its accuracy on rows that it has not seen."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _CANDIDATES: Final = "candidates"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to make tokens from the texts, with both parts or with the linear part alone, and its measurements by
-    folds.
+    """A candidate for the classifier of a run, and its accuracy by folds.
+
+    It is one way to make tokens from the texts, with both parts or with the linear part alone.
 
     Attributes:
         tokenizer: how texts are cut.
@@ -47,58 +48,38 @@ class Candidate:
 
     @property
     def weights(self) -> RecurrentLinearWeights:
-        """The weight of each part."""
+        """The weights of the recurrent and of the linear part."""
         return RecurrentLinearWeights(self.recurrent_weight, self.linear_weight)
 
     @property
     def is_linear(self) -> bool:
-        """Whether the candidate is the linear part alone."""
+        """Whether the candidate has only the linear part."""
         return self.recurrent_accuracy is None
 
     @property
     def display_name(self) -> str:
-        """Its tokens, whether it has word vectors, and its parts, in words.
-
-        Example:
-            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77, vectors="en.npz").display_name
-            'pieces of words with word vectors, the linear part alone'
-        """
+        """The candidate in words: its tokens, its word vectors, and its parts."""
         tokens = "pieces of words" if self.tokenizer == BPE else "words"
         tokens += "" if self.vectors is None else " with word vectors"
         return f"{tokens}, {'the linear part alone' if self.is_linear else 'both parts'}"
 
     @property
     def scores(self) -> FoldScores:
-        """The accuracy with its spread."""
+        """The mean accuracy of the folds, and its spread."""
         return FoldScores(self.accuracy, self.deviation, self.folds, self.rows)
 
     @property
     def summary(self) -> str:
-        """The name and the accuracy, in words.
-
-        Example:
-            >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).summary
-            'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; recurrent 0.40, linear 1.90'
-        """
+        """The candidate and its accuracy, in words."""
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"
 
 
 def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty if nothing was compared.
-
-    Example:
-        >>> read_candidates({"source": "reviews.csv"})
-        ()
-    """
+    """Read the candidates from the `data` of a checkpoint; the chosen one comes first. Empty without a comparison."""
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
 def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """The candidates as a part of `Checkpoint.data`.
-
-    Example:
-        >>> make_candidates_document([])
-        {}
-    """
+    """Convert the candidates to a part of `Checkpoint.data`."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -1,4 +1,4 @@
-"""Choose by folds: words or pieces, with or without word vectors and a recurrent part, and the weight of each part.
+"""Compare candidates by folds, and choose the best: words or pieces, word vectors, and the weights of the two parts.
 
 A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
 are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
@@ -57,8 +57,7 @@ _FEWEST_ROWS: Final = 100
 
 
 def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
-    """Whether variants should be compared by folds: there is a linear part, and no option is given that only one
-    variant has.
+    """Return whether candidates should be compared: there is a linear part, and the user's options fit all candidates.
 
     Args:
         data: the rows, including those that are held out.
@@ -83,7 +82,7 @@ def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: 
 
 
 def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
-    """Whether the classifier, too, should be measured by folds of all rows: validation would hold out too few rows.
+    """Return whether the classifier should be measured by folds, since validation would hold out too few rows.
 
     Args:
         data: the rows.
@@ -97,7 +96,7 @@ def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: Ot
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates of a run, the chosen one first, and the logits of the folds by which this one is measured.
+    """The candidates of a run, and the chosen candidate's logits for rows that it was not trained on.
 
     Attributes:
         candidates: all candidates that were compared.
@@ -112,11 +111,11 @@ class Comparison:
 
     @property
     def chosen_candidate(self) -> Candidate:
-        """The candidate that classifies unseen rows best."""
+        """The candidate with the best classification of unseen rows."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the task with the parts of the chosen candidate and their weights."""
+        """Return the task with the parts of the chosen candidate and with their weights."""
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_only_architecture
@@ -140,7 +139,7 @@ def compare_candidates(
     sources: Sequence[Path | None] = (None,),
     measure: bool = False,
 ) -> Comparison | None:
-    """Compare the variants of a classifier by folds; None if none of them can be trained.
+    """Train the candidates of a classifier by folds, and compare them; None if none can be trained.
 
     The linear parts of all variants are fitted first, since they take little time. The recurrent part is trained only
     where it may change the choice. It is skipped where the linear part is clearly worse, or worse than that of the same
@@ -210,8 +209,10 @@ def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
 
 
 def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
-    """The mean difference between `others` and `losses` of the same rows, and its standard error; the mean is positive
-    if `losses` are lower."""
+    """Compute the mean of `others` minus `losses` of the same rows, and its standard error.
+
+    The mean is positive if `losses` are lower.
+    """
     gains = others - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
@@ -223,7 +224,9 @@ def _is_clearly_lower(losses: Floats, others: Floats) -> bool:
 
 @dataclass(frozen=True)
 class _FoldAnswers:
-    """The answers of a variant for the rows of some folds, each with part weights fitted on the other folds.
+    """The answers of a variant for the rows of some folds.
+
+    The weights of the parts for a fold were fitted on the other folds.
 
     Attributes:
         rows: int64 [answered], the positions of the rows.
@@ -240,8 +243,7 @@ class _FoldAnswers:
 
 @dataclass
 class _Fold:
-    """A fold in the form of one variant: its rows, its task, the logits of the linear part, and those of the recurrent
-    part after its training."""
+    """A fold of one variant: its rows, its task, and the logits of the linear and of the trained recurrent part."""
 
     rows: npt.NDArray[np.int64]
     task: Task
@@ -252,7 +254,7 @@ class _Fold:
 
 @dataclass
 class _Variant:
-    """One way to split the texts, and its answers so far."""
+    """One way to split the texts into tokens, and its answers so far."""
 
     tokenizer: str
     source: Path | None
@@ -268,7 +270,7 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Prepare a variant, and fit the linear part of each fold on the other folds; None if one cannot be fitted."""
+        """Encode the texts in this way, and fit the linear part for each fold; None if this fails for a fold."""
         settings = replace(
             settings,
             tokenizer=tokenizer,
@@ -293,7 +295,7 @@ class _Variant:
         return cls(tokenizer, source, data.targets, folds)
 
     def train_recurrent_part(self, fold: int, run: Run) -> None:
-        """Train the recurrent part of a fold."""
+        """Train the recurrent part for a fold, on the other folds."""
         one = self.folds[fold]
         answered: list[Tensor] = []
         work = _FoldFit(TrainingLoop(one.task, one.settings, "fold", ""))
@@ -301,25 +303,25 @@ class _Variant:
         one.recurrent = answered[0].double().numpy()
 
     def has_answers(self, *, recurrent: bool) -> bool:
-        """Whether the recurrent (or linear) part has answers."""
+        """Return whether the recurrent (or linear) part has answered."""
         return not recurrent or self.folds[0].recurrent is not None
 
     @property
     def joint_answers(self) -> _FoldAnswers:
-        """The answers of both parts together, for the folds whose recurrent part was trained."""
+        """The joint answers of both parts, for the folds with a trained recurrent part."""
         return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
 
     @cached_property
     def linear_answers(self) -> _FoldAnswers:
-        """The answers of the linear part alone."""
+        """The answers of the linear part."""
         return self.compute_linear_answers(len(self.folds))
 
     def compute_linear_answers(self, folds: int) -> _FoldAnswers:
-        """The answers of the linear part alone, for the first `folds` folds."""
+        """Compute the answers of the linear part for the first `folds` folds."""
         return self._make_fold_answers(self.folds[:folds], recurrent=False)
 
     def make_candidate(self, *, recurrent: bool) -> Candidate:
-        """The candidate with both parts, or with the linear part alone."""
+        """Make the candidate with both parts, or with only the linear part."""
         answered = self.joint_answers if recurrent else self.linear_answers
         folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
         weights, of_recurrent = self._fit_weights(folds, recurrent=recurrent), None
@@ -362,7 +364,7 @@ class _Variant:
 
 
 class _FoldFit(LoopFit):
-    """Trains the recurrent part without the linear part, and emits its logits for the validation rows."""
+    """Trains the recurrent part without the linear part, and sends its logits for the validation rows."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         loop = self.loop

@@ -1,4 +1,4 @@
-"""The fit of a classifier that does not train in epochs: random kernels, or a linear part alone."""
+"""Fit a classifier that does not train in epochs: random kernels, or a linear part without a recurrent part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["fit_at_once", "is_fitted_at_once"]
 
 
 def is_fitted_at_once(task: Task) -> bool:
-    """Whether the classifier of a task is fitted without epochs."""
+    """Return whether the classifier of a task is fitted without epochs."""
     return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
 
 
@@ -35,7 +35,7 @@ def fit_at_once(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Fit and measure a classifier that needs no epochs, and return its checkpoint.
+    """Fit a classifier without epochs, measure it, and return its checkpoint.
 
     Where the task has folds, each row is classified by a model that was fitted on the rows of the other folds, and
     the checkpoint is fitted on all rows. Otherwise the classifier is fitted on the training rows and measured on the
@@ -50,7 +50,9 @@ def fit_at_once(
         else:
             count, whole = int(task.folds.max()) + 1, task
             report(
-                StageNotice(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all.")
+                StageNotice(
+                    f"{count} folds of all {len(task.targets):,} rows measure the classifier; then it is fitted on all."
+                )
             )
             logits = _compute_logits_by_folds(task, seed) if task.unseen is None else task.unseen
         fits_all = task.folds is not None or bool(loop.settings.final_fit)
@@ -65,7 +67,7 @@ def fit_at_once(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit a classifier on the training rows of a task and return it in evaluation mode."""
+    """Fit a classifier on the training rows of a task; return it in evaluation mode."""
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels(task, seed)
         if found.module.architecture.own_scale:
@@ -82,7 +84,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
 
 
 def _compute_logits_by_folds(task: Task, seed: int) -> torch.Tensor:
-    """float32 [rows, classes]: the logits of each row from a classifier that was fitted on the other folds."""
+    """Compute the logits of each row with a classifier that was fitted on the other folds, float32 [rows, classes]."""
     assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
     logits = torch.zeros(len(task.targets), task.architecture.classes)
     for fold in range(int(task.folds.max()) + 1):

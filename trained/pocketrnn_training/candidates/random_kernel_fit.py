@@ -1,5 +1,4 @@
-"""Fit a classifier of random kernels: draw kernels, choose the scale of the rows, and fit the linear model of
-shares."""
+"""Fit a classifier of random kernels: draw the kernels, choose how rows are scaled, and fit a linear model."""
 
 from __future__ import annotations
 
@@ -55,7 +54,7 @@ _BATCH_NUMBERS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class KernelFit:
-    """A classifier of random kernels, and its comparison with the classifier that was not chosen.
+    """A fitted classifier of random kernels, compared with a classifier that scales the rows in another way.
 
     Attributes:
         module: the classifier, in evaluation mode.
@@ -104,8 +103,10 @@ def _draw_and_fit(
 
 
 def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """Put the linear model of the shares into the module, and calibrate it by its scores for rows that it was not
-    fitted on."""
+    """Put a fitted linear model into the module, and calibrate the module.
+
+    It is calibrated by the model's scores for rows that it was not fitted on.
+    """
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
@@ -116,7 +117,7 @@ def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> Ker
 
 
 def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
-    """Draw the kernels of a module; their thresholds are quantiles of their responses to some of the rows."""
+    """Draw the kernels of a module. Their thresholds are quantiles of their responses to some rows."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
         rows = _set_size_ramps(module, rows)
@@ -150,8 +151,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
 
 
 def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Place the ramps of deviations and means so that they divide the rows evenly; return the rows at their own
-    scale."""
+    """Place the ramps of deviations and means so that they divide the rows evenly."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -178,7 +178,7 @@ def _compute_kernel_ramps(
     chosen: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """The values at which the ramps of a bank's kernels begin and end, float64 [kernels] each."""
+    """Compute the values at which the ramps of a bank's kernels begin and end, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
         samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen
@@ -197,7 +197,7 @@ def _compute_kernel_ramps(
 
 
 def _compute_kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """float64 [rows, features]: the inputs of the linear model."""
+    """Compute the inputs of the linear model, float64 [rows, features]."""
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")
     size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
@@ -210,7 +210,7 @@ def _compute_kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Float
 
 @dataclass(frozen=True)
 class Ridge:
-    """A linear model of shares.
+    """A linear model, fitted by ridge regression.
 
     Attributes:
         weights: float64 [kernels, classes].
@@ -228,8 +228,9 @@ class Ridge:
 
 
 def fit_ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
-    """Fit a ridge regression whose target is 1 for the class of a row and -1 for all others; cross-validation chooses
-    its strength.
+    """Fit a ridge regression; cross-validation chooses its strength.
+
+    The target is 1 for the class of a row and -1 for all other classes.
 
     Args:
         shares: float64 [rows, kernels].

@@ -1,1 +1,1 @@
-"""The classifiers that are trained: their modules, their logits, and their checkpoints."""
+"""The classifiers that are trained: their modules, logits and checkpoints."""

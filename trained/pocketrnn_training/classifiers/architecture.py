@@ -1,4 +1,4 @@
-"""The classifiers: a recurrent module for texts, built from an `Architecture`, and those for sequences of numbers."""
+"""The modules of recurrent classifiers, which are built from an architecture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _OF_EMBEDDINGS: Final = 0.6
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a classifier's weights, and what it computes with them.
+    """The sizes of the weights of a classifier of texts, and what it computes with them.
 
     Attributes:
         cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
@@ -117,9 +117,7 @@ class Architecture:
         if self.crf and not labels_tokens(self):
             raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
         if self.pairs and not self.packed:
-            raise InputError(
-                "A linear part reads a text by its length, but the classifier is not packed.", "Use one of the two."
-            )
+            raise InputError("A linear part needs a packed classifier, not a padded one.", "Use a packed one.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
@@ -128,17 +126,17 @@ class Architecture:
 
     @property
     def linear_only_architecture(self) -> LinearArchitecture:
-        """The architecture of the linear part alone."""
+        """The architecture of only the linear part."""
         return LinearArchitecture(self.vocabulary_size, self.classes, self.padding_id, self.pairs, self.joints)
 
     @property
     def input_dim(self) -> int:
-        """The size of a step for the recurrent layers; a `qrnn` reads two steps."""
+        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
         return self.embedding_dim
 
     @property
     def padding_value(self) -> int:
-        """The value that fills the rows of a batch."""
+        """The value that pads the rows of a batch."""
         return self.padding_id
 
     @property
@@ -149,7 +147,10 @@ class Architecture:
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the linear layer: the pooled states; for two texts, those of both and their comparison."""
+        """The input size of the last linear layer.
+
+        These are the pooled states; for two texts, those of both and their comparison.
+        """
         return _compute_state_dim(self) * (4 if self.two_texts else 1)
 
     @property
@@ -159,13 +160,13 @@ class Architecture:
 
     @property
     def without_linear_part(self) -> Architecture:
-        """The architecture of the recurrent classifier alone."""
+        """The architecture of only the recurrent part."""
         return replace(self, pairs=0, joints=0)
 
 
 @dataclass(frozen=True)
 class SequenceArchitecture:
-    """The shape of the weights of a classifier of sequences of numbers, and what it computes with them.
+    """The sizes of the weights of a classifier of sequences of numbers, and what it computes with them.
 
     Each row is read by its length, so that padding is never read.
 
@@ -180,13 +181,6 @@ class SequenceArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> SequenceArchitecture(
-        ...     channels=6, convolution=9, stride=2, filters=32, cell="gru", hidden_dim=64, layers=1,
-        ...     bidirectional=True, dropout=0.5, pooling="max", classes=4,
-        ... ).input_dim
-        32
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
@@ -220,12 +214,12 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """The size of a step for the recurrent layers; a `qrnn` reads two steps."""
+        """The size of a step of the recurrent layers' input. A `qrnn` reads two steps at once."""
         return self.filters if self.convolution else self.channels
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the linear layer: the pooled states."""
+        """The input size of the last linear layer: the pooled states."""
         return _compute_state_dim(self)
 
     @property
@@ -261,18 +255,12 @@ def _describe_layers(a: _RecurrentArchitecture) -> str:
 
 
 def labels_tokens(architecture: AnyArchitecture) -> bool:
-    """Whether a classifier of this shape gives each token a label.
-
-    Example:
-        >>> labels_tokens(read_checkpoint(Path("reviews.checkpoint")).architecture)
-        False
-    """
+    """Return whether a classifier of this architecture labels each token."""
     return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
 def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
-    """Check the sizes of the recurrent layers and of the last layer; `of_input` names the sizes of the layers before
-    them."""
+    """Check the sizes of the recurrent layers and of the last layer."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
@@ -292,10 +280,10 @@ def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
 
 
 class _RecurrentBase(nn.Module):
-    """Recurrent layers, pooling and a linear layer: the base of the classifiers of texts and of numbers."""
+    """The base class of the recurrent classifiers: recurrent layers, pooling and a linear layer."""
 
     def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
-        """Make the recurrent layers and the linear layer with random weights; a subclass makes the layers before
+        """Make the recurrent layers and the linear layer with random weights. A subclass makes the layers before
         them."""
         self.rnn = _make_recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
@@ -304,13 +292,18 @@ class _RecurrentBase(nn.Module):
         self._joins_steps = architecture.cell == QRNN
 
     def _compute_logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """The logits [batch, classes] of steps [batch, sequence, input_dim]; without pooling, [batch, sequence,
-        classes]."""
+        """Compute the logits [batch, classes] of steps [batch, sequence, input_dim].
+
+        Without pooling, they are [batch, sequence, classes].
+        """
         logits: Tensor = self.fc(self.dropout(self._compute_pooled_states(steps, lengths)))
         return logits
 
     def _compute_pooled_states(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """The pooled states [batch, directions * hidden_dim] of steps; without pooling, [batch, sequence, ...]."""
+        """Compute the pooled states [batch, directions * hidden_dim] of steps.
+
+        Without pooling, they are [batch, sequence, ...].
+        """
         if self._joins_steps:
             steps = append_previous_step(steps)
         if lengths is None:
@@ -339,7 +332,9 @@ class _RecurrentBase(nn.Module):
 
 
 class RecurrentClassifier(_RecurrentBase):
-    """An embedding, recurrent layers, pooling and a linear layer; optionally, the scores of a linear part are added.
+    """A recurrent classifier of texts: an embedding, recurrent layers, pooling and a linear layer.
+
+    Optionally, the scores of a linear part are added.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
     `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
@@ -368,7 +363,7 @@ class RecurrentClassifier(_RecurrentBase):
         self.crf: CrfLayer | None = CrfLayer(architecture.classes) if architecture.crf else None
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """The logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             tokens: int64 [batch, sequence].
@@ -399,7 +394,7 @@ class RecurrentClassifier(_RecurrentBase):
         return logits + scores
 
     def _drop_embedding_dimensions(self, embedded: Tensor) -> Tensor:
-        """While training, set some dimensions of the embeddings to zero, the same ones for all steps of a text."""
+        """While training, set some dimensions of the embeddings to zero. They are the same for all steps of a text."""
         if not (self.training and self.architecture.dropout):
             return embedded
         ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
@@ -407,18 +402,12 @@ class RecurrentClassifier(_RecurrentBase):
 
 
 class PairClassifier(RecurrentClassifier):
-    """A classifier of two texts: the same layers read both, and their pooled states are compared.
+    """A recurrent classifier of two texts. The same layers read both texts, and their pooled states are compared.
 
     The linear layer reads the states u and v of both texts, |u - v| and u * v (Conneau et al. 2017, "Supervised
     learning of universal sentence representations from natural language inference data"). The embedding of a token says
     too whether the other text has the token: the accuracy on SICK's validation rows is 83.6 % with that, and 77.0 %
     without (docs/training-measurements.md).
-
-    Example:
-        >>> module = read_checkpoint(Path("pairs.checkpoint")).module
-        >>> first, second = torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([[3, 4], [5, 6]])
-        >>> module.compare(first, second, torch.tensor([3, 1]), torch.tensor([2, 2])).shape
-        torch.Size([2, 2])
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -427,7 +416,9 @@ class PairClassifier(RecurrentClassifier):
         self.in_other = nn.Parameter(torch.zeros(2, architecture.embedding_dim))
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """The logits of a batch of pairs, each of them one row (`pocketrnn.text.pairs`).
+        """Compute the logits of a batch of pairs.
+
+        Each pair is one row (`pocketrnn.text.pairs`).
 
         Args:
             tokens: int64 [batch, sequence], the ids of the first text, a negative mark, and those of the second.
@@ -439,17 +430,13 @@ class PairClassifier(RecurrentClassifier):
 
         Raises:
             ValueError: lengths are missing, or there is a shift.
-
-        Example:
-            >>> classifier(torch.tensor([[5, 7, -2, 4], [3, -2, 6, 1]]), torch.tensor([4, 3])).shape    # of 3 classes
-            torch.Size([2, 3])
         """
         if lengths is None or shift is not None:
             raise ValueError("a classifier of two texts takes lengths, and no shift")
         return self.compare(*_split_pairs(tokens, lengths, self.architecture.padding_id))
 
     def compare(self, first: Tensor, second: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
-        """The logits of a batch of pairs.
+        """Compute the logits of a batch of pairs, from the first and the second texts.
 
         Args:
             first: int64 [batch, sequence], the first texts.
@@ -459,11 +446,6 @@ class PairClassifier(RecurrentClassifier):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> ones = torch.ones(1, dtype=torch.int64)
-            >>> classifier.compare(torch.tensor([[5]]), torch.tensor([[7]]), ones, ones).shape    # of 3 classes
-            torch.Size([1, 3])
         """
         u = self._compute_pooled_states_of_side(first, first_lengths, second, second_lengths)
         v = self._compute_pooled_states_of_side(second, second_lengths, first, first_lengths)
@@ -473,7 +455,7 @@ class PairClassifier(RecurrentClassifier):
     def _compute_pooled_states_of_side(
         self, tokens: Tensor, lengths: Tensor, other: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """The pooled states of the texts on one side of pairs."""
+        """Compute the pooled states of the first texts, or of the second texts, of pairs."""
         is_real = torch.arange(other.size(1), device=other.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
@@ -483,8 +465,7 @@ class PairClassifier(RecurrentClassifier):
 
 
 def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows of pairs, int64 [batch, sequence], into the two texts, each padded to the longest text of its side,
-    and their lengths."""
+    """Split rows of pairs, int64 [batch, sequence], into first and second texts with their lengths."""
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
 
@@ -498,15 +479,12 @@ def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tens
 
 
 class SequenceClassifier(_RecurrentBase):
-    """An optional convolution, then recurrent layers, pooling and a linear layer; for sequences of numbers.
+    """A recurrent classifier of sequences of numbers.
+
+    It has an optional convolution, then recurrent layers, pooling and a linear layer.
 
     Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
     after its last, whatever the padding holds.
-
-    Example:
-        >>> module = read_checkpoint(Path("motions.checkpoint")).module
-        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
-        torch.Size([2, 4])
     """
 
     def __init__(self, architecture: SequenceArchitecture) -> None:
@@ -521,7 +499,7 @@ class SequenceClassifier(_RecurrentBase):
             )
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             samples: float32 [batch, time, channels].
@@ -529,10 +507,6 @@ class SequenceClassifier(_RecurrentBase):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         if self.convolution is None:
             return self._compute_logits(samples, lengths)
@@ -546,12 +520,7 @@ AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | Ke
 
 
 def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
-    """Build a module of this architecture, with random weights from torch's global generator.
-
-    Example:
-        >>> type(build_classifier(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
-        'RecurrentClassifier'
-    """
+    """Build a module of this architecture. Its weights are random, from torch's global generator."""
     if isinstance(architecture, KernelArchitecture):
         return KernelClassifier(architecture)
     if isinstance(architecture, LinearArchitecture):
@@ -562,32 +531,20 @@ def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
 
 
 def get_crf_layer(module: AnyClassifier) -> CrfLayer | None:
-    """The CRF of a module; None without one.
-
-    Example:
-        >>> get_crf_layer(read_checkpoint(Path("reviews.checkpoint")).module) is None
-        True
-    """
+    """Return the CRF of a module; None without a CRF."""
     return module.crf if isinstance(module, RecurrentClassifier) else None
 
 
 def append_previous_step(steps: Tensor) -> Tensor:
-    """Append to each step the step before it, and zeros to the first: [batch, sequence, n] -> [batch, sequence, 2 * n].
+    """Append to each step the step before it: [batch, sequence, n] -> [batch, sequence, 2 * n].
 
-    Example:
-        >>> append_previous_step(torch.tensor([[[1.0], [2.0]]])).tolist()
-        [[[1.0, 0.0], [2.0, 1.0]]]
+    Zeros are appended to the first step.
     """
     return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
 
 
 def is_recurrent_weight(name: str) -> bool:
-    """Whether a weight with this name multiplies the state of the step before, or is the bias of this product.
-
-    Example:
-        >>> is_recurrent_weight("rnn.bias_hh_l0"), is_recurrent_weight("rnn.weight_ih_l0")
-        (True, False)
-    """
+    """Return whether a weight of this name multiplies the state of the step before, or is the bias of that product."""
     return "_hh_" in name
 
 

@@ -73,7 +73,7 @@ _MISSING_IF_0: Final = ("pairs", "joints", "own_scale", "two_texts", "crf")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained classifier and everything that is known about it.
+    """A trained classifier, and everything that is known about it.
 
     Attributes:
         name: the name of the classifier.
@@ -125,7 +125,7 @@ class Checkpoint:
 
     @property
     def text_rules(self) -> AnyTextRules:
-        """How a text becomes token ids.
+        """The rules that turn a text into token ids.
 
         Raises:
             InputError: the classifier takes sequences of numbers.
@@ -140,7 +140,7 @@ class Checkpoint:
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether all rows are validation rows, each classified by a model that was fitted on the other folds.
+        """Whether all rows are validation rows. Each row was classified by a model that was fitted on the other folds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
@@ -160,7 +160,7 @@ class Checkpoint:
 
     @property
     def crf(self) -> Crf | None:
-        """The scores by which the labels of words are decoded; None if each word has its likeliest label.
+        """The CRF that decodes the labels of words; None if each word has its likeliest label.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).crf is None
@@ -171,7 +171,7 @@ class Checkpoint:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the classifier is a linear model alone, without a recurrent part.
+        """Whether the classifier is only a linear model, without a recurrent part.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).is_linear
@@ -205,7 +205,10 @@ def _check_parts(
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
-            raise CheckpointError("Only one of rules and architecture is for numbers.", "Give both of one kind.")
+            raise CheckpointError(
+                "Either the rules or the architecture is for numbers, but not both.",
+                "Give rules and architecture of the same kind.",
+            )
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
                 f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
@@ -225,13 +228,13 @@ def _check_parts(
 
 @functools.cache
 def load_checkpoint_schema() -> dict[str, Any]:
-    """The JSON Schema of config.json, versions 1 to 5."""
+    """Load the JSON Schema of config.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     return schema | {"$defs": schema["$defs"] | manifest.load_manifest_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
-    """Write a checkpoint, whole or not at all. The same checkpoint gives the same bytes.
+    """Write a checkpoint as a whole. The same checkpoint gives the same bytes.
 
     Args:
         checkpoint: what to write.
@@ -287,12 +290,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
-    """The rules as a member of config.json.
-
-    Example:
-        >>> list(make_rules_member(NumberInput(("x",))))
-        ['numbers']
-    """
+    """Convert the rules to a member of config.json."""
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 
@@ -322,7 +320,7 @@ def read(folder: Path) -> Checkpoint:
     if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
-        raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: it is for numbers and also for texts.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _read_architecture_and_rules(document)

@@ -1,4 +1,4 @@
-"""The files in the folder of a checkpoint, and whether a checkpoint may be written there. Does not need PyTorch."""
+"""The files of a checkpoint's folder, and whether a checkpoint may be written there. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ def read_member(folder: Path, name: str) -> bytes:
 
     Raises:
         CheckpointError: the file or the folder is missing or cannot be read.
-
-    Example:
-        >>> read_member(Path("reviews.checkpoint"), CONFIG_JSON)[:1]
-        b'{'
     """
     path = folder / name
     try:
@@ -51,13 +47,13 @@ def read_member(folder: Path, name: str) -> bytes:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether the folder holds an interrupted run."""
+    """Return whether the folder holds an interrupted run."""
     repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
 
 
 def check_output(folder: Path, *, force: bool, resume: bool) -> None:
-    """Refuse an output folder that a run cannot write, before any work is done for it.
+    """Refuse an output folder that a run cannot write, before the work starts.
 
     Args:
         folder: the folder.
@@ -67,9 +63,6 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
     Raises:
         OutputError: the folder is taken, or cannot be written.
         InputError: there is no run to resume in it.
-
-    Example:
-        >>> check_output(Path("reviews.new"), force=False, resume=False)
     """
     if resume:
         if not is_unfinished(folder):

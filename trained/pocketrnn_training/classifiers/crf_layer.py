@@ -1,4 +1,6 @@
-"""A conditional random field (CRF) over the labels of a sentence's words, trained together with the layers below it.
+"""A conditional random field (CRF) over the labels of a sentence's words.
+
+It is trained together with the layers below it.
 
 Lafferty, McCallum and Pereira, "Conditional random fields", 2001. The runtime decodes: `pocketrnn.bundle.crf`.
 """
@@ -23,12 +25,9 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """The scores for the order of labels. A sequence consists of the words of a sentence, each represented by its first
-    piece.
+    """A layer with the scores of a CRF, for the order of labels.
 
-    Example:
-        >>> CrfLayer(3).compute_summed_loss(torch.zeros(1, 2, 3), torch.tensor([[2, -100]])).item() > 1.09
-        True
+    A sequence consists of the words of a sentence, each represented by its first piece.
     """
 
     def __init__(self, classes: int) -> None:
@@ -38,19 +37,14 @@ class CrfLayer(nn.Module):
 
     @property
     def crf(self) -> Crf:
-        """The same scores for the runtime.
-
-        Example:
-            >>> CrfLayer(2).crf.over_tokens
-            True
-        """
+        """The scores of this layer in the form of the runtime."""
         start, end, transitions = (
             scores.detach().double().cpu().tolist() for scores in (self.start, self.end, self.transitions)
         )
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
-        """Start with scores that exclude some orders of labels.
+        """Set the first scores so that some orders of labels cannot occur.
 
         Args:
             orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label
@@ -62,7 +56,7 @@ class CrfLayer(nn.Module):
             self.transitions.copy_(scores[1:])
 
     def compute_summed_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The sum over sentences of the negative log probability of the right labels; float32 [].
+        """Compute the negative log probability of the right labels, summed over sentences; float32 [].
 
         Args:
             logits: float32 [batch, sequence, classes].
@@ -81,7 +75,7 @@ class CrfLayer(nn.Module):
         return (self._compute_log_sums(logits, is_word) - scores).sum()
 
     def _compute_log_sums(self, logits: Tensor, is_word: Tensor) -> Tensor:
-        """log sum exp of the scores of all orders of labels, float32 [batch], by the forward algorithm."""
+        """Compute the log sum exp of the scores of all orders of labels, float32 [batch], by the forward algorithm."""
         sums = logits[:, 0] + self.start
         for i in range(1, logits.size(1)):
             longer = (sums.unsqueeze(2) + self.transitions).logsumexp(1) + logits[:, i]
@@ -89,7 +83,9 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
-        """The answers for the words of sentences, as the runtime gives them, in place of logits.
+        """Decode the labels of the words of sentences.
+
+        The result has the form of logits, as the runtime gives answers.
 
         Args:
             logits: float32 [words of all sentences, classes].

@@ -1,4 +1,4 @@
-"""The logits of a module for many encoded rows."""
+"""Compute the logits of a module for many encoded rows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ _PACKED_BATCH: Final = 256
 
 
 def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
-    """Encode texts or pairs of texts as ids, or scale sequences of numbers for the module, by the rules of a
-    checkpoint."""
+    """Encode texts as ids, or scale sequences of numbers, with the rules of a checkpoint."""
     if isinstance(checkpoint.rules, NumberInput):
         return EncodedSequences.from_sequences(inputs, checkpoint.rules)
     encoder = PairEncoder if checkpoint.two_texts else TextEncoder
@@ -37,7 +36,10 @@ def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
 def make_batch(
     encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """One batch of rows on `device`: tokens or samples (`EncodedRows.batch`), lengths int64 [batch]."""
+    """Make a batch of rows on `device`: tokens or samples, and their lengths, int64 [batch].
+
+    See `EncodedRows.batch`.
+    """
     inputs, lengths = encoded.batch(rows, architecture.padding_value)
     return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
 
@@ -45,7 +47,7 @@ def make_batch(
 def compute_logits(
     module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None
 ) -> Tensor:
-    """Compute the logits of every row, in the order of the rows, without gradients and in evaluation mode.
+    """Compute the logits of every row, in order, without gradients and in evaluation mode.
 
     A packed classifier reads rows of similar length together, which changes no answer. A padded one is run
     as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest row. This

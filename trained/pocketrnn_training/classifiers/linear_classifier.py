@@ -1,4 +1,7 @@
-"""The linear part of a classifier of texts as a module: in addition to recurrent layers, or as the whole classifier."""
+"""The linear part of a classifier of texts as a module.
+
+It is added to recurrent layers, or is the whole classifier.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_table_sizes(pairs: int, joints: int) -> None:
-    """Check the numbers of rows of the tables of pairs and of joints; both may be 0."""
+    """Check the numbers of rows of the tables for pairs and for joints. Both may be 0."""
     for name, rows in (("pairs", pairs), ("joints", joints)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
@@ -40,7 +43,7 @@ def check_table_sizes(pairs: int, joints: int) -> None:
 
 @dataclass(frozen=True)
 class LinearArchitecture:
-    """The shape of the weights of a classifier that consists of a linear part only.
+    """The sizes of the weights of a classifier that has only a linear part.
 
     Attributes:
         vocabulary_size: the rows of the table of tokens.
@@ -51,10 +54,6 @@ class LinearArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> LinearArchitecture(vocabulary_size=1000, classes=4, padding_id=1, pairs=65536).summary
-        'A linear model of 1,000 tokens, their characters and pairs, 4 classes'
     """
 
     # Whether each row is read by its length.
@@ -78,7 +77,7 @@ class LinearArchitecture:
 
     @property
     def padding_value(self) -> int:
-        """The value that fills the rows of a batch."""
+        """The value that pads the rows of a batch."""
         return self.padding_id
 
     @property
@@ -89,7 +88,9 @@ class LinearArchitecture:
 
 
 class LinearScores(nn.Module):
-    """Sum the scores of the tokens of a text and of neighbouring tokens, as `linear_part.LinearPart` does.
+    """Adds up the scores of the tokens of a text and of neighbouring tokens.
+
+    It computes the same as `linear_part.LinearPart`.
 
     Attributes:
         words: float32 [vocabulary_size, classes].
@@ -123,7 +124,7 @@ class LinearScores(nn.Module):
         )
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
+        """Compute the scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
         padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
         before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
 
@@ -140,13 +141,7 @@ class LinearScores(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """A classifier that consists of a linear part only: its scores are the logits.
-
-    Example:
-        >>> module = read_checkpoint(Path("linear.checkpoint")).module
-        >>> module(torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([3, 1])).shape
-        torch.Size([2, 2])
-    """
+    """A classifier that has only a linear part, whose scores are the logits."""
 
     def __init__(self, architecture: LinearArchitecture) -> None:
         super().__init__()
@@ -154,7 +149,7 @@ class LinearClassifier(nn.Module):
         self.linear = LinearScores(architecture)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             tokens: int64 [batch, sequence].
@@ -162,10 +157,6 @@ class LinearClassifier(nn.Module):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         scores: Tensor = self.linear(tokens, lengths)
         return scores

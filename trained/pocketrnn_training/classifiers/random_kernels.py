@@ -1,5 +1,6 @@
-"""A classifier of sequences of numbers without recurrence. Its features are the shares of steps at which random kernels
-respond.
+"""A classifier of sequences of numbers without recurrence.
+
+Its features are the shares of steps at which random kernels respond.
 
 Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
@@ -45,7 +46,9 @@ _DILATIONS: Final = 12
 
 @dataclass(frozen=True)
 class KernelArchitecture:
-    """The shape of the weights of a classifier of random kernels. It reads each row without its padding.
+    """The sizes of the weights of a classifier of random kernels.
+
+    It reads each row without its padding.
 
     Attributes:
         channels: how many numbers a step has.
@@ -55,10 +58,6 @@ class KernelArchitecture:
 
     Raises:
         InputError: a value is out of its range.
-
-    Example:
-        >>> KernelArchitecture(channels=6, dilations=(1, 2), classes=4).kernels
-        84
     """
 
     # The value that pads the rows of a batch; and whether each row is read by its length.
@@ -94,12 +93,7 @@ class KernelArchitecture:
 
     @property
     def summary(self) -> str:
-        """The kernels, in words for a report.
-
-        Example:
-            >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).summary
-            '84 random kernels of 9 steps, 1 to 2 apart, and a linear layer, 1 channel, 2 classes'
-        """
+        """The kernels, in words for a report."""
         plural = "" if self.channels == 1 else "s"
         scale = ", each row divided by its own deviation" if self.own_scale else ""
         return (
@@ -109,15 +103,10 @@ class KernelArchitecture:
 
 
 class KernelClassifier(nn.Module):
-    """Random kernels, the share of steps at which each responds, and a linear layer.
+    """A classifier of random kernels: the share of steps at which each kernel responds, and a linear layer.
 
     Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
     (`pocketrnn_training.candidates.random_kernel_fit`), not by gradient steps.
-
-    Example:
-        >>> module = read_checkpoint(Path("motions.checkpoint")).module
-        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
-        torch.Size([2, 4])
     """
 
     def __init__(self, architecture: KernelArchitecture) -> None:
@@ -137,7 +126,7 @@ class KernelClassifier(nn.Module):
         self.fc = nn.Linear(a.features, a.classes)
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of a batch.
+        """Compute the logits of a batch.
 
         Args:
             samples: float32 [batch, time, channels].
@@ -145,17 +134,15 @@ class KernelClassifier(nn.Module):
 
         Returns:
             float32 [batch, classes].
-
-        Example:
-            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
-            torch.Size([2, 4])
         """
         logits: Tensor = self.fc(self.shares(samples, lengths) - self.means)
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; with
-        `own_scale`, also the ramps of the row's deviations and means."""
+        """Compute the share of steps at which each kernel responds, from 0 to 1, float32 [batch, features].
+
+        With `own_scale`, the ramps of the row's deviations and means follow.
+        """
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
@@ -173,7 +160,7 @@ class KernelClassifier(nn.Module):
 
 
 def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Standardize each row; also return the deviations and the means.
+    """Subtract each row's mean and divide by its deviation; also return the deviations and the means.
 
     Args:
         read: float32 [batch, channels, time].
@@ -183,11 +170,6 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
     Returns:
         float32 [batch, channels, time], 0 after the end of a row; and float32 [batch, 2 * channels], the deviations,
         then the means.
-
-    Example:
-        >>> read, after = torch.tensor([[[1.0, 3.0]]]), torch.zeros(1, 1, 2, dtype=torch.bool)
-        >>> [found.round(decimals=2).tolist() for found in scale_by_deviation(read, after, torch.tensor([2]))]
-        [[[[-1.0, 1.0]]], [[1.0, 2.0]]]
     """
     count = lengths.view(-1, 1, 1)
     # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
@@ -200,12 +182,7 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
 
 
 def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """The dilation of each bank, for rows of about `steps` steps: the dilations grow from 1 by equal factors.
-
-    Example:
-        >>> compute_kernel_dilations(4 * 42, steps=65)
-        (1, 2, 3, 4)
-    """
+    """Compute the dilation of each bank for rows of about `steps` steps. The dilations grow from 1 by equal factors."""
     most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
     return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))

@@ -1,4 +1,4 @@
-"""Compute the outputs and gradients of packed recurrent layers without packing, which is faster on a CPU.
+"""Compute the outputs and gradients of recurrent layers without packing the rows, which is faster on a CPU.
 
 torch computes a PackedSequence one step at a time. A padded LSTM is one call of oneDNN, and torch's own loops do less
 in each step of padded rows: an LSTM trains 3.7 times as many rows/s, a GRU 1.4 times (docs/training.md).
@@ -25,7 +25,9 @@ __all__ = ["run_layers"]
 
 
 def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Run the layers; return the outputs of the last one, as `pad_packed_sequence` does, and its final hidden states.
+    """Run the layers; return the outputs of the last layer, and the final hidden states.
+
+    The outputs are those of `pad_packed_sequence`.
 
     Args:
         rnn: layers with `batch_first` and biases, and without projections.
@@ -93,7 +95,9 @@ def _run_quasi_recurrent(
 
 
 class _Scan(torch.autograd.Function):
-    """state = new + keep * (state - new), step by step from a state of zeros; all are [batch, sequence, hidden_dim].
+    """Compute state = new + keep * (state - new) step by step, from a state of zeros.
+
+    All are [batch, sequence, hidden_dim].
 
     One `torch.lerp` a step differs from torch's GRU in the last digit. `(state - new) * keep + new` would be equal
     bit for bit where the products are, and takes as long where batches are large.

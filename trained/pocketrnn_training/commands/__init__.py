@@ -1,1 +1,1 @@
-"""The command line of training: everything here knows click or a terminal."""
+"""The command line of training. Only this folder uses click or a terminal."""

@@ -1,4 +1,4 @@
-"""DATA, and the options for reading it, which `train` and `evaluate` share."""
+"""The argument DATA and the options for reading it. `train` and `evaluate` share them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ _OPTIONS: Final = (
 
 
 def data_options(command: _Command) -> _Command:
-    """Add these options to a command, which receives them as one argument `source`, a `DataSource`."""
+    """Add the options for DATA to a command; it receives them as one argument `source`, a `DataSource`."""
 
     @functools.wraps(command)
     def with_source(

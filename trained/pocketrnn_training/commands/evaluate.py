@@ -1,4 +1,4 @@
-"""The command `evaluate`. PyTorch is imported when it runs, not when its help is shown."""
+"""The command `evaluate`. It imports PyTorch when it runs, not when its help is shown."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _find_features(classifier: Classifier | Checkpoint) -> Features:
 
 
 def _read_features(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
-    """Read the features of each row from the columns with their names, and return the rows as texts with features.
+    """Read the features of each row from the columns with their names; return the rows as texts with features.
 
     Raises:
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
@@ -162,8 +162,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
 
 
 def _read_columns(path_or_name: str) -> dict[str, Any]:
-    """Return the options with which a classifier's rows were read, from the classifier's file; empty if it has none.
-    Loading the classifier checks the file."""
+    """Read from a classifier's file the options with which its rows were read; empty without them."""
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
@@ -177,7 +176,7 @@ def _read_columns(path_or_name: str) -> dict[str, Any]:
 
 
 def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Classifier | Checkpoint:
-    """Load a checkpoint, or the named head of a bundle.
+    """Load a checkpoint, or a bundle with the named head.
 
     Raises:
         InputError: there is no such head, or there are several and none is named.
@@ -192,7 +191,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)
-    get_chosen_answers(loaded).require_single_head("DATA has the labels of")
+    get_chosen_answers(loaded).require_single_head("pocketrnn evaluate")
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""The progress of a run on standard error: a live bar on a terminal, else plain lines."""
+"""Show the progress of a run on standard error: a live bar on a terminal, else plain lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `train`. PyTorch is imported when it runs, not when its help is shown."""
+"""The command `train`. It imports PyTorch when it runs, not when its help is shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _make_setting_option_of_run(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The click option of one setting, with its default; `default` describes what None means."""
+    """Make the click option of one setting, with its default; `default` describes what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -52,7 +52,7 @@ def _make_setting_option_of_run(
 
 
 def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The click option of a setting that may be None, which the command line writes as 0."""
+    """Make the click option of a setting that may be None. On the command line, 0 means None."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
@@ -207,7 +207,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Choice(LABELS_OF),
     default=LABELS_OF[0],
     show_default=True,
-    help="Whether texts have labels or their tokens: tokens for a tagger, of files with a word and its label in each "
+    help="The items that have labels. With tokens, a tagger is trained, from files with a word and its label on each "
     "line (CoNLL's columns, .conllu).",
 )
 @data_options
@@ -282,7 +282,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="TEACHER",
-    help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle; of several, their mean.",
+    help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle. Several are averaged.",
 )
 @click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
 @_make_setting_option_of_run(
@@ -406,7 +406,7 @@ _COUNT: Final = click.IntRange(min=1)
     "--packed/--padded",
     default=find_default("packed"),
     show_default=True,
-    help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
+    help="Read each text without padding, or read the padding of a batch like text, which is worse.",
 )
 @_make_setting_option_of_run(
     "adversarial",
@@ -712,7 +712,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export` of this command line; the exporter adds it if it is installed."""
+    """Find the command `export`, which the exporter adds to this command line; None without the exporter."""
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require_module(package, "export")
     group = context.find_root().command

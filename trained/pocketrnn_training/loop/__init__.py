@@ -1,1 +1,1 @@
-"""The epochs of a run: batches, gradients, optimizers, processes, and the last fit."""
+"""The epochs of a run: batches, gradients, optimizers, processes, and the final fit on all rows."""

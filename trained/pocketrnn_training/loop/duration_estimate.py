@@ -1,4 +1,4 @@
-"""An estimate of how long a run will take: some steps are timed before it starts."""
+"""Estimate how long a run will take. Some training steps are timed before the run starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMED_STEPS: Final = 3
 
 
 def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """Return a sentence that says how many epochs there will be, and about how long they take.
+    """Estimate how many epochs there will be, and about how long they take, as a sentence.
 
     Times some steps on a batch of rows of about the mean length, with a classifier that is then dropped. Draws from
     torch's global generator.

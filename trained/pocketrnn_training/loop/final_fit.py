@@ -1,4 +1,6 @@
-"""The fits on all rows: the final fit of a run, or, if a run is measured by folds, its only fit.
+"""Fit a classifier on all rows.
+
+This is the last fit of a run, or its only fit if the run is measured by folds.
 
 The final fit also reads the rows that were held out for validation. It takes over the results of validating the first
 fit: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
@@ -37,7 +39,7 @@ __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
 @dataclass(frozen=True)
 class LoopFit:
-    """A fit with the task and the settings of a training loop, but without its validation after each epoch.
+    """A fit with the task and the settings of a training loop. It does not validate after each epoch.
 
     Attributes:
         loop: the loop.
@@ -51,13 +53,13 @@ class LoopFit:
         return self.loop.task
 
     def replace_task(self, task: Task) -> Self:
-        """The same fit on another task."""
+        """Return the same fit on another task."""
         return replace(self, loop=self.loop.replace_task(task))
 
 
 @dataclass(frozen=True)
 class FinalFit(LoopFit):
-    """The final fit of a run; the same in every process.
+    """The last fit of a run, on all rows. It is the same in every process.
 
     Attributes:
         loop: the loop of the first fit, on all rows, with the epochs of this one.
@@ -94,12 +96,12 @@ class FinalFit(LoopFit):
 
     @property
     def _part_weights(self) -> RecurrentLinearWeights:
-        """The weights of the recurrent and the linear part, as in the first fit."""
+        """The weights of the recurrent and the linear part, taken from the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
         return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 
     def _make_checkpoint(self, module: AnyClassifier) -> Checkpoint:
-        """The checkpoint of the first fit with the weights of this fit."""
+        """Return the checkpoint of the first fit with the module of this fit."""
         best = self.found.best
         kept = copy_classifier(module, self.task, self._part_weights)
         apply_temperature(kept, float(best.metrics["temperature"]))
@@ -108,8 +110,9 @@ class FinalFit(LoopFit):
 
 @dataclass(frozen=True)
 class OnlyFit(LoopFit):
-    """The only fit of a run that was already measured by folds: both parts are trained on all rows. It is the same in
-    every process.
+    """The only fit of a run that was measured by folds. Both parts are trained on all rows.
+
+    It is the same in every process.
 
     Attributes:
         loop: the loop, whose task has folds and their logits of each row.

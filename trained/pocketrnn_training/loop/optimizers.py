@@ -1,4 +1,4 @@
-"""The optimizers of a classifier, and their state as named tensors."""
+"""The optimizers of a classifier, and how their state is stored as named tensors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WEIGHT_DECAY: Final = 0.01
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam without momentum, for a sparse gradient: it changes only the rows that the batch used.
+    """Adam without momentum, for a sparse gradient: it changes only the rows that a batch used.
 
     It computes the same as SparseAdam with betas of (0, `beta`), but sorts the ids of a batch only once, where
     SparseAdam makes several sparse tensors in each step and sorts again for some of them.
     """
 
     def __init__(self, weight: Tensor, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
-        """Optimize `weight`, whose gradients are sparse, with the learning rate `lr`."""
+        """Prepare to optimize `weight`, which has sparse gradients, with the learning rate `lr`."""
         super().__init__([weight], {"lr": lr, "beta": beta, "eps": eps})
 
     @torch.no_grad()
@@ -67,8 +67,7 @@ def _make_adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> t
 
 
 def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Copies of the weights and of the optimizers' state, on the CPU, by name; `restore_state_tensors` restores
-    them."""
+    """Copy the weights and the state of the optimizers to the CPU, by name. `restore_state_tensors` restores them."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
@@ -79,7 +78,7 @@ def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.O
 def restore_state_tensors(
     tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Put the tensors of `copy_state_tensors` back into the module and the optimizers."""
+    """Restore the weights and the state of the optimizers from the tensors of `copy_state_tensors`."""
     module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
     for i, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}

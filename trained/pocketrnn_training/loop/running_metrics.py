@@ -1,4 +1,4 @@
-"""Loss, accuracy and speed while an epoch runs."""
+"""The loss, accuracy and speed while an epoch runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RunningMetrics"]
 
 
 class RunningMetrics:
-    """Loss, accuracy and speed of one epoch: in total, and since the last report.
+    """The loss, accuracy and speed of one epoch: in total, and since the last report.
 
     The sums stay on the device, so that the CPU waits for a GPU once a report and not once a step.
     """
@@ -34,12 +34,12 @@ class RunningMetrics:
 
     @property
     def is_due(self) -> bool:
-        """Whether enough rows were added since the last report."""
+        """Return whether a report is due: enough rows were added since the last report."""
         return self._rows >= self._report_every
 
     @property
     def loss(self) -> float:
-        """The mean loss of all reported rows, or of their labelled tokens."""
+        """The mean loss of all reported rows, or of all their labelled tokens."""
         return float(self._totals[0] / self._totals[2])
 
     @property
@@ -62,7 +62,7 @@ class RunningMetrics:
         self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
-        """Report the loss and accuracy since the last report, over all processes, and start a new report."""
+        """Report the loss and accuracy since the last report, over all processes."""
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()

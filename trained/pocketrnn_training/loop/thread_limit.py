@@ -1,4 +1,4 @@
-"""The number of processor cores that PyTorch uses."""
+"""Limit the processor cores that PyTorch uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training of a classifier on prepared data: its epochs, its state after each epoch, and its best checkpoint."""
+"""Train a classifier on prepared data, epoch by epoch, and keep its best checkpoint."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ _FIRST_RATE: Final = 1 / 25
 
 
 class TrainingError(PocketRNNError):
-    """Training cannot go on; everything that was saved before is kept."""
+    """Training cannot go on. Everything that was saved before is kept."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The state of a run after an epoch: everything that it needs to go on as if it had never stopped.
+    """The state of a run after an epoch: everything that is needed to continue the run.
 
     Attributes:
         task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
@@ -104,7 +104,7 @@ Emit = Callable[[Progress | Epoch | Notice | TrainingState], None]
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """The training of a classifier on prepared data; the same in every process.
+    """Trains a classifier on prepared data. It is the same in every process.
 
     Attributes:
         task: the prepared data.
@@ -121,15 +121,15 @@ class TrainingLoop:
     resume: TrainingState | None = None
 
     def replace_task(self, task: Task) -> TrainingLoop:
-        """The same loop on another task."""
+        """Return the same loop on another task."""
         return replace(self, task=task)
 
     def replace_epochs(self, epochs: int) -> TrainingLoop:
-        """The same loop with another number of epochs."""
+        """Return the same loop with another number of epochs."""
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
-        """Train for all epochs from the start, without validation; return None if it was stopped.
+        """Train for all epochs from the start, without validation. Return None if the training was stopped.
 
         Args:
             fabric, emit, stopped: as in `fit`; `emit` is called only with the progress.
@@ -203,15 +203,17 @@ class TrainingLoop:
             emit(history[-1])
 
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
-        """The logits of the recurrent part for the validation rows or words; with a CRF, its answers instead."""
+        """Compute the recurrent part's logits for the validation rows or words."""
         task = self.task
         logits = task.select_validation_logits(compute_logits(module, task.validation_rows, batch_size, fabric))
         crf, words = get_crf_layer(module), task.validation_words
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """The weights of both parts: those of the task, or else weights fitted on their logits for the validation
-        rows."""
+        """Find the weights of both parts.
+
+        They are those of the task, or else weights that are fitted on the parts' logits for the validation rows.
+        """
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -222,7 +224,7 @@ class TrainingLoop:
     def _compute_outside_logits(
         self, module: AnyClassifier, parts: RecurrentLinearWeights, batch_size: int, fabric: Fabric
     ) -> Tensor | None:
-        """The logits of both parts together for the rows that belong to none of the classes; None if there are no such
+        """Compute the joint logits of both parts for rows that belong to none of the classes; None without such
         rows."""
         rows, linear = self.task.outside_rows, self.task.linear
         if rows is None:
@@ -232,12 +234,12 @@ class TrainingLoop:
 
     @property
     def keeps_last_epoch(self) -> bool:
-        """Whether the last epoch is kept and not the best one: a final fit cannot choose an epoch."""
+        """Whether the last epoch is kept instead of the best: a final fit cannot choose an epoch."""
         return bool(self.settings.final_fit) and self.settings.patience is None
 
     @property
     def max_epochs(self) -> int:
-        """The largest number of epochs."""
+        """The largest number of epochs that the training may take."""
         return self.settings.epochs_for(self.settings.epoch_size or self.task.size, len(self.task.labels))
 
     def run_epoch(
@@ -293,7 +295,7 @@ class TrainingLoop:
         return metrics
 
     def _compute_learning_rate(self, epochs_done: float, epochs: int) -> float:
-        """The learning rate, which follows one cycle: see `Settings.learning_rate`."""
+        """Compute the learning rate of a step. It follows one cycle: see `Settings.learning_rate`."""
         done = epochs_done / epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -304,7 +306,7 @@ class TrainingLoop:
     def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """The rows of each batch of an epoch, for all processes; `rng` determines the order of the batches."""
+        """Yield the rows of each batch of an epoch, for all processes. `rng` determines the order of the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -316,8 +318,7 @@ class TrainingLoop:
         return make_random_batches(rows, batch_size)
 
     def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]; `metrics`
-        are those of its training."""
+        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()
@@ -327,7 +328,7 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
-        """A notice if the loss of the first epoch is far above the loss of guessing; else None."""
+        """Make a notice if the loss of the first epoch is far above the loss of guessing; else return None."""
         guessing = compute_guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
@@ -348,7 +349,7 @@ class TrainingLoop:
         seconds: float,
         fitted_rows: int | None,
     ) -> TrainingState:
-        """The state of a run without validated epochs.
+        """Make the state of a run that has no validated epochs.
 
         Args:
             module: the whole classifier, on the CPU; changed: it is calibrated.
@@ -409,8 +410,11 @@ class TrainingLoop:
     def _choose_thresholds(
         self, logits: Tensor, outside: Tensor | None
     ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """Choose the thresholds by the calibrated logits of the validation rows, and of rows that belong to none of the
-        classes; and measure them. With several labels, they are measured on rows that were not used to choose them."""
+        """Choose the thresholds of the labels, and measure them.
+
+        They are chosen by the calibrated logits of the validation rows, and of rows that belong to none of the classes.
+        With several labels, they are measured on rows that were not used to choose them.
+        """
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
             if share is None and outside is None:
@@ -428,7 +432,7 @@ class TrainingLoop:
 
 
 def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
-    """Whether training should end: none of the last `patience` epochs was better than the epochs before them."""
+    """Return whether training should end: none of the last `patience` epochs was better than an earlier epoch."""
     if settings.patience is None or len(history) < settings.patience:
         return False
     return not any(epoch.best for epoch in history[-settings.patience :])
@@ -443,13 +447,15 @@ def _check_loss(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the logits of both parts of the classifier."""
+    """Add the logits of the two parts of a classifier."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
 def copy_classifier(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
-    """Copy a trained module to the CPU, in evaluation mode, with a plain embedding and with the linear part; each part
-    is multiplied by its weight."""
+    """Copy a trained module to the CPU, in evaluation mode, with its linear part.
+
+    The copy has a plain embedding, and each part is multiplied by its weight.
+    """
     with torch.device("meta"):
         made = build_classifier(task.architecture)
     weights = module.state_dict()

@@ -1,4 +1,4 @@
-"""Train in several processes of this machine: start them, receive their events, stop them."""
+"""Train in several processes on this machine: start them, receive their events, stop them."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ _ANSWERS: Final = "answers.npy"
 
 
 class ProcessError(PocketRNNError):
-    """One of several training processes ended before the training was over."""
+    """A training process ended before the training was over."""
 
 
 class Loop(Protocol):
-    """Work on a task that can be pickled, such as `pocketrnn_training.loop.training_loop.TrainingLoop`."""
+    """The interface of work for several processes, such as `TrainingLoop`. Its task can be pickled."""
 
     @property
     def task(self) -> Task:
         """The prepared data."""
 
     def replace_task(self, task: Task) -> Loop:
-        """The same work on another task."""
+        """Return the same work on another task."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
-        """Do the work; `emit` its events; end early when `stopped` is set."""
+        """Do the work, and `emit` its events. End early when `stopped` is set."""
 
 
 def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
-    """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
+    """Call `loop.fit` in every process of `fabric`, and pass the events of the first process to `emit`.
 
     The processes read the rows and a teacher's answers from memory-mapped files, not through a pipe.
 
@@ -144,13 +144,13 @@ def silence_fabric() -> Iterator[None]:
 
 
 class _SilentFabric:
-    """Silences Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
+    """Silences Fabric in each new process, when that process unpickles it: Fabric logs before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _quiet, ()
+        return _silence_logging, ()
 
 
-def _quiet() -> None:
+def _silence_logging() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""One training step: a batch of rows, its gradient, and the update of the weights."""
+"""One training step: read a batch of rows, compute its gradient, and update the weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Learner", "TrainingBatch", "read_batch"]
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """This process's rows of one batch, on its device.
+    """The rows of one batch that this process trains on, on its device.
 
     Attributes:
         inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
@@ -56,7 +56,7 @@ class TrainingBatch:
 
 
 def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
-    """Read the batch of training rows `rows`, or rather the part of it for this process of `fabric`."""
+    """Read the part of a batch of training rows that this process of `fabric` trains on."""
     # A batch has fewer rows than processes only at the end of an epoch. A process without rows then computes one row
     # whose result does not count.
     part = rows[fabric.global_rank :: fabric.world_size]
@@ -91,7 +91,7 @@ class Learner:
     def __init__(
         self, task: Task, settings: Settings, fabric: Fabric, tensors: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Build the module and its optimizers; `tensors` restores the state of an earlier learner."""
+        """Build the module and its optimizers. `tensors` restores the state of an earlier learner."""
         torch.manual_seed(settings.seed)
         self.module = build_classifier(_select_trained_part(task.architecture))
         if task.weights is not None:
@@ -118,7 +118,7 @@ class Learner:
         self._smoothing = settings.label_smoothing
 
     def start_epoch(self, seed: int) -> None:
-        """Put the module into training mode; from now on, `seed` determines the dropout of this process."""
+        """Put the module into training mode. `seed` determines the dropout of this process from now on."""
         torch.manual_seed(seed)
         self._fabric_module.train()
 
@@ -143,11 +143,11 @@ class Learner:
         return loss, logits
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of the weights and the optimizers' state, by name."""
+        """Copy the weights and the state of the optimizers, by name."""
         return copy_state_tensors(self.module, self._optimizers)
 
     def _backpropagate(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Backpropagate the loss of the batch, with `shift` added to its embeddings."""
+        """Backpropagate the loss of the batch, after `shift` is added to its embeddings."""
         more = () if shift is None else (shift,)
         logits = self._fabric_module(batch.inputs, batch.lengths, *more)
         flat = logits.flatten(0, -2)
@@ -161,8 +161,7 @@ class Learner:
     def _backpropagate_with_adversarial_shift(
         self, batch: TrainingBatch, module: RecurrentClassifier
     ) -> tuple[Tensor, Tensor]:
-        """Backpropagate the loss of the batch, and then once more with its embeddings moved in the direction that
-        increases the loss.
+        """Backpropagate the loss of the batch twice: as it is, and with embeddings moved so that the loss grows.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
         direction that raises the loss the most is the gradient of the loss by the embeddings.
@@ -182,13 +181,14 @@ class Learner:
 
 
 def _select_trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
-    """The architecture that gradient steps train: without the linear part, which is already fitted."""
+    """Select the architecture that gradient steps train. The linear part is already fitted and left out."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
 def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
-    """Set the bias so that each label starts with the probability of its frequency among the rows (Lin et al. 2017,
-    "Focal loss").
+    """Set the bias so that each label starts with the probability of its frequency among the rows.
+
+    From Lin et al. 2017, "Focal loss".
 
     Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1
     after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
@@ -198,8 +198,7 @@ def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.boo
 
 
 def _initialize_embedding(module: RecurrentClassifier, start: word_vectors.Vectors | None) -> None:
-    """Scale the random embedding, which torch draws with a standard deviation of 1, and copy the word vectors into
-    it."""
+    """Scale the random embedding, and copy the word vectors into it. torch draws it with a standard deviation of 1."""
     weight = module.embedding.weight
     with torch.no_grad():
         if start is None:

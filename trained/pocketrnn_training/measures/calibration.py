@@ -25,7 +25,7 @@ _DEVIATION: Final = 0.5
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Fit the temperature T that makes the targets likeliest by softmax(logits / T).
+    """Fit the temperature T with which softmax(logits / T) gives the right answers the largest likelihood.
 
     Args:
         logits: float32 [rows, classes], of rows that were not trained on.
@@ -40,7 +40,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the module's logits by `temperature`, in the weights of its last layer, its linear part and its CRF.
+    """Divide the module's logits by `temperature`.
+
+    The weights of its last layer, its linear part and its CRF are divided.
 
     Then every runtime in every language gives calibrated probabilities, without code for it.
     """
@@ -51,7 +53,9 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
 
 
 def compute_calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
-    """The expected calibration error (Naeini et al. 2015): the distance between probability and accuracy.
+    """Compute the expected calibration error: the mean distance between probability and accuracy.
+
+    From Naeini et al. 2015.
 
     The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.
     The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.

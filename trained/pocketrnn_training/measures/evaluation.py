@@ -1,4 +1,4 @@
-"""Measure a classifier on labelled rows: accuracy, precision, recall, F1, confusion matrix."""
+"""Measure a classifier on labelled rows: accuracy, precision, recall, F1 and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ _READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The scores of one class, from 0 to 1 (0 if a score is not defined), and the number of its rows."""
+    """The precision, recall and F1 of one class, from 0 to 1, and the number of its rows.
+
+    A score that is not defined is 0.
+    """
 
     label: str
     precision: float
@@ -61,7 +64,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class OutsideScore:
-    """The effect of a classifier's thresholds on texts that belong to none of the classes, and on all others.
+    """The effect of a classifier's thresholds on texts that belong to none of the classes, and on all other texts.
 
     Attributes:
         rows: how many texts of none of the classes there are.
@@ -106,7 +109,7 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
-    """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
+    """Classify texts or sequences of numbers, and compare the answers with their labels.
 
     A classifier of several labels gives the labels that reach their thresholds, or 0.5 if it keeps no thresholds.
 
@@ -133,7 +136,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     """
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
-        get_chosen_answers(classifier).require_single_head("rows have the labels of")
+        get_chosen_answers(classifier).require_single_head("evaluate()")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, but the data labels {other}.", f"Give {labelled}.")
@@ -179,7 +182,7 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
         return None
     if classifier.thresholds is None:
         raise DataError(
-            f"{classifier.name} keeps no threshold: it gives every text a label.",
+            f"{classifier.name} has no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
     given = _find_given_labels(classifier, data.inputs)
@@ -189,45 +192,25 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
 
 
 def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """The number rules of a classifier for sequences of numbers, from a bundle or a checkpoint; None if it takes texts.
-
-    Example:
-        >>> find_number_rules(Classifier.load("ag_news")) is None
-        True
-    """
+    """Find the number rules of a bundle or a checkpoint; None if its classifier takes texts."""
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
 
 
 def takes_two_texts(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint takes two texts.
-
-    Example:
-        >>> takes_two_texts(Classifier.load("ag_news"))
-        False
-    """
+    """Return whether the classifier of a bundle or a checkpoint takes two texts."""
     return classifier.two_texts if isinstance(classifier, Checkpoint) else classifier.manifest.has_two_texts
 
 
 def gives_tags(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint gives each token a label.
-
-    Example:
-        >>> gives_tags(Classifier.load("ag_news"))
-        False
-    """
+    """Return whether the classifier of a bundle or a checkpoint labels each token."""
     if isinstance(classifier, Checkpoint):
         return labels_tokens(classifier.architecture)
     return classifier.manifest.output.of_tokens
 
 
 def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
-    """int64 [words of all sentences]: the predicted label of each word; -1 for a word that a bundle's rules cut off.
-
-    Example:
-        >>> predict_tag_targets(checkpoint, data).tolist()
-        [1, 0]
-    """
+    """Predict the label of each word, int64 [words of all sentences]; -1 for a word that a bundle's rules cut off."""
     if isinstance(classifier, Checkpoint):
         encoded, steps = encode_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
         logits, crf = compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].numpy(), classifier.crf
@@ -243,24 +226,14 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to those of words if the labels mark spans; `given` is int64 [words].
-
-    Example:
-        >>> add_span_scores(score_classes(data.labels, data.targets, given), data, given).spans.f1
-        1.0
-    """
+    """Add the scores of spans to the scores of words, if the labels mark spans. `given` is int64 [words]."""
     if not has_span_prefixes(data.labels):
         return found
     return replace(found, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, given))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's classifier or a checkpoint may give a text any number of labels.
-
-    Example:
-        >>> gives_several_labels(Classifier.load("ag_news"))
-        False
-    """
+    """Return whether the classifier of a bundle or a checkpoint may give a text any number of labels."""
     activation = (
         classifier.activation if isinstance(classifier, Checkpoint) else get_chosen_answers(classifier).activation
     )
@@ -268,7 +241,7 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
 
 
 def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """bool [texts, labels]: whether each label reaches its threshold."""
+    """Find the labels that reach their threshold, bool [texts, labels]."""
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
@@ -277,8 +250,9 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
 
 
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
-    """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes]; see
-    `evaluate`.
+    """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes].
+
+    See `evaluate`.
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -296,7 +270,7 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
 def score_classes(
     labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
 ) -> Evaluation:
-    """Compare predicted classes with the right ones, by scikit-learn.
+    """Compare predicted classes with the right classes, by scikit-learn.
 
     Args:
         labels: the name of each class.
@@ -319,16 +293,12 @@ def score_classes(
 def score_several_labels(
     labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
 ) -> Evaluation:
-    """Compare the predicted labels with those that apply, by scikit-learn.
+    """Compare predicted labels with the right labels of texts with any number of labels, by scikit-learn.
 
     Args:
         labels: their names.
         targets: bool [rows, labels], the labels that apply.
         given: bool [rows, labels].
-
-    Example:
-        >>> score_several_labels(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
-        0.5
     """
     precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
     return Evaluation(

@@ -1,4 +1,4 @@
-"""The accuracy of cross-validation folds: its mean, its spread, and its description."""
+"""The accuracy of a classifier on the folds of a cross-validation: its mean and its spread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The mean and spread of the folds' accuracies, each measured by a classifier trained on the other folds.
+    """The mean and the spread of the accuracy on folds. Each fold is answered by a classifier trained on the other
+    folds.
 
     Attributes:
         mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
@@ -32,48 +33,31 @@ class FoldScores:
 
     @classmethod
     def from_scores(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
-        """The mean and spread of the score of each fold, float64 [folds].
-
-        Example:
-            >>> FoldScores.from_scores(np.array([0.9, 0.86]), rows=50).summary
-            'accuracy 88.0% ± 2.8% of 50 rows, by 2 folds'
-        """
+        """Compute the mean and the spread of the folds' scores, float64 [folds]."""
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """The mean and the standard deviation of the folds' accuracy: `right`, bool [rows], says which rows were
-        classified correctly, and `fold_of`, int64 [rows], in which fold each row is.
+        """Compute the mean accuracy of the folds, and its standard deviation, from the rows that were classified
+        correctly.
 
-        Example:
-            >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
-            0.75
+        `right`, bool [rows], marks these rows, and `fold_of`, int64 [rows], has the fold of each row.
         """
         return cls.from_scores(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """The scores from the metrics of a checkpoint, as the property `metrics` writes them.
-
-        Example:
-            >>> FoldScores.from_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
-            0.9
-        """
+        """Read the scores from the metrics of a checkpoint, which the property `metrics` made."""
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
     def summary(self) -> str:
-        """The measurement as a part of a sentence; ± is the standard deviation of the folds."""
+        """The mean and the spread as a part of a sentence. ± is the standard deviation of the folds."""
         what = "micro F1" if self.several_labels else "accuracy"
         return f"{what} {self.mean:.1%} ± {self.deviation:.1%} of {self.rows:,} rows, by {self.folds} folds"
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that a checkpoint stores.
-
-        Example:
-            >>> FoldScores(0.88, 0.02, 4, 150).metrics
-            {'folds': 4, 'folds_accuracy': 0.88, 'folds_accuracy_deviation': 0.02}
-        """
+        """The metrics that a checkpoint stores."""
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}

@@ -1,4 +1,4 @@
-"""Measures of logits against the right answers: the loss, accuracy, F1.
+"""Measure logits against the right answers: loss, accuracy, F1.
 
 Targets are int64 [rows], the class of each row, or bool [rows, labels], whether each label applies, where a text can
 have several: then each label is a question of its own, and its probability is the sigmoid of its logit.
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """The loss of rows with any number of labels, summed over labels and rows, float32 [].
+    """Compute the loss of rows with any number of labels, summed over labels and rows, float32 [].
 
     Args:
         logits: float32 [rows, labels].
@@ -37,43 +37,36 @@ def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float =
 
 
 def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """float32 [labels]: the log odds of each label's frequency among the rows.
-
-    Example:
-        >>> compute_log_odds_of_shares(np.array([[True], [False]])).tolist()
-        [0.0]
-    """
+    """Compute the log odds of each label's share of the rows, float32 [labels]."""
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
 
 
 def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
-    """The mean loss of a row; with several labels, the sum over its labels."""
+    """Compute the mean loss of a row. With several labels, a row's loss is the sum over its labels."""
     if targets.dim() == 2:
         return compute_multi_label_loss(logits, targets).item() / len(logits)
     return cross_entropy(logits, targets).item()
 
 
 def compute_guessing_loss(labels: int, *, several: bool) -> float:
-    """The loss of a classifier that gives every class the same probability, or every label 0.5.
-
-    Example:
-        >>> round(compute_guessing_loss(2, several=False), 3), round(compute_guessing_loss(2, several=True), 3)
-        (0.693, 1.386)
-    """
+    """Compute the loss of guessing: every class has the same probability, or every label has 0.5."""
     return labels * float(np.log(2)) if several else float(np.log(labels))
 
 
 def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
-    """bool [rows]: whether the likeliest class is right; with several labels, whether all are right at 0.5."""
+    """Mark the rows whose likeliest class is right, bool [rows].
+
+    With several labels, all labels must be right at the threshold 0.5.
+    """
     if targets.dim() == 2:
         return ((logits > 0) == targets).all(dim=1)
     return logits.argmax(dim=1) == targets
 
 
 def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
-    """The mean F1 of all classes; with several labels, micro F1 at the best single threshold."""
+    """Compute the mean F1 of all classes. With several labels, compute the micro F1 at the best single threshold."""
     if targets.dim() == 2:
         return find_best_f1_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
     classes = logits.size(1)
@@ -84,15 +77,11 @@ def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
-    """F1 of all answers together; 0 if no label applies and none is predicted.
+    """Compute F1 over all labels together; 0 if no label applies and none is predicted.
 
     Args:
         targets: bool [rows, labels], the labels that apply.
         given: bool [rows, labels], those that are given.
-
-    Example:
-        >>> compute_micro_f1(np.array([[True, False]]), np.array([[True, True]]))
-        0.6666666666666666
     """
     hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
     return 2 * hits / max(1, both)
@@ -101,7 +90,9 @@ def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_
 def find_best_f1_threshold(
     probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Find the threshold with the highest F1, midway between two probabilities that occur; return both.
+    """Find the threshold with the highest F1, and this F1.
+
+    The threshold is midway between two probabilities that occur.
 
     Args:
         probabilities: float64 [answers].
@@ -109,10 +100,6 @@ def find_best_f1_threshold(
 
     Returns:
         the threshold, from 0 to 1, and F1; 0.5 and 0 if no answer is right.
-
-    Example:
-        >>> find_best_f1_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
-        (0.30000000000000004, 1.0)
     """
     if not are_right.any():
         return 0.5, 0.0

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of spans in BIO or IOBES labels, counted as `conlleval` does."""
+"""Compute precision, recall and F1 of spans in BIO or IOBES labels, as `conlleval` does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SpanScore", "SpanScores"]
 
 @dataclass(frozen=True)
 class SpanScore:
-    """Precision, recall and F1 of the spans of one label, or of all labels; 0 if one is not defined.
+    """Precision, recall and F1 of the spans of one label, or of all labels. A score that is not defined is 0.
 
     Attributes:
         label: the label without its prefix; empty for all.
@@ -41,25 +41,14 @@ class SpanScore:
 
 @dataclass(frozen=True)
 class SpanScores:
-    """The scores of all spans together, and of each label.
-
-    Example:
-        >>> words, targets = np.array([2]), np.array([1, 0])
-        >>> SpanScores.from_predictions(("O", "B-PER"), words, targets, predicted=np.array([1, 1])).all.precision
-        0.5
-    """
+    """The scores of all spans together, and of the spans of each label."""
 
     all: SpanScore
     labels: tuple[SpanScore, ...]
 
     @property
     def f1(self) -> float:
-        """The F1 of all spans together.
-
-        Example:
-            >>> round(scores.f1, 3)
-            0.667
-        """
+        """The F1 of all spans together."""
         return self.all.f1
 
     @classmethod
@@ -70,7 +59,7 @@ class SpanScores:
         targets: npt.NDArray[np.int64],
         predicted: npt.NDArray[np.int64],
     ) -> Self:
-        """Compare the spans of the predicted labels with those of the right labels.
+        """Compare the spans of the predicted labels with the spans of the right labels.
 
         Args:
             labels: their names.

@@ -1,4 +1,4 @@
-"""The thresholds of a classifier: a text gets a label if the label's probability is at least its threshold.
+"""Choose the thresholds of labels: a text gets a label if the label's probability is at least its threshold.
 
 Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
 labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
@@ -31,16 +31,13 @@ _DECIMALS: Final = 4
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """Choose a threshold for each label: the mean of its own best threshold and the best common one, weighted by the
-    label's number of rows.
+    """Choose a threshold for each label: between the label's own best threshold and the best common one.
+
+    The more rows a label has, the nearer its threshold is to its own best one.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
         targets: bool [rows, labels].
-
-    Example:
-        >>> choose_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
-        (0.1591, 0.15)
     """
     of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
     found = []
@@ -54,7 +51,9 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 def find_threshold_for_share(
     share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The highest threshold that the given share of the right answers reaches, if each text has one label.
+    """Find the highest threshold that the given share of the right answers reaches.
+
+    Each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
@@ -66,10 +65,6 @@ def find_threshold_for_share(
 
     Returns:
         the threshold; 0 if no answer is right.
-
-    Example:
-        >>> find_threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
-        0.6998
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
@@ -83,7 +78,9 @@ def find_threshold_for_share(
 def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The threshold that best separates the right answers from answers to rows that belong to none of the classes.
+    """Find the threshold that best separates right answers from answers to rows of no class.
+
+    Such rows belong to none of the classes.
 
     It maximizes the mean of two shares: of the rows that are given their right label, and of the rows of none of the
     classes that are given no label.
@@ -92,10 +89,6 @@ def find_separating_threshold(
         outside: float64 [rows of none of the classes, classes].
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
-
-    Example:
-        >>> find_separating_threshold(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
-        0.7
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     others = np.sort(outside.max(axis=1, initial=0.0))
@@ -112,7 +105,9 @@ def choose_rejection_threshold(
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
 ) -> tuple[float, dict[str, float]]:
-    """Choose the threshold below which a text gets no label, if each text has one label, and measure it.
+    """Choose the threshold below which a text gets no label, and measure it.
+
+    Each text has one label.
 
     Args:
         share: the share of the right answers that are to reach it; or None to separate them from `outside`.
@@ -123,11 +118,6 @@ def choose_rejection_threshold(
     Returns:
         the threshold, and the shares of right answers, of wrong ones, and of answers to rows of none of the classes
         that reach it. If these rows chose it, each half is measured with the threshold of the other half.
-
-    Example:
-        >>> answers, targets = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 1])
-        >>> choose_rejection_threshold(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
-        0.65
     """
 
     def choose_threshold(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
@@ -162,7 +152,7 @@ def choose_rejection_threshold(
 def predict_cross_fitted(
     probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """The labels that each half of the rows gets by thresholds chosen on the other half.
+    """Predict the labels of each half of the rows with thresholds that were chosen on the other half.
 
     So the thresholds are not measured on the rows that chose them.
 

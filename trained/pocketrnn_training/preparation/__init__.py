@@ -1,1 +1,1 @@
-"""Prepare labelled rows for the epochs of a training run."""
+"""Prepare labelled rows for training."""

@@ -1,4 +1,4 @@
-"""Augmentation: random changes to the batches of training, such as hidden words, or noise on sequences of numbers."""
+"""Change the batches of training at random: hide words, or add noise to sequences of numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ["Augmentation", "Changes", "WordDropout"]
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Word dropout: random tokens become unknown (Iyyer et al. 2015).
+    """Word dropout: random tokens become unknown.
+
+    From Iyyer et al. 2015.
 
     Attributes:
         share: the share of tokens that become unknown.
@@ -25,7 +27,7 @@ class WordDropout:
     padding_id: int
 
     def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
-        """The changed tokens int64 [batch, sequence]."""
+        """Return the batch with some tokens changed, int64 [batch, sequence]."""
         dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
         # The mark between two texts is negative, and stays, too.
         return inputs.masked_fill(dropped & (inputs != self.padding_id) & (inputs >= 0), self.unknown_id)
@@ -33,7 +35,9 @@ class WordDropout:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Add noise, change the scale, and mask a stretch of each row with zeros (Um et al. 2017).
+    """Augmentation of sequences: noise is added, the scale is changed, and a stretch of each row becomes zeros.
+
+    From Um et al. 2017.
 
     https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". The numbers are at the module's
     scale, where each channel has a mean of 0 and a deviation of 1.
@@ -49,7 +53,7 @@ class Augmentation:
     time_masking: float
 
     def augment_batch(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        """The changed samples float32 [batch, time, channels]; zeros after the end of a row."""
+        """Return the changed samples, float32 [batch, time, channels]; zeros after the end of a row."""
         assert lengths is not None  # noqa: S101 - of sequences of numbers they are always given
         samples, steps = inputs, torch.arange(inputs.size(1), device=inputs.device)
         if self.jitter:

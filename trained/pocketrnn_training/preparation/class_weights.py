@@ -1,4 +1,4 @@
-"""The classes of the training rows: their weights, and notices about classes with few rows or similar names."""
+"""Compute the weights of classes, and make notices about classes with few rows or similar names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ _SKEWED: Final = 9
 
 
 def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes].
-
-    Example:
-        >>> compute_class_weights(np.array([30, 10]), balanced=True).tolist()
-        [0.6666666865348816, 2.0]
-    """
+    """Compute the weight of the rows of each class, float32 [classes], from the class sizes, int64 [classes]."""
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
@@ -41,10 +36,6 @@ def make_class_notices(
         trained: int64 [classes], the number of their training rows.
         validated: int64 [classes], the number of their validation rows; None if folds measure the training rows.
         skewed: say where one class has far more training rows than another.
-
-    Example:
-        >>> make_class_notices(("ham", "spam"), np.array([9, 0]), None, skewed=False)
-        ["No training row is of the class 'spam'."]
     """
     notices = _make_similar_label_notices(labels, trained if validated is None else trained + validated)
     parts = [(trained, "training")]
@@ -75,7 +66,7 @@ def make_class_notices(
 
 
 def _make_similar_label_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """A notice about classes that differ only in case or spaces."""
+    """Make a notice about classes whose names differ only in case or spaces."""
     alike: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         alike.setdefault(normalize_label(label), []).append(place)

@@ -1,4 +1,4 @@
-"""Continue training from a checkpoint: new rows for a classifier that is already trained.
+"""Continue the training of a checkpoint on new rows.
 
 Tokenizer and architecture stay. New words and labels get rows of their own; all other weights start as they were. A
 linear part is fitted anew, on the new rows.
@@ -38,7 +38,7 @@ _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectio
 
 @dataclass(frozen=True)
 class StartingCheckpoint:
-    """A checkpoint from which a run continues, and the new words.
+    """A checkpoint from which a run continues, and the new words that the run adds to it.
 
     Attributes:
         checkpoint: the classifier as it was.
@@ -52,7 +52,10 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Start with the new words that occur `min_freq` times in `texts`; pieces of words are not extended."""
+        """Start from a checkpoint, with the new words that occur `min_freq` times in `texts`.
+
+        Pieces of words are not extended.
+        """
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
             return cls(checkpoint, checkpoint.vocabulary)
@@ -66,13 +69,13 @@ class StartingCheckpoint:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def architecture(self, classes: int, dropout: float) -> Architecture:
-        """The architecture, with rows for the new words and labels."""
+        """The architecture with more rows for the new words and labels."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """The initial weights, by their names in the module; the rows of new words and labels are random.
+        """Return the initial weights by name. The rows of new words and labels are random.
 
         A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
         """
@@ -95,7 +98,7 @@ class StartingCheckpoint:
         return state
 
     def notice(self, data: LabelledTexts) -> str:
-        """The new and the missing words and labels, and how they are treated, as sentences."""
+        """The new and the missing words and labels, and how the run treats them, as sentences."""
         before = len(self.checkpoint.labels)
         new, counts = data.labels[before:], data.counts()
         words = len(self.vocabulary) - len(self.checkpoint.vocabulary)
@@ -107,7 +110,7 @@ class StartingCheckpoint:
 
 
 def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
-    """The settings with the tokenizer and the architecture of a checkpoint.
+    """Make the settings of a run with the tokenizer and the architecture of a checkpoint.
 
     Raises:
         InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model,
@@ -142,7 +145,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Recode the rows so that the labels of a checkpoint come first, in its order, followed by the new labels.
+    """Change the label codes of the rows: the labels of a checkpoint come first, then the new labels.
 
     Raises:
         DataError: only one of checkpoint and rows has several labels a text.

@@ -1,4 +1,4 @@
-"""The loss of a student: it combines the labels with a teacher's probabilities.
+"""The loss of a student, which learns from labels and from a teacher's probabilities.
 
 Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, arXiv 1503.02531.
 """
@@ -49,7 +49,7 @@ class TeacherBatch:
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """A teacher's answers for the training rows, and how they are used.
+    """A teacher's answers for the training rows, and how the loss uses them.
 
     Attributes:
         answers: the answers for some or all rows.
@@ -66,17 +66,20 @@ class TeacherTargets:
     def from_answers(
         cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
     ) -> TeacherTargets:
-        """Make the targets from answers, from whether each row is labelled, bool [rows], and from the teacher's weight
-        in rows with both."""
+        """Make the targets from a teacher's answers.
+
+        The other arguments say whether each row is labelled, bool [rows], and what weight the teacher has in rows with
+        label and answer.
+        """
         share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
-        """The same targets with the values of the answers in another array."""
+        """Return the same targets with the values of the answers in another array."""
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """float32 [chosen rows, classes]: the teacher's probabilities at the temperature."""
+        """Compute the teacher's probabilities at the temperature, float32 [chosen rows, classes]."""
         answers = self.answers.probabilities(rows)
         if self.temperature == 1:
             return answers
@@ -93,7 +96,7 @@ class TeacherTargets:
         targets: npt.NDArray[np.int64],
         class_weights: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """float32 [chosen rows]: the weight of each row, from the class weights of its label and of the answer."""
+        """Compute the weight of each row, float32 [chosen rows], from the class weights of its label and its answer."""
         share = self.label_share[rows]
         weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
             self.soften_answers(rows) @ class_weights
@@ -101,14 +104,14 @@ class TeacherTargets:
         return weights
 
     def select_teacher_batch(self, rows: npt.NDArray[np.int64], device: torch.device) -> TeacherBatch:
-        """The teacher's answers for the chosen rows, on `device`."""
+        """Return the teacher's answers for the chosen rows, on `device`."""
         answers, share = torch.from_numpy(self.soften_answers(rows)), torch.from_numpy(self.label_share[rows])
         return TeacherBatch(answers.to(device), share.to(device), self.temperature)
 
 
 @dataclass(frozen=True)
 class TeacherSummary:
-    """How well a teacher classifies, measured on its answers.
+    """How well a teacher classifies the rows, measured on its answers.
 
     Attributes:
         figures: for the checkpoint.
@@ -120,7 +123,7 @@ class TeacherSummary:
 
 
 def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
-    """Make a `TeacherTargets` of a teacher's answers for the training rows; None without a teacher.
+    """Make the targets of a teacher's answers for the training rows; None without a teacher.
 
     Raises:
         DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
@@ -143,14 +146,14 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
 
 
 def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """int64 [rows]: the class of each row; for a row without a label, the teacher's likeliest class."""
+    """Make the class of each row, int64 [rows]. A row without a label gets the teacher's likeliest class."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
-    """Measure a teacher by its answers for the training rows and, if it has any, for the validation rows."""
+    """Measure how well a teacher's answers agree with the labels of the training and the validation rows."""
     answers = data.answers
     if answers is None:
         return None
@@ -175,8 +178,7 @@ def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherS
 
 
 def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
-    """The share of rows whose label is the teacher's likeliest class, among rows with both; None if there are no such
-    rows."""
+    """Compute how often the teacher's likeliest class is the label, among rows with both; None without such rows."""
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)
@@ -186,7 +188,7 @@ def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
 def compute_summed_student_loss(
     logits: Tensor, targets: Tensor, lesson: TeacherBatch | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """The summed loss of the rows of a batch, float32 [].
+    """Compute the summed loss of the rows of a batch, float32 [].
 
     Where a text can have several labels, it is the sum of the losses of each label. Otherwise, without a teacher it is
     the cross-entropy with the labels. With a teacher it is, for each row,

@@ -1,4 +1,4 @@
-"""Prepared data: the result of preparing texts, sequences of numbers, or tagged sentences for training."""
+"""Prepared data for training, from texts, sequences of numbers, or tagged sentences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True)
 class OtherSources:
-    """The sources from which a run of texts learns in addition to its rows.
+    """The sources from which a run of texts learns, besides its rows.
 
     Attributes:
         teacher: a teacher's answers for the training rows.
@@ -52,7 +52,7 @@ class OtherSources:
 
 @dataclass(frozen=True)
 class Task:
-    """Prepared data: everything that is the same in every epoch.
+    """Prepared data for training: everything that is the same in every epoch.
 
     Attributes:
         rules: how a text becomes token ids, or what is done to a sequence of numbers.
@@ -126,7 +126,7 @@ class Task:
 
     @property
     def size(self) -> int:
-        """How many training rows there are."""
+        """The number of training rows."""
         return len(self.rows.offsets) - 1
 
     @property
@@ -135,8 +135,10 @@ class Task:
         return self.targets.ndim == 2
 
     def add_validation_rows(self) -> Task:
-        """A copy of the task in which the validation rows are training rows, too. The task must have no teacher, whose
-        answers are for the training rows only."""
+        """Return a copy of the task with the validation rows among the training rows.
+
+        The task must have no teacher, whose answers are for the training rows only.
+        """
         rows = join_rows(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
         linear = None if self.linear is None else self.linear.refit(rows, targets)
@@ -146,7 +148,7 @@ class Task:
         return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
 
     def draw_epoch(self, seed: np.random.SeedSequence) -> Task:
-        """The task with the training rows of one epoch; with piece dropout, words are split differently in each
+        """Return the task with the training rows of one epoch. With piece dropout, words are split anew in each
         epoch."""
         if self.words is None:
             return self
@@ -156,21 +158,25 @@ class Task:
         return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
 
     def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The targets of the chosen training rows. If tokens are labelled, these are int64 [rows * longest row], with
-        -100 for steps without a target."""
+        """Return the targets of the chosen training rows.
+
+        If tokens are labelled, these are int64 [rows * longest row], with -100 for steps without a target.
+        """
         if self.step_targets is None:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
     def select_validation_logits(self, logits: Tensor) -> Tensor:
-        """Select the logits of the rows or words that have a target from the logits of the validation rows, in the
-        order of `compute_logits`."""
+        """Select the logits of the validation rows or words that have a target.
+
+        The logits are in the order of `compute_logits`.
+        """
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
 
     @property
     def validation_lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [validation targets]: the number of steps of the target's row, or of words of its sentence."""
+        """The length of the row of each validation target, int64 [validation targets]: its steps, or its words."""
         words = self.validation_words
         if words is not None:
             return np.repeat(words, words)
@@ -179,7 +185,7 @@ class Task:
         return self.validation_rows.lengths - int(has_mark)
 
     def validation_f1(self, logits: Tensor) -> float:
-        """The F1 of the logits on the validation targets; if the labels mark spans, the F1 of the spans."""
+        """Compute the F1 of logits on the validation targets. If the labels mark spans, this is the F1 of the spans."""
         words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
             return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
@@ -188,12 +194,12 @@ class Task:
 
     @property
     def validation_words(self) -> npt.NDArray[np.int64] | None:
-        """int64 [validation rows]: the number of words of each sentence; None unless tokens are labelled."""
+        """The number of words of each validation sentence, int64 [validation rows]; None unless tokens are labelled."""
         steps = self.validation_step_targets
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
     def select_training_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
-        """The task with only some of the training rows; for tasks without a linear part and a teacher."""
+        """Return the task with some of the training rows. The task has no linear part and no teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(
             self, rows=self.rows.select_rows(chosen), targets=self.targets[chosen], groups=groups, folds=folds
@@ -203,7 +209,7 @@ class Task:
 def align_step_targets(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
-    """Align the targets of words with steps: each word's target at its first piece, -100 at the others.
+    """Align the targets of words with steps. A word's first piece has its target; its other pieces have -100.
 
     Args:
         rows: the pieces.
@@ -216,8 +222,7 @@ def align_step_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """The entries of a checkpoint's `data` about its training and validation rows; with folds, these are the same
-    rows."""
+    """Describe the training and validation rows for a checkpoint's `data`. With folds, these are the same rows."""
     by_folds = validation is data
     return {
         "source": data.source,

@@ -1,4 +1,4 @@
-"""Prepare labelled sequences of numbers for training: the scale of the channels, and notices about the rows."""
+"""Prepare labelled sequences of numbers for training: scale the channels, and make notices about the rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prepare_sequences(
     examples: Sequence[str] | None = None,
     beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
 ) -> tuple[Task, NumberSettings]:
-    """Split and check the data, learn the scale of each channel from the training rows, and scale all rows by it.
+    """Split and check sequences, and scale their channels. The training rows determine the scale.
 
     It also returns the settings with the values that the data decides.
 
@@ -131,7 +131,7 @@ def _make_notices(data: LabelledSequences, validation: LabelledSequences, settin
 
 
 def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
-    """A digest of each sequence."""
+    """Compute a digest of each sequence."""
     return [
         hashlib.blake2b(np.ascontiguousarray(sequence, np.float64).tobytes(), digest_size=16).digest()
         for sequence in sequences
@@ -139,7 +139,7 @@ def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
 
 
 def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
-    """Some of the sequences as lists of steps; NaN becomes None, since JSON has no NaN."""
+    """Return some of the sequences as lists of steps. NaN becomes None, since JSON lacks NaN."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
     sequences = [data.rules.convert_to_units(data.sequences[row]).tolist() for row in chosen]

@@ -1,4 +1,7 @@
-"""Prepare sentences with labelled words for training: pieces of words, and each word's label at its first piece."""
+"""Prepare sentences with labelled words for training.
+
+Words are split into pieces, and a word's first piece has its label.
+"""
 
 from __future__ import annotations
 
@@ -98,8 +101,10 @@ def prepare_tags(
 
 
 def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """int64: the target of each word after the rules have split it. If they split a word into parts, the first part has
-    its label."""
+    """Return the target of each word after the rules have split the sentence, int64.
+
+    If they split a word into parts, the first part has its label.
+    """
     cut = make_words_function(rules)
     known: dict[str, int] = {}
     targets = []
@@ -116,7 +121,7 @@ def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -
 
 
 def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
-    """Whether a CRF decodes the labels; it supports neither class weights nor label smoothing.
+    """Return whether a CRF decodes the labels. A CRF supports neither class weights nor label smoothing.
 
     F1 of spans on validation words, without a CRF and with one: slots of snips 81.7 and 87.9 %, AnEM 65.5 and 68.3,
     WNUT-17 17.3 and 18.2 (docs/training-measurements.md).
@@ -125,8 +130,11 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
 
 
 def _find_forbidden_label_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
-    """bool [1 + labels, labels]: which labels cannot begin a sentence (row 0), and which cannot follow each label (the
-    other rows): they would continue a span that is not open, and no training sentence has this order."""
+    """Find the labels that cannot begin a sentence, and the labels that cannot follow each label.
+
+    They are bool [1 + labels, labels]: row 0 is for the beginning of a sentence, the other rows for each label. Such a
+    label would continue a span that is not open, and no training sentence has this order.
+    """
     before = (None, *data.labels)
     orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])
     firsts = np.cumsum(data.lengths) - data.lengths

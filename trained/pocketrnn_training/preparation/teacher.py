@@ -1,4 +1,4 @@
-"""Teachers: files of probabilities, or classifiers that run here; one or several."""
+"""Read the answers of teachers: from files of probabilities, or by running classifiers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """Read the answers of teachers for the rows of `data`; the answers of several teachers are averaged.
+    """Read the answers of one or several teachers for the rows of `data`.
+
+    The answers of several teachers are averaged.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
     `.parquet`), or a classifier, which is run on the texts: the folder of a checkpoint, or any argument of
@@ -82,7 +84,7 @@ def read_teacher(
 
 
 def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
-    """Run a checkpoint or a bundle on the texts."""
+    """Run the classifier of a checkpoint or a bundle on the texts."""
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
@@ -98,8 +100,8 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
-        classifier.manifest.require_single_text("a row has")
-        classifier.manifest.require_single_head("a row has the label of")
+        classifier.manifest.require_single_text("a teacher")
+        classifier.manifest.require_single_head("a teacher")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)
@@ -116,7 +118,7 @@ def _check_one_label(name: str, activation: str) -> None:
 
 
 def _find_label_order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The position of each wanted label among the labels of a classifier."""
+    """Find the position of each wanted label among the labels of a classifier."""
     if set(labels) != set(wanted):
         raise DataError(
             f"The teacher {name} has the labels {list_first_names(labels)}; the data has {list_first_names(wanted)}.",
@@ -166,7 +168,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
 
 
 def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Find the columns that contain the values: one for each label, or one with lists."""
+    """Find the columns with the values: one column for each label, or one column of lists."""
     missing = [label for label in labels if label not in names]
     if len(missing) == len(labels):
         lists = [name for name in _LISTS if name in names]
@@ -205,7 +207,7 @@ def _transpose_columns(columns: Sequence[list[Any]]) -> list[list[Any]]:
 
 
 def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
-    """Parse the lists of a column, which are text in CSV: [0.9, 0.1]. An empty value becomes a list of None."""
+    """Parse the lists of a column, which CSV has as text: [0.9, 0.1]. An empty value becomes a list of None."""
     lists = []
     for row, value in enumerate(values, start=before + 1):
         found = value

@@ -1,4 +1,4 @@
-"""Prepare labelled texts for training: the split of the data, the vocabulary, the ids, and notices about the rows."""
+"""Prepare labelled texts for training: split the rows, choose the vocabulary, encode the texts, and make notices."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def prepare_texts(
     examples: Sequence[str] | None = None,
     beside: OtherSources = _NOTHING_BESIDE,
 ) -> tuple[Task, TextSettings]:
-    """Split, check and encode the data. Also return the settings with the values that the data determines.
+    """Split, check and encode the texts. Also return the settings with the values that the data determines.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
@@ -125,8 +125,9 @@ def _encode_texts(
     beside: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the rows as ids; return them with the architecture, without a linear part, and with the weights from which
-    the run continues.
+    """Encode the rows as ids; also return the architecture, and the weights from which the run continues.
+
+    The architecture has no linear part.
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
     """
@@ -151,7 +152,7 @@ def _encode_texts(
 def _choose_examples(
     validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
 ) -> Sequence[Any]:
-    """Choose validation texts for the checkpoint, or make random ones; for pairs, join each with another."""
+    """Choose validation texts for the checkpoint, or make random ones. For pairs, join each text with another text."""
     if not made:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
@@ -167,12 +168,10 @@ def _continue_from_checkpoint(
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
     """Adapt rows and settings to the checkpoint from which the run continues."""
     if beside.word_vectors is not None:
-        raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
+        raise InputError("Word vectors are given, but the embedding starts from the checkpoint.", "Leave them out.")
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
-        raise InputError(
-            "With a checkpoint to go on from, words cannot share rows of fragments.", "Leave --spelling out."
-        )
+        raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave --spelling out.")
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
@@ -189,7 +188,7 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
 
 
 def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, texts: int) -> TextSettings:
-    """The settings with the values that encoding the texts has determined."""
+    """Return the settings with the values that encoding the texts has determined."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
@@ -203,12 +202,12 @@ def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, t
 def _report_long_texts(
     lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]
 ) -> None:
-    """Report how many training rows may be longer than `max_tokens`; `lengths` is int64 [rows], in tokens."""
+    """Report how many training rows may be longer than `max_tokens`. `lengths` is int64 [rows], in tokens."""
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
             Notice(
-                f"{long:,} of {len(lengths):,} training rows have {max_tokens:,} tokens or more, of which "
-                f"{max_tokens:,} are read; --max-tokens reads more."
+                f"{long:,} of {len(lengths):,} training rows have {max_tokens:,} tokens or more. Only the "
+                f"first {max_tokens:,} are read; --max-tokens reads more."
             )
         )
 
@@ -216,7 +215,7 @@ def _report_long_texts(
 def _describe_other_sources(
     outside: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
 ) -> dict[str, Any]:
-    """The optional members of a checkpoint's `data`; each is present only if the run had such a source."""
+    """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
     return (
         ({"outside_rows": outside} if outside else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
@@ -230,7 +229,9 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
     settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
-        raise InputError(f"A linear part is fitted on one label of each text, not on {what}.", "Leave --linear out.")
+        raise InputError(
+            f"A linear part needs one label for each text, but the data has {what}.", "Leave --linear out."
+        )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
             "Class weights are for texts with one label.",
@@ -238,13 +239,13 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
-            "Where a text can have several labels, each label has a threshold of its own, and a text may have none.",
+            "--none-of-these is for one label a text, but here each label has a threshold already.",
             "Leave --none-of-these out.",
         )
 
 
 def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """The fragments of words; None if spelling is off, or if there are too many words for the rows."""
+    """Make the fragments of words; None if spelling is off, or if the rows are too few for the words."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
@@ -304,7 +305,7 @@ def _make_label_notices(data: LabelledTexts) -> list[str]:
 
 
 def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """int64 [rows]: a hash of each row's labels."""
+    """Compute a hash of each row's labels, int64 [rows]."""
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 
 
@@ -346,7 +347,10 @@ def _describe_vectors(start: word_vectors.Vectors) -> dict[str, Any]:
 
 
 def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
-    """Make texts of random words of the vocabulary, for a checkpoint that must not contain the user's texts."""
+    """Make texts of random words of the vocabulary.
+
+    They are for a checkpoint that must not contain the user's texts.
+    """
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
     between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
@@ -355,7 +359,7 @@ def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
 
 
 def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
-    """Choose up to 32 of the texts or pairs of texts; very long ones only if there are no others."""
+    """Choose up to 32 of the texts or pairs of texts. Very long ones are chosen only if there are no others."""
     # People read the examples, and every export copies them: very long texts are left out.
     lengths = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
     short = [i for i, length in enumerate(lengths) if length <= _EXAMPLE_CHARACTERS]

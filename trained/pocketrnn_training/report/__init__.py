@@ -1,1 +1,1 @@
-"""The report of a run, and its curves."""
+"""Write the report of a run, and its curves."""

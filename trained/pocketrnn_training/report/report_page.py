@@ -1,4 +1,4 @@
-"""Render the report of a run as one HTML file, from its Markdown and its pictures.
+"""Make one HTML file of the report of a run, from its Markdown and its pictures.
 
 The page loads nothing and runs nothing. Only the Markdown that `pocketrnn_training.report.run_report` writes is
 supported: headings, paragraphs, lists, tables and pictures; in a line `**bold**`, `` `code` `` and characters after a
@@ -41,10 +41,6 @@ def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
 
     Returns:
         a complete HTML document, ASCII only.
-
-    Example:
-        >>> render_page(["# films", "", "All **right**."], {}).count("<strong>right</strong>")
-        1
     """
     title = re.sub(r"\\(.)", r"\1", lines[0].removeprefix("# "))
     head = [

@@ -1,4 +1,4 @@
-"""Write the report of a run: `report.md` with three pictures, and the same as one page, `report.html`."""
+"""Write the report of a run: `report.md` with three pictures, and `report.html`, the same report as one page."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class ValidationAnswers:
 
     @classmethod
     def from_state(cls, state: TrainingState) -> ValidationAnswers:
-        """The answers of a run's best epoch."""
+        """Take the answers of a run's best epoch."""
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
-        """Compute the answers of the checkpoint for all rows."""
+        """Compute the answers of a checkpoint for all rows."""
         encoded = encode_rows(validation.inputs, checkpoint)
         logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
         return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths - int(checkpoint.two_texts))
@@ -76,7 +76,7 @@ class ValidationAnswers:
 
 @dataclass(frozen=True)
 class OtherResults:
-    """Other results of a run for its report.
+    """Results of a run, besides its checkpoint, that its report shows.
 
     Attributes:
         notices: the notices that were reported about the data.
@@ -301,7 +301,7 @@ def _format_classes(
 
 
 def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Count the rows of each confusion: (rows, true class, predicted class), the largest first."""
+    """Count how often each class is taken for another: (rows, true class, predicted class), the most frequent first."""
     found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
     return sorted(found, key=lambda one: (-one[0], one[1:]))
 
@@ -388,7 +388,7 @@ def _format_range(least: int, most: int) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text as one line of Markdown that shows the text literally; a long text is cut."""
+    """Escape a text as one line of Markdown that shows the text literally. A long text is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
@@ -397,8 +397,7 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Divide rows by length into bins of about equal size: (smallest length, largest length, number of rows, accuracy)
-    of each."""
+    """Divide rows by length into bins of about equal size."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -458,13 +457,16 @@ def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure
 
 
 def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [classes to draw]: the classes that are confused most, as the true or as the predicted class."""
+    """Find the classes that are confused most often, int64 [classes to draw].
+
+    A class counts as the true and as the predicted class.
+    """
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
 
 
 def _make_tick_label(index: int, label: str) -> str:
-    """The tick label of a class: its name, or its number where the font lacks a character."""
+    """Make the tick label of a class: its name; or its number, if the font lacks a character."""
     font = _load_font()
     if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
         return str(index + 1)

@@ -1,4 +1,4 @@
-"""The curves of a run for TensorBoard."""
+"""Write the curves of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["write_curves"]
 
 @contextmanager
 def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """Yield a function that writes each event of a run to `OUTPUT.tensorboard`.
+    """Yield a function that writes each event of a run to the folder `OUTPUT.tensorboard`.
 
     Args:
         output: the folder of the run.

@@ -1,1 +1,1 @@
-"""Labelled rows: their sources, the readers of files of texts and of numbers, and the rows in memory."""
+"""Labelled rows: where they come from, the readers of their files, and how they are kept in memory."""

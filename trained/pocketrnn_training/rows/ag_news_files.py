@@ -1,4 +1,4 @@
-"""AG News as in torchtext: where its two files are, how they are downloaded once, and how they are read."""
+"""AG News, a data set of news texts: download its two files once, and read them as torchtext does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ _MD5: Final = {"train.csv": "b1a00f826fdfbd249f79597b59e1dc12", "test.csv": "d52
 
 
 def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] | None = None) -> LabelledTexts:
-    """Read AG News (Zhang, Zhao and LeCun 2015), as `torchtext.datasets.AG_NEWS` does.
+    """Read AG News as `torchtext.datasets.AG_NEWS` does.
+
+    The data set is from Zhang, Zhao and LeCun 2015.
 
     The files `train.csv` and `test.csv` have no header; a row is class (1 to 4), title, description, and its text is
     the title, a space, the description.
@@ -94,7 +96,7 @@ def _find_cached_file(file_name: str) -> Path:
 
 
 def _download(url: str, md5: str, path: Path) -> None:
-    """Download the file at `url` to `path`, if it is complete and has the right md5; else write nothing."""
+    """Download the file at `url` to `path`. Nothing is written unless the file is complete and has the right md5."""
     elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https

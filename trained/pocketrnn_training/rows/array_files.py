@@ -1,4 +1,4 @@
-"""Read arrays from numpy's files, `.npy` and `.npz`, with a limit on the memory that they take.
+"""Read arrays from numpy's files, `.npy` and `.npz`, and limit the memory that they take.
 
 A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Its directory and the header of each array state sizes, and
 both may be wrong. So a header is read from the first unpacked bytes of an entry, the size that it states is compared
@@ -39,7 +39,7 @@ _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """The header of an array in a file, which precedes its numbers.
+    """The header of an array in a file. It precedes the numbers of the array.
 
     Attributes:
         shape: the sizes of its axes.
@@ -59,10 +59,6 @@ def read_array_header(start: bytes) -> ArrayHeader:
 
     Raises:
         ValueError: it is not a `.npy` file, or it is damaged.
-
-    Example:
-        >>> read_array_header(Path("classes.npy").read_bytes()).shape
-        (4,)
     """
     file = io.BytesIO(start[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
@@ -76,7 +72,7 @@ def read_array_header(start: bytes) -> ArrayHeader:
 
 
 def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | None = None) -> dict[str, _Array]:
-    """Read the arrays of a `.npz` file by their names; the array of a `.npy` file has the name "".
+    """Read the arrays of a `.npz` file by name. The array of a `.npy` file has the name "".
 
     Args:
         path: the file.
@@ -86,11 +82,6 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
 
     Raises:
         DataError: the file does not exist, is damaged, holds objects, or its arrays take more memory.
-
-    Example:
-        >>> np.savez("scaler.npz", mean=[0.5], scale=[2.0])
-        >>> read_arrays(Path("scaler.npz"), "Give mean and scale.", most=1 << 20)
-        {'mean': array([0.5]), 'scale': array([2.])}
     """
     try:
         with path.open("rb") as file:
@@ -125,7 +116,7 @@ def _read_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> 
 
 
 def _read_array(file: IO[bytes], most: int, name: str = "") -> _Array:
-    """Read the array that a file holds from the current position to its end."""
+    """Read an array from the current position of a file to the end of the file."""
     start = file.read(_LONGEST_HEADER)
     header = read_array_header(start)
     if header.dtype.hasobject:

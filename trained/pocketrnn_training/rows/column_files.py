@@ -1,4 +1,7 @@
-"""Read the columns of files of rows: CSV, TSV, JSON Lines, Parquet and fastText, some thousand rows at a time."""
+"""Read the columns of files of rows, some thousand rows at a time.
+
+The files are CSV, TSV, JSON Lines, Parquet and fastText.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ COLUMN_REMEDY: Final = "Name the columns with --text-column and --label-column."
 def read_columns(
     path: Path, wanted: Sequence[str], remedy: str = COLUMN_REMEDY, encoding: str = UTF8
 ) -> Iterator[tuple[list[Any], ...]]:
-    """Read the wanted columns of a file, chunk by chunk.
+    """Yield the wanted columns of a file in chunks of rows.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do; every
     value is a string), `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's
@@ -75,7 +78,7 @@ def read_columns(
 
 
 def read_column_names(path: Path) -> list[str]:
-    """Read the names of a file's columns; for JSON Lines, the members of the first object.
+    """Read the names of a file's columns. For JSON Lines, these are the members of the first object.
 
     Raises:
         DataError: the file is missing, unreadable, of another kind or empty.
@@ -85,7 +88,7 @@ def read_column_names(path: Path) -> list[str]:
 
 @contextmanager
 def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
-    """Open a data file for reading bytes; text in another encoding is converted to UTF-8.
+    """Open a data file for reading as UTF-8. A file in another encoding is converted.
 
     Raises:
         DataError: the file is missing, cannot be read, or is not a regular file; or, while it is read, its encoding
@@ -136,7 +139,7 @@ def read_delimited(
     remedy: str = COLUMN_REMEDY,
     encoding: str = UTF8,
 ) -> Iterator[tuple[list[str], ...]]:
-    """Read the wanted columns of a CSV or TSV file, chunk by chunk.
+    """Yield the wanted columns of a CSV or TSV file in chunks of rows.
 
     Args:
         path: the file.
@@ -177,8 +180,7 @@ def _open_delimited(
     names: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """Open a reader for some columns (all if empty) of a UTF-8 file of `size` bytes; columns in `strings` are read as
-    strings."""
+    """Open a reader for some columns of a UTF-8 file of `size` bytes; for all columns if `columns` is empty."""
     with (
         open_as_utf8(path, encoding) as file,
         _translate_csv_errors(path),
@@ -243,7 +245,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
 
 
 def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number and the object of each non-empty line of a JSON Lines file."""
+    """Yield the object on each line of a JSON Lines file, with the line number. Empty lines are left out."""
     for number, text in read_text_lines(path, encoding):
         try:
             row = parse_json_object(text)
@@ -253,8 +255,7 @@ def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dic
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Read lines as fastText does: labels that begin with `__label__`, followed by the text. Several labels become a
-    list."""
+    """Read lines as fastText does: labels that begin with `__label__`, then the text. Several labels become a list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
     for number, text in read_text_lines(path, encoding):
@@ -278,7 +279,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each line that is not empty.
+    """Yield the text of each line that is not empty, with the line number.
 
     Raises:
         DataError: the file is missing, cannot be read, is in another encoding, or has a line that is too long.

@@ -1,4 +1,4 @@
-"""Read files of sentences with a word and its label on each line: CoNLL's columns, and CoNLL-U."""
+"""Read files of sentences with a word and its label on each line: columns as in CoNLL, or CoNLL-U."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Word:
 
 
 def _read_sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
-    """Read the sentences of a file, each with at least one word."""
+    """Yield the sentences of a file. Each sentence has at least one word."""
     of_file = _ConlluLines(path) if path.suffix.lower() == _CONLLU else _ColumnLines(path)
     sentence: list[_Word] = []
     before = 0
@@ -152,8 +152,10 @@ class _ConlluLines:
 
 @dataclass
 class _ColumnLines:
-    """Parses the lines of a file of columns. The first word determines the number of columns, and whether tabs or
-    spaces separate them."""
+    """Parses the lines of a file of columns.
+
+    The first word determines the number of columns, and whether tabs or spaces separate them.
+    """
 
     path: Path
     tabs: bool = False
@@ -161,7 +163,7 @@ class _ColumnLines:
     first: int = field(default=0)
 
     def parse_word(self, line: str, number: int, before: int) -> _Word | None:
-        """Like `_ConlluLines.parse_word`."""
+        """Parse the word on a line; None for a line without a word."""
         tabs = self.tabs if self.columns else "\t" in line
         # Not split at other white space: a word may contain it.
         parts = line.split("\t") if tabs else [part for part in re.split("[ \t]+", line) if part]

@@ -1,4 +1,7 @@
-"""The source of the labelled rows of a run: files of texts, sequences of numbers or tagged sentences; or AG News."""
+"""Where the labelled rows of a run come from.
+
+They are files of texts, sequences of numbers or tagged sentences; or AG News.
+"""
 
 from __future__ import annotations
 
@@ -77,35 +80,20 @@ class DataSource:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether each word of the rows has a label.
-
-        Example:
-            >>> DataSource(("tags.conllu",), labels_of="tokens").of_tokens
-            True
-        """
+        """Whether each word of the rows has a label."""
         return self.labels_of == "tokens"
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The options for reading that are not the default, which a checkpoint stores.
-
-        Example:
-            >>> DataSource(("reviews.csv",), text_column="body").columns
-            {'text_column': 'body'}
-        """
+        """The reading options that differ from their default. A checkpoint stores them."""
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
-        """The same source with the options that a classifier stores about its own rows, except options that the user
-        gave.
+        """Add the reading options that a classifier stores about its own rows. The user's options take precedence.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
-
-        Example:
-            >>> DataSource(("test.csv",)).add_remembered_options({"text_column": "body"}).text_column
-            'body'
         """
         known: dict[str, Any] = {
             name: value
@@ -118,14 +106,10 @@ class DataSource:
 
     @property
     def has_number_rows(self) -> bool:
-        """Whether the rows are sequences of numbers, by the suffixes of the files, or because channels are named.
+        """Whether the rows are sequences of numbers. The suffixes of the files show it, or named channels.
 
         Raises:
             InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
-
-        Example:
-            >>> DataSource(("motions.ts",)).has_number_rows, DataSource(("reviews.csv",)).has_number_rows
-            (True, False)
         """
         by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
         if self.numbers.channels is not None or all(by_ending):
@@ -146,14 +130,10 @@ class DataSource:
 
     @property
     def settings(self) -> type[TextSettings] | type[NumberSettings] | type[TagSettings]:
-        """The class of the settings of a run on these rows.
+        """The class of settings for a run on these rows.
 
         Raises:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
-
-        Example:
-            >>> DataSource(("motions.ts",)).settings.__name__
-            'NumberSettings'
         """
         if self.of_tokens:
             self._check_tokens()
@@ -164,19 +144,12 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Check the beginnings of the files: whether a file or a column is missing.
-
-        Args:
-            validation: files of validation rows.
-            unlabelled: files of texts without labels.
+        """Check the beginnings of the files. A file or a column may be missing.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
             InputError: see `has_number_rows`; an encoding is named for rows that have none.
             MissingExtraError: pyarrow is not installed.
-
-        Example:
-            >>> DataSource(("reviews.csv",)).check_files()
         """
         require_module("pyarrow", "train")
         from pocketrnn_training.rows.column_files import COLUMN_REMEDY, open_as_utf8, read_columns
@@ -228,11 +201,6 @@ class DataSource:
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.rows.conll_files.read_tagged`.
             InputError: an option is for other rows.
-
-        Example:
-            >>> source = DataSource(("people.conll",), labels_of="tokens")
-            >>> source.read_tags((Path("people.conll"),)).labels
-            ('B-LOC', 'B-PER', 'I-LOC', 'O')
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
@@ -240,7 +208,7 @@ class DataSource:
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _check_text_options(self) -> None:
-        """Refuse options for the user's own files of texts, such as an encoding, if the rows have another source."""
+        """Refuse options for files of texts, such as an encoding, if the rows come from elsewhere."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),
@@ -264,10 +232,6 @@ class DataSource:
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
             InputError: an option is for texts, or has no use here.
-
-        Example:
-            >>> DataSource(("BasicMotions_TRAIN.ts",)).read_numbers((Path("BasicMotions_TRAIN.ts"),)).labels
-            ('Badminton', 'Running', 'Standing', 'Walking')
         """
         from pocketrnn_training.rows.sequence_files import read_sequences
 
@@ -284,10 +248,6 @@ class DataSource:
 
         Raises:
             InputError, DataError: see `read_texts` and `read_numbers`.
-
-        Example:
-            >>> DataSource(("reviews.csv",)).read().labels
-            ('bad', 'good')
         """
         if self.of_tokens:
             return self.read_tags(tuple(map(Path, self.names)))
@@ -300,11 +260,6 @@ class DataSource:
 
         Raises:
             DataError: see `read_files` and `read_numbers`.
-
-        Example:
-            >>> source = DataSource(("reviews.csv",))
-            >>> len(source.read_more((Path("reviews.csv"),), source.read())) > 0
-            True
         """
         from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 
@@ -345,7 +300,7 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read other files with the same columns, such as validation rows; with second texts, they become
+        """Read other files with the same columns, such as validation rows. With second texts, they become
         `LabelledPairs`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Texts and numbers that may be larger than memory: small data is kept in memory, large data in a temporary file.
+"""Keep small data in memory, and large data in a temporary file. The data is texts or numbers.
 
 The file is deleted when it is closed. `TMPDIR` names its folder, as for every file of `tempfile`. It is memory-mapped
 for reading, so that the system keeps only the parts in memory that are in use.
@@ -25,10 +25,10 @@ _LONE_SURROGATES: Final = "surrogatepass"
 
 
 class ByteBuffer:
-    """A buffer of bytes that is first written completely, then read as a whole."""
+    """A buffer of bytes that is first written as a whole, then read as a whole."""
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
-        """Keep up to `in_memory` bytes in memory; write more to a file."""
+        """Make a buffer that keeps up to `in_memory` bytes in memory. More bytes go to a file."""
         self._in_memory = in_memory
         self._waiting = bytearray()
         self._file: IO[bytes] | None = None
@@ -58,7 +58,7 @@ class ByteBuffer:
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """Return all that was written; nothing may be written afterwards."""
+        """Return all that was written. Nothing may be written afterwards."""
         if self._file is None:
             return bytes(self._waiting)
         self._move_to_file()
@@ -82,8 +82,10 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def from_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
-        """Store the texts of several columns; each chunk has the next rows of all columns. Without chunks, the result
-        is one empty column."""
+        """Store the texts of several columns.
+
+        Each chunk has the next rows of all columns. Without chunks, the result is one empty column.
+        """
         buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:
             buffers = buffers or [(ByteBuffer(in_memory), ByteBuffer(in_memory)) for _ in chunk]
@@ -115,5 +117,5 @@ class StoredTexts(Sequence[str]):
             yield content[start:end].decode("utf-8", _LONE_SURROGATES)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
-        """The chosen texts, in the given order; they share the buffer."""
+        """Return the chosen texts, in the given order. They share the buffer."""
         return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])

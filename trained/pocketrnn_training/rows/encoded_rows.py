@@ -1,4 +1,7 @@
-"""Encoded rows in flat arrays, in the form for a module: ids of texts, or sequences of numbers; and batches of them."""
+"""Encoded rows in flat arrays, and batches of them.
+
+The rows are ids of texts, or sequences of numbers.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,10 @@ _BATCHES_SORTED_TOGETHER = 64
 
 
 class EncodedRows(ABC):
-    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is constructed from these two
-    arrays."""
+    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]].
+
+    A subclass is constructed from these two arrays.
+    """
 
     offsets: npt.NDArray[np.int64]
 
@@ -43,15 +48,15 @@ class EncodedRows(ABC):
     @property
     @abstractmethod
     def values(self) -> npt.NDArray[Any]:
-        """[steps of all rows, ...]"""
+        """The steps of all rows, [steps of all rows, ...]."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the number of steps of each row, at least 1."""
+        """The number of steps of each row, int64 [rows]; at least 1."""
         return np.diff(self.offsets)
 
     def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """The batch of the given rows, each padded at the end to the longest of them.
+        """Make a batch of the given rows. Each row is padded at its end to the longest of them.
 
         Returns:
             tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
@@ -67,7 +72,7 @@ class EncodedRows(ABC):
         return batch, lengths
 
     def select_rows(self, rows: npt.NDArray[np.int64]) -> Self:
-        """Select the given rows, in the order given."""
+        """Select the given rows, in the order in which they are given."""
         lengths = self.lengths[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -75,7 +80,7 @@ class EncodedRows(ABC):
 
 
 def join_rows(first: _Rows, second: _Rows) -> _Rows:
-    """Join the rows of two objects of the same class, those of the first one first."""
+    """Join the rows of two objects of the same class; those of the first object come first."""
     values = np.concatenate((first.values, second.values))
     return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))
 
@@ -94,13 +99,15 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
-        """Make the rows from the ids of all rows and the length of each."""
+        """Make the rows from the ids of all rows and the length of each row."""
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
     def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
-        """Encode texts, or pairs of texts with an encoder of pairs. Large data is kept in a temporary file
-        (`pocketrnn_training.rows.disk_backed_data`)."""
+        """Encode texts; or pairs of texts, with an encoder of pairs.
+
+        Large data is kept in a temporary file (`pocketrnn_training.rows.disk_backed_data`).
+        """
         ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
             row = encoder.encode(text)
@@ -114,11 +121,9 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join each two consecutive rows into one, with a mark between them, as in `pocketrnn.text.pairs`.
+        """Join rows 1 and 2, rows 3 and 4, and so on, with a mark between them.
 
-        Example:
-            >>> EncodedTexts(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])).join_pairs(-2).ids.tolist()
-            [5, 6, -2, 7]
+        The mark is that of `pocketrnn.text.pairs`.
         """
         lengths = self.lengths
         return EncodedTexts.from_lengths(
@@ -140,7 +145,7 @@ class EncodedSequences(EncodedRows):
 
     @classmethod
     def from_sequences(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
-        """Convert sequences from the sensor's scale to the module's.
+        """Scale sequences from the sensor's units to the module's input.
 
         Raises:
             SequenceError: a sequence has other channels, is empty, or holds values that the rules refuse.
@@ -156,7 +161,7 @@ class EncodedSequences(EncodedRows):
 
 
 def draw_epoch_row_numbers(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw the row numbers of one epoch, int64 [size], in random order.
+    """Draw the row numbers of one epoch in random order, int64 [size].
 
     Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
     and the seed, so that a run can be resumed at any epoch.
@@ -195,5 +200,5 @@ def make_similar_length_batches(
 
 
 def make_random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Cut the rows into batches in the given order; the last one may have fewer."""
+    """Cut the rows into batches in the given order. The last batch may be smaller."""
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

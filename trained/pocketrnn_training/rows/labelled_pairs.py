@@ -1,4 +1,7 @@
-"""Labelled pairs of texts, such as a premise and a hypothesis, and their reader: files with a column for each text."""
+"""Labelled pairs of texts, such as a premise and a hypothesis, and the reader of their files.
+
+A file has a column for each text.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ SECOND_COLUMN_REMEDY: Final = "Name the columns with --text-column, --second-tex
 
 @dataclass(frozen=True)
 class LabelledPairs(LabelledTexts):
-    """Pairs of texts, each with its class or its labels.
+    """Pairs of texts, each with one class or with any number of labels.
 
     Attributes:
         texts: the first text of each pair.
@@ -65,7 +68,9 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Each text with the labels of its pair: the two texts of the first pair, those of the second, and so on.
+        """Return each text of the pairs with the labels of its pair.
+
+        The two texts of the first pair come first, then those of the second, and so on.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).single_texts.texts
@@ -76,7 +81,7 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: pairs with the same first text, such as a premise, have the same number.
+        """Return the same number for pairs with the same first text, such as a premise, int64 [rows].
 
         Example:
             >>> LabelledPairs(["a", "a"], np.array([0, 1]), ("x", "y"), "two", second_texts=["b", "c"]).groups.tolist()
@@ -86,7 +91,7 @@ class LabelledPairs(LabelledTexts):
         return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
 
     def split(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
-        """Split into the training and the validation pairs of a run.
+        """Split the pairs into the training and the validation pairs of a run.
 
         If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
         a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a
@@ -116,7 +121,7 @@ class LabelledPairs(LabelledTexts):
         return training, replace(held_out, outside=())
 
     def format_row(self, row: int) -> str:
-        """The pair in the form of a report: one text after the other.
+        """Format a pair for a report: one text after the other.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).format_row(0)
@@ -125,7 +130,7 @@ class LabelledPairs(LabelledTexts):
         return f"{self.texts[row]} | {self.second_texts[row]}"
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen pairs, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
+        """Return the chosen pairs, int64 [chosen], in the given order. Labels without a row are kept.
 
         Example:
             >>> data = LabelledPairs(["a", "b"], np.array([0, 1]), ("yes", "no"), "two", second_texts=["c", "d"])

@@ -1,4 +1,7 @@
-"""Labelled rows: the interface of texts, sequences of numbers and sentences for training, and how rows are split."""
+"""The interface of labelled rows for training, and how rows are split.
+
+Texts, sequences of numbers and sentences have this interface.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ _FEWEST_FOLDS: Final = 2
 
 
 class LabelledRows(ABC):
-    """Rows, each with its class or its labels. A subclass is a frozen dataclass with these members.
+    """Rows, each with one class or with any number of labels.
+
+    A subclass is a frozen dataclass with these members.
 
     Attributes:
         targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label. Or, where a row
@@ -53,59 +58,48 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def inputs(self) -> Sequence[Any]:
-        """The input of a classifier, for each row."""
+        """The input of the classifier for each row."""
 
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: similar rows have the same number; all of them become training rows, or all become validation
+        """Return the same number for similar rows, int64 [rows]. They all become training rows, or all validation
         rows."""
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row."""
+        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept."""
 
     @abstractmethod
     def split(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """Split into the training rows and the validation rows of a run; without given validation rows, a part of each
-        class is held out."""
+        """Split the rows into the training and the validation rows of a run.
+
+        Without given validation rows, a part of each class is held out.
+        """
 
     @abstractmethod
     def format_row(self, row: int) -> str:
-        """The row in the form of a report."""
+        """Format a row for a report."""
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
     def several_labels(self) -> bool:
-        """Whether a row can have any number of the labels.
-
-        Example:
-            >>> LabelledTexts(["good"], np.array([[True, False]]), ("kind", "long"), "a row").several_labels
-            True
-        """
+        """Whether a row can have any number of the labels."""
         return self.targets.ndim == 2
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]: whether a row is labelled; with several labels, every row is, since having no label is an
-        answer.
+        """Mark the rows that are labelled, bool [rows].
 
-        Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
-            [True, False]
+        With several labels, every row is, since having no label is an answer.
         """
         known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
         return np.ones(len(self), dtype=bool) if self.several_labels else known
 
     def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """int64 [labels]: how many of the rows, or of the chosen rows, have each label.
-
-        Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
-            [0, 1]
-        """
+        """Count how many of the rows, or of the chosen rows, have each label, int64 [labels]."""
         some = self.targets if rows is None else self.targets[rows]
         if self.several_labels:
             return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
@@ -113,17 +107,12 @@ class LabelledRows(ABC):
 
 
 def normalize_label(label: str) -> str:
-    """Normalize the case and the spaces of a label, since people write labels in several ways.
-
-    Example:
-        >>> normalize_label(" Network  access ") == normalize_label("network Access")
-        True
-    """
+    """Normalize the case and the spaces of a label: people write the same label in several ways."""
     return " ".join(label.split()).casefold()
 
 
 def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
-    """Refuse rows without a label: they are only allowed if a teacher answers them.
+    """Refuse rows without a label, unless a teacher answers them.
 
     Args:
         data: the rows.
@@ -132,9 +121,6 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
 
     Raises:
         DataError: a row has no label; the first is named.
-
-    Example:
-        >>> check_labelled(read_files([Path("reviews.csv")]), "row", "Leave them out.")
     """
     labelled = data.labelled
     if count := int((~labelled).sum()):
@@ -145,7 +131,9 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
 def split_rows(
     data: LabelledRows, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two, stratified by class; the order of the labels does not matter.
+    """Split the rows in two parts with equal shares of each class.
+
+    The order of the labels does not matter.
 
     Rows without a label go to the first part. If rows have several labels, the rarest label is split first, and for
     each label only the rows that are not assigned yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
@@ -169,7 +157,7 @@ def split_rows(
 
 
 def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """int64 [rows]: assign each row to a fold, stratified by class.
+    """Assign each row to a fold with equal shares of each class, int64 [rows].
 
     Rows of one group are in one fold: rows with the same text, windows of one recording. The rarest class is assigned
     first, as in `split_rows`.
@@ -182,11 +170,6 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     Raises:
         InputError: there are fewer than two folds.
         DataError: there are fewer different rows than folds.
-
-    Example:
-        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
-        >>> sorted(assign_folds(data, 2, np.random.default_rng(0)).tolist())
-        [0, 0, 1, 1]
     """
     if folds < _FEWEST_FOLDS:
         raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")
@@ -227,7 +210,7 @@ def split_classes(
     *,
     what: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows as `split_rows` does, given only the class of each row.
+    """Split rows as `split_rows` does, from the class of each row.
 
     Args:
         targets: int64 [rows], the index of each row's class in `labels`, or -1.
@@ -251,7 +234,7 @@ def split_classes(
     if not second:
         found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
-            f"{found}, so that none can be held out to validate with.",
+            f"{found}, so none can be held out for validation.",
             "Give more rows of each class, with their labels, or rows to validate with: --validation.",
         )
     held_out = np.zeros(len(targets), dtype=bool)
@@ -268,7 +251,7 @@ def _split_by_labels(
     left = counts.copy()
 
     def move_rows(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Move `wanted` of the rows to the second part, except rows that are the last of a label in the first part."""
+        """Move `wanted` rows to the second part. A row that is the last one of a label in the first part stays."""
         for row in rows.tolist():
             if wanted <= 0:
                 break

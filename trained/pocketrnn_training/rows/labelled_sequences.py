@@ -1,4 +1,4 @@
-"""Labelled sequences of numbers, from a file or a caller, divided into windows on request."""
+"""Labelled sequences of numbers, from a file or a caller. They can be divided into windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONSTANT: Final = 1e-12
 
 @dataclass(frozen=True)
 class Recording:
-    """A sequence in the form in which a file contains it.
+    """A sequence of numbers as a file contains it.
 
     Attributes:
         name: the name of the sequence, for messages.
@@ -81,7 +81,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: windows of one recording have the same number, since they overlap or are similar.
+        """Return the same number for windows of one recording, int64 [rows]: they overlap or are similar.
 
         Example:
             >>> data.groups.tolist()
@@ -92,7 +92,7 @@ class LabelledSequences(LabelledRows):
     def split(
         self, validation: LabelledSequences | None, settings: Settings
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """Split into the training rows and the validation rows of a run.
+        """Split the rows into the training and the validation rows of a run.
 
         If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
         are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows
@@ -118,7 +118,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the number of steps of each row.
+        """Return the number of steps of each row, int64 [rows].
 
         Example:
             >>> data.lengths.tolist()
@@ -127,7 +127,7 @@ class LabelledSequences(LabelledRows):
         return np.fromiter(map(len, self.sequences), np.int64, len(self))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledSequences:
-        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
+        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept.
 
         Example:
             >>> len(data.rows(np.array([0, 0])))
@@ -142,7 +142,7 @@ class LabelledSequences(LabelledRows):
         )
 
     def format_row(self, row: int) -> str:
-        """The row in the form of a report: its name and its length.
+        """Format a row for a report: its name and its length.
 
         Example:
             >>> data.format_row(0)
@@ -155,7 +155,7 @@ class LabelledSequences(LabelledRows):
 def make_labelled_sequences(
     recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
-    """Make rows from recordings: each recording is one row, or is divided into windows.
+    """Make rows from recordings. Each recording is one row, or is divided into windows.
 
     With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
     A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
@@ -169,11 +169,6 @@ def make_labelled_sequences(
     Raises:
         DataError: there are none; a sample is infinite, or missing and the rules have no value for it; a recording has
             several labels and there is no window; a label is not one of `labels`; without it, there is only one label.
-
-    Example:
-        >>> rules = NumberInput(("x",), window=2)
-        >>> len(make_labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
-        2
     """
     sequences: list[Samples] = []
     names: list[str] = []
@@ -218,7 +213,7 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
 
 
 def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
-    """The start, the end (exclusive) and the label of each section of consecutive steps with one label."""
+    """Find the sections of steps with one label: the start, the end (exclusive) and the label of each."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
     labels = np.array(recording.labels, dtype=object)
@@ -242,7 +237,7 @@ def _cut_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
 
 
 def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
-    """Check that the validation rows were read with the same labels and rules as the training rows."""
+    """Check that training and validation rows were read with the same labels and rules."""
     remedy = "Read them as the training rows are read."
     check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)
@@ -256,13 +251,11 @@ def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) ->
 
 
 def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the standard deviation of each channel over all steps of the sequences, without missing samples.
+    """Compute the mean and the standard deviation of each channel over all steps.
+
+    Missing samples do not count.
 
     The scale of a channel that never changes is 1.
-
-    Example:
-        >>> compute_mean_and_scale([np.array([[1.0, 5.0], [3.0, 5.0]])])
-        ((2.0, 5.0), (1.0, 1.0))
     """
     channels = sequences[0].shape[1]
     total, count = np.zeros(channels), np.zeros(channels)

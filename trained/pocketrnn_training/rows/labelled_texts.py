@@ -1,4 +1,6 @@
-"""Labelled texts, possibly some without a label, and their reader: files with a text column and a label column.
+"""Labelled texts and the reader of their files. Some texts may lack a label.
+
+A file has a column of texts and a column of labels.
 
 Each text has one label; or, in a multi-label data set, any number of labels.
 """
@@ -53,7 +55,7 @@ _Rows = TypeVar("_Rows", bound="LabelledTexts")
 
 @dataclass(frozen=True)
 class LabelledTexts(LabelledRows):
-    """Texts, each with its class or its labels.
+    """Texts, each with one class or with any number of labels.
 
     Attributes:
         texts: one a row.
@@ -89,7 +91,9 @@ class LabelledTexts(LabelledRows):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Rows of one text each: these rows themselves; for pairs, each text with the labels of its pair.
+        """Return rows of one text each.
+
+        These are the rows themselves; for pairs, each text with the labels of its pair.
 
         Example:
             >>> data.single_texts is data
@@ -99,8 +103,9 @@ class LabelledTexts(LabelledRows):
 
     @property
     def hashes(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: a hash of each input. Among 3,000,000 different inputs, two have the same hash in one of
-        4,000,000 runs.
+        """Compute a hash of each input, int64 [rows].
+
+        Among 3,000,000 different inputs, two have the same hash in one of 4,000,000 runs.
 
         Example:
             >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").hashes
@@ -111,7 +116,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: rows of the same text have the same number.
+        """Return the same number for rows of the same text, int64 [rows].
 
         Example:
             >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape
@@ -120,7 +125,7 @@ class LabelledTexts(LabelledRows):
         return self.hashes
 
     def format_row(self, row: int) -> str:
-        """The row in the form of a report: its text.
+        """Format a row for a report: its text.
 
         Example:
             >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").format_row(0)
@@ -129,7 +134,7 @@ class LabelledTexts(LabelledRows):
         return self.texts[row]
 
     def split(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
-        """Split into the training rows and the validation rows of a run.
+        """Split the rows into the training and the validation rows of a run.
 
         If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
         is trained on and not held out, so that validation texts are not memorized; but the last validation row of a
@@ -172,7 +177,7 @@ class LabelledTexts(LabelledRows):
         return self.rows(training_rows), replace(self.rows(held_out), outside=())
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
-        """The chosen rows, int64 [chosen], in the given order. All labels are kept, also of classes without a row.
+        """Return the chosen rows, int64 [chosen], in the given order. Labels without a row are kept.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, 0]), ("no", "yes"), source="two rows")
@@ -183,7 +188,7 @@ class LabelledTexts(LabelledRows):
         return replace(self, texts=select_texts(self.texts, chosen), targets=self.targets[chosen], answers=answers)
 
     def add_teacher_answers(self, answers: TeacherAnswers) -> LabelledTexts:
-        """The same rows with a teacher's answers.
+        """Return the same rows with a teacher's answers.
 
         Raises:
             DataError: the answers have another number of rows or of classes.
@@ -204,17 +209,12 @@ class LabelledTexts(LabelledRows):
 
 
 def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
-    """Select the chosen texts, int64 [chosen], in the given order; texts in a file are not read.
-
-    Example:
-        >>> select_texts(["a", "b", "c"], np.array([2, 0]))
-        ['c', 'a']
-    """
+    """Select the chosen texts, int64 [chosen], in the given order. Texts in a file are not read."""
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
 def separate_outside_rows(data: _Rows, label: str) -> _Rows:
-    """Remove one label from the classes: its rows belong to none of the classes, and their texts become `outside`.
+    """Remove one label from the classes. The texts of its rows become `outside`: they belong to none of the classes.
 
     Args:
         data: rows with one label each.
@@ -222,11 +222,6 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
 
     Raises:
         DataError: no row has the label, only one class is left, or the rows have any number of labels.
-
-    Example:
-        >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
-        >>> separate_outside_rows(data, "other").labels, separate_outside_rows(data, "other").outside
-        (('no', 'yes'), ['c'])
     """
     if data.several_labels:
         raise DataError(_NONE_OF_SEVERAL, "Leave it out, and give these texts an empty list of labels.")
@@ -263,7 +258,7 @@ def read_files(
     join_labels: bool = False,
     drop_unlabelled: bool = False,
 ) -> LabelledTexts:
-    """Read the files of one data set, in the given order, as one `LabelledTexts`.
+    """Read the files of one data set in the given order, as one `LabelledTexts`.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do),
     `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's lines: `__label__NAME` before a text).
@@ -318,8 +313,10 @@ def read_labelled_columns(
     join_labels: bool = False,
     drop_unlabelled: bool = False,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files with one or several columns of texts, in one pass: the labelled texts of the first column, and the
-    texts of each further one. The label `outside` stays among the classes.
+    """Read files with one or several columns of texts, in one pass.
+
+    Return the labelled texts of the first column, and the texts of each further one. The label `outside` stays among
+    the classes.
 
     Args:
         paths: the files.
@@ -372,8 +369,8 @@ def read_labelled_columns(
 def _unify_label_spelling(
     names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """The common spelling of each label that occurs: the spelling in `labels`, or else the most frequent spelling in
-    the rows."""
+    """Find the common spelling of each label: the spelling in `labels`, or else the most frequent spelling in the
+    rows."""
     names = tuple(names)
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     written: dict[str, str] = {}
@@ -391,7 +388,7 @@ def _read_multi_label(
     separator: str,
     join_labels: bool,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files as `read_labelled_columns` does, but texts can have any number of labels."""
+    """Read files of texts with any number of labels, as `read_labelled_columns` does."""
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
@@ -422,12 +419,7 @@ def _read_multi_label(
 
 
 def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
-    """Parse the labels of a text, from a list or from a string with separators; None for any other value.
-
-    Example:
-        >>> parse_labels("sad | long"), parse_labels(["sad", 7]), parse_labels(""), parse_labels(None)
-        (['sad', 'long'], ['sad', '7'], [], None)
-    """
+    """Parse the labels of a text from a list, or from a string with separators; None for any other value."""
     if isinstance(value, str):
         return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
     parts = [value] if type(value) is int else value
@@ -445,7 +437,7 @@ def make_multi_label_texts(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make rows of texts with any number of labels; the labels are given as codes.
+    """Make rows of texts with any number of labels. The labels are given as codes.
 
     Args:
         texts: one a row.
@@ -457,11 +449,6 @@ def make_multi_label_texts(
 
     Raises:
         DataError: a name is not one of `labels`; without `labels`, fewer than two labels occur; there are too many.
-
-    Example:
-        >>> codes, counts = np.array([0, 1]), np.array([2, 0])
-        >>> make_multi_label_texts(["so bad", "so-so"], codes, counts, ("sad", "long"), None, "rows").targets.tolist()
-        [[True, True], [False, False]]
     """
     if labels is None:
         labels = tuple(sorted(set(names)))
@@ -493,10 +480,6 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
     Raises:
         DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing, or there
             are no rows.
-
-    Example:
-        >>> read_texts([Path("test.csv")], ("bad", "good")).targets.max()
-        -1
     """
     nothing = LabelledTexts([], np.empty(0, np.int64), labels, "")
     data = with_unlabelled(nothing, paths, text_column=text_column)
@@ -546,7 +529,7 @@ def with_unlabelled(
 def _read_checked_texts(
     path: Path, text_columns: Sequence[str], label_column: str, remedy: str, encoding: str
 ) -> Iterator[list[list[Any]]]:
-    """Read one file, some thousand rows at a time: each column of texts, checked, and the labels unchanged."""
+    """Read one file, some thousand rows at a time. Texts are checked, and labels are left unchanged."""
     before = 0
     for *columns, labels in read_columns(path, (*text_columns, label_column), remedy, encoding):
         for name, texts in zip(text_columns, columns, strict=True):
@@ -558,7 +541,7 @@ def _read_checked_texts(
 def _read_checked_chunks(
     path: Path, read: Callable[..., Iterator[list[list[Any]]]], label_column: str, blank_labels: bool, encoding: str
 ) -> Iterator[list[list[str]]]:
-    """Read and check the texts and labels of one file, some thousand rows at a time; "" is a missing label."""
+    """Read and check the texts and labels of one file, some thousand rows at a time. A missing label is ""."""
     before = 0
     for *columns, labels in read(path, label_column=label_column):
         labels = ["" if label is None else label for label in labels]
@@ -570,7 +553,7 @@ def _read_checked_chunks(
 
 
 def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
-    """The error for a file with rows that have no label: how many there are, and the first of them."""
+    """Make the error for rows without a label. It counts these rows, and names the first."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
@@ -581,7 +564,7 @@ def _make_missing_labels_error(path: Path, column: str, first: int, encoding: st
 
 
 def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
-    """Sort the labels that occur, as the classes; there must be at least two.
+    """Sort the labels that occur, as the classes. There must be at least two.
 
     Args:
         names: the labels that occur, at least one.
@@ -603,7 +586,7 @@ def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str
 def make_class_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """The targets of rows; their labels are given as codes.
+    """Make the targets of rows from the codes of their labels.
 
     Args:
         codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.

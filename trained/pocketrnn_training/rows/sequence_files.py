@@ -85,7 +85,7 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
 
 
 def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
-    """Read the sequences of a numpy file, and add notes for its owner about their axes."""
+    """Read the sequences of a numpy file, and add notes about the order of their axes."""
     x, y, lengths = _read_checked_arrays(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
@@ -95,8 +95,10 @@ def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str
 def _move_channels_last(
     x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, with_lengths: bool
 ) -> npt.NDArray[Any]:
-    """x as [sequences, time, channels]: transposed if the user says so, or if it has the named channels only when
-    transposed."""
+    """Return x as [sequences, time, channels].
+
+    It is transposed if the user says so, or if it has the named channels only when transposed.
+    """
     steps, channels = x.shape[1:]
     if options.channels_first:
         return x.transpose(0, 2, 1)
@@ -147,7 +149,7 @@ def _read_checked_arrays(
 
 
 def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
-    """Read the recordings of a table: one, or one for each value of the sequence column."""
+    """Read the recordings of a table: one recording, or one for each value of the sequence column."""
     if options.channels is None:
         raise InputError(f"The columns of {path} that are channels are not named.", "Name them: --channels ax,ay,az.")
     by, when = options.sequence_column, options.time_column
@@ -167,7 +169,7 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
 
 
 def _sort_by_time(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.int64]:
-    """The row numbers in order of time; rows of the same time keep their order."""
+    """Sort the row numbers by time. Rows of the same time keep their order."""
     values = np.asarray(column)
     kinds: list[Any] = ["datetime64[ns]"] if values.dtype.kind == "M" else [np.float64, "datetime64[ns]"]
     for kind in kinds:

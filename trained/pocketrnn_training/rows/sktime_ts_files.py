@@ -1,4 +1,4 @@
-"""Read the format `.ts` of sktime and aeon: a header of lines that begin with @, followed by a line for each sequence.
+"""Read the format `.ts` of sktime and aeon: lines that begin with @, then a line for each sequence.
 
 https://www.aeon-toolkit.org/en/stable/api_reference/file_specifications/ts.html: colons separate the channels of a
 sequence, commas the samples of a channel; the label is after the last colon; `?` is a missing sample.
@@ -27,7 +27,7 @@ _SEE: Final = "Write it as aeon's write_to_ts_file does."
 
 @dataclass
 class _Header:
-    """The contents of the header.
+    """The header of a `.ts` file: what its lines that begin with @ say.
 
     Attributes:
         flags: the values of the lines that are true or false, by name.
@@ -47,10 +47,6 @@ def read_ts(path: Path) -> Iterator[Recording]:
         DataError: the file is missing, unreadable or not UTF-8; the header is wrong, or says that there are time stamps
             or no labels; a line has a wrong number of channels or of samples, a field that is not a number, or a label
             that the header does not name.
-
-    Example:
-        >>> next(read_ts(Path("BasicMotions_TRAIN.ts"))).samples.shape
-        (100, 6)
     """
     lines = read_text_lines(path)
     header = _read_header(lines, path)
@@ -74,7 +70,7 @@ def read_ts(path: Path) -> Iterator[Recording]:
 
 
 def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
-    """Read the lines up to @data."""
+    """Read the header of a `.ts` file, up to the line @data."""
     header = _Header({}, None, {})
     for number, text in lines:
         if text.lstrip().startswith("#"):

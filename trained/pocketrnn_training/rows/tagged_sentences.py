@@ -57,7 +57,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [sentences]: the number of words of each sentence.
+        """Return the number of words of each sentence, int64 [sentences].
 
         Example:
             >>> data.lengths.tolist()
@@ -67,7 +67,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [sentences]: sentences with the same words have the same number.
+        """Return the same number for sentences with the same words, int64 [sentences].
 
         Example:
             >>> data.groups.tolist()
@@ -78,7 +78,7 @@ class TaggedSentences(LabelledRows):
         return np.fromiter(found, np.int64, len(self))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> TaggedSentences:
-        """The chosen sentences, int64 [chosen], in the given order. All labels are kept.
+        """Return the chosen sentences, int64 [chosen], in the given order. All labels are kept.
 
         Example:
             >>> len(data.rows(np.array([0, 0])))
@@ -92,8 +92,9 @@ class TaggedSentences(LabelledRows):
         )
 
     def split(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
-        """Split into the training sentences and the validation sentences of a run; without given validation sentences,
-        a part of the distinct ones is held out.
+        """Split the sentences into the training and the validation sentences of a run.
+
+        Without given validation sentences, a part of the distinct ones is held out.
 
         Raises:
             DataError: the validation sentences have other labels; there is only one sentence.
@@ -110,7 +111,7 @@ class TaggedSentences(LabelledRows):
         different = int(groups.max(initial=-1)) + 1
         if different < 2:
             raise DataError(
-                f"{self.source} holds one sentence, of which none can be held out.",
+                f"{self.source} holds only one sentence, so none can be held out.",
                 "End each sentence with an empty line, or give sentences to validate with: --validation.",
             )
         order = np.random.default_rng(settings.seed).permutation(different)
@@ -118,7 +119,7 @@ class TaggedSentences(LabelledRows):
         return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
 
     def format_row(self, row: int) -> str:
-        """The word in the form of a report: in brackets, with its neighbours.
+        """Format a word for a report: in brackets, with its neighbours.
 
         Args:
             row: the number of the word, counted through all sentences.

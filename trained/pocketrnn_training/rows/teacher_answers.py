@@ -1,4 +1,4 @@
-"""The answers of a teacher for the rows of a data set: a checked probability for each class."""
+"""A teacher's answers for the rows of a data set: a probability for each class."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TeacherAnswers:
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]: whether a row has an answer.
+        """Mark the rows with an answer, bool [rows].
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).answered.tolist()
@@ -95,7 +95,7 @@ class TeacherAnswers:
         return self.places >= 0
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> TeacherAnswers:
-        """The answers for the chosen rows, int64 [chosen], in the given order.
+        """Return the answers for the chosen rows, int64 [chosen], in the given order.
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0.2, 0.8]]).rows(np.array([1])).likeliest_classes().tolist()
@@ -104,7 +104,8 @@ class TeacherAnswers:
         return TeacherAnswers(self.values, self.places[chosen], self.sources)
 
     def probabilities(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """float32 [chosen rows, classes]; zeros for a row without an answer.
+        """Return the probabilities of the chosen rows, float32 [chosen rows, classes]; zeros for a row without an
+        answer.
 
         Example:
             >>> TeacherAnswers.of([[0.5, 0.5], [0, 0]], answered=[True, False]).probabilities(np.array([1])).tolist()
@@ -116,7 +117,7 @@ class TeacherAnswers:
         return found
 
     def likeliest_classes(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the class with the largest probability; -1 for a row without an answer.
+        """Return the likeliest class of each row, int64 [rows]; -1 for a row without an answer.
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).likeliest_classes().tolist()
@@ -129,7 +130,7 @@ class TeacherAnswers:
 def normalize_probabilities(
     values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], name: str, *, logits: bool
 ) -> npt.NDArray[np.float32]:
-    """Check the values of answers, and turn them into probabilities that sum to 1.
+    """Check the values of answers, and scale them to probabilities that sum to 1.
 
     Args:
         values: float64 [rows, classes].
@@ -168,18 +169,16 @@ def normalize_probabilities(
 
 
 def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Summarize the values for an error message: one that is not finite, the smallest, the largest, and the sum."""
+    """Summarize the values of an answer for an error message."""
     infinite = row[~np.isfinite(row)]
     with np.errstate(over="ignore"):
         return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())
 
 
 def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
-    """Average the probabilities of several teachers for the same rows; for each row, over the teachers that answer it.
+    """Average the probabilities of several teachers for the same rows.
 
-    Example:
-        >>> average_teachers([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()
-        [[0.75, 0.25]]
+    The average of a row is over the teachers that answer it.
     """
     if len(teachers) == 1:
         return teachers[0]

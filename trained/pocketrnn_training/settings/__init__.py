@@ -1,1 +1,1 @@
-"""The choices of a training run, and their defaults. Nothing here needs PyTorch."""
+"""The settings of a training run, and their defaults. This folder needs no PyTorch."""

@@ -1,4 +1,4 @@
-"""The choices of a training run that are common to all kinds of rows, and their defaults. Does not need PyTorch."""
+"""The settings that training runs of all kinds have, and their defaults. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -50,18 +50,13 @@ _BY_DATA: Final = "by_data"
 
 
 def make_data_dependent_field() -> Any:
-    """Define a field of settings whose default is None; the data then determines its value.
-
-    Example:
-        >>> make_data_dependent_field().default is None
-        True
-    """
+    """Define a setting whose default is None: the data then determines its value."""
     return field(default=None, metadata={_BY_DATA: True})
 
 
 @dataclass(frozen=True)
 class Settings(ABC):
-    """The settings that all training runs have: for the layers, the loop and the machine.
+    """The settings that all training runs have: for the layers, the training loop and the machine.
 
     A run uses `TextSettings`, `NumberSettings` or `TagSettings`, which add the settings of their rows.
 
@@ -144,15 +139,17 @@ class Settings(ABC):
 
     @abstractmethod
     def epochs_for(self, rows: int, classes: int) -> int:
-        """The largest number of epochs, if an epoch has `rows` rows."""
+        """Return the largest number of epochs, if an epoch has `rows` rows."""
 
     @abstractmethod
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data determines: its training rows, its classes and its kind of
-        labels."""
+        """Return the settings with the values that the data determines.
+
+        The data is the number of training rows, the classes and the kind of labels.
+        """
 
     def check_beside(self, **given: object) -> None:
-        """Refuse other sources, such as a teacher, for kinds of rows that do not support them.
+        """Refuse other sources of learning, such as a teacher, if this kind of rows does not support them.
 
         Raises:
             InputError: such a source is given.
@@ -167,7 +164,7 @@ class Settings(ABC):
                 raise InputError(f"{said} {are} for texts, but the data holds {self.ROWS}.", "Leave it out.")
 
     def batch_size_for(self, rows: int) -> int:
-        """The rows in a step, if an epoch has `rows` rows.
+        """Return the number of rows in a step, if an epoch has `rows` rows.
 
         Example:
             >>> TextSettings().batch_size_for(100_000)
@@ -178,7 +175,7 @@ class Settings(ABC):
         return 64 if rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting that differs from those of a run to resume; empty if all are the same.
+        """Describe the first setting that differs from the settings of a run to resume; empty if no setting differs.
 
         Args:
             before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check
@@ -220,23 +217,17 @@ A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
 
 
 def is_share(value: float) -> bool:
-    """Whether a number is from 0 up to, but not including, 1.
-
-    Example:
-        >>> is_share(0.0), is_share(1.0)
-        (True, False)
-    """
+    """Return whether a number is at least 0 and below 1."""
     return 0 <= value < 1
 
 
 def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the named settings if `holds` is false for their values. None is accepted if the type allows it.
+    """Refuse the named settings if `holds` is false for their values.
+
+    None is accepted if the type allows it.
 
     Raises:
         InputError: a value is refused.
-
-    Example:
-        >>> check_settings(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")
     """
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:

@@ -1,5 +1,7 @@
-"""The settings of a training run of sequences of numbers, and their defaults (docs/numbers.md, "How the defaults were
-chosen"). Does not need PyTorch."""
+"""The settings of a training run of sequences of numbers, and their defaults. This needs no PyTorch.
+
+See docs/numbers.md, "How the defaults were chosen".
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ OF_LAYERS: Final = (
 
 @dataclass(frozen=True)
 class NumberSettings(Settings):
-    """The settings of a training run of sequences of numbers: those of `Settings`, and these.
+    """The settings of a training run of sequences of numbers, in addition to those of `Settings`.
 
     Attributes:
         kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.random_kernels`), in
@@ -78,7 +80,7 @@ class NumberSettings(Settings):
 
     @property
     def named_of_layers(self) -> tuple[str, ...]:
-        """The settings of the recurrent layers that do not have their default.
+        """The settings of the recurrent layers that differ from their default.
 
         Example:
             >>> NumberSettings(hidden_dim=32).named_of_layers
@@ -89,7 +91,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """The number of random kernels; 0 for recurrent layers.
+        """The number of random kernels that the user asks for; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
@@ -100,7 +102,9 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Whether the accuracy for this many rows or recordings is measured by folds; if not, some are held out.
+        """Return whether the accuracy of this many rows or recordings is measured by folds.
+
+        If not, some are held out.
 
         Example:
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
@@ -109,7 +113,7 @@ class NumberSettings(Settings):
         return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
     def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
-        """The largest number of epochs.
+        """Return the largest number of epochs.
 
         Example:
             >>> NumberSettings().epochs_for(480, classes=4)
@@ -118,7 +122,7 @@ class NumberSettings(Settings):
         return self.epochs
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
-        """The settings with the values that the number of training rows determines.
+        """Return the settings with the values that the number of training rows determines.
 
         Example:
             >>> decided = NumberSettings(kernels=0).decided(40, classes=4)

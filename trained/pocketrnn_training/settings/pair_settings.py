@@ -1,4 +1,4 @@
-"""The settings of a training run of pairs of texts, and their defaults. Does not need PyTorch."""
+"""The settings of a training run of pairs of texts, and their defaults. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _OF_ONE_TEXT: Final = (*_OF_LINEAR_PART, "ngrams", "adversarial", "teacher_weigh
 
 @dataclass(frozen=True)
 class PairSettings(TextSettings):
-    """The settings of a training run of pairs of texts: those of `TextSettings`, except those that only apply to a
-    single text.
+    """The settings of a training run of pairs of texts.
+
+    They are those of `TextSettings`, except those that only apply to a single text.
 
     There is no linear part, and so nothing to compare by folds; each text is read by its length; there is no teacher.
 
@@ -33,7 +34,7 @@ class PairSettings(TextSettings):
     ROWS: ClassVar[str] = "pairs of texts"
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data determines; see `TextSettings.decided`.
+        """Return the settings with the values that the data determines; see `TextSettings.decided`.
 
         Example:
             >>> PairSettings().decided(1000, classes=3).batch_size
@@ -43,10 +44,10 @@ class PairSettings(TextSettings):
         return super(PairSettings, without).decided(rows, classes, several_labels=several_labels)
 
     def check_beside(self, **given: object) -> None:
-        """Refuse a teacher: it answers rows of one text only.
+        """Refuse a teacher: a teacher answers only rows of one text.
 
         Raises:
-            InputError: one is given.
+            InputError: a teacher is given.
 
         Example:
             >>> PairSettings().check_beside(teacher=None)
@@ -58,8 +59,8 @@ class PairSettings(TextSettings):
         super().__post_init__()
         if not self.packed:
             raise InputError(
-                "Two texts are read by their lengths, but the classifier is to be padded.",
-                "Leave --padded out, in Python packed.",
+                "A classifier of two texts must be packed, not padded.",
+                "Leave out --padded, or in Python packed=False.",
             )
         for name in _OF_ONE_TEXT:
             value, default = getattr(self, name), getattr(TextSettings, name)

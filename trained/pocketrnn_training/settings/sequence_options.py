@@ -1,5 +1,4 @@
-"""The options for sequences of numbers, and the files that contain such sequences. Needs neither PyTorch nor
-pyarrow."""
+"""The options for reading sequences of numbers from files. This needs neither PyTorch nor pyarrow."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ OF_NUMBERS: Final = (".ts", ".npz")
 
 @dataclass(frozen=True)
 class SequenceOptions:
-    """A user's options for sequences of numbers.
+    """A user's options for reading sequences of numbers.
 
     Attributes:
         channels: the names of the channels, which are columns of a table. None if the files show how many there are.
@@ -46,7 +45,7 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """The options with which data is read for a classifier that has these rules.
+        """Make the options for reading data for a classifier with these rules.
 
         Raises:
             InputError: the user gave other options.
@@ -74,7 +73,7 @@ class SequenceOptions:
         return made
 
     def rules(self, count: int) -> NumberInput:
-        """The rules for sequences of `count` channels, without mean and scale.
+        """Return the rules for sequences of `count` channels, without mean and scale.
 
         Raises:
             InputError: a value is out of its range, or there are other channels.

@@ -1,4 +1,4 @@
-"""Make the settings of a run from options by name, as on the command line and in `fit`. Does not need PyTorch."""
+"""Make the settings of a run from options by name, from the command line or from `fit`. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -22,17 +22,12 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default(name: str) -> Any:
-    """Find the default of a setting; if all kinds of runs have the setting, return the default for texts.
-
-    Example:
-        >>> find_default("epochs") is None, find_default("convolution")
-        (True, 9)
-    """
+    """Find the default of a setting. If all kinds of runs have the setting, this is the default for texts."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
 def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """Make the settings of one kind of rows. A setting of another kind is allowed if it has its default value.
+    """Make the settings of a run. A setting that only another kind of rows has must have its default.
 
     Args:
         kind: `TextSettings`, `NumberSettings` or `TagSettings`.
@@ -40,10 +35,6 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
 
     Raises:
         InputError: a setting is unknown or for another kind of rows, or a value is out of its range.
-
-    Example:
-        >>> make_settings(NumberSettings, {"epochs": None, "tokenizer": None, "filters": 8}).epochs
-        10
     """
     given = {}
     for name, value in choices.items():
@@ -56,7 +47,7 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
             known = [one.name for one in fields(kind)]
             near = get_close_matches(name, known, n=1)
             meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
-            raise InputError(f"There is no choice {name!r}.", meant)
+            raise InputError(f"There is no setting {name!r}.", meant)
         if value != getattr(other, name):
             raise InputError(
                 f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", "Leave it out."

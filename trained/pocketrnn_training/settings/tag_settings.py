@@ -1,4 +1,4 @@
-"""The settings of a training run of taggers, and their defaults. Does not need PyTorch."""
+"""The settings of a training run of taggers, and their defaults. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FEW_ROWS: Final = 5_000
 
 @dataclass(frozen=True)
 class TagSettings(Settings):
-    """The settings of a training run of taggers: those of `Settings`, and these.
+    """The settings of a training run of taggers, in addition to those of `Settings`.
 
     Attributes:
         vocabulary_size: the most pieces of words, `<unk>` and `<pad>` included; None for 4,000.
@@ -64,7 +64,7 @@ class TagSettings(Settings):
 
     @property
     def pieces(self) -> int:
-        """The largest number of pieces of words that the vocabulary may hold.
+        """The largest number of pieces of words in the vocabulary.
 
         Example:
             >>> TagSettings().pieces
@@ -73,7 +73,7 @@ class TagSettings(Settings):
         return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
     def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - labels are few
-        """The largest number of epochs, if an epoch has `rows` sentences.
+        """Return the largest number of epochs, if an epoch has `rows` sentences.
 
         Example:
             >>> TagSettings().epochs_for(3000, classes=13), TagSettings().epochs_for(12_500, classes=17)
@@ -82,7 +82,7 @@ class TagSettings(Settings):
         return self.epochs or min(max(round(_SENTENCES_READ / rows), _LEAST_EPOCHS), _MOST_EPOCHS)
 
     def batch_size_for(self, rows: int) -> int:
-        """The sentences in a step, if an epoch has `rows` sentences.
+        """Return the number of sentences in a step, if an epoch has `rows` sentences.
 
         Example:
             >>> TagSettings().batch_size_for(3000), TagSettings().batch_size_for(12_500)
@@ -91,7 +91,7 @@ class TagSettings(Settings):
         return self.batch_size or (_SMALL_BATCH if rows < _FEW_ROWS else _BATCH)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
-        """The settings with the values that the number of training sentences determines.
+        """Return the settings with the values that the number of training sentences determines.
 
         Example:
             >>> TagSettings().decided(3000, classes=13).epochs

@@ -1,4 +1,4 @@
-"""The settings of a training run of texts, and their defaults. Does not need PyTorch."""
+"""The settings of a training run of texts, and their defaults. This needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _DROPOUT_OF_SEVERAL_LABELS: Final = 0.3
 
 @dataclass(frozen=True)
 class TextSettings(Settings):
-    """The settings of a training run of texts: those of `Settings`, and these.
+    """The settings of a training run of texts, in addition to those of `Settings`.
 
     Attributes:
         tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
@@ -126,7 +126,7 @@ class TextSettings(Settings):
 
     @property
     def pieces(self) -> int:
-        """The largest number of pieces of `bpe`.
+        """The largest number of pieces of words, if `bpe` splits the words.
 
         Example:
             >>> TextSettings(tokenizer="bpe", vocabulary_size=500).pieces
@@ -136,8 +136,7 @@ class TextSettings(Settings):
 
     @property
     def asks_for_pieces(self) -> bool:
-        """Whether texts are split into pieces of words, whatever the rows are: by `bpe`, or because a vocabulary size
-        is given.
+        """Whether the user asks to split words into pieces: by `bpe`, or by a vocabulary size.
 
         Example:
             >>> TextSettings(vocabulary_size=500).asks_for_pieces, TextSettings().asks_for_pieces
@@ -147,7 +146,7 @@ class TextSettings(Settings):
 
     @property
     def has_words(self) -> bool:
-        """Whether the tokens are single words, if a tokenizer is named.
+        """Whether the user names a tokenizer whose tokens are single words.
 
         Example:
             >>> TextSettings(tokenizer="whitespace").has_words, TextSettings(tokenizer="characters").has_words
@@ -156,7 +155,7 @@ class TextSettings(Settings):
         return self.tokenizer != "characters" and self.ngrams == 1 and not self.asks_for_pieces
 
     def min_freq_for(self, rows: int, *, of_words: bool) -> int:
-        """How often a token of the vocabulary must occur in `rows` training rows, for words or for pieces.
+        """Return how often a word or a piece must occur in `rows` training rows to be in the vocabulary.
 
         Example:
             >>> TextSettings().min_freq_for(150, of_words=True), TextSettings().min_freq_for(5000, of_words=True)
@@ -167,7 +166,7 @@ class TextSettings(Settings):
         return 1 if of_words and rows < _FEW_ROWS else 2
 
     def epochs_for(self, rows: int, classes: int) -> int:
-        """The largest number of epochs, if an epoch has `rows` rows.
+        """Return the largest number of epochs, if an epoch has `rows` rows.
 
         Example:
             >>> TextSettings().epochs_for(5000, classes=6), TextSettings().epochs_for(5000, classes=77)
@@ -182,7 +181,7 @@ class TextSettings(Settings):
         return min(max(round(_ROWS_READ * of_classes / rows), _LEAST_EPOCHS), most)
 
     def batch_size_for(self, rows: int) -> int:
-        """The rows in a step, if an epoch has `rows` rows; small epochs have smaller steps.
+        """Return the number of rows in a step, if an epoch has `rows` rows. Small epochs have smaller steps.
 
         Example:
             >>> [TextSettings().batch_size_for(rows) for rows in (150, 800, 5000)]
@@ -192,7 +191,7 @@ class TextSettings(Settings):
         return of_few if of_few and self.batch_size is None else super().batch_size_for(rows)
 
     def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
-        """The share of values that are set to zero while training, in a run of `epochs` epochs.
+        """Return the share of values that dropout sets to zero, in a run of `epochs` epochs.
 
         Example:
             >>> TextSettings(hidden_dim=32, bidirectional=False).dropout_for(8)
@@ -210,7 +209,9 @@ class TextSettings(Settings):
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The settings with the values that the data determines: its training rows, its classes and its kind of labels.
+        """Return the settings with the values that the data determines.
+
+        The data is the number of training rows, the classes and the kind of labels.
 
         Example:
             >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
@@ -237,7 +238,8 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Refuse settings for the other kind of tokens: they would have no effect.
+        """Refuse settings without effect: settings for words if the tokens are pieces, and settings for pieces if they
+        are words.
 
         Raises:
             InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
@@ -248,18 +250,16 @@ class TextSettings(Settings):
         """
         if self.asks_for_pieces and self.max_vocabulary != TextSettings.max_vocabulary:
             raise InputError(
-                f"max_vocabulary is {self.max_vocabulary}, which bounds words, but there are pieces.",
-                "Bound the pieces by vocabulary_size.",
+                f"max_vocabulary is {self.max_vocabulary}, but it limits words, and the tokens are pieces.",
+                "Limit the pieces by vocabulary_size.",
             )
         if self.asks_for_pieces and self.spelling:
             raise InputError(
-                "spelling is for words, but pieces of words have their fragments already.",
+                "spelling is for words as tokens, but the tokens are pieces of words.",
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
-            raise InputError(
-                "A linear part reads a text by its length, but the classifier is to be padded.", "Use one of the two."
-            )
+            raise InputError("A linear part needs a packed classifier, not a padded one.", "Leave out one of the two.")
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
@@ -284,7 +284,7 @@ class TextSettings(Settings):
             if self.vocabulary_size is not None:
                 raise InputError(
                     f"vocabulary_size is {self.vocabulary_size}, but the tokenizer {self.tokenizer} has no pieces.",
-                    f"Use the tokenizer {BPE}, or bound the words by max_vocabulary.",
+                    f"Use the tokenizer {BPE}, or limit the words by max_vocabulary.",
                 )
             return
         if self.pieces < _FEWEST_PIECES:

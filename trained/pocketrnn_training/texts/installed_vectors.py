@@ -27,12 +27,7 @@ _MOST: Final = 0.8
 
 
 def find_installed_tables() -> Mapping[str, Path]:
-    """The installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed.
-
-    Example:
-        >>> all(path.exists() for path in find_installed_tables().values())
-        True
-    """
+    """Find the installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed."""
     if find_spec(_PACKAGE) is None:
         return {}
     folder = Path(str(files(_PACKAGE)))
@@ -40,12 +35,9 @@ def find_installed_tables() -> Mapping[str, Path]:
 
 
 def detect_language(texts: Sequence[str]) -> str | None:
-    """Detect the language of at least 80 % of a sample of the texts, by the classifier `languages`; None if there is
-    none.
+    """Detect the language of the texts with the classifier `languages`.
 
-    Example:
-        >>> detect_language(["Where is the station?", "the best film of the year"])
-        'en'
+    It is the language of at least 80 % of a sample; None if there is none.
     """
     sample = [texts[i][:_CHARACTERS] for i in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))]
     # The prior is how frequent each language is on the web, since short texts are ambiguous.
@@ -55,7 +47,7 @@ def detect_language(texts: Sequence[str]) -> str | None:
 
 
 def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None]) -> Path | None:
-    """Find the installed table for the language of these texts, or None.
+    """Find the installed word vectors for the language of the texts; None if there are none.
 
     Args:
         texts: the training texts.

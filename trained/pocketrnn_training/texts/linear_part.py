@@ -1,4 +1,6 @@
-"""The linear part of a classifier: scores of tokens, of their characters and of neighbouring tokens, fitted separately.
+"""The linear part of a classifier of texts. It is fitted separately.
+
+It has scores of tokens, of their characters and of neighbouring tokens.
 
 A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
 either (docs/training.md, "The linear part"). Unlike a "wide" part that trains together with the deep one (Cheng et al.
@@ -55,14 +57,7 @@ _WHERE_PIECES_MEET: Final = 2
 
 
 def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
-    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier.
-
-    Example:
-        >>> choose_pair_table_rows(3000, classes=6), choose_pair_table_rows(1400, classes=77)
-        (65536, 4096)
-        >>> choose_pair_table_rows(15_000, classes=1000)
-        0
-    """
+    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier."""
     pairs = _FEWEST_PAIRS
     while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:
         pairs *= 2
@@ -70,16 +65,12 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
 
 
 def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """int64 [vocabulary_size, 2]: the terms that each token adds to the row number of a pair, as its first and as its
-    second token.
+    """Compute two terms for each token, int64 [vocabulary_size, 2]. They give a pair's row in the table of pairs.
+
+    The row is the sum of the first token's first term and the second token's second term.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
-
-    Example:
-        >>> codes = compute_pair_codes(3000, 1024)
-        >>> int((codes[:, 0].max() + codes[:, 1].max())) < 1024
-        True
     """
     mixed = np.arange(1, vocabulary_size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     # The finish of splitmix64 (Steele, Lea and Flood 2014).
@@ -92,7 +83,7 @@ def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
 
 @dataclass(frozen=True)
 class FeatureCounter:
-    """Counts the features of a linear part in texts of a vocabulary.
+    """Counts the features of a linear part in texts: tokens, pairs of tokens, and joints.
 
     Attributes:
         spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
@@ -111,22 +102,29 @@ class FeatureCounter:
 
     @property
     def joints(self) -> int:
-        """The number of rows for joints. A joint is the last characters of a piece together with the first ones of the
-        next piece."""
+        """The number of rows for joints.
+
+        A joint is the last characters of a piece together with the first ones of the next piece.
+        """
         return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """int64 [vocabulary, 2]: the terms that each token adds to the row number of a joint, by its last characters as
-        the first token, and by its first characters as the second. As in `compute_pair_codes`, the sum is a hash."""
+        """Two terms for each token, int64 [vocabulary, 2]. They give the row of a joint.
+
+        The first is by the last characters of the first token, the second by the first characters of the second token.
+        As in `compute_pair_codes`, the sum is a hash.
+        """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
         return np.stack((ends, [_hash_text(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
 
     @cached_property
     def characters(self) -> Any:
-        """How often each token contains each character n-gram of 2 to 5 characters: a sparse matrix float64
-        [vocabulary, n-grams]."""
+        """The count of each character n-gram in each token: a sparse matrix float64 [vocabulary, n-grams].
+
+        The n-grams have 2 to 5 characters.
+        """
         from scipy import sparse
 
         number_of: dict[str, int] = {}
@@ -139,8 +137,10 @@ class FeatureCounter:
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
     def count_features(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
-        """Count each token, each pair and each joint in each row: three sparse matrices float64 [rows, vocabulary],
-        [rows, pairs] and [rows, joints]."""
+        """Count each token, each pair and each joint in each row, as three sparse matrices.
+
+        They are float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
+        """
         from scipy import sparse
 
         ids, lengths = np.asarray(rows.values), rows.lengths
@@ -164,7 +164,9 @@ class FeatureCounter:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """A linear model. Its logits are bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
+    """A linear model of tokens and neighbouring tokens.
+
+    Its logits are bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
 
     A text of rare words has a larger TF-IDF norm than one of frequent words, and is divided by more. The root of a sum
     over the tokens approximates this norm, and depends on the tokens alone.
@@ -197,7 +199,7 @@ class LinearPart:
         classes: int,
         balanced: bool = False,
     ) -> LinearPart:
-        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, on the characters, and on the vectors.
+        """Fit a linear support vector machine on TF-IDF of tokens and pairs, on characters, and on word vectors.
 
         Args:
             counted: counts the features.
@@ -205,13 +207,6 @@ class LinearPart:
             targets: int64 [rows], the class of each; at least two classes occur.
             classes: the number of classes; those that do not occur get a low score.
             balanced: give every class the same weight.
-
-        Example:
-            >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
-            >>> counted = FeatureCounter(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
-            >>> part = LinearPart.fit_to_rows(counted, rows, np.array([0, 1]), classes=2)
-            >>> part.logits(rows).argmax(axis=1).tolist()
-            [0, 1]
         """
         from scipy import sparse
         from sklearn.exceptions import ConvergenceWarning
@@ -230,7 +225,7 @@ class LinearPart:
             (_compute_feature_importance(parts[:2], rare[:2]), _compute_feature_importance(parts[2:], rare[2:]))
         )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
-        meanings = _weight_vectors(counted.vectors, rare[0], parts[0])
+        meanings = _compute_weighted_vectors(counted.vectors, rare[0], parts[0])
         if meanings is not None:
             counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
@@ -256,11 +251,11 @@ class LinearPart:
         return cls(counted, sizes, words, of_pairs, of_joints, whole_bias, balanced)
 
     def refit(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
-        """Fit the same linear part on other rows."""
+        """Fit the same kind of linear part on other rows."""
         return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """The weights of the equivalent `linear_classifier.LinearScores`, multiplied by `weight`, by name."""
+        """Return the weights for `linear_classifier.LinearScores` by name, multiplied by `weight`."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -269,14 +264,14 @@ class LinearPart:
         return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
-        """float32 [rows, classes]: the logits of texts given as ids."""
+        """Compute the logits of texts that are given as ids, float32 [rows, classes]."""
         tokens, pairs, joints = self.counted.count_features(rows)
         scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 
 
 def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
-    """float64 [columns]: the inverse document frequency of each count."""
+    """Compute the inverse document frequency of each count, float64 [columns]."""
     rows = part.shape[0]
     found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
     return found
@@ -285,16 +280,18 @@ def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
 def _compute_feature_importance(
     parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """float64 [columns of all parts]: the factor of each count, such that the mean squared norm of a row is 1."""
+    """Compute the factor of each count, float64 [columns of all parts].
+
+    With these factors, the mean squared norm of a row is 1.
+    """
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
 
-def _weight_vectors(
+def _compute_weighted_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
-    """float64 [vocabulary, dimensions]: the weighted vector of each token; their sum is the vector of a text. None
-    without word vectors."""
+    """Compute the weighted vector of each token, float64 [vocabulary, dimensions]; None without word vectors."""
     if vectors is None:
         return None
     found: npt.NDArray[np.float64] = vectors * rare[:, None]

@@ -1,4 +1,4 @@
-"""Pieces of words: a byte-pair encoding learnt from the training rows, and BPE-dropout.
+"""Learn pieces of words from the training rows by byte-pair encoding, and split words at random by BPE-dropout.
 
 The text rules cut the texts into words, as they will at run time; the package `tokenizers` sees only these words, and
 counts which neighbours to merge in them.
@@ -49,7 +49,9 @@ _TOGETHER: Final = 10_000
 def learn_pieces(
     texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Learn a subword tokenizer from the texts: its text rules and vocabulary. The same texts give the same result.
+    """Learn a subword tokenizer from texts; return its text rules and its vocabulary.
+
+    The same texts give the same result.
 
     Args:
         texts: the training texts.
@@ -61,11 +63,6 @@ def learn_pieces(
     Raises:
         MissingExtraError: the package tokenizers is not installed.
         DataError: not one text has a word, or every character is too rare.
-
-    Example:
-        >>> rules, pieces = learn_pieces(["low lower", "lowest"], 20, min_freq=2, max_tokens=None)
-        >>> pieces
-        ('<unk>', '<pad>', 'e', 'l', 'o', 'w', '▁', 'lo', '▁lo', '▁low', '▁lowe')
     """
     require_module("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -104,12 +101,7 @@ def learn_pieces(
 
 
 def convert_piece_to_word(piece: str) -> str | None:
-    """The word, or the beginning of a word, that a piece stands for; None for a piece inside a word.
-
-    Example:
-        >>> convert_piece_to_word("▁low"), convert_piece_to_word("est")
-        ('low', None)
-    """
+    """Return the word, or the beginning of a word, that a piece stands for; None for a piece inside a word."""
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 
@@ -132,7 +124,7 @@ def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> Subwo
 
 
 def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Join the first words of each text by spaces, at most `max_tokens`, since each word has at least one piece."""
+    """Join the first words of each text by spaces, at most `max_tokens`: each word has at least one piece."""
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
     chosen = np.unique(np.linspace(0, len(texts) - 1, max(1, int(share * len(texts)))).astype(int))
@@ -142,7 +134,7 @@ def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class RowWords:
-    """Rows as words, which are split into pieces again in every epoch.
+    """The rows as words, which are split into pieces again in every epoch.
 
     Attributes:
         rules: the text rules.
@@ -160,7 +152,7 @@ class RowWords:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
-        """Split the texts into words, and keep at most `max_tokens` words of each."""
+        """Split the texts into words, and keep at most `max_tokens` words of each text."""
         words, index = make_words_function(rules), dict[str, int]()
         ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
@@ -171,7 +163,7 @@ class RowWords:
         return cls(rules, vocabulary, tuple(index), rows)
 
     def select_first_rows(self, rows: int) -> RowWords:
-        """The first `rows` rows, or pairs."""
+        """Return the first `rows` rows, or pairs."""
         if self.mark is not None:
             rows *= 2
         if rows == len(self.rows.offsets) - 1:
@@ -180,7 +172,7 @@ class RowWords:
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
-        """Encode the rows as ids of pieces, in the same way as `TextEncoder(rules, vocabulary)` encodes their texts."""
+        """Encode the rows as ids of pieces. The ids are those of `TextEncoder(rules, vocabulary)`."""
         return self.draw_pieces(0.0, 0)[0]
 
     def draw_pieces(
@@ -215,7 +207,7 @@ class RowWords:
     def _cut_words_randomly(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """Split each word into pieces as many times as `ways` says, each time at random."""
+        """Split each word into pieces at random, as many times as `ways` says."""
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
@@ -227,8 +219,10 @@ class RowWords:
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
 
     def _cut_all_words(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Split every word that occurs into pieces, with all merges: `tokenizers` needs a tenth of the time of
-        `apply_merges`."""
+        """Split every word that occurs into pieces, with all merges.
+
+        `tokenizers` needs a tenth of the time of `apply_merges`.
+        """
         from tokenizers import Tokenizer, models
 
         model = self.rules.model
@@ -246,7 +240,7 @@ class RowWords:
 def _join_pieces(
     words: EncodedTexts, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rules: SubwordRules
 ) -> EncodedTexts:
-    """Join the pieces of the words of each row, and cut the result to `max_tokens`; an empty row gets `empty_id`."""
+    """Join the pieces of the words of each row, and cut the row to `max_tokens`. An empty row gets `empty_id`."""
     lengths = words.lengths[chosen]
     ends = np.concatenate(([0], np.cumsum(lengths)))
     # The position of each piece in `words.ids`: the start of its word plus its position in the word.

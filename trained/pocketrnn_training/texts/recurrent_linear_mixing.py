@@ -1,5 +1,7 @@
-"""Mix the logits of the recurrent and the linear part of a classifier: two factors, fitted on rows that neither part
-was trained on."""
+"""Add the logits of the recurrent part and the linear part of a classifier, with a weight for each part.
+
+The weights are fitted on rows that neither part was trained on.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +16,18 @@ __all__ = ["ALONE", "BY_DEFAULT", "RecurrentLinearWeights", "fit_recurrent_linea
 
 @dataclass(frozen=True)
 class RecurrentLinearWeights:
-    """The factors by which the logits of the two parts are multiplied before they are added.
+    """The weights of the recurrent part and the linear part: their logits are multiplied by them, then added.
 
     Attributes:
         recurrent: for the recurrent part.
         linear: for the linear part.
-
-    Example:
-        >>> weights = RecurrentLinearWeights(0.5, 2.0)
-        >>> weights.add_weighted_logits(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])).tolist()
-        [[0.5, 3.5]]
     """
 
     recurrent: float
     linear: float
 
     def add_weighted_logits(self, recurrent: Any, linear: Any) -> Any:
-        """The weighted sum of the logits of both parts, [rows, classes]."""
+        """Compute the weighted sum of the logits of both parts, [rows, classes]."""
         return self.recurrent * recurrent + self.linear * linear
 
 
@@ -43,18 +40,13 @@ BY_DEFAULT: Final = RecurrentLinearWeights(1.0, 5.0)
 def fit_recurrent_linear_weights(
     recurrent: npt.NDArray[Any] | None, linear: npt.NDArray[Any], targets: npt.NDArray[np.int64]
 ) -> RecurrentLinearWeights:
-    """Fit the weights, from 0 up, by maximum likelihood of the right classes.
+    """Fit the weights of the two parts by maximum likelihood of the right classes. No weight is negative.
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None
             if its weight is to be 0.
         linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
-
-    Example:
-        >>> logits = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> fit_recurrent_linear_weights(logits, -logits, np.array([0, 1, 1])).linear
-        0.0
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax

@@ -1,4 +1,4 @@
-"""An embedding in which words with similar spelling share rows during training."""
+"""An embedding for training in which words with similar spelling share rows."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ _MOST_CHARACTERS: Final = 64
 
 @dataclass(frozen=True)
 class Spelling:
-    """The fragments of each word of a vocabulary: its character n-grams of 3 to 5, with marks at both ends.
+    """The fragments of each word of a vocabulary.
+
+    They are its character n-grams of 3 to 5, with marks at both ends.
 
     Attributes:
         fragments: int64, the numbers of the fragments of all words, one word after the other.
         offsets: int64 [words + 1], the position where the fragments of each word begin.
         size: the number of different fragments.
-
-    Example:
-        >>> Spelling.from_vocabulary(["<unk>", "walking", "talking", "sea"], known_from=1).size
-        12
     """
 
     fragments: npt.NDArray[np.int64]
@@ -60,7 +58,7 @@ class Spelling:
 
 
 class SpelledEmbedding(nn.Embedding):
-    """An embedding in which the vector of a word is its own row plus the mean of the rows of its fragments.
+    """An embedding in which the vector of a word is its own row plus the mean row of its fragments.
 
     Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others of
     similar spelling. They use the sum, here it is the mean. Only known words have rows, so that a trained embedding
@@ -69,19 +67,13 @@ class SpelledEmbedding(nn.Embedding):
     Attributes:
         fragments: float32 [fragments, embedding_dim], the rows of the fragments; they start at 0, so that a word starts
             from its own row, such as a word vector.
-
-    Example:
-        >>> spelling = Spelling.from_vocabulary(["<unk>", "walking", "talking"], known_from=1)
-        >>> embedding = SpelledEmbedding(nn.Embedding(3, 8), spelling)
-        >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.fold_embedding()[1:])
-        True
     """
 
     _of_words: Tensor
     _offsets: Tensor
 
     def __init__(self, words: nn.Embedding, spelling: Spelling) -> None:
-        """Start with the rows of `words`."""
+        """Make the embedding from the rows of `words`."""
         weight = words.weight.detach()
         super().__init__(words.num_embeddings, words.embedding_dim, sparse=words.sparse, _weight=weight)
         self.fragments = nn.Parameter(weight.new_zeros(spelling.size, words.embedding_dim))
@@ -90,14 +82,14 @@ class SpelledEmbedding(nn.Embedding):
         self.register_buffer("_offsets", torch.from_numpy(spelling.offsets), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """The vectors of token ids: int64 [...] -> float32 [..., embedding_dim]."""
+        """Look up the vectors of token ids: int64 [...] -> float32 [..., embedding_dim]."""
         # Most tokens of a batch are the same few words.
         ids, places = torch.unique(input, return_inverse=True)
         return super().forward(input) + self._average_fragments(ids)[places]
 
     @torch.no_grad()
     def fold_embedding(self) -> Tensor:
-        """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same vectors."""
+        """Compute the rows of a plain embedding with the same vectors, float32 [words, embedding_dim]."""
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encode sentences as ids of pieces of words; the first id of each word has the word's label."""
+"""Encode sentences as ids of pieces of words. The first id of each word gets the word's label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["encode_sentences", "join_words"]
 def encode_sentences(
     sentences: Iterable[Sequence[str]], rules: AnyTextRules, vocabulary: tuple[str, ...]
 ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-    """Encode sentences, given as lists of words, as the runtime does.
+    """Encode sentences, which are lists of words, as the runtime does.
 
     Returns:
         the ids, and int64 [words of all sentences], the position of each word's label among the ids of all sentences.
@@ -39,10 +39,5 @@ def encode_sentences(
 
 
 def join_words(sentence: Sequence[str]) -> str:
-    """Join words into one text.
-
-    Example:
-        >>> join_words(("Ada", "works", "."))
-        'Ada works .'
-    """
+    """Join words into one text."""
     return " ".join(sentence)

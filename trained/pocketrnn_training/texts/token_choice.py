@@ -1,4 +1,4 @@
-"""Choose between words and pieces of words as the tokens of a run, and fit the linear part of the choice.
+"""Choose between words and pieces of words as the tokens of a run, and fit the linear part.
 
 Where the user names no tokenizer, the rows choose. The linear parts of both choices take seconds to fit
 (`pocketrnn_training.texts.linear_part`), and the one with the higher validation accuracy belongs to the better
@@ -40,7 +40,9 @@ _FEW_ROWS: Final = 3_000
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The texts as ids, with their rules and vocabulary, and the linear part; in the form of the members of `Task`.
+    """The texts as ids, with their rules, their vocabulary and the linear part.
+
+    The members have the form of those of `Task`.
 
     Attributes:
         rules: how a text becomes token ids.
@@ -61,12 +63,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """The same texts as pairs: each two consecutive texts are one row.
-
-        Example:
-            >>> encode_with_rules(texts, validation_texts, settings, rules, tokens, 0).join_pairs().texts.ids.min()
-            -2
-        """
+        """Return the same texts as pairs. The first two texts become one row, the next two another, and so on."""
         mark = make_pair_mark(self.rules.padding_id)
         return replace(
             self,
@@ -76,8 +73,7 @@ class TokenizedTexts:
         )
 
     def fit_linear_part(self, data: LabelledTexts, pairs: int, *, balanced: bool) -> TokenizedTexts:
-        """Fit a linear part whose table of pairs has `pairs` rows, and add it; if `pairs` is 0, return the texts
-        unchanged."""
+        """Fit and add a linear part whose table of pairs has `pairs` rows. If `pairs` is 0, change nothing."""
         if not pairs:
             return self
         counted = make_feature_counter(self.vocabulary, self.rules, pairs, self.vectors)
@@ -87,7 +83,7 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """The choice between words and pieces for a run.
+    """The choice between words and pieces as the tokens of a run.
 
     Attributes:
         data: the training rows.
@@ -106,8 +102,9 @@ class TokenChoice:
     report: Callable[[Notice], None]
 
     def tokenize_texts(self) -> TokenizedTexts:
-        """Encode the texts with the requested tokenizer, or else with words or pieces, which the rows decide. Fit the
-        linear part if there is to be one.
+        """Encode the texts with the requested tokenizer, or else with words or pieces, as the rows decide.
+
+        Fit the linear part if there is to be one.
 
         Raises:
             InputError: a linear part is asked for, and its tables would be too large.
@@ -115,7 +112,9 @@ class TokenChoice:
         """
         found = self._choose_tokens()
         if self.settings.linear and not self._pairs(found):
-            raise InputError("There can be no linear part here: its tables would be too large.", "Leave --linear out.")
+            raise InputError(
+                "A linear part is not possible here: its tables would be too large.", "Leave --linear out."
+            )
         return found
 
     def _choose_tokens(self) -> TokenizedTexts:
@@ -145,8 +144,7 @@ class TokenChoice:
 
     @property
     def _may_compare_linear_parts(self) -> bool:
-        """Whether the linear parts may decide: there is to be one, and no option is given that applies to words
-        only."""
+        """Return whether the linear parts may decide between words and pieces."""
         of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
 
@@ -159,7 +157,7 @@ class TokenChoice:
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
     def _compare_linear_parts(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
-        """The reason for choosing pieces, as a sentence; None if words are chosen."""
+        """Explain in a sentence why pieces are chosen; None if words are chosen."""
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
         words, parts = (self._find_right_rows(tokenized) for tokenized in (by_words, by_pieces))
@@ -173,7 +171,7 @@ class TokenChoice:
         )
 
     def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
-        """bool [validation rows]: whether the linear part classifies the row correctly."""
+        """Mark the validation rows that the linear part classifies correctly, bool [validation rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
             tokenized.linear.logits(tokenized.validation_texts).argmax(axis=1) == self.validation.targets
@@ -242,8 +240,10 @@ class TokenChoice:
         return self._fit_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _encode_as_pieces(self) -> TokenizedTexts:
-        """Encode the texts as ids of pieces of words. A piece that is a word, or begins one, has the vector of this
-        word."""
+        """Encode the texts as ids of pieces of words.
+
+        A piece that is a word, or begins one, has the vector of this word.
+        """
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
         rules, tokens = piece_learning.learn_pieces(
             texts,
@@ -265,7 +265,7 @@ class TokenChoice:
         return self._fit_linear_part(found)
 
     def _pairs(self, tokenized: TokenizedTexts) -> int:
-        """The number of rows of the table of pairs; 0 if there is no linear part, or if it would be too large."""
+        """The number of rows of the table of pairs; 0 without a linear part, or if the table would be too large."""
         if not self.decided.linear:
             return 0
         return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
@@ -281,11 +281,9 @@ class TokenChoice:
 def make_feature_counter(
     tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
-    """Make the feature counter of a linear part for texts split by these rules, with the word vectors of their tokens.
+    """Make the feature counter of a linear part for texts that these rules split.
 
-    Example:
-        >>> make_feature_counter(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled
-        ('', '', ' so ')
+    It has the word vectors of their tokens.
     """
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
@@ -304,15 +302,16 @@ def encode_with_rules(
     tokens: tuple[str, ...],
     pairs: int,
 ) -> TokenizedTexts:
-    """Encode the texts with the rules and tokens of a checkpoint, and fit a linear part whose table of pairs has
-    `pairs` rows.
+    """Encode the texts with the rules and tokens of a checkpoint, and fit the linear part.
+
+    The linear part has a table of pairs with `pairs` rows.
 
     Raises:
         InputError: a linear part is asked for, and the checkpoint has none.
     """
     if settings.linear and not pairs:
         raise InputError(
-            "There can be no linear part here: the checkpoint to go on from has none.", "Leave --linear out."
+            "A linear part is not possible here: the checkpoint to continue has none.", "Leave --linear out."
         )
     encoder = TextEncoder(rules, tokens)
     words = None
@@ -331,7 +330,7 @@ def encode_with_rules(
 
 
 def _compute_unknown_share(texts: Sequence[str], by_words: TokenizedTexts) -> float:
-    """The share of the words of the texts that are not in the vocabulary, from 0 to 1."""
+    """Compute the share of the words of the texts that the vocabulary lacks, from 0 to 1."""
     encoder = TextEncoder(by_words.rules, by_words.vocabulary)
     held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]
     return held.count(False) / max(1, len(held))

@@ -1,4 +1,4 @@
-"""The named sets of code points in Hugging Face's tokenizers, collected by `scripts/make_unicode_sets`."""
+"""The named sets of code points of Hugging Face's tokenizers. `scripts/make_unicode_sets` collected them."""
 
 from __future__ import annotations
 
@@ -31,30 +31,15 @@ def _load_sets() -> Mapping[str, tuple[str, ...]]:
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
-    """The ranges of a set, in the form of a step `Keep`.
-
-    Example:
-        >>> find_unicode_set("white_space")[:2]
-        ('\\t\\r', ' ')
-    """
+    """Find the ranges of a named set, in the form of a step `Keep`."""
     return _load_sets()[name]
 
 
 def complement_set(name: str) -> tuple[str, ...]:
-    """The ranges of the code points that are not in a set.
-
-    Example:
-        >>> complement_set("white_space")[:2]
-        ('\\x00\\x08', '\\x0e\\x1f')
-    """
+    """Return the ranges of the code points that are not in a named set."""
     return complement_ranges(_load_sets()[name])
 
 
 def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
-    """The ranges of all other code points; the given ranges must be sorted and must not touch.
-
-    Example:
-        >>> complement_ranges(("\\0\\t", "\\v\\U0010ffff"))
-        ('\\n',)
-    """
+    """Return the ranges of all other code points. The given ranges must be sorted and must not touch."""
     return make_ranges_from_points(complement_points(list_range_points(some)))

@@ -31,7 +31,7 @@ def build(
     max_size: int | None = None,
     more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
-    """Make a vocabulary from `texts` and encode them; each is tokenized once.
+    """Build a vocabulary from `texts`, and encode the texts. Each text is tokenized once.
 
     The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
     (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
@@ -95,7 +95,7 @@ def build(
 
 
 def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
-    """The ids of the tokens that the vocabulary keeps, the most frequent ones first."""
+    """Choose the ids of the tokens that the vocabulary keeps, the most frequent tokens first."""
     occurrences = counts.tolist()
     order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))
     if max_size is not None:

@@ -45,19 +45,14 @@ class Vectors:
     added: tuple[str, ...] = ()
 
     def make_token_vectors(self, tokens: int) -> npt.NDArray[np.float32]:
-        """float32 [tokens, dimensions]: the vector of each token; zeros if it has none.
-
-        Example:
-            >>> Vectors(np.array([1]), np.array([[0.5, 2.0]], np.float32), "v.txt").make_token_vectors(2).tolist()
-            [[0.0, 0.0], [0.5, 2.0]]
-        """
+        """Return the vector of each token, float32 [tokens, dimensions]; zeros for a token without a vector."""
         values = np.zeros((tokens, self.values.shape[1]), np.float32)
         values[self.ids] = self.values
         return values
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers: the standard deviation of random vectors of the same length."""
+        """The root mean square of all numbers. It is the standard deviation of random vectors of the same length."""
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
@@ -110,18 +105,14 @@ def read_vectors(
 
 
 def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
-    """Write a table of words, the most frequent first, and their vectors, with 8 bits for each number and a scale for
-    each word.
+    """Write a table of words and their vectors, the most frequent words first.
+
+    Each number has 8 bits, and each word a scale.
 
     Args:
         path: the file, whose name ends in `.npz`.
         words: the words, without line breaks.
         values: float [words, dimensions].
-
-    Example:
-        >>> write_table(Path("en.npz"), ["the", "of"], np.array([[1.0, -2.0], [0.5, 0.25]]))
-        >>> read_vectors(Path("en.npz"), ["of"]).values.round(2).tolist()
-        [[0.5, 0.25]]
     """
     scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
     numbers = np.rint(values / scales).astype(np.int8)

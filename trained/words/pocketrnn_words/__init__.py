@@ -1,2 +1,4 @@
-"""Word vectors, with a table for each language, that `pocketrnn train` tries automatically; see README.md of this
-distribution."""
+"""Word vectors, with a table for each language. `pocketrnn train` tries them automatically.
+
+See README.md of this distribution.
+"""

@@ -1,1 +1,2 @@
-"""The form that every bundle has: a traced program as an ONNX graph, and the steps that keep its numbers exact."""
+"""The ONNX graph, the form that every bundle has: converting a traced program, and the steps that keep its numbers
+exact."""

@@ -1,4 +1,4 @@
-"""ONNX translations of torch functions that stay accurate in float32. Torch's own translations are right only in exact
+"""ONNX translations of torch functions that stay accurate in float32. torch's own translations are right only in exact
 arithmetic.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
@@ -64,8 +64,8 @@ def _make_constant_like(value: float, like: Any) -> Any:
 
 
 def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """Return a number in the dtype of the tensors in the same operation. torch's translation rounds it to float32
-    first; in double precision, 0.57 * 1000 would then become the integer 569."""
+    """Return a number in the dtype of the tensors in the same operation. torch's translation rounds the number to
+    float32 first. In double precision, 0.57 * 1000 would then become the integer 569."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -93,7 +93,7 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def _make_add_with_factor_translation(
     translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation of `x + value * (a * b)`, or of a quotient, in double precision."""
+    """Return a translation, in double precision, of `x + value * (a * b)` or `x + value * (a / b)`."""
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
@@ -108,8 +108,7 @@ def _compute_softplus_of_difference(first: Any, second: Any) -> Any:
 
 
 def _translate_log_add_exp(first: Any, second: Any) -> Any:
-    """`torch.logaddexp(a, b)`: the larger one plus softplus(-|a - b|). Two equal numbers may be infinite, so their
-    difference is not used."""
+    """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|), or log(2) if a equals b."""
     more = op.Where(
         op.Equal(first, second), _make_constant_like(math.log(2), first), _compute_softplus_of_difference(first, second)
     )
@@ -117,7 +116,7 @@ def _translate_log_add_exp(first: Any, second: Any) -> Any:
 
 
 def _translate_log_add_exp2(first: Any, second: Any) -> Any:
-    """`torch.logaddexp2(a, b)`: as `_translate_log_add_exp`, with powers of two."""
+    """Translate `torch.logaddexp2(a, b)`: like `_translate_log_add_exp`, but with powers of two."""
     two = _make_constant_like(math.log(2), first)
     scaled = op.Div(_compute_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
     more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
@@ -126,9 +125,7 @@ def _translate_log_add_exp2(first: Any, second: Any) -> Any:
 
 def _make_log_translation(base: int) -> Callable[[Any], Any]:
     """Return a translation of `torch.log2(x)` or `torch.log10(x)` that gives integers for powers of the base, as
-    PyTorch does. For 8,192, onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded
-    down.
-    """
+    PyTorch does. For 8,192, onnxruntime's quotient of logarithms in float32 is just below 13, and rounds down to 12."""
 
     def translate_log(x: Any) -> Any:
         quotient = op.Div(op.Log(x), _make_constant_like(math.log(base), x))
@@ -139,7 +136,7 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
 
 
 def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """Return a translation of `torch.deg2rad(x)` or `torch.rad2deg(x)`; torch's rounds the factor twice."""
+    """Return a translation of `torch.deg2rad` or `torch.rad2deg`. torch's own translation rounds the factor twice."""
 
     def translate_scaling(x: Any) -> Any:
         return op.Mul(x, _make_constant_like(factor, x))
@@ -148,8 +145,7 @@ def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
 
 
 def _translate_log1p(x: Any) -> Any:
-    """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; the factor x over the
-    amount that was really added corrects that (W. Kahan)."""
+    """Translate `torch.log1p(x)`: log(1 + x), where 1 + x is rounded, times x / ((1 + x) - 1) (W. Kahan)."""
     one = _make_constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
@@ -161,13 +157,13 @@ def _translate_log1p(x: Any) -> Any:
 
 
 def _translate_expm1(x: Any) -> Any:
-    """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
+    """Translate `torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
     half = op.Mul(x, _make_constant_like(0.5, x))
     return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _make_constant_like(1.0, x)))
 
 
 def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=...)`: for a missing bound, onnxruntime's Clip cuts infinity to the largest number."""
+    """Translate `x.clamp(min=...)`. With one bound missing, onnxruntime's Clip would change infinity."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
@@ -182,16 +178,16 @@ def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: 
 
 
 def _translate_clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=tensor)`. If x is in double precision, torch's exporter turns bounds that are numbers into tensors.
-    These are translated as numbers, since the proof compares the two graphs."""
+    """Translate `x.clamp(min=tensor)`. For x in double precision, torch's exporter turns bounds that are numbers into
+    tensors. This translation turns them into numbers again, because the proof compares the two graphs."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _translate_clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
 
 
 def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
-    """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation starts from the wrong extreme number without
-    include_self; for "mean" it gives the sum."""
+    """Translate `x.scatter_reduce(dim, index, src, "amax")`: with include_self=False, torch's translation starts from
+    the wrong extreme number. For "mean", torch's translation gives the sum."""
     if reduce == "mean" and x.shape and x.dtype in _FLOATS:
         return _translate_scatter_mean(x, dim, index, src, include_self=include_self)
     largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
@@ -204,7 +200,7 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return the mean of the numbers scattered to each index; an index without any keeps x."""
+    """Return for each index the mean of the numbers that are scattered to it. An index without numbers keeps x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -219,7 +215,7 @@ def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_s
 
 
 def _translate_diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """`torch.diagonal(x, 0, 1, 2)` by indices, which needs no identity matrix."""
+    """Translate `torch.diagonal(x, 0, 1, 2)` by indices, without an identity matrix."""
     rank = len(x.shape)
     first, second = dim1 % rank, dim2 % rank
     others = [axis for axis in range(rank) if axis not in (first, second)]
@@ -246,8 +242,7 @@ def _translate_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """`F.scaled_dot_product_attention` for any number of axes: a fully masked query gets zeros, as in PyTorch; torch's
-    translation gives NaN there."""
+    """Translate `F.scaled_dot_product_attention` for any number of axes. A fully masked query gives 0."""
     axes = len(query.shape)
     if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
@@ -266,7 +261,7 @@ def _translate_attention(
 
 
 def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """`F.elu(x)` by expm1: onnxruntime computes exp(x) - 1, which is 0 for x above -6e-8."""
+    """Translate `F.elu(x)` by expm1. onnxruntime computes exp(x) - 1, which is 0 for negative x above -6e-8."""
     below = op.Mul(_translate_expm1(_multiply_by_factor(x, input_scale)), _make_constant_like(alpha * scale, x))
     return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by_factor(x, scale))
 
@@ -280,12 +275,12 @@ def _multiply_by_factor(x: Any, factor: float) -> Any:
 
 
 def _make_nan_addend(x: Any, like: Any = None) -> Any:
-    """Make a tensor that is NaN where x is NaN, and 0 elsewhere, in the dtype of `like`."""
+    """Make a tensor in the dtype of `like` that is NaN where x is NaN, and 0 elsewhere."""
     return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
 
 
 def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """`torch.xlogy(x, y)` or `torch.special.xlog1py`: 0 where x is 0, but NaN where y is NaN."""
+    """Return a translation of `torch.xlogy(x, y)` or `xlog1py`: 0 where x is 0, but NaN where y is NaN."""
 
     def translate_xlogy(x: Any, y: Any) -> Any:
         x, y = _match_types(x, y)
@@ -296,7 +291,7 @@ def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], A
 
 
 def _translate_atan2(y: Any, x: Any) -> Any:
-    """`torch.atan2(y, x)`; right for NaN, infinities and both zeros, too."""
+    """Translate `torch.atan2(y, x)`, with PyTorch's results for NaN, infinities, 0 and -0."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
@@ -315,7 +310,7 @@ def _is_negative(x: Any) -> Any:
 
 
 def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return a quotient of two polynomials, the highest power first; that of the denominator has the factor 1."""
+    """Return the quotient of two polynomials in x. Factors begin with the highest power; `under` omits a 1."""
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
         found = _make_constant_like(numbers[0], like)
@@ -327,8 +322,9 @@ def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[fl
 
 
 def _translate_erfc(x: Any) -> Any:
-    """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
-    specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 from 4 on."""
+    """Translate `torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of
+    netlib's specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 for x from 4
+    on."""
     size = op.Abs(x)
     # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
     middle = _compute_rational_function(
@@ -347,8 +343,8 @@ def _translate_erfc(x: Any) -> Any:
 
 
 def compute_integer_power(x: Any, exponent: int) -> Any:
-    """Return a power of integers with an exponent of at least 1, as products, which wrap around on overflow;
-    onnxruntime computes the fourth and higher powers in double precision."""
+    """Return an integer to the power of `exponent`, which is at least 1, as products. Products wrap around on overflow.
+    onnxruntime's Pow computes exponents from 4 on in double precision."""
     if exponent == 1:
         return x
     half = compute_integer_power(x, exponent // 2)
@@ -356,7 +352,7 @@ def compute_integer_power(x: Any, exponent: int) -> Any:
 
 
 def _translate_power_by_number(x: Any, exponent: Any) -> Any:
-    """`x ** number`: `x ** 0.5` is a square root, as in PyTorch, since Pow gives infinity for minus infinity."""
+    """Translate `x ** number`: `x ** 0.5` becomes Sqrt, as in PyTorch. Pow would give infinity for minus infinity."""
     if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
         return compute_integer_power(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
@@ -366,7 +362,7 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a softmax, or its logarithm, computed in the given dtype; torch casts only the result."""
+    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's casts only the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -377,14 +373,14 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
-    """`torch.isinf(x)` in the dtype of x: torch's translation treats doubles beyond float32's range as infinite."""
+    """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
     if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """`x << by` or `x >> by` in 64 bits; a shift by too much or too little gives 0, or the sign."""
+    """Translate `x << by` or `x >> by` in 64 bits. If `by` is not 0 to 63, `<<` gives 0, and `>>` gives 0 or -1."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
@@ -402,13 +398,13 @@ def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
 
 
 def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
-    """`x ** torch.arange(n)` with both operands in one dtype, since packed files have only this power of tensors."""
+    """Translate `x ** torch.arange(n)` with one dtype for both operands, as packed files require."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`torch.linalg.vector_norm(x, 3)`: torch takes the root of orders but 0, 1, 2 and infinity in float32."""
+    """Translate `torch.linalg.vector_norm(x, 3)`. For this order, torch's translation takes the root in float32."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -431,25 +427,25 @@ def _translate_signbit(x: Any) -> Any:
 
 
 def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
-    """`F.rrelu(x)` in eval mode: below 0, its slope is the mean slope."""
+    """Translate `F.rrelu(x)` in eval mode: negative x is multiplied by the mean of the two slopes."""
     slope = _make_constant_like((lower + upper) / 2, x)
     return op.Where(op.Greater(x, _make_constant_like(0.0, x)), x, op.Mul(x, slope)), noise
 
 
 def _translate_logit(x: Any, eps: float | None = None) -> Any:
-    """`torch.logit(x, eps)`; NaN for NaN."""
+    """Translate `torch.logit(x, eps)`; the result for NaN is NaN."""
     inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
     return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
 
 
 def _translate_heaviside(x: Any, values: Any) -> Any:
-    """`torch.heaviside(x, values)`; 0 for NaN."""
+    """Translate `torch.heaviside(x, values)`; the result for NaN is 0."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
 
 def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
-    """Convert two operands, of which either may be a Python number, to one type."""
+    """Convert two operands to one dtype. Either operand may be a Python number."""
     if not isinstance(x, ir.Value):
         second, first = _match_types(other, x)
         return first, second
@@ -465,31 +461,31 @@ def _is_integer(x: Any) -> bool:
     return x.dtype not in _FLOATS
 
 
-def _has_other_sign(rest: Any, other: Any) -> Any:
-    """Return whether the remainder is not zero and has another sign than the divisor."""
+def _have_different_signs(rest: Any, other: Any) -> Any:
+    """Return whether the remainder and the divisor have different signs. A remainder of 0 has no sign."""
     zero = _make_constant_like(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, plus the divisor if the signs differ. torch's
-    translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
+    """Translate `x % y` of floats, as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
+    torch's translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Mod(x, other)
     rest = op.Mod(x, other, fmod=1)
-    return op.Where(_has_other_sign(rest, other), op.Add(rest, other), rest)
+    return op.Where(_have_different_signs(rest, other), op.Add(rest, other), rest)
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
-    """`x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide. torch's
-    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
+    """Translate `x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide by y.
+    torch's translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
     rest = op.Mod(x, other, fmod=1)
     whole = op.Div(op.Sub(x, rest), other)
-    whole = op.Where(_has_other_sign(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
+    whole = op.Where(_have_different_signs(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
     below = op.Floor(whole)
     near = op.Where(
         op.Greater(op.Sub(whole, below), _make_constant_like(0.5, x)), op.Add(below, _make_constant_like(1.0, x)), below
@@ -498,7 +494,7 @@ def _translate_floor_division(x: Any, other: Any) -> Any:
 
 
 def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
-    """`torch.div` with a rounding mode; integers are divided as integers, where torch's translation uses float32."""
+    """Translate `torch.div` with a rounding mode. torch's translation divides integers in float32."""
     if rounding_mode == "floor":
         return _translate_floor_division(x, other)
     x, other = _match_types(x, other)
@@ -512,7 +508,7 @@ def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) ->
 
 
 def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`mean`. The mean of no numbers is NaN, as the sum divided by the size is; onnxruntime's ReduceMean gives 0."""
+    """Translate `mean` as sum / size, which is NaN for an empty axis. onnxruntime's ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -531,7 +527,7 @@ def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: boo
 
 
 def _translate_variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
-    """`x.var(1)`. The variance of no numbers is NaN."""
+    """Translate `x.var(1)`. The variance of an empty axis is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
     return (
         op.Add(found, _make_nan_addend(_translate_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
@@ -541,7 +537,7 @@ def _translate_variance(x: Any, dim: Any = None, correction: float | None = None
 def _translate_variance_and_mean(
     x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False
 ) -> Any:
-    """`torch.var_mean(x, 1)`. Both are NaN for no numbers."""
+    """Translate `torch.var_mean(x, 1)`. For an empty axis, both are NaN."""
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
     if _may_reduce_nothing(x, dim):
         mean = _translate_mean(x, dim, keepdim)
@@ -556,7 +552,7 @@ def _may_reduce_nothing(x: Any, dim: Any) -> bool:
 
 
 def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `x * (10 / n)` and the like: a tensor and a number made of sizes."""
+    """Return a translation of `x * (10 / n)` or another operation with a number computed from sizes."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -571,12 +567,12 @@ def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Cal
 
 
 def _may_be_empty(size: Any) -> bool:
-    """Return whether an axis may be empty, such as one of size `s0 - 1`, or one that a mask selects."""
+    """Return whether an axis may be empty. An axis of size `s0 - 1`, or one that a mask selects, may be."""
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
 def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `amax` or `amin`, over all axes if none is given."""
+    """Return a translation of `amax` or `amin`. Without `dim`, it reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
@@ -665,9 +661,9 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
-    """Return the numbers that translations store in float32 and may use with doubles: attributes, constants that are
-    cast where they are used, and the step of a range, which torch's translation computes in float32. Float32 tensors
-    that forward makes do not count.
+    """Return the numbers that a translation stores in float32, although the graph may use them with doubles:
+    attributes, constants that are cast later, and the step of a range. Float32 tensors of forward itself are not
+    included.
 
     Args:
         graph: as it was translated, before anything is folded.
@@ -686,7 +682,7 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return the number in a float32 constant, which may be cast; an empty list for any other value."""
+    """Return the number in a float32 constant, or in a cast of one, as a list. Other values give an empty list."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -698,8 +694,8 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
 
 
 def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
-    """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
-    such as the slope of a LeakyRelu. If the result is later rounded down, it may become another integer.
+    """Refuse a graph that computes in double precision with a number that its translation has rounded to float32, such
+    as the slope of a LeakyRelu. If forward rounds the result down, it may get another integer.
 
     Args:
         graph: without operations on constants.
@@ -717,12 +713,12 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
                 f"precision{line and ', '}{line}.",
-                "Compute there by sums, products and quotients, such as x * 0.57; or in single precision.",
+                "On that line, use sums, products and quotients, such as x * 0.57; or compute in single precision.",
             )
 
 
 def _read_float64_constant(value: ir.Value) -> list[float]:
-    """Return the numbers in a float64 constant, if float32 holds all of them exactly; else an empty list."""
+    """Return the numbers in a float64 constant if float32 holds all of them exactly. Otherwise the list is empty."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
         constant = maker.attributes["value"].as_tensor()
@@ -734,7 +730,7 @@ def _read_float64_constant(value: ir.Value) -> list[float]:
 
 
 def _was_rounded(number: float) -> bool:
-    """Return whether float32 holds a number exactly, but prints a short decimal that differs from it."""
+    """Return whether a number looks rounded: float32 holds it exactly, but prints it as another short decimal."""
     with np.errstate(over="ignore"):
         single = np.float32(number)
     return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -1,4 +1,5 @@
-"""Replace a graph's single id for a word and its spelling by two inputs: the word's id and its characters' ids."""
+"""Replace the input of a graph. The graph takes one id for a word and its spelling. The new graph takes the word's id
+and the ids of its characters."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ _WORDS = "tokens"
 
 
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Replace the graph of single ids by a graph of words and characters in the forms, and return the forms.
+    """Add to each form the graph that takes words and characters instead of single ids. Return all forms.
 
     Raises:
-        ExportError: the graph uses its ids for more than to look up both.
+        ExportError: the graph does not use its ids only to look up words and characters.
     """
     made: list[Form] = []
     for form in forms:
@@ -60,7 +61,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters in place of the ids that stand for both."""
+    """Return an ONNX file that takes words and characters instead of one id for a word and its characters."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}
@@ -77,7 +78,7 @@ def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
     left = [n.op_type for n in others if not (n.op_type == "Gather" and n.input[0] in named and n.input[1] == ids)]
     if left or set(renamed.values()) != {_WORDS, CHARACTERS}:
         raise ExportError(
-            f"The graph uses its ids for more than to look up words and characters ({left[:1]}).",
+            f"The graph must use its ids only to look up words and characters, but it does more ({left[:1]}).",
             "Report the module: this is a fault of pocketrnn.",
         )
     del graph.node[:]

@@ -1,4 +1,4 @@
-"""onnxscript's optimizer, changed to compare constants exactly.
+"""onnxscript's optimizer, changed so that it compares constants exactly.
 
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
@@ -28,7 +28,7 @@ _ROUNDS: Final = 2
 
 def optimize(model: ir.Model) -> None:
     """Fold constants and simplify nodes in place, by the same steps as `onnxscript.optimizer.optimize`. Then rewrite
-    the nodes in which onnxruntime's kernels would lose NaN or small results of a sigmoid."""
+    the nodes in which onnxruntime would lose NaN, or small results of a sigmoid."""
     passes.InlinePass()(model)
     exact = compute_rounded_constants(model)
     for _ in range(_ROUNDS):
@@ -61,7 +61,7 @@ def optimize(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant a unique name: the rule that joins two Clips names all bounds of one value alike."""
+    """Give each constant its own name. The rule that joins two Clips would give equal bounds one name."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:

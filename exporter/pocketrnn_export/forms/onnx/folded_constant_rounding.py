@@ -1,5 +1,5 @@
-"""Compute the constants of a graph with PyTorch's rounding: after each operation, but only once for functions such as
-sine.
+"""Compute the constants of a graph with the rounding of PyTorch: after each operation. Results of functions such as
+sine are rounded only once.
 
 A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to the
 folding of constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the
@@ -48,9 +48,9 @@ _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """Return the float32 values, by name, that a graph computes from constants only. As in PyTorch, they are rounded
-    after each operation. Results of functions such as exp and sine are rounded only once, from float64, unless a step
-    operator uses them.
+    """Return by name the float32 values that a graph computes from constants only. Each operation rounds its result, as
+    in PyTorch. Functions such as exp and sine are computed in float64, and their results are rounded once, unless a
+    step operator uses them.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
@@ -91,7 +91,7 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the operators that use a value, directly or indirectly, up to a curved function or a layer."""
+    """Yield the operators that use a value, also indirectly, up to a curved function or a recurrent layer."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
@@ -106,7 +106,7 @@ def _is_step_operator(node: ir.Node) -> bool:
 
 
 def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Set the values that have been folded since then to the numbers of `compute_rounded_constants`, in place."""
+    """Replace the values of folded constants in place by the values from `compute_rounded_constants`."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)
@@ -125,7 +125,7 @@ def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
 
 
 def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
-    """Return the outputs of one node in double precision; an empty list if it cannot be computed or is too large."""
+    """Return the outputs of one node in double precision, or an empty list if they fail or are too large."""
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)
@@ -147,7 +147,7 @@ def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], mod
 
 
 def _compute_largest_output_size(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
-    """Return the largest number of elements that an operator's result can have."""
+    """Return the largest possible number of elements in an operator's result."""
     shapes = [value.shape for value in node.outputs]
     static = [shape.numpy() for shape in shapes if shape is not None and shape.is_static()]
     if len(static) == len(shapes):

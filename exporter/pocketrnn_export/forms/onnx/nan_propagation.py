@@ -1,4 +1,4 @@
-"""Make a graph give NaN where PyTorch gives NaN.
+"""Add nodes to a graph, called guards, so that the graph gives NaN where PyTorch gives NaN.
 
 A text without a word that counts has a mean of 0 / 0. Everything computed from it is NaN in PyTorch, so that the text
 has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK
@@ -31,7 +31,7 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def make_graph_propagate_nans(model: ir.Model) -> None:
-    """Add guards so that the graph gives NaN where PyTorch does, in place."""
+    """Add guards to a graph in place, so that it gives NaN where PyTorch gives NaN."""
     _add_guards(model.graph, compute_ranges(model.graph))
 
 
@@ -44,7 +44,7 @@ def add_nan_guards(content: bytes) -> bytes:
 
 
 def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
-    """Return the graph as it was before `make_graph_propagate_nans`.
+    """Remove the guards that `make_graph_propagate_nans` added to a graph.
 
     Args:
         content: an ONNX file.
@@ -98,12 +98,12 @@ class _GuardBuilder:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
     def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """Return a guard node; `remove_nan_guards` replaces it by its input with index `of`."""
+        """Return a guard node's output. `remove_nan_guards` replaces it by the guard's input number `of`."""
         name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
     def copy_node(self, first: Any) -> Any:
-        """Return a copy of the node with another first input."""
+        """Copy the node with `first` as its first input, and return the first output of the copy."""
         return self.copy_node_with_all_outputs(first)[0]
 
     def copy_node_with_all_outputs(self, first: Any) -> tuple[Any, ...]:
@@ -127,7 +127,7 @@ class _GuardBuilder:
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
     def rank_nans(self, nan: float) -> Any:
-        """Replace NaN in x by an infinity, and real infinities by the largest finite number."""
+        """Replace each NaN in x by the infinity `nan`, and each infinity of that sign by the largest finite number."""
         bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
         within = self.op("Min" if nan > 0 else "Max", self.x, bound)
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(nan))
@@ -143,14 +143,14 @@ def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ..
 
 
 def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
-    """ReduceMax, ReduceMin: add NaN if one of the reduced numbers is NaN."""
+    """ReduceMax and ReduceMin: add NaN if one of the reduced numbers is NaN."""
     inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
     return (make.add_guard("Add", make.copy_node(make.x), found, of=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
-    """MaxPool: give NaN if the window contains NaN, and minus infinity if it contains only that."""
+    """MaxPool: NaN if the window contains NaN, and minus infinity if all its numbers are minus infinity."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]
@@ -164,12 +164,12 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
-    """ArgMax, ArgMin: give the index of the first NaN, if there is one."""
+    """ArgMax and ArgMin: the result is the index of the first NaN, if there is a NaN."""
     return lambda make: (make.copy_node(make.rank_nans(np.inf if largest else -np.inf)),)
 
 
 def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
-    """TopK: rank NaN as larger than all others, in both sort orders."""
+    """TopK: NaN counts as larger than all other numbers, in both sort orders."""
     axis = make.node.attributes.get("axis")
     _, places = make.copy_node_with_all_outputs(make.rank_nans(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
@@ -177,12 +177,12 @@ def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
-    """Sign: give 0 for NaN."""
+    """Sign: the result for NaN is 0."""
     return (make.op("Where", make.op("Equal", make.x, make.x), make.copy_node(make.x), make.add_float_constant(0.0)),)
 
 
 def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
-    """ScatterElements, ScatterND: add NaN if one of the numbers in a maximum or minimum is NaN."""
+    """ScatterElements and ScatterND: add NaN if one of the numbers in a maximum or minimum is NaN."""
     kind = make.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
@@ -193,7 +193,7 @@ def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
 
 
 def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
-    """RNN, GRU, LSTM: add NaN from the first step whose gate inputs contain NaN."""
+    """RNN, GRU and LSTM: add NaN from the first step at which an input of a gate is NaN."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
     name = make.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()

@@ -1,4 +1,4 @@
-"""Convert one trace of a module to an ONNX graph with clean names and axes."""
+"""Convert one traced program of a module to an ONNX graph, and name the graph's axes and layers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MOVES: Final = frozenset(
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A traced module.
+    """A traced module as an ONNX file.
 
     Attributes:
         content: the ONNX file's bytes.
@@ -93,12 +93,7 @@ PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph for the inputs of a module: one text, two texts, or one text with features.
-
-    Example:
-        >>> name_graph_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
-        ('tokens', 'features')
-    """
+    """Return the names of a graph's inputs (one text, two texts, or one text with features) and outputs."""
     if takes_two_texts(inputs):
         names = PAIRS.inputs
     else:
@@ -167,7 +162,7 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error for an operation that ONNX does not have; it names the operation and its line."""
+    """Return the error for an operation that ONNX does not have. It names the operation and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
@@ -180,22 +175,20 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
     drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
     if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
         return ExportError(
-            f"The module draws random numbers by a generator of its own, {drawn}, which ONNX cannot.",
-            "If they are the same in each call, draw them once, in __init__, into a buffer; else draw none where "
-            "self.training is false.",
+            f"The module draws random numbers with a torch.Generator, {drawn}, but ONNX has no generators.",
+            "If the numbers are the same in each call, draw them once in __init__, into a buffer. Otherwise, draw them "
+            "only if self.training is true.",
         )
     if name and where:
-        return ExportError(
-            f"No ONNX operator computes {name}, {where}.", "Write that line by other operations of torch."
-        )
+        return ExportError(f"No ONNX operator computes {name}, {where}.", "Use other operations of torch on that line.")
     return ExportError(
-        f"The module was traced, but has no form in ONNX: {cause}.",
-        "Replace the operation that the message names by one that ONNX has.",
+        f"The module was traced, but its program cannot be converted to ONNX: {cause}.",
+        "Replace the operation that the message names by operations that ONNX has.",
     )
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the operators with this name after the program's decomposition: signbit may come from copysign."""
+    """Return the nodes with this operator in the decomposed program: copysign decomposes to signbit."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
@@ -214,7 +207,7 @@ def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames
     CommonSubexpressionEliminationPass()(model)
     if tuple(value.name for value in graph.inputs) != names.inputs:
         raise ExportError(
-            "The traced graph does not use one of its inputs.", "Use the lengths in forward, or do not take them."
+            "Forward does not use one of its inputs.", "Use the lengths in forward, or remove this argument."
         )
     _name_axes(graph)
     _name_layers(graph)
@@ -233,7 +226,7 @@ def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames
 
 
 def _name_axes(graph: ir.Graph) -> None:
-    """Give the axes their names instead of the tracer's s27 and s52."""
+    """Name the axes `batch` and `sequence` instead of the tracer's s27 and s52."""
     shapes = [value.shape for value in graph.inputs]
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
@@ -250,7 +243,7 @@ def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str])
 
 
 def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their place in the module: lstm.layer0.w, lstm.layer0.run2."""
+    """Name recurrent nodes and their weights by their path in the module: lstm.layer0.w, lstm.layer0.run2."""
     runs: Counter[str] = Counter()
     for name, value in list(graph.initializers.items()):
         if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection|unprojection_rest)_(\d+)", name):
@@ -265,26 +258,26 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, if any."""
+    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, or None."""
     direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(
-            "The module looks its tokens up in no embedding.",
-            "Begin forward with an nn.Embedding of them; numbers beside them are an argument of their own, not columns "
-            "of one tensor.",
+            "The module does not look up its tokens in an embedding.",
+            "Begin forward with an nn.Embedding of the token ids. Pass other numbers as a separate argument, not as "
+            "columns of the same tensor.",
         )
     rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
     return min(rows, default=None)
 
 
 def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """Return the Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
+    """Return the Gather nodes that look up the ids in `tokens`, unchanged, in a constant table."""
     return _find_table_lookups(graph)[0]
 
 
 def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
-    """Return three kinds of nodes: the Gather nodes that look up the unchanged ids in `tokens`, the Gather nodes that
-    look up numbers computed from them, and the Equal nodes that compare the ids.
+    """Return three lists: the Gather nodes that look up the unchanged ids in `tokens`, the Gather nodes that look up
+    numbers computed from the ids, and the Equal nodes that compare the ids.
 
     The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
     """

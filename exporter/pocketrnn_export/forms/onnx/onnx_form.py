@@ -1,4 +1,4 @@
-"""Export a module as an ONNX graph that is right for every batch and sequence length, or refuse it."""
+"""Export a module as an ONNX graph that is right for every batch size and sequence length, or refuse the module."""
 
 from __future__ import annotations
 
@@ -78,8 +78,7 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A classifier of one text without padding, tokens [1, sequence]; or of one pair, or of one text with its
-    features."""
+    """A classifier of one text without padding, tokens [1, sequence], or of one pair, or of a text with features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -98,8 +97,8 @@ class SingleTextModule(nn.Module):
 
 
 def find_small_integers(content: bytes) -> list[int]:
-    """Return the integers among a graph's small constants, and the integers next to each (`x > 3` is true for 4).
-    Forward may compare ids with these numbers."""
+    """Return the integers that forward may compare ids with: those among the small constants of a graph, and their
+    neighbors. For example, `x > 3` is first true for 4."""
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
     small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
@@ -109,7 +108,7 @@ def find_small_integers(content: bytes) -> list[int]:
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of an ONNX graph: onnxruntime runs it with and without its graph optimizations."""
+    """Return the form of an ONNX graph. onnxruntime runs the graph with and without its graph optimizations."""
     try:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
@@ -130,31 +129,33 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
 
 
 def _write_replacement_advice(problem: str) -> str:
-    """Return the advice for replacing an operation that a bundle must not contain."""
+    """Return advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
-        return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
+        return "Replace F.interpolate by indexing: x[:, torch.arange(n) * x.size(1) // n]."
     if _is_random_operator(problem):
-        return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
+        return (
+            "Draw random numbers in training only: F.dropout(x, training=self.training), and others if self.training."
+        )
     if "'DFT'" in problem:
         return (
-            "In place of torch.fft along an axis of n numbers, multiply by two buffers that __init__ makes: the parts "
+            "Replace torch.fft along an axis of n numbers by products with two buffers that __init__ makes: the parts "
             "real and imag of torch.fft.fft(torch.eye(n))."
         )
     if "Sequence" in problem:
-        return "Write that operation of forward by others, such as slices in place of torch.split."
-    return "Write that operation of forward by others."
+        return "Replace that operation in forward by others: torch.split by slices, for example."
+    return "Replace that operation in forward by other operations."
 
 
 def _is_random_operator(problem: str) -> bool:
-    """Return whether an operation draws random numbers; a bundle must not contain it."""
+    """Return whether the operator in an error message draws random numbers, which a bundle must not contain."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
 def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
-    """Return the limits in classifier.json of the texts that a graph takes.
+    """Return the limits of the texts that a graph takes, as classifier.json stores them.
 
     Raises:
-        ExportError: it takes two texts, but not texts of one token each: classifier.json has no such limit for pairs.
+        ExportError: two texts of one token each are not supported: classifier.json has no such limit for pairs.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
@@ -173,7 +174,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
 
 
 def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """List the sizes (batch, sequence) just below and above every size condition in forward, within the limits."""
+    """List the sizes (batch, sequence) around every size condition in forward, within the graph's limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
@@ -257,7 +258,7 @@ def trace_onnx_graph(
     names: GraphNames = WHOLE_TEXTS,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace the graph that is right for every batch size and sequence length, or up to a stated limit.
+    """Trace a module as a graph that is right for every batch size and sequence length, or up to a stated limit.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -303,7 +304,7 @@ def trace_onnx_graph(
 
 
 def _uses_half_precision(node: torch.fx.Node) -> bool:
-    """Return whether a node gives 16-bit floats, or is a `torch.autocast` block."""
+    """Return whether a node outputs 16-bit floats, or is a `torch.autocast` block."""
     return "autocast" in str(node.target) or _has_half_dtype(node)
 
 
@@ -312,7 +313,7 @@ def _has_half_dtype(node: torch.fx.Node) -> bool:
 
 
 def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program that computes in 16 bits: onnxruntime computes in float32, and rounds at the end."""
+    """Refuse a program that computes in 16 bits. onnxruntime computes in float32 and rounds only the result."""
     for node in program.graph.nodes:
         if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
             raise _make_half_precision_error([node])
@@ -321,13 +322,13 @@ def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
 def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
     where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
     return ExportError(
-        f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
+        f"The module computes in 16 bits{where}, but onnxruntime cannot do that on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
     )
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Add the line of forward to an engine's error, if the engine lacks an operator for these dtypes."""
+    """Return onnxruntime's error with the line of forward, if onnxruntime lacks an operator for the dtypes there."""
     if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
         return _make_half_precision_error(rounded)
     said = str(error)
@@ -343,8 +344,8 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
     of_kind = "" if kind is None else f" of {kind[1]}"
     return ExportError(
-        f"onnxruntime computes no {named[1]}{of_kind}{where}.",
-        "Convert its inputs to float32 or int64 before it, or write that line by other operations.",
+        f"onnxruntime cannot compute {named[1]}{of_kind}{where}.",
+        "Convert the inputs of that operation to float32 or int64, or use other operations on that line.",
     )
 
 
@@ -356,8 +357,7 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the same sizes as another trace; onnxruntime has no recurrent layers in
-    double precision."""
+    """Trace a module in double precision, with the sizes of `like`. onnxruntime cannot run layers in float64."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)

@@ -40,7 +40,7 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as float64 []; one that the exporter takes for float32 was made here, and is float64."""
+    """Return a number as float64 []. A number with the declared dtype float32 was made here, and is float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
@@ -53,7 +53,7 @@ def _make_integer_constant(value: Any) -> Any:
 def _make_number_translation(
     floats: Callable[..., Any], integers: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """Return a translation for floats, or for integers if all values are integers."""
+    """Return a translation that uses one operator for floats, and another if all values are integers."""
 
     def translate_numbers(*values: Any) -> Any:
         if any(map(_is_float, values)):
@@ -148,8 +148,8 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Make the numbers that are computed from sizes float64, in place: the exporter declares them as float32. Where
-    other nodes use them, they are rounded to float32."""
+    """Change the dtype of numbers that are computed from sizes to float64, in place. The exporter declares them as
+    float32. They are rounded to float32 where other nodes use them."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:
@@ -159,7 +159,7 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
             numbers.update(made)
         elif any(value in numbers for value in node.inputs):
             # The operations on a tensor of one number, such as a logarithm: float64 up to a Cast.
-            whole = all(value in numbers or _is_constant(value) for value in node.inputs)
+            whole = all(value in numbers or _is_computed_from_constants(value) for value in node.inputs)
             if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
                 _mark_as_rounded_to_float32(node.outputs[0])
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
@@ -179,17 +179,17 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
 
 
 def _is_used_in_float32(node: ir.Node) -> bool:
-    """Return whether a number is used by a node that computes in float32."""
+    """Return whether a node that computes in float32 uses the number."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)
 
 
-def _is_constant(value: ir.Value | None) -> bool:
+def _is_computed_from_constants(value: ir.Value | None) -> bool:
     producer = None if value is None else value.producer()
     if producer is None:
         return value is None or value.is_initializer()
-    return all(map(_is_constant, producer.inputs))
+    return all(map(_is_computed_from_constants, producer.inputs))
 
 
 def _mark_as_rounded_to_float32(value: ir.Value) -> None:

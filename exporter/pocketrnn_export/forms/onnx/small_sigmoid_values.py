@@ -1,4 +1,4 @@
-"""Rewrite sigmoids if their small results matter: onnxruntime's Sigmoid rounds these to 0.
+"""Rewrite sigmoids whose small results matter. onnxruntime's Sigmoid rounds small results to 0.
 
 onnxruntime's Sigmoid is within 1e-8 of the right number, and 0 below -18, where PyTorch has 1.5e-8 down to 1e-38. That
 does not matter for a gate. It matters where forward takes the logarithm of such a number or divides by it:
@@ -51,7 +51,7 @@ def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
 def _needs_small_values(
     value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
 ) -> bool:
-    """Return whether a later result depends on the size of small numbers in a value."""
+    """Return whether a later result changes if the small numbers in a value are rounded to 0."""
     # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}
     reached = [value]
@@ -80,7 +80,7 @@ def _needs_small_values(
 
 
 def _find_largest_weight_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
-    """Return the largest absolute factor by which a node multiplies a value."""
+    """Return the largest absolute number by which a node multiplies a value."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
         # An integer divisor is at least 1, or the quotient is not finite.
@@ -118,7 +118,7 @@ def _depends_on_small_values(node: ir.Node, index: int) -> bool:
 
 
 def _is_integer_divisor(divisor: ir.Value | None) -> bool:
-    """Return whether the divisor is an integer, such as the number of words of a text."""
+    """Return whether the divisor is an integer, such as the number of words in a text."""
     while divisor is not None and (producer := divisor.producer()) is not None:
         divisor = producer.inputs[0]
         if producer.op_type == "Cast" and divisor is not None and divisor.dtype in _WHOLE:
@@ -129,7 +129,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether a node hides the size of small inputs, as adding a bias does."""
+    """Return whether small inputs have no effect on a node's result. For example, adding a bias hides them."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

@@ -1,4 +1,4 @@
-"""Translations of a trace's operators into ONNX: recurrent layers, slices of every length, sizes."""
+"""ONNX translations of the operators that a trace uses: recurrent layers, slices of any length, and sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INT64: Final = int(ir.DataType.INT64)
 def _translate_recurrence(
     x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
 ) -> tuple[Any, Any, Any]:
-    """`pocketrnn::recurrence` in ONNX; see https://onnx.ai/onnx/operators for RNN, LSTM and GRU.
+    """Translate `pocketrnn::recurrence` in ONNX. https://onnx.ai/onnx/operators describes RNN, LSTM and GRU.
 
     The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
     """
@@ -57,25 +57,25 @@ def _translate_recurrence(
 
 
 def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
-    """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
+    """Translate `pocketrnn::cut` in ONNX, by Slice. Slice itself clamps the ends."""
     return op.Slice(
         x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
     )
 
 
 def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
-    """`pocketrnn::cut_to_longest` in ONNX."""
+    """Translate `pocketrnn::cut_to_longest` in ONNX."""
     return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 
 def _translate_size(x: Any, axis: int) -> Any:
-    """Translate `pocketrnn::size`, the size of x along an axis, to ONNX: Shape of this axis, squeezed."""
+    """Translate `pocketrnn::size`, the size of x along an axis, in ONNX: Shape of this axis, squeezed."""
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
 
 
 def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """`any` as a count above 0. torch's own translation takes the maximum, and engines differ in the maximum of no
-    values, such as the pairs of one word."""
+    """Translate `any` as a count above 0. torch's own translation takes the maximum, but engines disagree about the
+    maximum of an empty axis, such as the pairs of words in a text of one word."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
@@ -90,7 +90,7 @@ def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool
 
 
 def _translate_sort(x: Any, **options: Any) -> tuple[Any, Any]:
-    """Return a stable sort: TopK puts the lower index first among equal values."""
+    """Return a stable sort by TopK, which puts the lower index first among equal values."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)
     axis = options.get("dim", -1) % len(x.shape)

@@ -1,4 +1,4 @@
-"""The range of the numbers in each value of a graph, and whether NaN may be among them.
+"""Compute for each value of a graph the range of its numbers, and whether it may contain NaN.
 
 It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
 the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
@@ -33,16 +33,12 @@ _ROUNDS: Final = 6
 
 @dataclass(frozen=True)
 class NumberRange:
-    """The numbers that a value may hold.
+    """The range of the numbers that a value may hold.
 
     Attributes:
-        low: the least; minus infinity where that may be among them.
-        high: the largest.
-        nan: whether NaN may be among them.
-
-    Example:
-        >>> NumberRange(0.0, 1.0) | NumberRange(-1.0, math.inf)
-        NumberRange(low=-1.0, high=inf, nan=False)
+        low: the smallest number, or minus infinity.
+        high: the largest number, or infinity.
+        nan: whether NaN may be among the numbers.
     """
 
     low: float
@@ -51,17 +47,17 @@ class NumberRange:
 
     @property
     def may_be_infinite(self) -> bool:
-        """Whether an infinity may be among the numbers."""
+        """Whether the value may hold an infinity."""
         return math.isinf(self.low) or math.isinf(self.high)
 
     @property
     def may_be_zero(self) -> bool:
-        """Whether 0 may be among the numbers."""
+        """Whether the value may hold 0."""
         return self.low <= 0 <= self.high
 
     @property
     def largest_magnitude(self) -> float:
-        """The largest absolute value."""
+        """The largest absolute number that the value may hold."""
         return max(-self.low, self.high)
 
     def __or__(self, other: NumberRange) -> NumberRange:
@@ -84,7 +80,7 @@ def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
 
 
 def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """Return the range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
+    """Return the range of every value of a graph and its subgraphs. `given` is the range of its float inputs."""
     known = {value: _convert_range_to_dtype(given, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
@@ -109,7 +105,7 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
 def _compute_subgraph_range(
     given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
 ) -> NumberRange:
-    """Return the range of the outputs of an If, Loop or Scan: any input may become any of its values."""
+    """Return the range of the outputs of an If, Loop or Scan. Any input of the node may reach any output."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
@@ -124,7 +120,7 @@ def _compute_subgraph_range(
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a loop's range to 0, the largest state or infinity, so that the iterations end."""
+    """Widen the end of a loop's range to 0, the largest state or infinity, so that few iterations suffice."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -148,7 +144,7 @@ def _find_array_range(array: Any) -> NumberRange:
 
 
 def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
-    """Return the numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
+    """Return the numpy dtype of a value, or float32 for an unknown dtype and for bfloat16, which numpy lacks."""
     kind = value.dtype
     if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
@@ -156,7 +152,7 @@ def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
 
 
 def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range after a conversion; an integer dtype wraps around, and holds no NaN or infinity."""
+    """Return the range after a conversion. Integers wrap around, and are neither NaN nor infinite."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -178,7 +174,7 @@ def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], plac
 
 
 def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
-    """Return the range of an operator's results at the ends of its input ranges; `nan` says whether NaN is possible."""
+    """Return the smallest range that contains some results of an operator. `nan` says whether a result may be NaN."""
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
@@ -187,14 +183,14 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 def _compute_corner_range(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
-    """Return the range of the results of a function that is monotone in each of two numbers."""
+    """Return the range of a function of two numbers that is monotone in each of them."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
     return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
 
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """Return the rule for a function of one number that does not decrease anywhere."""
+    """Return the rule for a function of one number that never decreases."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
@@ -241,7 +237,7 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
 
 
 def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of sums of products: if infinite numbers are among them, the sums may be NaN."""
+    """Return the range of sums of products. If a product may be infinite, the sum may be NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):
@@ -260,7 +256,7 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights in one result of a product; `place` is the weights' input."""
+    """Return the largest sum of absolute weights in a result of a product. `place` is the weights' input index."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -279,7 +275,7 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of the first input together with the padding value, which is 0 by default."""
+    """Return the range of the first input and of the padding value, which is 0 by default."""
     del kind
     value = {"Pad": 2}.get(node.op_type, len(given))
     return given[0] | (given[value] if len(given) > value else _ZERO)
@@ -344,7 +340,7 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 
 
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """Return the rule for a function with bounded results, which gives NaN for NaN."""
+    """Return the rule for a function whose results are bounded, and which gives NaN for NaN."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         del kind
@@ -354,7 +350,7 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
 
 
 def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of LeakyRelu, Elu and the like."""
+    """Return the range of LeakyRelu, Elu and similar functions."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
@@ -402,10 +398,8 @@ def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) 
 
 
 def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of layers that subtract the mean and divide by the standard deviation: each of n results is at
-    most the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization divides by the deviation of
-    another set.
-    """
+    """Return the range of layers that subtract the mean and divide by the standard deviation. Each of n results is at
+    most the root of n. Without an epsilon, equal numbers give NaN. BatchNormalization divides by a stored deviation."""
     x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
@@ -453,13 +447,13 @@ def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> Numbe
 
 
 def _has_bounded_activations(node: ir.Node) -> bool:
-    """Return whether a recurrent layer has the usual activations."""
+    """Return whether all results of a recurrent layer's activations are bounded."""
     value = node.attributes.get("activations")
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
 def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of a recurrent layer: finite inputs give finite outputs, and infinite inputs may give NaN."""
+    """Return the range of a recurrent layer. Finite inputs give finite outputs; infinite inputs may give NaN."""
     del kind
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)

@@ -1,1 +1,1 @@
-"""The form that the native engine reads: a graph as the program of a packed file."""
+"""The packed form of a classifier: a graph becomes the program of a packed file, which the native engine runs."""

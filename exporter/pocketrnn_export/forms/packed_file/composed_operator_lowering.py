@@ -1,4 +1,4 @@
-"""Lower an ONNX graph to the program of a packed classifier: operators that need several operations."""
+"""Translate those operators of an ONNX graph that need several operations in a packed file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _read_float_value(lowering: Lowering, name: str) -> int:
-    """Return the program's value of a float operand."""
+    """Return the program's value for an operand, which must contain floats."""
     if lowering.find_type(name) != FLOAT:
-        raise ExportError("Its input is not of floats.", "")
+        raise ExportError("The engine computes this operator for floats only, but the input has another type.", "")
     return lowering.add_whole_value(name)
 
 
 def _add_elementwise_operation(
     lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
 ) -> int:
-    """Add an elementwise operation on two values of [outer, middle, inner], or of fewer of these axes."""
+    """Add an elementwise operation on two values. Their axes are [outer, middle, inner], or some of these."""
     made = lowering.program.add_value(FLOAT, view)
     lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
     return made
@@ -37,7 +37,7 @@ def _add_elementwise_operation(
 
 @lowers("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower x * hard_sigmoid(x)."""
+    """Translate HardSwish, which is x * hard_sigmoid(x)."""
     value, sizes = _read_float_value(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
@@ -47,7 +47,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("PRelu")
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower max(x, 0) + slope * min(x, 0)."""
+    """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _read_float_value(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
@@ -60,13 +60,13 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("ReduceLogSumExp")
 def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower max(x) + log(sum(exp(x - max(x))))."""
+    """Translate ReduceLogSumExp, which is max(x) + log(sum(exp(x - max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
     axes, rank = read_attributes(node).get("axes"), len(lowering.find_sizes(source))
     if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("It reduces several axes.", "")
+        raise ExportError("The operator reduces several axes, but the engine reduces only one.", "")
     view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _read_float_value(lowering, source)
@@ -84,12 +84,12 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a layer norm of each channel, with its scale and bias; a group norm has fewer channels."""
+    """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_view_sizes(source, 1, 1)
     value = _read_float_value(lowering, source)
     if outer != _ONE or channels[0]:
-        raise ExportError("It does not normalize [1, channels, ...].", "")
+        raise ExportError("The input does not have the shape [1, channels, ...].", "")
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
@@ -103,10 +103,10 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("TopK")
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a TopK with k = 1: the largest or smallest number along an axis, and the index of the first one."""
+    """Translate a TopK with k = 1: the largest or smallest number along an axis, and the first index of that number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
-        raise ExportError("Its k is not 1.", "")
+        raise ExportError("The engine supports TopK with k = 1 only.", "")
     sizes = lowering.find_sizes(source)
     axis = attributes.get("axis", -1) % len(sizes)
     if sizes[axis] == _ONE and all(not a for a, _ in sizes):

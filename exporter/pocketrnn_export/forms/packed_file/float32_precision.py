@@ -1,4 +1,4 @@
-"""Decide where float32 may replace the double and half precision of a graph: the engine computes only in float32.
+"""Decide where float32 may replace the double and half precision of a graph. The engine computes in float32 only.
 
 A sum in double precision differs from one in float32 in its last digits. An answer computed from it differs as little,
 unless an operator on the way has a step: a comparison, or a rounding to integers. There, the last digit decides. So
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
 
-IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
+IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
 _MOST_HALF: Final = HOLDS["float16"]
@@ -69,7 +69,7 @@ _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
 
 
 class Precision:
-    """Tracks how exactly float32 holds the floats of a graph, operator by operator, in their order.
+    """Tracks how exactly float32 holds the floats of a graph. It visits the operators in their order.
 
     Args:
         graph: the observed graph.
@@ -90,7 +90,7 @@ class Precision:
         self._of_sizes: set[str] = set()
 
     def record_output_precision(self, node: onnx.NodeProto, whole: Bound) -> Bound:
-        """Record how exactly float32 holds the outputs of an operator that depend on the tokens.
+        """Record how exactly float32 holds those outputs of an operator that depend on the tokens.
 
         Args:
             node: the operator.
@@ -112,14 +112,14 @@ class Precision:
         states = [self._read_precision(name) for name in inputs]
         need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
-            raise ExportError(f"It computes with {made}, which the engine does not have.", IN_FLOAT32)
+            raise ExportError(f"The operator computes with {made}, which the engine does not have.", IN_FLOAT32)
         if made == np.float16 and not self._is_exact_in_float16(node, inputs, whole):
-            raise ExportError("It computes in half precision (float16), which the engine does not have.", IN_FLOAT32)
+            raise ExportError("The operator computes in float16, which the engine does not have.", IN_FLOAT32)
         if made.kind != "f" or node.op_type in _STEPS:
             if any(states):
                 raise ExportError(
-                    "Its result depends on the last digit of numbers in double precision that are made of the tokens. "
-                    "The engine computes them in float32.", IN_FLOAT32,
+                    "The result depends on the last digits of numbers in double precision, which are computed from the "
+                    "tokens. The engine computes these numbers in float32.", IN_FLOAT32,
                 )  # fmt: skip
             return need
         self._needs |= dict.fromkeys(
@@ -130,7 +130,7 @@ class Precision:
         self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
-                "It multiplies small differences of numbers in double precision, which the engine's float32 may lose.",
+                "The operator multiplies small differences of numbers in double precision, but float32 may lose these.",
                 IN_FLOAT32,
             )  # fmt: skip
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
@@ -139,7 +139,7 @@ class Precision:
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
-        """Return an upper limit of the numbers in an operator's output."""
+        """Return an upper bound of the absolute numbers in an operator's output."""
         kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -154,7 +154,7 @@ class Precision:
         return sizes[0] if whole else np.inf
 
     def _estimate_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
-        """Return the largest error of an operator's output against double precision."""
+        """Return the largest difference between an operator's output in float32 and in double precision."""
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
@@ -172,7 +172,7 @@ class Precision:
         return sum(errors) + own
 
     def _bound_factor(self, name: str) -> float:
-        """Return the largest number in a factor; if it is unknown, an assumed one."""
+        """Return the largest number in a factor. If the number is unknown, return an assumed one."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
@@ -189,11 +189,13 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record which floats made of the number of tokens differ in float32; a step operator may not use them."""
+        """Record which floats computed from sizes differ in float32. Refuse a step operator that uses them."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
-            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
+            raise ExportError(
+                "The operator compares numbers of tokens in double precision, which the engine does not have.", ""
+            )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
             n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
@@ -204,7 +206,7 @@ class Precision:
         )
 
     def _classify_digits(self, name: str) -> int:
-        """Return how exactly float32 holds the observed numbers of a value in double precision."""
+        """Return how exactly float32 holds the observed double-precision numbers of a value."""
         numbers = self._list_finite_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -225,7 +227,7 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value; refuse a constant outside of its range."""
+        """Return how exactly float32 holds a value. Refuse a constant that exceeds the range of float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -234,11 +236,11 @@ class Precision:
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
-            raise ExportError(f"{name} has a number that is too large or too small for float32.", IN_FLOAT32)
+            raise ExportError(f"{name} contains a number that is too large or too small for float32.", IN_FLOAT32)
         return self._classify_digits(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
-        """Return whether float16 holds an operator's output exactly for every number of tokens."""
+        """Return whether float16 holds an operator's output exactly, for every number of tokens."""
         end = self._graph.size_values.span.end
         if whole is not None and find_most_tokens(whole, end, _MOST_HALF) == end:
             return True
@@ -249,7 +251,7 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
     ) -> int:
-        """Return how exactly float32 holds the floats in an operator's output; refuse what it cannot replace."""
+        """Return how exactly float32 holds an operator's floats. Refuse floats that it cannot replace."""
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]
@@ -263,7 +265,7 @@ class Precision:
         steep = states[1:] if kind == "Div" else states
         if kind in _STEEP and _ROUGH in steep:
             raise ExportError(
-                "Its input is sums in double precision that may be near 0, where the engine's float32 is too coarse.",
+                "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",
                 IN_FLOAT32,
             )  # fmt: skip
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
@@ -273,17 +275,12 @@ class Precision:
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise ExportError(
-                "It computes in double precision, and its numbers may be too large or too small for the engine's "
+                "The operator computes in double precision, and its numbers may be too large or too small for "
                 "float32.", IN_FLOAT32,
             )  # fmt: skip
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 
 
 def makes_integers_from_integers(node: onnx.NodeProto) -> bool:
-    """Return whether an operator makes integers from integers.
-
-    Example:
-        >>> makes_integers_from_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
-        False
-    """
+    """Return whether an operator's results are integers if its inputs are integers."""
     return node.op_type in _KEEPS_WHOLE

@@ -1,4 +1,4 @@
-"""Make the program of a packed classifier from a bundle's graph. docs/packed-format.md describes packed files."""
+"""Make the program of a packed file from the graph of a bundle. docs/packed-format.md describes packed files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_program(
     state_size: int = 0,
     padding_id: int | None = None,
 ) -> Program:
-    """Make the program of an ONNX graph, for one text or sequence; arguments as for `lower_graph`."""
+    """Make the program of an ONNX graph for one text or sequence. The arguments are those of `lower_graph`."""
     return lower_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
 
 
@@ -45,7 +45,7 @@ def lower_graph(
     features: Features = (),
     alike: bool = False,
 ) -> Lowering:
-    """Lower an ONNX graph for one text or sequence to a program.
+    """Translate an ONNX graph for one text or sequence into the program of a packed file.
 
     Args:
         content: the ONNX file.
@@ -89,7 +89,7 @@ def _is_float32_cast(node: onnx.NodeProto) -> bool:
 
 
 def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
-    """Convert embedding tables of fewer bytes to float32, and drop the cast or scaling after the lookup."""
+    """Convert quantized embedding tables to float32. Remove the cast and the scaling that follow each lookup."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 

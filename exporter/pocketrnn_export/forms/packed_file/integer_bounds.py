@@ -1,4 +1,4 @@
-"""Compute bounds for the integers of a program: the engine's integers have 32 bits, and a graph's have 64.
+"""Compute bounds for the integers of a program. The engine's integers have 32 bits, but a graph's have 64.
 
 The bound of an integer depends on the number n of tokens, of two texts that of the longer: an id's is constant, a
 position's grows as n, and that of a sum of positions as n squared. So the bound of each integer is a polynomial in the
@@ -21,32 +21,17 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of numbers between these ends.
-
-    Example:
-        >>> compute_bound_between([(0, 0), (1, -1)])
-        (1, 1)
-    """
+    """Return the bound of all numbers between some numbers of the form a * tokens + b."""
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
-    """Return the bound of the largest of several numbers.
-
-    Example:
-        >>> choose_larger_bound((7,), (0, 1))
-        (7, 1)
-    """
+    """Return the bound of the largest of several numbers, from the bound of each."""
     return _combine_bounds_by_power(max, bounds)
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
-    """Return the bound of the sum of numbers.
-
-    Example:
-        >>> sum_bounds((7,), (0, 1), (1,))
-        (8, 1)
-    """
+    """Return the bound of a sum of numbers, from the bound of each."""
     return _combine_bounds_by_power(lambda *terms: sum(terms), bounds)
 
 
@@ -60,12 +45,7 @@ def _combine_bounds_by_power(of_terms: Callable[..., int], bounds: tuple[Bound, 
 
 
 def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
-    """Return the bound of a sum of numbers with this bound; their count is the product of the sizes.
-
-    Example:
-        >>> multiply_bound((0, 1), (1, 2))
-        (0, 2, 1)
-    """
+    """Return the bound of a sum of numbers that have this bound. The count of the numbers is the product of `sizes`."""
     if bound is None:
         return None
     for a, b in sizes:
@@ -76,13 +56,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most`, for which the bound does not exceed `largest`; 0 if there is
-    none.
-
-    Example:
-        >>> find_most_tokens((0, 0, 1), 1 << 31)
-        46340
-    """
+    """Return the largest number of tokens, up to `most`, with a bound of at most `largest`, or 0."""
     if bound is None:
         return 0
     least, beyond = 0, most + 1

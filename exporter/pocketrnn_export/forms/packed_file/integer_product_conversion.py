@@ -1,4 +1,4 @@
-"""Convert the matrix products of a packed program to products of 8-bit integers, for the weights that have an integer
+"""Convert the matrix products of a packed program to products of 8-bit integers, where the weights have an integer
 form.
 
 docs/packed-format.md describes such a product. The rest of the program stays as it is, in float32.
@@ -28,18 +28,13 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program with integer products.
+    """A program whose matrix products use integers, and how many weights this concerns.
 
     Attributes:
         program: the program.
         matrices: the number of weight matrices that it multiplies as integers.
         tables: the number of embedding tables that are rounded to int8, since only integer products read their rows.
         left: the names of the operations that still multiply in float32.
-
-    Example:
-        >>> form = convert_to_integers(program)
-        >>> form.matrices, form.left
-        (4, ('linear',))
     """
 
     program: Program
@@ -49,7 +44,7 @@ class IntegerForm:
 
 
 def convert_to_integers(program: Program) -> IntegerForm:
-    """Return a copy of a program with integer products for all weights that have an integer form.
+    """Copy a program, and convert the products of all weights that have an integer form to integer products.
 
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
     known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
@@ -76,7 +71,7 @@ def convert_to_integers(program: Program) -> IntegerForm:
 
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
-    """Add a copy of the weights as integers and return its value; None if the weights have no integer form."""
+    """Add a copy of some weights as integers, and return its value. Return None if the weights have no integer form."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
@@ -101,7 +96,7 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's first state is always between -1 and 1, as zeros or the last state are."""
+    """Return whether a layer's initial state is always between -1 and 1: zeros, or an earlier state of the layer."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
@@ -119,7 +114,7 @@ def _convert_linear(program: Program, op: Op) -> Op | None:
 
 
 def _round_tables(program: Program, exact: set[int]) -> int:
-    """Round the tables whose rows only integer products read; return the number of these tables."""
+    """Round the embedding tables whose rows are used only by integer products. Return the number of these tables."""
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":

@@ -1,5 +1,5 @@
-"""Lower the operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products, sums,
-softmax, normalization, convolutions. `operator_lowering.py` lowers the others."""
+"""Translate those operators of an ONNX graph that compute with whole rows or matrices: recurrent layers, products,
+sums, softmax, normalization, convolutions. `operator_lowering.py` translates other operators."""
 
 from __future__ import annotations
 
@@ -34,12 +34,7 @@ _REDUCED: Final = {
 
 
 def pad_columns(matrix: Array, gates: int = 1) -> Array:
-    """Pad a matrix [rows, gates * columns] with zeros so that every gate's columns are a multiple of 8.
-
-    Example:
-        >>> pad_columns(np.ones((2, 6), np.float32), gates=2).shape
-        (2, 16)
-    """
+    """Pad a matrix [rows, gates * columns] with zeros, so that each gate has a multiple of 8 columns."""
     rows, columns = matrix.shape
     each = columns // gates
     width = -(-each // _VECTOR) * _VECTOR
@@ -81,12 +76,12 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Check a layer, and return the codes of its kind and of its directions."""
+    """Refuse a recurrent layer that the engine does not have. Return the codes of its kind and its directions."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
         raise ExportError(
-            f"The layer's direction {named.decode(errors='replace')} is none of forward, reverse and bidirectional.", ""
+            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional.", ""
         )
     each = 2 if directions == 3 else 1
     activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
@@ -96,18 +91,20 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
     if node.op_type == "RNN" and set(activations) == {"relu"}:
         kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
-        raise ExportError(f"The layer has the activations {', '.join(activations)}.", "")
+        raise ExportError(f"The engine does not have layers with the activations {', '.join(activations)}.", "")
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
-        raise ExportError("Its activations have factors of their own.", "")
+        raise ExportError("The engine does not have activations with the attributes alpha and beta.", "")
     if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
-        raise ExportError("The layer has the attribute clip, input_forget or layout.", "")
+        raise ExportError("The engine does not have the attributes clip, input_forget and layout.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
-        raise ExportError("The reset gate is applied before the product.", "")
+        raise ExportError(
+            "The reset gate is applied before the matrix product, but the engine applies it after the product.", ""
+        )
     if (peepholes := lowering.find_optional_input(node, 7)) and lowering.read_constant(peepholes).any():
-        raise ExportError("The layer has peepholes.", "")
+        raise ExportError("The engine does not have layers with peephole weights.", "")
     sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
-        raise ExportError("The layer reads several sequences.", "")
+        raise ExportError("The layer reads several sequences, but the engine reads only one.", "")
     if lengths := lowering.find_optional_input(node, 4):
         whole = all(
             (given == x.shape[0]).all()
@@ -119,8 +116,8 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
 
 
 class _LayerWeights(NamedTuple):
-    """The weights of one direction of a layer: [inputs, gates * width], [hidden, gates * width], and two biases
-    [gates * width].
+    """The weights of one direction of a recurrent layer: matrices [inputs, gates * width] and [hidden, gates * width],
+    and two biases [gates * width].
 
     Attributes:
         input: the weights of the inputs.
@@ -136,12 +133,12 @@ class _LayerWeights(NamedTuple):
 
     @property
     def is_stateless_gru(self) -> bool:
-        """Whether a GRU's gates and candidate state do not depend on its state, so that it needs no reset gate."""
+        """Whether no gate of a GRU depends on its state. Such a GRU needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
     def remove_reset_gate(self) -> _LayerWeights:
-        """Return the weights of a GRU that `is_stateless_gru`, without its reset gate."""
+        """The weights of a GRU without its reset gate. The GRU must be one for which `is_stateless_gru` is true."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias
@@ -149,7 +146,7 @@ class _LayerWeights(NamedTuple):
 
 
 def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _LayerWeights:
-    """Read the weights of one direction of a layer."""
+    """Read the weights of one direction of a recurrent layer."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
@@ -181,7 +178,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
     if not lowering.depends_only_on_size(weight) or attributes.get("transA"):
-        raise ExportError("Its matrix is not the same for every text, or its input is transposed.", "")
+        raise ExportError("The matrix is not the same for every text, or the input is transposed.", "")
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -189,7 +186,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if bias_name is not None:
         bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
-            raise ExportError("Its bias differs from row to row.", "")
+            raise ExportError("The bias is not the same for every row.", "")
     _add_linear(lowering, x, matrix, bias, out)
 
 
@@ -208,7 +205,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
-        raise ExportError("Its operands have different batch axes, and neither is a single matrix.", "")
+        raise ExportError("The operands have different batch axes, and neither is a single matrix.", "")
     batch = batch_b if batch_a == (0, 1) else batch_a
     operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
     lowering.program.add(
@@ -218,7 +215,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
-    """Return the axes that an operator reduces, without axes of size 1."""
+    """Return the axes that an operator reduces, except axes of size 1."""
     rank = lowering.graph.values[node.input[0]][0].ndim
     attributes = read_attributes(node)
     given: Sequence[int] | None = attributes.get("axes")
@@ -239,14 +236,14 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type == "ReduceL1":
         if lowering.find_type(source) != FLOAT:
-            raise ExportError("It reduces integers: the engine reduces only floats.", "")
+            raise ExportError("The operator reduces integers, but the engine reduces only floats.", "")
         size = program.add_value(FLOAT, sizes)
         lowering.add_unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
         whole = multiply_or_refuse(sizes)
         if node.op_type == "ReduceL2" and lowering.find_type(source) != FLOAT:
-            raise ExportError("It reduces integers: the engine reduces only floats.", "")
+            raise ExportError("The operator reduces integers, but the engine reduces only floats.", "")
         product = program.add_value(lowering.find_type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
@@ -292,7 +289,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
             NONE if name is None else lowering.program.add_constant(lowering.read_constant(name).reshape(-1))
         )
     if inner != (0, 1):
-        raise ExportError("It does not normalize the last axes.", "")
+        raise ExportError("The operator normalizes other axes than the last ones.", "")
     read = lowering.add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
     lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
@@ -300,7 +297,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
+    """Translate a batch norm into one scale and one bias for each channel. The statistics come from training."""
     program = lowering.program
     scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.find_view_sizes(node.input[0], 1, 1)
@@ -317,9 +314,9 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of [1, channels, width] or [1, channels, height, width]."""
+    """Return the channels, height and width of an array [1, channels, width] or [1, channels, height, width]."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
-        raise ExportError("Its input is not [1, channels, (height,) width].", "")
+        raise ExportError("The input does not have the shape [1, channels, (height,) width].", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
@@ -329,9 +326,9 @@ def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, i
 
 
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """Return the padding at the beginning of each axis; the size of the result shows the padding at the end."""
+    """Return the padding at the beginning of each axis. The padding at the end follows from the size of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError("Its auto_pad lets the engine choose the padding.", "")
+        raise ExportError("The attribute auto_pad lets the engine choose the padding.", "")
     return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
@@ -362,7 +359,7 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
     _, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
     if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
-        raise ExportError("It has dilations or ceil_mode.", "")
+        raise ExportError("The engine does not have the attributes dilations and ceil_mode.", "")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
@@ -387,13 +384,15 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
-        raise ExportError("It returns the last index of equal numbers.", "")
+        raise ExportError(
+            "For equal numbers, the operator returns the last index, but the engine returns the first.", ""
+        )
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
     view = lowering.find_view_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
     if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
-            raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+            raise ExportError(f"The input contains integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
         lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
         whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
         lowering.add_unary("Cast", whole, read)

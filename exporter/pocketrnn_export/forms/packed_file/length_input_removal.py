@@ -1,4 +1,4 @@
-"""Rewrite recurrent layers that take lengths counted from the ids, so that they read all steps.
+"""Rewrite recurrent layers that take lengths counted from the ids. The new layers read all steps.
 
 `pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads too few steps where the padding id is inside a text. The
 engine's layers read all steps. In a forward layer, later steps do not change earlier outputs: the state after n steps
@@ -23,8 +23,7 @@ _STATES: Final = (_H, _C)
 
 
 def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
-    """Rewrite a graph for one text so that its layers read all steps and give the same outputs. Return the same bytes
-    if they already read all steps.
+    """Rewrite a graph for one text so that its recurrent layers read all steps, with the same outputs.
 
     A layer whose cells are used afterwards is not changed.
     """
@@ -53,7 +52,7 @@ def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelP
 
 
 class _RewrittenLayer:
-    """The nodes that replace a layer, and their constants."""
+    """The nodes that replace a recurrent layer, and their constants."""
 
     def __init__(self, node: onnx.NodeProto, inputs: list[str], weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -81,7 +80,7 @@ class _RewrittenLayer:
         return self._add_constant(np.array(numbers, np.int64))
 
     def _add_step_indices(self) -> None:
-        """Add nodes for the indices of the steps, for whether each step is read, and for its index in reverse order."""
+        """Add nodes for each step's index, its index in reverse order, and whether the layer reads it."""
         size = self._add_node("Shape", self._inputs[_X])
         steps = self._add_node(
             "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)
@@ -95,7 +94,7 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """Add one direction; return its outputs [steps, 1, 1, hidden] and the last one [1, 1, 1, hidden]."""
+        """Add one direction; return its outputs [steps, 1, 1, hidden] and the last [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:

@@ -1,5 +1,5 @@
-"""Lower an ONNX graph to the program of a packed classifier: the main loop, operators that move numbers, and
-elementwise operators."""
+"""Translate an ONNX graph into the program of a packed file. This file has the main loop, the operators that move
+numbers, and elementwise operators."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "P
 
 
 class Lowering:
-    """Lowers a graph to a program, operator by operator, in their order.
+    """Translates a graph into a program, one operator after the other.
 
     Attributes:
         graph: the observed graph.
@@ -105,7 +105,7 @@ class Lowering:
         self.bounds["second_tokens"] = self.bounds["tokens"]
 
     def lower_operators(self) -> Program:
-        """Lower all operators, and return the program.
+        """Translate all operators of the graph, and return the program.
 
         Raises:
             ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -116,7 +116,7 @@ class Lowering:
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
-                    raise ExportError("The native engine has no such operation.", "")
+                    raise ExportError("The native engine does not have this operator.", "")
                 self._check_operator(node)
                 self._track_precision(node)
                 handler(self, node)
@@ -126,12 +126,15 @@ class Lowering:
             # A graph may contain something that no handler expects, and that onnxruntime accepts.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise make_packing_error(
-                    node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
+                    node, f"The inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in answers:
             output = self.add_whole_value(name)
             if self.program.values[output].constant is not None or output == 0:
-                raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
+                raise ExportError(
+                    f"The {name.replace('_', ' ')} does not depend on the text.",
+                    "Let forward compute its answer from the tokens.",
+                )
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
         if self.graph.second is None:
@@ -139,8 +142,7 @@ class Lowering:
         return self.program
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of a value's integers; None if it is unknown, or if the value also contains other
-        numbers."""
+        """Return the bound of a value's integers, or None for an unknown bound or other numbers."""
         if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -151,20 +153,22 @@ class Lowering:
         return compute_bound_between(known.extreme_numbers) if is_whole else None
 
     def limit_texts(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
-        """Limit the program's texts so that no integer with this bound exceeds `largest`.
+        """Limit the number of tokens of the program's texts, so that no integer with this bound exceeds `largest`.
 
         Raises:
-            ExportError: that leaves too few texts.
+            ExportError: too few texts would be left.
         """
         span = self.graph.size_values.span
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
-            raise ExportError(f"Its integers may exceed {largest:,}, the largest that the engine holds.", remedy)
+            raise ExportError(
+                f"The integers may exceed {largest:,}, the largest integer that the engine holds.", remedy
+            )
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
     def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Record which floats are integers, and refuse an operator whose decision may differ in float32."""
+        """Record which floats are integers. Refuse an operator that may choose another result in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -184,65 +188,59 @@ class Lowering:
                 self.limit_texts(bound)
 
     def _check_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator that the engine's operations cannot express.
-
-        Raises:
-            ExportError: an attribute is not a number, or not a flag where it should be one; or integers wrap at 8 or
-                16 bits, which the engine's do not; or a float made of the number of tokens decides something.
-        """
+        """Refuse an operator that the engine's operations cannot express."""
         if not node.input or not node.input[0]:
-            raise ExportError("It has no first input.", "")
+            raise ExportError("The operator does not have a first input.", "")
         self._check_exact_operator(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
-                raise ExportError(f"Its attribute {name} is not finite.", "")
+                raise ExportError(f"The attribute {name} is not finite.", "")
             rank = self.graph.values[node.input[0]][0].ndim
             if name == "axis" and not -rank - 1 <= value <= rank:
-                raise ExportError(f"There is no axis {value}.", "")
+                raise ExportError(f"The attribute axis is {value}, but the input does not have this axis.", "")
             if name in _FLAGS and value not in (0, 1):
-                raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
+                raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", "")
         for name in filter(None, node.output):
             if self.depends_only_on_size(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
-                raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
+                raise ExportError(
+                    f"The operator computes with {kind}, which wraps around on overflow, but the engine does not.",
+                    "",
+                )
 
     def _check_exact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator whose result may differ in the engine for a number of tokens that the proof does not
-        contain.
-
-        Raises:
-            ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
-                which can differ in float32; or multiplies integers, whose product may have more than 32 bits.
-        """
+        """Refuse an operator that may compute another number in the engine for some number of tokens."""
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
             return
         kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
         made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
-            raise ExportError("It computes the number of tokens in half precision, which the engine does not have.", "")
+            raise ExportError(
+                "The operator computes with the number of tokens in float16, which the engine does not have.", ""
+            )
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
             raise ExportError(
-                "It computes an integer from the number of tokens in floating point, which the engine may round "
-                "differently.",
+                "The operator computes an integer from the number of tokens in floating point, and the engine may "
+                "round this differently.",
                 "",
             )
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
-            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
+            raise ExportError("The operator compares numbers of tokens in float64, which the engine does not have.", "")
 
     def depends_only_on_size(self, name: str) -> bool:
-        """Return whether a value depends only on the number of tokens, by one rule for all numbers."""
+        """Return whether a value depends only on the number of tokens, by one formula for all."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
-        """Return a value that is the same for every text.
+        """Return a value that must be the same for every text.
 
         Raises:
-            ExportError: it is not.
+            ExportError: the value differs between texts.
         """
         values = self.graph.values[name]
         if not self.depends_only_on_size(name):
@@ -252,7 +250,7 @@ class Lowering:
         return values[0]
 
     def find_optional_input(self, node: onnx.NodeProto, index: int) -> str | None:
-        """Return the name of an optional input; None if it is left out."""
+        """Return the name of an optional input of a node, or None if the node does not have this input."""
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def find_sizes(self, name: str) -> list[Size]:
@@ -267,7 +265,7 @@ class Lowering:
         """
         kind = self.graph.values[name][0].dtype
         if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
-            raise ExportError(f"{name} is of type {kind}, which the engine does not have.", "")
+            raise ExportError(f"{name} has the type {kind}, which the engine does not have.", "")
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
@@ -276,7 +274,7 @@ class Lowering:
         return self.known[name]
 
     def find_scalar(self, name: str) -> int | None:
-        """Return the program's value for a graph value whose elements are all equal; None if they are not."""
+        """Return the program's value for a graph value whose elements are all equal, else None."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -296,15 +294,15 @@ class Lowering:
         return made
 
     def add_whole_value(self, name: str) -> int:
-        """Return the program's value that holds all elements of a value of the graph.
+        """Return the program's value that holds all elements of a graph value.
 
         Raises:
-            ExportError: it depends on the number of tokens in a way that the program cannot express.
+            ExportError: the program cannot compute the value from the number of tokens.
         """
         if name in self.known:
             return self.known[name]
         if not self.depends_only_on_size(name):
-            raise ExportError(f"{name} is not a value that the engine computes.", "")
+            raise ExportError(f"The engine does not compute the value {name}.", "")
         values = self.graph.values[name]
         if self.find_type(name) == INT:
             self.limit_texts(self.find_integer_bound(name))
@@ -330,7 +328,7 @@ class Lowering:
         return sizes
 
     def _add_index_range(self, name: str, made: int) -> None:
-        """Add a range along one axis; the numbers are equal along all other axes."""
+        """Add an operation that writes a range along one axis. Along all other axes, the numbers are equal."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -351,7 +349,7 @@ class Lowering:
                 if outer is not None and inner is not None:
                     self.program.add("count", [made], outer, sizes[axis], inner, start, step)
                     return
-        raise ExportError(f"{name} depends on the number of tokens in a way that the engine does not have.", "")
+        raise ExportError(f"The engine cannot compute {name} from the number of tokens.", "")
 
     def add_copy(
         self,
@@ -363,31 +361,31 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Copy numbers from one value into another. In each of them, the number with some indices is at offset + sum of
-        strides * indices. Axes of size 1 need no strides.
+        """Add an operation that copies numbers from one value into another. In each value, the number with some indices
+        is at offset + sum of strides * indices. Axes of size 1 need no strides.
 
         Raises:
-            ExportError: it has too many axes.
+            ExportError: there are too many axes.
         """
         axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
         if len(axes) > _MOST_MOVED_AXES:
-            raise ExportError(f"More than {_MOST_MOVED_AXES} axes are moved.", "")
+            raise ExportError(f"The operator moves more than {_MOST_MOVED_AXES} axes.", "")
         counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
         self.program.add("copy", [source, target], *words)
 
     def reuse_value(self, name: str, value: int) -> None:
-        """Use a value of the program for another value of the graph that has the same numbers in the same order."""
+        """Use a value of the program for another graph value that has the same numbers in the same order."""
         self.known[name] = value
 
     def add_binary(self, kind: str, left: str, right: str, out: str) -> None:
-        """Add out = kind(left, right), elementwise."""
+        """Add the elementwise operation out = kind(left, right)."""
         made = self.add_value(out)
         operands, words = self._make_operands_and_words([left, right], out)
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, and its words: four sizes, and the axes of each."""
+        """Return the operands of an elementwise operation, four sizes, and each operand's axes."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -406,13 +404,13 @@ class Lowering:
             else:
                 axes.append((size, pattern))
         if len(axes) > _MOST_AXES:
-            raise ExportError(f"It needs more than {_MOST_AXES} axes.", "")
+            raise ExportError(f"The operator needs more than {_MOST_AXES} axes.", "")
         axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
         return operands, [*(size for size, _ in axes), *masks]
 
     def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """Return a value's sizes as [outer, the axes from `first` to `last`, inner].
+        """Return a value's sizes as three products: before, from `first` to `last`, and after these axes.
 
         Raises:
             ExportError: two axes of the text's length become one.
@@ -420,7 +418,7 @@ class Lowering:
         return split_sizes(self.find_sizes(name), first, last)
 
     def add_unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
-        """Add target = kind(source), elementwise."""
+        """Add the elementwise operation target = kind(source)."""
         self.program.add(
             "unary", [source, target], UNARY[kind], convert_float_to_bits(alpha), convert_float_to_bits(beta)
         )
@@ -476,7 +474,7 @@ BINARY: Final = {
 
 
 def lowers(*names: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function as the handler of the operators with these names."""
+    """Register the decorated function as the translation of the operators with these names."""
 
     def register_handler(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(names, handler))
@@ -486,31 +484,29 @@ def lowers(*names: str) -> Callable[[Handler], Handler]:
 
 
 def _find_node_place(node: onnx.NodeProto) -> str:
-    """Return a node's place in the module, as the exporter wrote it; else its name."""
+    """Return a node's path in the module, as the exporter wrote it. Without a path, return the node's name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
 def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
-    """Return the error that an operator cannot be packed, with the reason and what to do."""
+    """Return the error for an operator that a packed file cannot contain, with the reason and what to do."""
     return ExportError(
         f"The operator {node.op_type} cannot be packed, at {_find_node_place(node)}: {problem}",
-        remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+        remedy or "Use the bundle with onnxruntime, or use other operations in that part of forward.",
     )
 
 
 def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
-    """Return whether this is an integer type with fewer bits than the engine's."""
+    """Return whether an integer type has fewer bits than the engine's integers."""
     return kind.kind in "iu" and kind.itemsize < 4
 
 
-def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the text's length are merged.") -> Size:
-    """Return the product of sizes, or refuse it.
-
-    Raises:
-        ExportError: more than one of them depends on the tokens.
-    """
+def multiply_or_refuse(
+    sizes: Iterable[Size], problem: str = "The operator merges two axes whose sizes depend on the number of tokens."
+) -> Size:
+    """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens."""
     found = multiply_sizes(sizes)
     if found is None:
         raise ExportError(problem, "")
@@ -518,7 +514,7 @@ def multiply_or_refuse(sizes: Iterable[Size], problem: str = "Two axes with the 
 
 
 def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
-    """Return the sizes of an array as [outer, the axes from `first` to `last`, inner]."""
+    """Return an array's sizes as three products: before, from `first` to `last`, and after these axes."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
@@ -528,13 +524,13 @@ def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
     made = []
     for axis in range(len(sizes)):
         # Nothing is moved along an axis of one number.
-        follow = "Two axes with the text's length follow another axis."
+        follow = "Two axes whose sizes depend on the number of tokens follow another axis."
         made.append((0, 0) if sizes[axis] == _ONE else multiply_or_refuse(sizes[axis + 1 :], follow))
     return made
 
 
 def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
-    """Return the bound of the integers in an operator's output; None if it is unknown."""
+    """Return the bound of the integers in an operator's output, or None if the bound is unknown."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.find_integer_bound(name) for name in names]
     if kind in ("Add", "Sub"):
@@ -575,7 +571,7 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """Return for every output and observed length the index in the first input of each element."""
+    """Return, for each output and length, the indices of its elements in the first input."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -588,7 +584,7 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Fit a move so that index = offset + sum of strides * indices at every length; None if impossible."""
+    """Find an offset and strides with index = offset + sum of strides * indices at every length, or None."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
@@ -620,13 +616,13 @@ def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Siz
 
 @lowers(*_MOVES)
 def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower an operator that only moves numbers."""
+    """Translate an operator that only moves numbers."""
     if any(not lowering.depends_only_on_size(name) for name in node.input[1:] if name):
         if node.op_type.startswith("Gather"):
             _lower_gather(lowering, node)
             return
         raise ExportError(
-            "Its indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.", ""
+            "The indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.", ""
         )
     if node.op_type.startswith("Gather") and not _has_indices_of_one_sign(lowering, node.input[1]):
         # A negative index counts from the end; the engine handles that for each index.
@@ -642,7 +638,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             if node.op_type == "Gather":
                 _lower_gather(lowering, node)
                 return
-            raise ExportError("Its numbers are not moved by fixed strides.", "")
+            raise ExportError("The operator does not move the numbers by fixed strides.", "")
         offset, strides = found
         sizes = lowering.find_sizes(name)
         made = lowering.add_value(name)
@@ -651,14 +647,14 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether, for every number of tokens, all indices are at least 0, or all are negative."""
+    """Return whether, for all numbers of tokens, all indices are at least 0, or all are negative."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below
 
 
 def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Gather: rows of a table, or the elements at indices along an axis."""
+    """Translate a Gather into a lookup of table rows, or into a selection of elements along an axis."""
     source, indices, out = node.input[0], node.input[1], node.output[0]
     if node.op_type != "Gather":
         axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
@@ -685,14 +681,14 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the only axis along which GatherND picks elements, and the value with the indices along it."""
+    """Return the only axis along which GatherND selects elements, and the value with the indices along this axis."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
     count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
-        raise ExportError("Its indices along several axes depend on the tokens.", "")
+        raise ExportError("The indices along several axes depend on the tokens.", "")
     made = lowering.program.add_value(INT, [count])
     place = (0, axes[0] - first)
     lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
@@ -700,7 +696,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis along which GatherElements picks the same indices everywhere, and the value with them."""
+    """Return the axis of GatherElements, and the value with the indices, which are equal along other axes."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
@@ -710,7 +706,7 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
-        raise ExportError("Its indices depend on the tokens, and differ along more than one axis.", "")
+        raise ExportError("The indices depend on the tokens, and differ along more than one axis.", "")
     return axis, lowering.add_whole_value(given)
 
 
@@ -724,7 +720,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
         own = lowering.find_sizes(name)
         if (0, 0) in own:
             continue
-        offset = multiply_or_refuse([before, strides[axis]], "The text's length is multiplied by itself.")
+        offset = multiply_or_refuse([before, strides[axis]], "A size is a product of two numbers of tokens.")
         scalar = lowering.find_scalar(name)
         steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
         read = lowering.add_whole_value(name) if scalar is None else scalar
@@ -734,10 +730,10 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Pad")
 def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Pad: numbers are added before and after along the axes; for a negative amount, they are removed."""
+    """Translate a Pad: numbers are added before and after each axis. For a negative amount, numbers are removed."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
-        raise ExportError("Its mode is not constant.", "")
+        raise ExportError("The engine supports only the mode constant.", "")
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.find_optional_input(node, 3), lowering.find_optional_input(node, 2)
@@ -762,7 +758,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     strides, own = _compute_array_strides(lowering.find_sizes(out)), _compute_array_strides(lowering.find_sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
-        squared = "The text's length is multiplied by itself."
+        squared = "A size is a product of two numbers of tokens."
         parts = [multiply_or_refuse(pair, squared) for pair in zip(amounts, steps, strict=True)]
         offsets.append((sum(a for a, _ in parts), sum(b for _, b in parts)))
     lowering.add_copy(lowering.add_whole_value(source), made, sizes, offsets[0], own, offsets[1], strides)
@@ -770,7 +766,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers(*BINARY)
 def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower an elementwise operator of two operands."""
+    """Translate an elementwise operator with two operands."""
     left, out = node.input[0], node.output[0]
     if len(node.input) == 1:
         lowering.reuse_value(out, lowering.add_whole_value(left))
@@ -783,7 +779,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
-        raise ExportError("It has more than two operands.", "")
+        raise ExportError("The operator has more than two operands.", "")
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
@@ -791,10 +787,12 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a power of floats with integer exponents, which are cast to floats."""
+    """Translate a power of floats. Integer exponents are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
-        raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
+        raise ExportError(
+            "The base is an integer and the exponent a float, or the exponent is an integer of unlimited size.", ""
+        )
     lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering._make_operands_and_words([left, right], out)
@@ -837,7 +835,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
         _lower_integer_unary(lowering, node)
         return
     if lowering.find_type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
-        raise ExportError("Its input is not of floats.", "")
+        raise ExportError("The engine computes this operator for floats only, but the input has another type.", "")
     source = lowering.add_whole_value(node.input[0])
     lowering.add_unary(
         kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
@@ -845,7 +843,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower Neg, Abs or Relu of integers as 0 - x, the maximum of x and -x, or the maximum of x and 0."""
+    """Translate a Neg, Abs or Relu of integers into 0 - x, max(x, -x) or max(x, 0)."""
     out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
     (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
     other = zero
@@ -888,16 +886,15 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a Mod of integers. x - x / divisor * divisor has the sign of x; adding the divisor and taking the remainder
-    again gives a result of at least 0."""
+    """Translate a Mod of integers. x - x / divisor * divisor has the sign of x. To get a result of at least 0, add the
+    divisor and take the remainder again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if (
         lowering.find_type(left) != INT
         or not lowering.depends_only_on_size(right)
         or (lowering.read_constant(right) < 1).any()
     ):
-        kind = "a remainder, or a quotient that is rounded down,"
-        raise ExportError(f"It is {kind} by a number that is not an integer above 0, or depends on the tokens.", "")
+        raise ExportError("The divisor of integers is not an integer above 0, or it depends on the tokens.", "")
     known, program = lowering.graph.size_values, lowering.program
     from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
@@ -940,12 +937,12 @@ def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("OneHot")
 def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Lower a OneHot as a lookup in a table of one-hot rows."""
+    """Translate a OneHot into a lookup in a table of one-hot rows."""
     depth = int(lowering.read_constant(node.input[1]).ravel()[0])
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
-        raise ExportError("Its axis is not the last one, or it is too wide.", "")
+        raise ExportError("The axis is not the last one, or it is too long.", "")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.add_constant(table, is_table=True)
@@ -953,7 +950,7 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     floats = out
     if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
-            raise ExportError(f"Its numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+            raise ExportError(f"The numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
         floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
     lowering.program.add("lookup", [number, read, floats])
     if floats != out:

@@ -1,4 +1,5 @@
-"""The forms of a packed file that are compared: program and step graph, each with weights copied or left in place."""
+"""The forms of a packed file: its program, and its step graph. The engine opens each form with copied weights, and with
+weights left in the file's memory."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ Floats = NDArray[np.float32]
 
 
 def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's program; the proof opens it in both ways.
+    """Return the form of a packed file's program. The proof opens the file in both ways.
 
     Args:
         path: the file.
@@ -39,8 +40,7 @@ def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Fo
 
 
 def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's step graph, which reads each text or sequence in chunks; the proof opens it in
-    both ways. Arguments as for `make_packed_form`."""
+    """Return the form of a packed file's step graph. The arguments are those of `make_packed_form`."""
     runs = {
         f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
@@ -50,11 +50,11 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 
 
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """Return a run of a packed file as a function of arrays; it runs each row alone.
+    """Return a function that runs a packed file on arrays, each row alone.
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
+        BundleError: the file does not open. The run raises an ExportError if the engine refuses a row.
     """
     engine = NativeEngine(path, in_place=in_place)
 
@@ -72,7 +72,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
 @contextmanager
 def _convert_limit_errors() -> Iterator[None]:
-    """Convert the error with which an engine refuses a text of the proof."""
+    """While the block runs, convert the error of an engine that refuses a text of the proof."""
     try:
         yield
     except LimitError as error:
@@ -84,11 +84,11 @@ def _convert_limit_errors() -> Iterator[None]:
 
 
 def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """Return a run of a packed file's step graph on whole texts or sequences.
+    """Return a function that runs a packed file's step graph on whole texts or sequences.
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
+        BundleError: the file does not open. The run raises an ExportError if the engine refuses a row.
     """
     engine = NativeEngine(path, in_place=in_place)
 

@@ -1,4 +1,5 @@
-"""Compare each operator of a graph with its operations in a packed file, for numbers that texts rarely produce.
+"""Compare each operator of a graph with its operations in a packed file. The numbers for this comparison are ones that
+texts rarely produce.
 
 `proof/operator_comparison.py` does the same for the graph itself: comparisons of whole programs do not see the
 numbers that a gate hides in every random text. So each operator is lowered once more, into a packed file of its own
@@ -76,7 +77,7 @@ _PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")
 
 @dataclass(frozen=True)
 class _OperatorWithExpands:
-    """An operator that runs alone, with the Expand nodes before it.
+    """An operator that runs alone, together with the Expand nodes before it.
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
@@ -92,13 +93,13 @@ class _OperatorWithExpands:
 
     @property
     def last(self) -> onnx.NodeProto:
-        """The operator."""
+        """The operator itself, which is the last node."""
         return self.nodes[-1]
 
 
 @dataclass(frozen=True)
 class OperatorOutput:
-    """One output of an operator for some input numbers.
+    """One output of an operator for some input numbers, from the engine and from onnxruntime.
 
     Attributes:
         node: the operator.
@@ -129,12 +130,12 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"Run alone on some numbers, it gives {here} in the native engine and {there} in onnxruntime."
+                one.node, f"For some numbers, it gives {here} in the native engine but {there} in onnxruntime."
             )
 
 
 def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
-    """Yield the outputs of each operator of a graph, for numbers that do not come from texts.
+    """Run each operator of a graph alone, on numbers that do not come from texts. Yield the outputs of each.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -177,7 +178,7 @@ def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Arr
 
 
 def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
-    """Return a string that is equal for equivalent parts."""
+    """Return a string that is the same for two operators that compute the same."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:
@@ -225,7 +226,7 @@ def _run_operator_alone(
 
 
 def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
-    """Return onnxruntime's outputs; None if it does not accept these numbers."""
+    """Return onnxruntime's outputs, or None if onnxruntime refuses these numbers."""
     taken = {one.name for one in session.get_inputs()}
     try:
         return [*session.run(None, {name: array for name, array in feed.items() if name in taken})]
@@ -263,7 +264,7 @@ def _make_operator_model(
 def _draw_inputs(
     lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
-    """Yield numbers that are possible in the graph for an operator's inputs."""
+    """Draw numbers for an operator's inputs that are possible in the graph. Yield some sets of such inputs."""
     if not given:
         yield {}
         return
@@ -280,7 +281,7 @@ def _draw_inputs(
 
 
 def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int, numbers: Array) -> Array:
-    """Limit numbers to those that a value may have: float32, or integers within its known bound."""
+    """Limit numbers to those that a value may hold: float32 numbers, or integers within the known bound."""
     if numbers.dtype == bool:
         return numbers
     numbers = numbers.astype(np.float32)
@@ -296,7 +297,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements that an operator selects from by these indices; None if it does not."""
+    """Return the number of elements from which an operator selects by these indices, or None."""
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -315,7 +316,7 @@ def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str,
 
 
 class _OperatorFile:
-    """A packed file of one operator, which takes its inputs as samples and gives its outputs as logits."""
+    """A packed file with one operator. It takes the operator's inputs as samples, and gives the outputs as logits."""
 
     def __init__(
         self,
@@ -324,7 +325,7 @@ class _OperatorFile:
         lengths: Sequence[int],
         values: Mapping[str, Sequence[Array]],
     ) -> None:
-        """Args: as for `run_operators_alone`.
+        """Make the packed file of an operator.
 
         Raises:
             ExportError: the operator cannot run alone.
@@ -340,7 +341,7 @@ class _OperatorFile:
             self._made.append((self._answers, most, is_whole))
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
-            raise ExportError("It is too large to run alone.", "")
+            raise ExportError("The operator is too large to run alone.", "")
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
@@ -365,7 +366,7 @@ class _OperatorFile:
         return one.program
 
     def _copy_to_logits(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
-        """Copy an output to the logits: integers as two floats, the quotient by 2^16 and the remainder."""
+        """Copy an output to the logits. Each integer becomes two floats: its quotient by 2^16, and the remainder."""
         program, sizes, value = one.program, one.find_sizes(name), one.add_whole_value(name)
         kind = program.values[value].type
 
@@ -407,8 +408,8 @@ class _OperatorFile:
         return assemble_file(head, [sections[name] for name in sorted(sections)])
 
     def run_rows(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
-        """Return the outputs for rows of (number of tokens, input numbers): a list of arrays, which may be longer than
-        the outputs; None if the engine gives no answer.
+        """Run the operator on each row (number of tokens, input numbers), and return its outputs as arrays. An array
+        may be longer than the output. The outputs are None if the engine refuses the row.
 
         Raises:
             ExportError: the engine does not open the file.
@@ -446,7 +447,7 @@ class _OperatorFile:
 
 
 def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
-    """Merge axes that are adjacent in memory, so that as few as possible remain."""
+    """Merge axes that are adjacent in memory, so that as few axes as possible remain."""
     made: list[Size] = []
     for size in sizes:
         together = multiply_sizes([made[-1], size]) if made else None
@@ -457,9 +458,9 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
 def _add_copy_in_order(
     one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
 ) -> None:
-    """Copy numbers in order, from an offset in one value to an offset in another."""
+    """Add an operation that copies numbers in order, from an offset in one value to an offset in another."""
     axes = _merge_axes(sizes)
     strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]
     if len(strides) < len(axes):
-        raise ExportError("Two axes with the text's length follow another axis.", "")
+        raise ExportError("Two axes whose sizes depend on the number of tokens follow another axis.", "")
     one.add_copy(source, target, axes, begin, strides, offset, strides)

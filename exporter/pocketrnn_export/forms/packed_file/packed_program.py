@@ -1,5 +1,5 @@
-"""The program of a packed classifier: the values and operations that compute the logits from the ids of one text, or
-from the samples of one sequence of numbers."""
+"""The program of a packed file: values, and the operations that compute the logits from the ids of one text or the
+samples of one sequence."""
 
 from __future__ import annotations
 
@@ -53,18 +53,13 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 
 
 def convert_float_to_bits(number: float) -> int:
-    """Return the bits of a float32 as an integer.
-
-    Example:
-        >>> hex(convert_float_to_bits(1.0))
-        '0x3f800000'
-    """
+    """Return the bits of a float32 number as an integer."""
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
 
 
 @dataclass(frozen=True)
 class Op:
-    """An operation: its name, its operands (values, or `NONE`), and the words after them."""
+    """An operation: its name, its operands (values, or `NONE`), and the words that follow the operands."""
 
     name: str
     operands: tuple[int, ...]
@@ -99,7 +94,7 @@ class _Value:
 
 @dataclass
 class Program:
-    """The values and operations of a program; `encode_sections` encodes them as sections of the file.
+    """The values and operations of a packed file. `encode_sections` encodes them as sections of the file.
 
     Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
     step, whose second output is the new state; or the features of a text, float [features]; or the ids
@@ -134,7 +129,7 @@ class Program:
         self._given = len(self.values)
 
     def add_value(self, kind: int, sizes: Iterable[Size]) -> int:
-        """Add a value of a type; its number of elements is the product of the sizes.
+        """Add a value of a type. The value's number of elements is the product of the sizes.
 
         Raises:
             ExportError: more than four sizes depend on the number of tokens.
@@ -144,12 +139,14 @@ class Program:
         for a, b in sizes:
             fixed *= 1 if a else b
         if len(varying) >= _FACTORS:
-            raise ExportError("A value has too many axes of the text's length.", "Use the bundle with onnxruntime.")
+            raise ExportError(
+                "Too many axes of a value depend on the number of tokens.", "Use the bundle with onnxruntime."
+            )
         self.values.append(_Value(kind, (*varying, (0, fixed))))
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of float32, int32 or bool, or find an equal one."""
+        """Add a constant of float32, int32 or bool, or find an equal one. Return its index."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
         made = _Value(kind, ((0, numbers.size),), numbers, is_table)
@@ -160,7 +157,7 @@ class Program:
         return len(self.values) - 1
 
     def add_integer_matrix(self, whole: Array, scales: Array) -> int:
-        """Add weights that are multiplied as integers.
+        """Add weights that are multiplied as integers, and return the index of their value.
 
         Args:
             whole: int8 [rows, columns], from -127.
@@ -175,26 +172,26 @@ class Program:
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation. A size is encoded as two numbers, and the weights come last."""
+        """Add an operation. Each size is encoded as two numbers. The weights come last."""
         flat: list[int] = []
         for word in words:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> Size:
-        """Return the two words of a size in the file; refuse a factor of more than 16 bits."""
+        """Return the two words that encode a size in the file. Refuse a size with a factor of more than 16 bits."""
         if self.second is None:
             return size
         first, second = split_factors(size[0])
         if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
             raise ExportError(
-                "A size of two texts is more than 32,767 times as large as one of them.",
+                "A size is more than 32,767 times the number of tokens of one of the two texts.",
                 "Use the bundle with onnxruntime.",
             )
         return first + (second << 16), size[1]
 
     def encode_sections(self, step: Program | None = None) -> PackedProgram:
-        """Return the program as sections of the packed file.
+        """Encode the program as sections of the packed file.
 
         Args:
             step: the program of a step, where the file can stream; it shares the constants.
@@ -215,7 +212,7 @@ class Program:
         return PackedProgram(values, self._encode_operations(), bytes(weights), numbers, steps)
 
     def _encode_operations(self) -> bytes:
-        """Return the operations as words."""
+        """Encode the operations as words."""
         code = bytearray()
         for op in self.ops:
             words = [_LAYOUT[op.name][0], 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
@@ -223,7 +220,7 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the values, so that the new ones follow the known ones; known ids and constants keep their numbers.
+        """Renumber the values: new values follow the known ones; known constants keep their numbers.
 
         Returns:
             the program's own values, the state first.
@@ -239,8 +236,9 @@ class Program:
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Return the first and the last half of the rows of a constant matrix; a half that is all zeros is `NONE`. Both
-        halves of an int8 matrix keep its scales, since a half may lack the number from which its scale is computed."""
+        """Split the rows of a constant matrix into two halves, and return both. A half that is all zeros becomes
+        `NONE`. The halves of an int8 matrix keep its scales, because a half may lack the number from which a scale is
+        computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
@@ -255,7 +253,7 @@ class Program:
         return made[0], made[1]
 
     def drop_unused_operations(self) -> None:
-        """Remove the operations and values that no output needs, and renumber the values."""
+        """Remove the operations and values that no output needs. Renumber the remaining values."""
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
@@ -281,7 +279,7 @@ class Program:
         ]
 
     def _assign_memory_regions(self) -> int:
-        """Give each value a memory region that no other value needs any more."""
+        """Assign a memory region to each value. A region is used again after the last use of its value."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.values_read, *op.values_written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
@@ -342,7 +340,7 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
-    """Return a layer without the outputs that no operation reads."""
+    """Return a recurrent layer without the outputs that no operation reads."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -365,12 +363,7 @@ def _append_weights(weights: bytearray, array: Array) -> int:
 
 
 def group_rows_by_four(whole: Array) -> Array:
-    """Arrange integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end.
-
-    Example:
-        >>> group_rows_by_four(np.array([[1], [2]], np.int8)).tolist()
-        [[[1, 2, 0, 0]]]
-    """
+    """Arrange integers [rows, columns] as [rows / 4, columns, 4] for kernels, with rows of zeros at the end."""
     rows, columns = whole.shape
     filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
     filled[:rows] = whole
@@ -378,13 +371,7 @@ def group_rows_by_four(whole: Array) -> Array:
 
 
 def round_columns(numbers: Array) -> tuple[Array, Array]:
-    """Round a float32 matrix to int8 from -127 to 127, with a float32 scale for each column. This changes nothing if
-    the matrix was rounded in this way before.
-
-    Example:
-        >>> round_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
-        [[127], [64]]
-    """
+    """Round a float32 matrix to int8, from -127 to 127, and a scale for each column. Rounding twice changes nothing."""
     found = _find_exact_int8(numbers, axis=0)
     if found is not None:
         return found
@@ -396,18 +383,13 @@ def round_columns(numbers: Array) -> tuple[Array, Array]:
 
 
 def round_rows(numbers: Array) -> Array:
-    """Round a float32 table to int8 with a scale for each row, and return the rounded table as float32.
-
-    Example:
-        >>> round_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
-        [[127.0, 1.0]]
-    """
+    """Round a float32 table to int8 with a scale for each row. Return the rounded table as float32."""
     whole, scales = round_columns(np.ascontiguousarray(numbers.T))
     return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """Choose the smallest storage that keeps a constant exactly."""
+    """Choose the smallest storage that holds a constant exactly."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
     found = _find_exact_int8(numbers, axis=1 if is_table else 0)
@@ -421,7 +403,7 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers, and scales along an axis, that give a float32 matrix exactly; None if there are none."""
+    """Find int8 numbers and scales along an axis whose products equal a float32 matrix, or None."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

@@ -1,5 +1,5 @@
-"""Sizes that depend on the lengths of two texts: a * first + b * second + c. Both factors are held in one integer. Sums
-of such sizes, and products with constants, are then computed as for one text."""
+"""Sizes that depend on the lengths of two texts: a * first + b * second + c. One integer holds both factors, a and b.
+So the code for one text also computes sums and multiples of such sizes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,18 @@ OF_SECOND: Final = 1 << 40
 
 
 def join_factors(first: int, second: int) -> int:
-    """Return the factors of both texts as one integer.
-
-    Example:
-        >>> join_factors(3, 0), join_factors(-1, 2) == 2 * OF_SECOND - 1
-        (3, True)
-    """
+    """Return one integer that holds the factors of both texts."""
     return first + second * OF_SECOND
 
 
 def split_factors(factor: int) -> tuple[int, int]:
-    """Return the factors of the first and the second text.
-
-    Example:
-        >>> split_factors(join_factors(-1, 2))
-        (-1, 2)
-    """
+    """Return the factors of the first and the second text, from the integer that holds both."""
     first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
     return first, (factor - first) // OF_SECOND
 
 
 def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
-    """Return the size for texts of these lengths.
-
-    Example:
-        >>> compute_size((2, 1), 5), compute_size((join_factors(2, 1), 1), (5, 3))
-        (11, 14)
-    """
+    """Return the number that a size has for texts of these lengths."""
     factor, fixed = size
     if isinstance(lengths, int):
         return factor * lengths + fixed
@@ -50,32 +35,17 @@ def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
 
 
 def is_divisible(factor: int, divisor: int) -> bool:
-    """Return whether a divisor divides the factors of both texts.
-
-    Example:
-        >>> is_divisible(4, 2), is_divisible(join_factors(4, 3), 2)
-        (True, False)
-    """
+    """Return whether a number divides the factors of both texts."""
     return not any(one % divisor for one in split_factors(factor))
 
 
 def bound_factor(factor: int) -> int:
-    """Return the factor of the longer text in a bound of the size.
-
-    Example:
-        >>> bound_factor(-3), bound_factor(join_factors(-1, 2))
-        (3, 3)
-    """
+    """Return a factor for the longer text, such that factor * (longest text) is an upper bound of the size."""
     return sum(map(abs, split_factors(factor)))
 
 
 def fit_two_factors(lengths: Sequence[tuple[int, int]], numbers: Sequence[int]) -> tuple[int, int] | None:
-    """Find a size that equals each number at these lengths of two texts; None if this is impossible.
-
-    Example:
-        >>> fit_two_factors([(1, 1), (1, 2), (2, 1)], [4, 5, 6]) == (join_factors(2, 1), 1)
-        True
-    """
+    """Find a size that equals the given number at each pair of lengths. Return None if there is no such size."""
     if len({*numbers}) == 1:
         return 0, numbers[0]
     rows = np.array([(*pair, 1) for pair in lengths], np.float64)

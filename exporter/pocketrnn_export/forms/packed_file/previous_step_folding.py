@@ -1,4 +1,5 @@
-"""Let a layer whose input joins each step with the step before it read the steps directly, without the joined copy."""
+"""Change a layer whose input joins each step with the step before. The new layer reads the steps themselves, without
+the joined copy."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _WEIGHTS: Final = 8
 
 
 class _Window(NamedTuple):
-    """The steps that a layer reads at once.
+    """The two steps that a layer reads at once.
 
     Attributes:
         steps: the value whose steps it reads.
@@ -35,16 +36,11 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let FORGET layers read the steps of x directly. Before, they read each step joined with the step before it,
-    torch.cat([x, shifted], 2); now they have separate weights for the step before.
+    """Let FORGET layers read the steps of x directly. So far, a layer reads each step joined with the step before it,
+    torch.cat([x, shifted], 2). The new layer has separate weights for the step before.
 
     Args:
         program: with its outputs, not finished yet; operations that are not needed any more are dropped.
-
-    Example:
-        >>> fold_step_pairs(program)
-        >>> [op.name for op in program.ops]
-        ['lookup', 'recurrent', 'reduce', 'linear']
     """
     for number in reversed(range(len(program.ops))):
         op = program.ops[number]
@@ -57,7 +53,7 @@ def fold_step_pairs(program: Program) -> None:
 
 
 def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Return the window that a layer reads in a text with this many tokens; None if it is not a window of two steps."""
+    """Return the window of two steps that a layer reads in a text with this many tokens, or None."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -81,7 +77,7 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the layer that reads the steps themselves, after a copy that adds the step before the first one."""
+    """Return the layer that reads the steps themselves, after a copy of the step before the first, if any."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -109,7 +105,7 @@ def _count_numbers(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return the origin of each number of a value, traced through operations that only move numbers."""
+    """Return the origin of each number of a value. The search goes back through operations that only move numbers."""
     numbers = _count_numbers(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:
@@ -131,7 +127,7 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
 
 
 def _list_copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
-    """Return in order the indices that a copy reads or writes."""
+    """Return the indices that a copy operation reads or writes, in order."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):
         places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])

@@ -1,4 +1,5 @@
-"""Find the values of a graph that depend only on the number of tokens, by one formula that holds for all numbers.
+"""Find the values of a graph that depend only on the number of tokens, and follow one formula for all numbers of
+tokens.
 
 The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors (`pair_sizes`).
 The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
@@ -70,22 +71,12 @@ _KEEPS_A_RANGE: Final = frozenset(
 
 
 def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of an operator by name.
-
-    Example:
-        >>> read_attributes(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
-        {'axis': 1}
-    """
+    """Return the attributes of a node by name."""
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
-    """Find a and b such that a * length + b equals each number exactly; None if this is impossible.
-
-    Example:
-        >>> fit_affine((1, 2, 5), (4, 5, 8))
-        (1, 3)
-    """
+    """Find integers a and b with a * length + b equal to the given number at each length, or None."""
     if any(not np.isfinite(number) or number != int(number) for number in numbers):
         return None
     whole = [int(number) for number in numbers]
@@ -103,12 +94,7 @@ def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | Non
 
 
 def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
-    """Return the product of sizes if at most one of them depends on the tokens; else None.
-
-    Example:
-        >>> multiply_sizes([(1, 0), (0, 2), (0, 8)])
-        (16, 0)
-    """
+    """Return the product of sizes, or None if more than one size depends on the number of tokens."""
     a, b = 0, 1
     for more_a, more_b in sizes:
         if a and more_a:
@@ -119,7 +105,7 @@ def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The range of the numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes.
+    """The numbers of tokens that a graph accepts, and the numbers at which a comparison of sizes changes.
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
@@ -138,19 +124,12 @@ class Span:
         return _MOST_TOKENS if self.most is None else self.most
 
     def list_extreme_lengths(self, most: int = _MOST_TOKENS) -> list[Lengths]:
-        """Return the lengths at which each size is smallest or largest, for texts of up to `most` tokens."""
+        """Return the lengths at which a size can be smallest or largest, for texts of up to `most` tokens."""
         ends = (self.least, min(self.end, most))
         return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def find_difference_signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """Return the possible signs of left - right; None if left or right is not finite.
-
-        Example:
-            >>> sorted(Span(1, 700).find_difference_signs((1, 0), (0, 620)))
-            [-1, 0, 1]
-            >>> sorted(Span(1, 600).find_difference_signs((1, 0), (0, 620)))
-            [-1]
-        """
+        """Return the possible signs of left - right. Return None if left or right is not finite."""
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
@@ -165,21 +144,11 @@ class Span:
         return frozenset(ends | met)
 
     def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
-        """Return the result of a comparison of two numbers if it is the same for every number of tokens; else None.
-
-        Example:
-            >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
-            (True, None)
-        """
+        """Return the result of a comparison of two numbers, or None if the result depends on the number of tokens."""
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
     def clamp_number(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """Return the clamped number if it is the same for every number of tokens; else None.
-
-        Example:
-            >>> Span(1, 600).clamp_number((0, 620), (0, 0), (1, 0)), Span(1, 700).clamp_number((0, 620), (0, 0), (1, 0))
-            ((1, 0), None)
-        """
+        """Return the clamped number. Return None if clamping changes the number for some numbers of tokens only."""
         for bound, beyond in ((least, -1), (most, 1)):
             if bound is None:
                 continue
@@ -192,7 +161,7 @@ class Span:
 
 
 def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """Return the result of a comparison if it is the same for all of these signs of the difference; else None."""
+    """Return the result of a comparison from the possible signs of the difference, or None if it varies."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
@@ -201,25 +170,26 @@ def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | N
 
 @dataclass(frozen=True)
 class Numbers:
-    """An array with the same size for all texts; each number is a * tokens + b, in the array's order. `all` is None for
-    a constant with too many numbers."""
+    """An array with the same size for all texts. Each number is a * tokens + b. `all` lists the numbers in order; it is
+    None for a constant with too many numbers."""
 
     all: tuple[Affine, ...] | None
 
     @property
     def extreme_numbers(self) -> tuple[Affine, ...]:
-        """Numbers among which the smallest and the largest are; NaN if there are too many numbers."""
+        """Numbers that include the smallest and the largest; NaN for an array with too many numbers."""
         return ((0, np.nan),) if self.all is None else self.all
 
     @property
     def constant(self) -> list[Any] | None:
-        """The numbers if none depends on the tokens; else None."""
+        """The numbers of the array, or None if one of them depends on the number of tokens."""
         return None if any(a for a, _ in self.extreme_numbers) else [b for _, b in self.extreme_numbers]
 
 
 @dataclass(frozen=True)
 class AffineRange:
-    """An array whose size may depend on the tokens: start + step * index along one axis; with step 0, all are equal."""
+    """An array whose size may depend on the number of tokens. Its numbers are start + step * index along one axis. With
+    step 0, all numbers are equal."""
 
     start: Affine
     step: int
@@ -227,7 +197,7 @@ class AffineRange:
 
     @property
     def extreme_numbers(self) -> tuple[Affine, ...]:
-        """The first and the last number; a single one if all are equal."""
+        """The first and the last number of the array, or only the first if all are equal."""
         if not self.step:
             return (self.start,)
         a, b = self.start
@@ -235,7 +205,7 @@ class AffineRange:
 
     @property
     def constant(self) -> list[Any] | None:
-        """The number if it is the same for all texts and positions; else None."""
+        """The number that all elements have for all texts, as a list. None if elements differ, or if texts differ."""
         return [self.start[1]] if not self.step and not self.start[0] else None
 
 
@@ -243,7 +213,7 @@ Known = Numbers | AffineRange
 
 
 class SizeValues:
-    """The values that depend only on the number of tokens.
+    """The values of a graph that depend only on the number of tokens.
 
     Attributes:
         span: the numbers of tokens that the graph takes.
@@ -273,7 +243,7 @@ class SizeValues:
             self._track_node(node, of_tokens)
 
     def find_sizes(self, name: str) -> list[Size] | None:
-        """Return the sizes of a value's axes; None unless they are a * tokens + b for every number of tokens."""
+        """Return the sizes of a value's axes, or None unless each is a * tokens + b for all numbers of tokens."""
         shapes = [value.shape for value in self._values[name]]
         if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
             return None
@@ -309,7 +279,7 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Return whether a value's dtype holds its numbers exactly, for all numbers of tokens."""
+        """Return whether a value's dtype holds the numbers of the value exactly, for all numbers of tokens."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -319,7 +289,7 @@ class SizeValues:
         )
 
     def _record_affine_numbers(self, name: str) -> None:
-        """Record the numbers of a value that is known to be a * tokens + b, from the runs."""
+        """Record the numbers of a value by a formula, a * tokens + b, that fits the observed runs."""
         values, sizes = self._values[name], self.find_sizes(name)
         if sizes is None:
             return
@@ -359,7 +329,7 @@ class SizeValues:
         return None
 
     def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
-        """Return why an operator's output sizes are not a * tokens + b for every number of tokens; None if they are."""
+        """Return the reason why an operator's output sizes are not a * tokens + b, or None."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
@@ -370,16 +340,16 @@ class SizeValues:
         for index in wanted:
             name = node.input[index] if index < len(node.input) else ""
             if name and name not in self.known:
-                return f"its output size depends on {name}"
+                return f"the output size depends on {name}"
         rule = _CLAMPED.get(kind)
         return None if rule is None else rule(self, node)
 
     def find_number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """Return the known numbers of an operator's input; None if they are unknown, or if the input is left out."""
+        """Return the known numbers of an operator's input, or None if unknown or left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
-        """Return whether an operator's numbers are a * tokens + b, if its inputs' numbers are."""
+        """Return whether an operator's results are a * tokens + b whenever its inputs are."""
         if node.op_type in ("Shape", "Size"):
             return True
         if any(name and name not in self.known for name in node.input):
@@ -398,12 +368,12 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
 
 
 def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Check a Slice, which clamps its ends to the axis. Return the reason why its size is irregular, or None."""
+    """Return the reason why the output size of a Slice is not a * tokens + b, or None."""
     span, sizes = values.span, values.find_sizes(node.input[0])
     starts, ends = values.find_number(node, 1), values.find_number(node, 2)
     axes, steps = (_find_integer_constants(values.find_number(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
-        return "its start and end are not known"
+        return "the start and end of the slice are not known"
     axes, steps = axes or [*range(len(starts.extreme_numbers))], steps or [1] * len(starts.extreme_numbers)
     for start, end, axis, step in zip(starts.extreme_numbers, ends.extreme_numbers, axes, steps, strict=True):
         a, b = sizes[axis % len(sizes)]
@@ -416,19 +386,19 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
                 place = (place[0] + a, place[1] + b)
             nearest = None if below is None else span.clamp_number(place, first, last)
             if nearest is None:
-                return "it cuts at an index that only some texts have"
+                return "the slice begins or ends at an index that only some texts have"
             places.append(nearest)
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
         longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
         if longer is None or (longer and not is_divisible(left[0], step)):
-            return "the size that it leaves is not a * tokens + b for fixed a and b"
+            return "the size of the slice is not a * tokens + b for fixed a and b"
     return None
 
 
 def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
     pads = values.find_number(node, 1)
     if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
-        return "it pads some texts and cuts others"
+        return "the operator pads some texts and cuts others"
     return None
 
 
@@ -436,32 +406,32 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
     found = [values.find_number(node, index) for index in range(3)]
     step = found[2].constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
-        return "its step depends on the tokens"
+        return "the step depends on the tokens"
     (a, b), (c, d) = found[0].extreme_numbers[0], found[1].extreme_numbers[0]
     longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
     if longer is None or (longer and not is_divisible(c - a, step[0])):
-        return "the number of its elements is not a * tokens + b for fixed a and b"
+        return "the number of elements is not a * tokens + b for fixed a and b"
     return None
 
 
 def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Check the strides of a window. Return the reason why its output size is irregular, or None."""
+    """Return the reason why the output size of a convolution or pooling is not a * tokens + b, or None."""
     attributes, sizes = read_attributes(node), values.find_sizes(node.input[0])
     strides = attributes.get("strides") or []
     if sizes is None:
-        return "its input has no known size"
+        return "the size of the input is not known"
     if not all(is_divisible(a, stride) for (a, _), stride in zip(sizes[2:], strides, strict=False)):
-        return f"its stride is {max(strides)}"
+        return f"the stride is {max(strides)}"
     return None
 
 
 def _is_number_or_range(known: Known | None) -> bool:
-    """Return whether all elements of a value are the same number, or form a range along one axis."""
+    """Return whether all elements of a value are one number, or form a range along one axis."""
     return isinstance(known, AffineRange) or (known is not None and known.all is not None and len({*known.all}) == 1)
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a sum is of arrays with one size for all texts, or of single numbers and ranges."""
+    """Return whether a sum is of arrays whose size is the same for all texts, or of single numbers and ranges."""
     inputs = [values.find_number(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
@@ -486,8 +456,7 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and
-    indices."""
+    """Return whether a quotient or remainder is one of integers whose factors the divisor divides."""
     left, right = values.find_number(node, 0), values.find_number(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
@@ -510,8 +479,9 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
-    """Return the possible signs of the differences of an operator's two inputs. For two arrays of a fixed size, these
-    are the signs for each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
+    """Return the possible signs of the difference of an operator's two inputs. For two arrays of a fixed size, there is
+    one set of signs for each pair of elements. For two ranges, there is one set for all pairs. For other inputs, the
+    result is None."""
     left, right = values.find_number(node, 0), values.find_number(node, 1)
     shapes = [values.find_sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
@@ -540,7 +510,7 @@ def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[fro
 
 @dataclass(frozen=True)
 class _AffineBox:
-    """An affine number as one object, so that numpy does not turn its two numbers into an array."""
+    """An affine number as one object. Otherwise numpy would turn its two numbers into an array."""
 
     pair: Affine
 
@@ -578,7 +548,7 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a reduction is a sum, or reduces only one number or equal numbers."""
+    """Return whether a reduction is a sum, or a reduction of one number or of equal numbers."""
     known, sizes = values.find_number(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
@@ -592,8 +562,8 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast is exact: from integers to wide integers or to floats; or back from floats, if no text is
-    too long for an exact float. Narrower integers wrap around for longer texts."""
+    """Return whether a cast is exact. Casts from integers to wide integers or to floats are. A cast from floats is if
+    no text is too long for exact floats. Narrow integers wrap around for long texts."""
     known = values.find_number(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -622,7 +592,7 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a running sum adds one constant number."""
+    """Return whether a running sum adds the same constant number at every position."""
     known = values.find_number(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 

@@ -1,5 +1,5 @@
-"""Run a graph on one text, and observe which values depend on the tokens and which only on the number of tokens. For a
-sequence of numbers, "tokens" means samples.
+"""Run a graph on one text, and observe which values depend on the tokens and which depend only on the number of tokens.
+For a sequence of numbers, "tokens" means samples.
 
 A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
 `size_dependent_values.py` finds those that are a * tokens + b for every number of tokens, from its operators; a and b
@@ -68,14 +68,14 @@ class ObservedGraph:
     second: Size | None = None
 
     def observe_other_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
-        """Return the values of runs at other lengths, in the form of `values`."""
+        """Run the graph at other lengths. Return its values in the form of `values`."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes.
 
         Raises:
-            ExportError: they are not a * tokens + b.
+            ExportError: a size is not a * tokens + b.
         """
         sizes = self.size_values.find_sizes(name)
         if sizes is None:
@@ -93,7 +93,7 @@ def observe_graph(
     features: Features = (),
     alike: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on one text or sequence of each of these lengths, and keep every value.
+    """Run a graph on one text or sequence of each of several lengths, and keep all values.
 
     Args:
         content: the ONNX file.
@@ -105,7 +105,7 @@ def observe_graph(
         alike: two texts have the same number of tokens.
 
     Raises:
-        ExportError: onnxruntime does not run it.
+        ExportError: onnxruntime fails.
     """
     model, limits = _drop_unneeded_nodes(onnx.load_from_string(content)), graph.limits or Limits()
     steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
@@ -145,10 +145,10 @@ def observe_graph(
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
-    """Return the values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
+    """Return the values of a graph for whole texts or sequences that depend only on the number of tokens.
 
     Raises:
-        ExportError: onnxruntime does not run it on one text.
+        ExportError: onnxruntime cannot run the graph on one text.
     """
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
@@ -162,7 +162,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
 
 
 def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which to observe a graph of `least` to `most` steps; all if they are few."""
+    """Return the lengths at which a graph of `least` to `most` steps is observed: all, if they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
@@ -179,7 +179,7 @@ def _observe_lengths(
     state_size: int = 0,
     channels: int = 0,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths and keep every value; `opset` is used if the file states none."""
+    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
@@ -188,7 +188,7 @@ def _observe_lengths(
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Return every value of a graph by name, from a run on each of the inputs."""
+    """Run a graph on each of the inputs. Return all its values by name."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -204,10 +204,10 @@ def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -
 
 
 def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
-    """Return the outputs of one operator.
+    """Compute the outputs of one operator.
 
     Raises:
-        ExportError: onnxruntime does not run it.
+        ExportError: onnxruntime fails.
     """
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -237,7 +237,7 @@ def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[st
 
 
 def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove the nodes and weights that neither the logits nor a step's new state need."""
+    """Remove the nodes and weights that are needed neither for the logits nor for the new state of a step."""
     outputs = ("logits", "new_state")
     kept = find_needed_nodes(model.graph.node, outputs)
     del model.graph.node[:]
@@ -252,12 +252,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes, in their order, that some outputs of a graph need.
-
-    Example:
-        >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]
-        ['Gather', 'GRU', 'Gemm']
-    """
+    """Return the nodes of a graph that some outputs need, in their order."""
     needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
@@ -277,7 +272,7 @@ def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
 def _make_not_affine_error(name: str, why: str | None) -> ExportError:
     because = f": {why}" if why else ""
     return ExportError(
-        f"The size of {name} is not a * tokens + b for fixed a and b{because}.",
-        "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts, or fill them "
-        "up: max_width, min_width.",
+        f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
+        "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut or pad "
+        "texts: max_width, min_width.",
     )

@@ -1,1 +1,1 @@
-"""Find out how a module is called, by calling it; the search begins in `call_search`."""
+"""Find out how to call a module, by trying calls. The search begins in `call_search.py`."""

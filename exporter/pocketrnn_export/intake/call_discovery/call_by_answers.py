@@ -1,4 +1,4 @@
-"""Choose between calls with different answers, by the answers of the owner's classifier."""
+"""Choose between calls that give different answers: the right call gives the answers of the owner's classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the lines of code that may call a module, the likely ones first: the ways that people write forward.
+"""List the lines of code that may call a module, the likely lines first. They cover the usual forms of forward.
 
 One table lists the possible values of each input by its role. One input is the text, at most one the lengths, and at
 most one the mask. Any other input gets a constant, and only if its value does not change the answer
@@ -41,7 +41,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _InputOption:
-    """The code of a value for an input, and the kind of this value. The value of a constant is found later."""
+    """Code that may give an input its value, and the kind of the value. The value of a constant is found later."""
 
     value: str | None
     given: Given
@@ -70,7 +70,7 @@ class CallCandidate:
 
     @property
     def line(self) -> str:
-        """The line of code to try."""
+        """The line of code that this candidate tries."""
         line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
         if self.method:
             line = line.replace("module(", f"module.{self.method}(", 1)
@@ -78,7 +78,7 @@ class CallCandidate:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """The inputs."""
+        """The inputs of forward."""
         return () if self.signature is None else self.signature.slots
 
     def find_inputs_of_kind(self, given: Given) -> list[int]:
@@ -92,8 +92,8 @@ class CallCandidate:
         return replace(self, options=tuple(options))
 
     def set_lengths_at(self, i: int) -> CallCandidate:
-        """Return the candidate with the texts' lengths for one input only. Every other input of lengths gets the width
-        of the batch for each text."""
+        """Return a candidate that gives the lengths of the texts to one input only. Every other input of lengths
+        gets the width of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
         forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
         options = [
@@ -111,8 +111,8 @@ class CallCandidate:
 
 
 def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield candidates that call another method instead of forward, which may give labels of tokens or their logits.
-    Methods named like a decoder come first."""
+    """Yield candidates that call another method than forward. The method may give labels of tokens, or the logits of
+    labels. Methods with the name of a decoder come first."""
     module = asked.module
     names = [
         name
@@ -171,7 +171,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 
 def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield assignments of features or characters to inputs, if the module takes any."""
+    """Yield ways to give features or characters to the inputs, if the module takes features or characters."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:
@@ -261,8 +261,8 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
 
 
 def list_mask_expressions(asked: ModuleFacts) -> Sequence[str]:
-    """Return the code of masks that are true at the tokens, or at the padding. If the rules pad every text, the mask is
-    computed from the ids."""
+    """Return the code of masks that are true at tokens, and of masks that are true at padding. If the rules pad
+    every text, the code uses the ids."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if asked.widths.least > 1:

@@ -1,4 +1,4 @@
-"""The reasons why a call of a module fails, and the error if every call fails."""
+"""Describe why a call of a module fails, and make the error for a module with which every call fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_li
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-SAY_TWO_TEXTS: Final = "If it takes two texts, say so: --two-texts, in Python two_texts=True."
+SAY_TWO_TEXTS: Final = "If the module takes two texts, give --two-texts (two_texts=True in Python)."
 
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
@@ -26,8 +26,8 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module, and is reported rather than
-    an earlier one."""
+    """The kind of reason for which a call failed. A later kind says more about the module. So the error reports the
+    latest kind."""
 
     RAISES = enum.auto()
     RAISES_ON_OTHER_SIZES = enum.auto()
@@ -51,7 +51,7 @@ class Reason(enum.IntEnum):
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A call of a module that failed, with the reason and possible advice."""
+    """A call that failed, with the reason and advice."""
 
     line: str
     reason: Reason
@@ -63,7 +63,7 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Describe an exception that a module raised, with the owner's line; also return advice."""
+    """Return a description of an exception that a module raised, with the owner's line, and return advice."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -80,39 +80,41 @@ def explain_exception(
             else " Numbers and categories of each text are features: features= (docs/features.md)."
         )
         if "," in names or asked.features
-        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and correct the line that fails. "
-        'If it takes them in another form, say how that is made: --call "module(tokens.unsqueeze(1))", say, or call= '
+        else f"Call the module on ids yourself, module(torch.randint({asked.ids}, (3, 7))), and correct the line that "
+        'fails. If it takes them in another form, give the call, as in --call "module(tokens.unsqueeze(1))", or call= '
         "with a function (docs/modules.md)."
     )
     if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
-        advice += ' If the second input is the position of the last token: --call "module(tokens, lengths - 1)".'
+        advice += ' If the second input is the position of the last token, give --call "module(tokens, lengths - 1)".'
     if isinstance(error, IndexError) and "out of range in self" in str(error):
         advice = (
-            f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
-            "forward."
+            f"The vocabulary has {asked.ids} ids. Check that the embedding has a row for each id, and check the "
+            "arguments of forward."
         )
     if kernel := re.search(r"Kernel size: \((\d+).*can't be greater than actual input size", str(error)):
         advice = (
-            f"Its texts have {kernel[1]} tokens at least. If your pipeline fills shorter ones up, say so in the rules: "
+            f"The module takes texts of at least {kernel[1]} tokens. If your pipeline pads shorter texts, say so in "
+            "the rules: "
             f'"min_width": {kernel[1]} (docs/text-rules.md).'
         )
         if asked.two_texts:
-            advice = f"Texts have any length from 1 token on: pad those of fewer than {kernel[1]} tokens in forward."
+            advice = f"Texts have any length from 1 token on. Pad texts of fewer than {kernel[1]} tokens in forward."
     if "dtype" in str(error) and re.search(r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)):
         advice = (
-            "A bundle computes in float32, to which the weights were converted: cast to their type in forward, "
+            "A bundle computes in float32, so the weights were converted to float32. In forward, cast to their type, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
         )
     if "higher_order.cond" in str(error):
         return (
-            f"The module takes one of two branches by torch.cond{place}, which cannot be followed.",
-            "Compute both and take one: torch.where(condition, one, other).",
+            f"The module chooses between two branches by torch.cond{place}, which cannot be traced.",
+            "Compute both branches and choose one: torch.where(condition, one, other).",
         )
     return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, runs) or advice
 
 
 def _find_line_in_user_file(error: BaseException) -> str:
-    """Return the user's file and line that raised an error, or an empty string."""
+    """Return the file and line of the user's code that raised an error. Return an empty string if the line is
+    unknown."""
     ours = str(Path(__file__).parents[2])
     # The traceback of an error that is raised again grows with each call: source lines are not read.
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -122,7 +124,7 @@ def _find_line_in_user_file(error: BaseException) -> str:
 
 
 class AmbiguousCallError(ExportError):
-    """Several calls work, and give different answers.
+    """Several calls of the module work, but they give different answers.
 
     Attributes:
         calls: these calls.
@@ -134,8 +136,8 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work and give different answers. A part named as logits is proposed
-    first.
+    """Return the error for several calls that work but give different answers. It proposes a part with "logits" in
+    its name first.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
@@ -152,15 +154,15 @@ def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | Non
     if len({call for call, _ in calls}) == 1:
         places = ", ".join(f"answer{suffix}" for _, suffix in calls)
         return AmbiguousCallError(
-            f"The module gives {len(calls)} answers that may be those of the labels ({places}), as one with several "
-            "heads does.",
-            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
-            "heads in one bundle, with the labels of each: --head, in Python heads=.",
+            f"The module gives {len(calls)} outputs that may be the logits of the labels ({places}), as a module "
+            "with several heads does.",
+            f"Say which output belongs to these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or "
+            "export all heads in one bundle, with the labels of each head: --head, in Python heads=.",
         )
     return AmbiguousCallError(
-        f"The module can be called in {len(calls)} ways that give other answers: {' and '.join(said[:3])}."
+        f"The module can be called in {len(calls)} ways that give different answers: {' and '.join(said[:3])}."
         + (
-            f" In all that was tried, they differ only for texts that hold the id {deciding_id}."
+            f" In all trials, the answers differ only for texts with the id {deciding_id}."
             if deciding_id is not None
             else ""
         ),
@@ -170,8 +172,8 @@ def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | Non
 
 
 def make_characters_error(asked: ModuleFacts) -> ExportError | None:
-    """Return the error for a module that also takes the characters of each word, if these are unknown. None if no input
-    has such a name."""
+    """Return the error for a module that also takes the characters of words, if no characters are given. Return None
+    if no input has the name of characters."""
     named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
     if not named or len(list_forward_parameters(asked.module)) == 1 or asked.spellings is not None:
         return None
@@ -179,26 +181,27 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}).",
         "Give the vocabulary of characters: --characters FILE, in Python characters= (docs/tags.md)."
         if asked.of_tokens
-        else "Export one that reads words, pieces of words or characters alone: only labels of tokens have both. If "
-        "these are always the same, say what they are: --call, or call=.",
+        else "Export a module that takes only one of both: only a module that labels tokens may take both. If the "
+        "characters are always the same, give them: --call, or call=.",
     )
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Return the error for a module that takes rows of rows of ids or samples; `line` gives the module each text as one
-    row."""
+    """Return the error for a module that takes several rows of ids or samples for each text. `line` gives the module
+    each text as one row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(
-            "The module takes samples of four axes, such as a mask and times beside the numbers, [batch, kinds, time, "
-            "channels]. A bundle is given one sequence [time, channels].",
-            f"{single if 'unsqueeze(1)' in line else ''}To make the four axes of further channels, say how: --call "
-            '"module(torch.stack([samples[..., :3], samples[..., 3:]], 1))", say, or call= with a function.',
+            "The module takes samples with four axes [batch, kinds, time, channels], such as a mask and times beside "
+            "the numbers. But a bundle is given one sequence [time, channels].",
+            f"{single if 'unsqueeze(1)' in line else ''}To make the four axes from more channels, give the call, as "
+            "in --call "
+            '"module(torch.stack([samples[..., :3], samples[..., 3:]], 1))", or call= with a function.',
         )
     return ExportError(
-        "The module takes rows of rows of ids, such as a document of sentences [batch, sentences, words] or a pair of "
-        "texts. A bundle reads a text as one row, and cuts none into sentences.",
-        f"{single if 'unsqueeze(1)' in line else ''}To make these rows of a text's ids yourself, write a function of "
+        "The module takes several rows of ids for each text, such as a document of sentences [batch, sentences, "
+        "words] or a pair of texts. But a bundle reads a text as one row, and does not split it into sentences.",
+        f"{single if 'unsqueeze(1)' in line else ''}To make these rows from a text's ids yourself, write a function of "
         "(module, tokens, lengths) in the module's file, and give its name: --call rows, or call=rows.",
     )
 
@@ -208,35 +211,35 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure with the most specific reason as an error."""
+    """Return the failure with the latest kind of reason, as an error."""
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
         with_masks = write_line_with_masks(asked.module)
         return ExportError(
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
-            f'Say how it is called, for example --call "{with_masks or line}"; '
-            f"{'these masks are true at the tokens, and with >= at the padding; ' if with_masks else ''}"
-            "first, second, first_lengths and second_lengths are known; or call= with a function of "
-            "(module, first, second, first_lengths, second_lengths).",
+            f'Give the call, for example --call "{with_masks or line}"; '
+            "it may use first, second, first_lengths and second_lengths; "
+            f"{'its masks are true at the tokens, and with >= at the padding; ' if with_masks else ''}"
+            "or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
     if asked.features and not failures:
         return ExportError(
-            f"It is not known which inputs of forward({_join_parameter_names(asked)}) are given the features "
+            f"It is not known which inputs of forward({_join_parameter_names(asked)}) take the features "
             f"{', '.join(name for name, _ in asked.features)}.",
-            f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
+            f'Give the call: --call "module(tokens, {asked.features[0][0]})"; it may use tokens, lengths, '
             f"{', '.join(list_feature_variables(asked.features))}.",
         )
     if asked.spellings is not None and not failures:
         return ExportError(
-            f"It is not known which input of forward({_join_parameter_names(asked)}) is given the characters of words.",
-            'Say how it is called: --call "module(tokens, characters)"; it may have tokens, lengths and characters.',
+            f"It is not known which input of forward({_join_parameter_names(asked)}) takes the characters of words.",
+            'Give the call: --call "module(tokens, characters)"; it may use tokens, lengths and characters.',
         )
     if not failures:
         names = ", ".join(p.name for p in list_forward_parameters(asked.module)) or "none"
         return ExportError(
-            f"The module's forward takes the arguments {names}, none of which can be the tokens.",
-            'Say how it is called: --call "module(tokens)", or call=.',
+            f"The module's forward takes the arguments {names}, but none of them can be the tokens.",
+            'Give the call: --call "module(tokens)", or call=.',
         )
     # The error of an unusual call says little. So among equally weak reasons, the reason of the first call is reported.
     best = max(failures, key=lambda failed: failed.reason if failed.reason > Reason.NO_LOGITS else 0)

@@ -1,4 +1,4 @@
-"""Find how to call a module by calling it on a few small batches, in the usual ways to write forward.
+"""Find out how to call a module: try the usual calls on a few small batches.
 
 A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
@@ -88,10 +88,6 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     Raises:
         ExportError: no way works; or two work and give different answers.
         InputError: the line is not Python.
-
-    Example:
-        >>> find_convention(ModuleFacts(module, ids=8000, padding_id=1, classes=4)).line
-        'module(tokens.t(), lengths)[0]'
     """
     if call is None:
         convention = _search_convention(asked)
@@ -112,7 +108,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
-    """Check a call that the owner wrote, and return its convention."""
+    """Check the call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
@@ -131,7 +127,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
 
 
 def _search_convention(asked: ModuleFacts) -> Convention:
-    """Return the convention that works among the usual calls."""
+    """Try the usual calls, and return the convention of the call that works."""
     ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
     try:
         found = _search_candidates(asked, ways)
@@ -160,7 +156,7 @@ def _search_convention(asked: ModuleFacts) -> Convention:
 
 
 def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the most specific failure as an error, with advice if the module may take two texts."""
+    """Return the failure that says most, as an error. If the module may take two texts, the advice says so."""
     error = choose_refusal(asked, failures)
     if (
         asked.two_texts
@@ -178,8 +174,8 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
 
 
 def _search_methods(asked: ModuleFacts) -> Convention | None:
-    """For a tagger whose forward gives neither labels nor logits, but for example a loss, return the call of another
-    method that works; None if no call works.
+    """Return a call of another method than forward, for a tagger whose forward gives neither labels nor logits.
+    Return None if no method works.
 
     Raises:
         ExportError: two work, and give different answers.
@@ -193,7 +189,7 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
 
 
 def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
-    """Return the convention of the candidate that works; or the failures, if the search can go on.
+    """Return the convention of the candidate that works. If none works, return the failures.
 
     Raises:
         ExportError: two work, and give different answers; or a failure explains why none of these can.
@@ -226,14 +222,14 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
 
 
 def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
-    """Return whether a module that takes a text as one row of rows also runs on two rows: documents of sentences, or
-    pairs of texts. A module that only squeezes an axis of size 1 does not."""
+    """Return whether a module runs on two rows of ids for each text, such as documents of sentences or pairs of
+    texts. A module that only removes an axis of size 1 does not."""
     line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", working.convention.line)
     return line != working.convention.line and can_run_line(asked, line)
 
 
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return why a call that works on short texts fails on longer ones; None if no call works on short texts."""
+    """Return why a call fails on longer texts, if it works on short texts; else None."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         working = _find_first_outcome(asked, way, most)
@@ -244,15 +240,15 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
                 longer,
                 reason=Reason.USELESS_LOGITS,
                 problem=f"On texts of more than {most} tokens: {longer.problem}",
-                advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
-                f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
+                advice=f"It was tried on texts of {tried}. If a table is too short, such as a table of positions, make "
+                f'it longer. If no text is longer, let the rules cut texts: "max_width": {most}.',
             )
     return None
 
 
 def _is_given_numbers_beside(working: WorkingCall) -> bool:
-    """Return whether a call that works gives constants to inputs beside the text, which may fit short texts by
-    chance."""
+    """Return whether a call gives constants to inputs other than the text. Such a call may work by chance for short
+    texts."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )
@@ -265,7 +261,7 @@ def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> 
 def _find_working_calls(
     asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
-    """Return the calls that work and have different answers, and the failures."""
+    """Return the calls that work and give different answers, and the failures of the other calls."""
     working_calls: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
@@ -306,7 +302,7 @@ def _find_working_calls(
 
 
 def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
-    """Return whether the call that gives the emissions also decodes one text: a mask may need another dtype."""
+    """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -317,7 +313,7 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
 
 
 def _needs_no_comparison(way: CallCandidate) -> bool:
-    """Return whether forward takes only tokens, or also lengths by name, so that no other call is compared."""
+    """Return whether the names of forward's inputs leave one possible call: only tokens, or tokens and lengths."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
         slot.role == "other")
@@ -326,7 +322,7 @@ def _needs_no_comparison(way: CallCandidate) -> bool:
 
 
 def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]) -> Convention:
-    """Return the convention of a working call, with notes on its assumptions."""
+    """Return the convention of a call that works, with notes on what is assumed about the call."""
     if working.way is None:
         return working.convention
     if asked.two_texts:
@@ -352,7 +348,7 @@ def _make_error_of_two(asked: ModuleFacts, working: WorkingCall, other: str) -> 
 
 
 def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:
-    """Return a note on the inputs whose features were found by order, and not by name."""
+    """Return a note on features that were assigned to inputs by their order, not by their names."""
     named = find_named_features(way.slots, features)
     by_order = []
     for i in way.find_inputs_of_kind("beside"):
@@ -362,12 +358,12 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) < 2:
         return ()
-    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
+    return (f"By the order of the features, {'; '.join(by_order)}. If this is wrong, give the call: --call, or call=.",)
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two calls give the same answer: equal numbers, or one gives the probabilities of the other's
-    logits. For two outputs of one call, their programs show whether they differ on rare texts."""
+    """Return whether two calls give the same answer. Probabilities equal the logits that give them. Two outputs of
+    one call are compared by their operators, too, since they may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

@@ -1,4 +1,4 @@
-"""Try one call of a module.
+"""Try one call of a module on small batches.
 
 A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone.
@@ -64,7 +64,7 @@ _ROUNDING: Final = 2e-6
 @dataclass(frozen=True)
 class WorkingCall:
     """A call that works, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked
-    row change the answers, for example because a layer reads the row backwards."""
+    row change the answers."""
 
     convention: Convention
     answers: tuple[Tensor, ...]
@@ -74,14 +74,14 @@ class WorkingCall:
 
     @property
     def call(self) -> str:
-        """The line of the call, without the code that selects a part of its answer."""
+        """The line of the call, without the code that selects a part of the answer."""
         return self.convention.line if self.way is None else self.way.line
 
 
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that an owner wrote."""
+    """Try a call that the owner wrote."""
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -94,8 +94,8 @@ def try_candidate(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a candidate. Yield one result for each part of its answer that may be the logits, unless one of the
-    `working_calls` gives the same part."""
+    """Try a candidate. Yield one result for each part of its answer that may be the logits. Parts that a call of
+    `working_calls` already gives are left out."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
@@ -176,7 +176,7 @@ def _try_call(
 def _answer_trial_batches(
     asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Any] | FailedCall:
-    """Return the answers to the batches, or the reason why the module fails on one."""
+    """Return the answers to the trial batches. If the module fails on one of them, return the reason."""
     try:
         return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
@@ -196,7 +196,7 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has an output for each head: join these outputs, and try them as one answer."""
+    """Try a call whose answer has one output for each head. The outputs are joined and tried as one answer."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -237,8 +237,8 @@ def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
 def _choose_outputs(
     asked: ModuleFacts, found: Sequence[WorkingCall | FailedCall], flow: FlowRecorder, known: Sequence[Known], line: str
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield the outputs that may be the logits, each with a note on the outputs that are left out. If another output
-    shows that the answer does not fit the labels, no output is yielded."""
+    """Yield the outputs that may be the logits, each with a note on the other outputs. Yield no output if another
+    output shows that the answer does not fit the labels."""
     suffixes = [one.suffix for one in found if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -256,7 +256,7 @@ def _choose_outputs(
 
 
 def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Yield each batch that a module answers, with the answer."""
+    """Yield each batch that the module answers, with the answer."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -267,8 +267,8 @@ def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence
 def have_same_program(
     asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]
 ) -> bool:
-    """Return whether two parts of an answer are computed from the text by the same operators. Operators that turn
-    logits into probabilities, or that only change the shape, do not count."""
+    """Return whether the same operators compute two parts of an answer from the text. Operators that turn logits
+    into probabilities, or that only change the shape, do not count."""
     operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
     operations.label_tensors("text", tokens, lengths)
@@ -294,7 +294,8 @@ def _wrap_answer_part(function: Call, suffix: str) -> Call:
 
 
 def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
-    """Return the same kind of call with a changed answer: `change` gets the answer, the tokens and the lengths."""
+    """Return a call that changes the answer of another call by the function `change`. It gets the answer, the tokens
+    and the lengths."""
     if isinstance(function, PairCall):
         of_both = function.of_both
 
@@ -312,7 +313,7 @@ def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -
 
 
 def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that the code written after the call selects."""
+    """Return the part of an answer that a suffix of the call selects."""
     # Only this code is compiled; the answer stands for `module` in it.
     return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
 
@@ -320,8 +321,8 @@ def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor
 def _check_call(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call gives the same answer each time, different answers to different texts, and to each text the
-    same answer alone and in a batch."""
+    """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
+    alone."""
     line = convention.line
     try:
         answers = tuple(read_answer(asked, convention, *batch) for batch in batches)
@@ -339,12 +340,12 @@ def _check_call(
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
-        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights, and its call.")
+        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check the module's weights, and how it is called.")
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
             advice = (
-                f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
+                f'If your code calls it so, give --call "{line}", or call=. Else give a module that reads the text.'
             )
             return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
@@ -357,7 +358,7 @@ def _check_call(
     leaks = False
     if way is not None and way.plain == LENGTH_FIRST and not _stops_exactly_at_length(asked, convention, batches[-1]):
         problem = "The module does not use a row's first number as its length: ids past that length change its answer."
-        return FailedCall(line, Reason.RAISES, problem, "Say how it is called: --call, or call=.")
+        return FailedCall(line, Reason.RAISES, problem, "Give the call: --call, or call=.")
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
@@ -365,13 +366,13 @@ def _check_call(
                 slot = way.slots[i]
                 if slot.role != "mask":
                     width = way.replace_value(i, "tokens.size(1)").line
-                    of_width = f' If it is the number of tokens of the longest text: --call "{width}".'
+                    of_width = f' If it is the number of tokens of the longest text, give --call "{width}".'
                     return FailedCall(
                         line,
                         Reason.NO_LENGTHS,
-                        f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
+                        f"The module's forward takes {slot.name} beside the text. This is neither the lengths nor a "
                         "mask: tokens past the length change the answer.",
-                        "Say what it is given: --call, or call=. A bundle is given nothing but a text."
+                        "Give its value: --call, or call=. A bundle is given nothing but a text."
                         + of_width * can_run_line(asked, width),
                     )
                 leaks = True
@@ -381,7 +382,7 @@ def _check_call(
 def _answer_with_same_features(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Tensor]:
-    """Return the answers to batches whose texts all have the same features."""
+    """Return the answers to batches in which all texts have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
         read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
@@ -406,7 +407,7 @@ def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple
 def _find_batch_dependence(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall | None:
-    """Return the failure if a batch changes the answers to its texts; else None."""
+    """Return the failure of a call whose answer to a text depends on the batch; else None."""
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
@@ -438,8 +439,8 @@ def _answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens:
 def _depends_on_batch_only_by_highest_id(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
-    """Return whether rows get the same answers in a batch and alone after the highest id is replaced. A module may
-    treat that id as padding, and padding_effect finds such ids."""
+    """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
+    padding; `padding_effect.py` finds such ids."""
     plain = asked.replace_highest_id(tokens)
     if plain is None:
         return False
@@ -453,7 +454,7 @@ def _depends_on_batch_only_by_highest_id(
 
 
 def can_run_line(asked: ModuleFacts, line: str) -> bool:
-    """Return whether a module runs with a line, both on several texts and on one."""
+    """Return whether a module runs with a line of code, on several texts and on one text."""
     try:
         for rows in (asked.rows, 1):
             call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
@@ -466,7 +467,8 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
 def _explain_infinity(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers, with the line that first computes one."""
+    """Return the failure of a call with infinite or NaN answers. It names the line that first computes such a
+    number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_infinity_line(lambda: read_answer(asked, convention, *batch))
     place = f", at {line}" if line else ""
@@ -486,7 +488,7 @@ def _explain_infinity(
 
 
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
-    """Return the advice for a module whose answers change from call to call."""
+    """Return advice for a module whose answers change from call to call."""
     batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
     for name, arguments in find_state_methods(asked.module):
         states = []
@@ -503,7 +505,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
             ]
             made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
             return (
-                f"Its {name} draws a random state for each call. With zeros in place of it: --call "
+                f"Its {name} draws a random state for each call. To give zeros instead: --call "
                 f'"module.{name} = lambda *_: {made}; {line}", or call=.'
             )
     kept = find_changed_attributes(asked, line)
@@ -513,17 +515,17 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
     ):
         return (
-            f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
+            f"It draws random numbers in eval mode, at {drawn}: draw them only if self.training is true, as "
             "F.dropout(x, p, self.training) and nn.Dropout do."
         )
     return (
-        "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
-        "call to the next, say how that is made: --call, or call=."
+        "Remove randomness, such as dropout or a random initial state, from eval mode. If the module keeps a state "
+        "from one call to the next, make the state in the call: --call, or call=."
     )
 
 
 def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
-    """Return the attributes that every call changes, except those that the line sets."""
+    """Return the attributes that every call changes, without the attributes that the line of the call sets."""
     batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
         found = find_attributes_changed_by_run(
@@ -533,12 +535,12 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return the advice for a module that keeps a state between calls, with a line that resets it at each call."""
+    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
     names = " and ".join(kept.name for kept in changed)
-    changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
+    changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
     # A weight is not a state that could be reset for each call.
     if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
-        return f"{changes} Compute with the new value in place of writing it: F.linear(x, torch.renorm(weight, ...))."
+        return f"{changes} Compute with the new value instead of writing it: F.linear(x, torch.renorm(weight, ...))."
     states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
     made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
     if not made or not all(made):
@@ -552,7 +554,7 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that resets a state to its value before the call; empty if there is none."""
+    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"
@@ -564,7 +566,7 @@ def _write_state_reset(kept: ChangedAttribute) -> str:
 
 
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
-    """Return whether the answers have the graph's shapes, also for one text; and whether that call fails."""
+    """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):
@@ -588,7 +590,7 @@ def _are_rows_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths, by an object that raises on every use of them."""
+    """Return whether the answer depends on the lengths. The module gets an object that raises when it is used."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -612,7 +614,7 @@ def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Seq
 
 
 class _UnusableLengths:
-    """A stand-in for lengths that raises an error on every use."""
+    """A stand-in for lengths that raises an error when it is used."""
 
     def __getattribute__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -621,7 +623,7 @@ class _UnusableLengths:
 def _ignores_tokens_past_length(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether an input works as a mask: when only this input gets shorter lengths, the tokens past them do not
+    """Return whether an input works as a mask: if only this input gets shorter lengths, the tokens past them do not
     change the answer.
 
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
@@ -637,29 +639,29 @@ def _ignores_tokens_past_length(
 def describe_inputs_unlike_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
-    """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
+    """Yield notes on inputs that have the name of lengths, but that are something else, such as a number of
+    characters."""
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
         if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
             yield (
                 f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
-                "If it is not the length, say so with --call or call=."
+                "If it is not the length, give the right call: --call, or call=."
             )
 
 
 def _stops_at_lengths_of_input(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether tokens past the lengths do not change the answer, if only this input gets these lengths."""
+    """Return whether tokens past the lengths leave the answer unchanged, if only this input gets the lengths."""
     function = _wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and _is_near(answers[0], answers[2])
 
 
 def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Return whether the tokens past the length do not change the answer, and the last token does. A module fails this
-    if it reads a row's first number as a token, or reads only some tokens. A maximum over a row may also fail."""
+    """Return whether the last token of a text changes the answer, and the tokens past the length do not."""
     answers = _compute_answers_around_ends(asked, convention, batch)
     if answers is None:
         return False
@@ -670,7 +672,8 @@ def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: 
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the answers to rows: unchanged, with another last token, with other tokens past the end."""
+    """Return three answers: to the rows, to rows with another last token, and to rows with other tokens past the
+    end."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
@@ -697,7 +700,7 @@ def _compute_answers_around_ends(
 
 
 def call_and_keep_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the module's answer; changes of its state are kept."""
+    """Return the module's answer, and keep the state that the call leaves in the module."""
     with torch.no_grad(), run_quietly_on_cpu():
         return run_user_call(function, module, tokens.clone(), lengths.clone())
 
@@ -710,7 +713,8 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
 
 
 def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [1, n] for one text. A module that needs two texts gets the text and a copy of it."""
+    """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
+    too."""
     called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
     answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
     return answer
@@ -719,8 +723,8 @@ def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tens
 def read_answer(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
-    """Return a module's numbers [batch, units], or [batch, sequence * units]. With `twice`, return those of a second
-    call."""
+    """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
+    numbers of a second call."""
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
         for _ in range(1 + twice):
             answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())

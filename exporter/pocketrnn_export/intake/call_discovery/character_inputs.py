@@ -1,4 +1,4 @@
-"""Find which input of forward takes the characters of words, by its name or its position."""
+"""Find the input of forward that takes the characters of words, by its name or its position."""
 
 from __future__ import annotations
 
@@ -15,20 +15,15 @@ _NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids"
 
 
 def is_characters_name(name: str) -> bool:
-    """Return whether a name means characters, or the lengths of words in characters.
-
-    Example:
-        >>> is_characters_name("char_ids"), is_characters_name("words")
-        (True, False)
-    """
+    """Return whether a name means characters, or numbers of characters."""
     return bool(_NAMES & set(split_name(name)))
 
 
 def list_character_signatures(
     signature: Signature, characters: Characters
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield guesses about which input is the text: the signature; and, by index, the expressions to try for inputs that
-    may take characters, or the number of characters of each word."""
+    """Yield the possible signatures of a module that takes characters. Each comes with the code to try for every
+    input that may take characters, or their number in each word."""
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
     counts = [f"{lengths}.clamp(min=1)", lengths]

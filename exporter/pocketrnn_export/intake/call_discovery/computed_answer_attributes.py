@@ -1,4 +1,5 @@
-"""Find the values that an object in an answer computes: by properties, `__getattr__`, `__getitem__` or methods."""
+"""Find the values that an object in an answer computes on request, by properties, `__getattr__`, `__getitem__` or
+methods."""
 
 from __future__ import annotations
 
@@ -33,17 +34,12 @@ _MISSING: Final = object()
 
 
 class UncalledCode:
-    """Stands for an unknown value: that of code in an answer's class that is not called."""
+    """Stands for the unknown value of code that is not called."""
 
 
 def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield (suffix, value) for each value that properties and methods of an object compute; `object` + suffix is the
-    code that gives the value. It is `UncalledCode` if the code was not called.
-
-    Example:
-        >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
-        ['.logits']
-    """
+    """Yield (suffix, value) for each value that an object computes by properties and methods. The code `object` +
+    suffix gives the value. The value is `UncalledCode` if the code was not called."""
     kinds = [kind for kind in type(value).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
@@ -72,7 +68,7 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
 
 
 def read_attribute(value: Any, name: str) -> Any:
-    """Return the attribute of an object by its name; a marker object if there is none."""
+    """Return an attribute of an object by its name. Return a marker object if the object has no such attribute."""
     return _read_value_or_missing(lambda: getattr(value, name))
 
 
@@ -86,7 +82,7 @@ def _read_value_or_missing(ask: Any) -> Any:
 def _find_parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that code computes for a name: usual names, and those in the code or the dicts."""
+    """Yield the values that an object computes for a name. Names are usual ones, or stand in the class's code."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
@@ -121,7 +117,7 @@ def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
 
 
 def _is_computed(member: Any) -> bool:
-    """Return whether a class computes an attribute by a property or another descriptor, and does not store it."""
+    """Return whether a class computes an attribute instead of storing it, as a property does."""
     if isinstance(member, property | functools.cached_property):
         return True
     fields = (types.MemberDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod, type)

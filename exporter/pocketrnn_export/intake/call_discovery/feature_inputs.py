@@ -1,4 +1,4 @@
-"""Find which inputs of forward take the features of a text: first by names, and then by their order."""
+"""Find the inputs of forward that take the features of a text: first by names, then by order."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OPEN = ("other",)
 
 
 def list_feature_assignments(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
-    """Yield assignments of features to inputs, the likely ones first: for the index of each input, the code of the
-    values to try.
+    """Yield ways to give the features to inputs, the likely ways first. Each is a dict from the index of an input to
+    the code of values to try.
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
@@ -33,7 +33,7 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
 def _list_values_beside(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[dict[int, list[str]]]:
-    """Yield the values for inputs, if features have the names of these inputs."""
+    """Yield values for inputs that have the names of features."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:
@@ -55,12 +55,7 @@ def _list_values_beside(
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
-    """Find the inputs with the names of features: `price`, `user_id` for `user`, `prices` for `price`.
-
-    Example:
-        >>> find_named_features([Slot("x"), Slot("user_ids")], make_features(["user"]))
-        {1: 'user'}
-    """
+    """Find the inputs that have the name of a feature: `price`, `user_id` for `user`, `prices` for `price`."""
     names = [name for name, _ in features]
     found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
     for i, slot in enumerate(slots):
@@ -74,12 +69,7 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(value: str | None, features: Features) -> Features:
-    """List the features that the code of an input's value uses.
-
-    Example:
-        >>> [name for name, _ in list_features_in_code("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
-        ['a', 'b']
-    """
+    """List the features that the code of an input's value uses."""
     if value in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (value == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))
@@ -90,7 +80,7 @@ def _make_singular(word: str) -> str:
 
 
 def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield the ways to put features into inputs, in the order of the inputs."""
+    """Yield the ways to distribute the features over the inputs, in the order of the inputs."""
     names = tuple((name,) for name, _ in left)
     numbers = tuple(name for name, feature in left if not isinstance(feature, Category))
     categories = tuple(name for name, feature in left if isinstance(feature, Category))
@@ -113,7 +103,7 @@ def _list_codes_for_feature(name: str, features: Features) -> list[str]:
 
 
 def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:
-    """Return the code of the values for an input of several features, which are all numbers or all categories."""
+    """Return the code of possible values for an input of several features: all numbers, or all categories."""
     if len(group) == 1:
         return _list_codes_for_feature(group[0], features)
     kinds: Mapping[str, object] = dict(features)
@@ -125,7 +115,7 @@ def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[st
 
 
 def _list_codes_for_dict(left: Features) -> list[str]:
-    """Return the code of the values for an input that looks up features by name in a dict."""
+    """Return the code of possible values for an input that is a dict from names to features."""
     ends = ("",) if all(isinstance(feature, Category) for _, feature in left) else ("", "[:, None]")
     return [
         "{"

@@ -1,4 +1,4 @@
-"""List the inputs of a forward, and write a call of it: with arguments, a tuple, a dict or an object with fields."""
+"""List the inputs of a forward, and write a call with them: as arguments, a tuple, a dict or an object."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Signature:
 
     @property
     def tokens_index(self) -> int:
-        """The index of the text's slot."""
+        """The index of the slot that takes the text."""
         return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
 
 
@@ -113,7 +113,7 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 
 
 def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) -> tuple[str, ...]:
-    """Name the *args and **kwargs from which forward may read more than it gets."""
+    """Return the names of *args and **kwargs, if forward may read more from them than the call gives."""
     found = []
     if rest and (reads.rest or reads.places > given):
         found.append(f"{'more of ' * bool(given)}*{rest}")
@@ -135,7 +135,8 @@ def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[st
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one slot is the text: the slot of such a name, else the first or second."""
+    """Yield signatures in which one slot is the text: the slot with the name of a text, else the first or the second
+    slot."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -162,7 +163,8 @@ def _set_role(slot: Slot, role: Role) -> Slot:
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the text: the first input whose name means a text; else the first without another role."""
+    """Return the index of the text: the first input with the name of a text, else the first input without another
+    role."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]
@@ -173,7 +175,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Add targets after the one argument that contains the other inputs."""
+    """Add targets behind the single argument that contains the other inputs."""
     if not targets:
         return signature
 
@@ -218,7 +220,8 @@ def _write_tuple(values: Sequence[str | None]) -> str:
 
 
 def _find_unpacked_names(module: nn.Module) -> list[str]:
-    """Return the names into which forward unpacks its first argument, as in `tokens, mask = inputs`."""
+    """Return the names that forward assigns the parts of its first argument: `tokens` and `mask` in `tokens, mask =
+    inputs`."""
     # A forward without Python code, or whose file is gone.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):
         first = list_forward_parameters(module)[0].name
@@ -239,8 +242,8 @@ def _list_tuple_signatures() -> Iterator[Signature]:
 
 
 class _RecordingDict(dict[str, Any]):
-    """A dict that records which keys forward reads, which of them it needs, and whether forward also iterates over the
-    dict.
+    """A dict that records the keys that forward reads, the keys that forward needs, and whether forward iterates
+    over it.
 
     Args:
         give: returns the value of a key.
@@ -296,7 +299,7 @@ class _RecordingDict(dict[str, Any]):
 
 
 class _RecordingFields:
-    """An object that records which attributes forward reads, such as `batch.text` of a torchtext batch."""
+    """An object that records the attributes that forward reads, such as `batch.text` of a torchtext batch."""
 
     def __init__(self, give: Callable[[str], Any]) -> None:
         self._give = give
@@ -312,7 +315,8 @@ class _RecordingFields:
 
 
 def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return what forward reads from its one argument until it fails, what of it is required, and the rest."""
+    """Return the names that forward reads from its single argument until it fails, the required names, and the other
+    ones."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product((True, False), _list_dummy_values(pairs=not keys)):
@@ -334,7 +338,7 @@ def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> 
 
 
 def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield values for the text, and for inputs that are neither text, lengths nor mask."""
+    """Yield values for the text, and for inputs that are neither the text nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
@@ -352,7 +356,7 @@ def _make_dummy(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
-    """Return the names that forward requires in **kwargs; its KeyError names each missing one."""
+    """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
     names: list[str] = []
     for text, other in _list_dummy_values(pairs=False):
         for _ in range(8):
@@ -376,7 +380,7 @@ def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter])
 def _find_optional_keywords(
     module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward, or a function that it passes them to, takes from **kwargs."""
+    """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
     taken = {*keys, *(p.name for p in own)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
@@ -387,7 +391,7 @@ def _find_optional_keywords(
 
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs with None for one additional name."""
+    """Return whether a module runs with None as the value of one more name."""
     for text, other in _list_dummy_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),

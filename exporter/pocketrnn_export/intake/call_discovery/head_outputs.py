@@ -1,4 +1,4 @@
-"""Find the output of each head in a module's answer, and the code that joins these outputs into one tensor.
+"""Find the output of each head in a module's answer, and write the code that joins the outputs into one tensor.
 
 Names decide, where forward gives a dict, a named tuple or an object; else the numbers of labels; else, for heads with
 as many labels as each other, the order in which forward gives them.
@@ -31,7 +31,7 @@ _WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out
 
 @dataclass(frozen=True)
 class JoinedHeads:
-    """The code that joins the outputs of all heads, and how many numbers each has.
+    """The code that joins the outputs of all heads, and the number of logits of each head.
 
     Attributes:
         around: an expression with the call in the place of its {}; empty if the answer is joined already.
@@ -48,42 +48,33 @@ class JoinedHeads:
     note: str = ""
 
     def write_call(self, line: str) -> str:
-        """Write the line of a call, with the code that joins the heads at its end.
-
-        Example:
-            >>> heads = JoinedHeads("out = {}; torch.cat([out[0], out[1]], 1)", (3, 2), ("[0]", "[1]"))
-            >>> heads.write_call("module(tokens)")
-            'out = module(tokens); torch.cat([out[0], out[1]], 1)'
-        """
+        """Return the line of a call that joins the heads at its end."""
         *setup, last = line.split("; ")
         return "; ".join([*setup, self.around.replace("{}", last)]) if self.around else line
 
 
 @dataclass(frozen=True)
 class _Output:
-    """An output of a module: the code that gives it, its name if it has one, and its numbers for each text."""
+    """One output of a module: the code that reads it, its name if any, and its count of numbers for each text."""
 
     suffix: str
     name: str
     numbers: int
 
     def fits_head(self, head: LabelOutput) -> bool:
-        """Return whether this may be a head's output: a number for each label, or one number for two labels."""
+        """Return whether the output may be the head's: it has one number for each label, or one number for two
+        labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
 
 def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
-    """Find the output of each head; if the outputs cannot be told apart, return the problem and the advice.
+    """Find the output of each head. If this is not possible, return the problem and advice.
 
     Args:
         asked: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
         alone: its answer to a single text; None if it fails on one.
-
-    Example:
-        >>> find_head_outputs(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
-        ("['topic']", "['mood']")
     """
     answer, rows = known[0][1], len(known[0][0])
     units, total = asked.head_sizes, asked.classes
@@ -120,7 +111,7 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
 
 
 def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
-    """Yield the outputs that have the same count of numbers for every text, each tensor once."""
+    """Yield each output that has the same count of numbers for every text."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(asked, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
@@ -138,7 +129,7 @@ def _name_output(answer: Any, suffix: str) -> str:
 
 
 def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
-    """Choose the output with each head's name; None if no output has such a name."""
+    """Choose for each head the output with its name. Return None if no output has the name of a head."""
     named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
     if not any(named.values()):
         return None
@@ -157,19 +148,20 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
             return (
                 f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, but the head {name!r} has "
                 f"{len(head.labels)} labels",
-                "Give as many labels as it has numbers, in their order.",
+                "Give one label for each number, in the order of the numbers.",
             )
     chosen = {name: found[0] for name, found in named.items()}
     if len({one.suffix for one in chosen.values()}) < len(chosen):
         return (
             f"two of the heads {_list_names(asked)} have the name of one output",
-            "Name each as its output is called.",
+            "Give each head the name of its output.",
         )
     return chosen
 
 
 def _find_outputs_by_name(name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """Return the outputs with the name of a head; if there are several, only those whose path contains `logits`."""
+    """Return the outputs with the name of a head. If there are several, return the outputs with `logits` in their
+    path."""
     found = [one for one in outputs if one.name == name]
     found = found or [one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(name)]
     logits = [one for one in found if "logit" in one.suffix.lower()]
@@ -182,8 +174,8 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 
 
 def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
-    """Choose outputs by their counts of numbers, and outputs with equal counts by their order; return them with a note
-    on the order. If this is impossible, return the problem and the advice."""
+    """Choose the outputs of heads by their counts of numbers, and by their order if counts are equal. A note names
+    this order. If the outputs do not fit, return the problem and advice."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(asked.head_sizes):
@@ -208,7 +200,8 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
 
 
 def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
-    """Return the problem and the advice if an output labels each token, but a head labels the whole text; else None."""
+    """Return the problem and advice for an output that labels each token although its head labels whole texts; else
+    None."""
     count = len(asked.heads[names[0]].labels)
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:

@@ -1,4 +1,4 @@
-"""Find the initial states that callers pass to a recurrent module, and the statements that prepare it for a call."""
+"""Find the initial states that a recurrent module takes, and the statements that prepare the module for a call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 
 def list_initial_states(module: nn.Module, part: int | None = None) -> list[str]:
-    """Return the code of initial states: made by a method of the module, or else None or zeros.
+    """Return the code of initial states. A method of the module makes them; else they are None or zeros.
 
     Args:
         module: the module.
@@ -49,7 +49,7 @@ def list_initial_states(module: nn.Module, part: int | None = None) -> list[str]
 
 
 def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the methods of a module that make its initial state, each with the code of its arguments."""
+    """Yield each method of a module that makes an initial state, with the code of its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for name in dir(type(module)):
@@ -75,7 +75,7 @@ def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def list_setup_statements(module: nn.Module) -> list[str]:
-    """Return the statements that may be needed before a call: they set a batch size, or make a new state."""
+    """Return statements that may be needed before a call: they set a batch size or make a new state."""
     sizes, states = [], []
     names = dict(module.named_modules())
     for path, layer in names.items():
@@ -108,8 +108,8 @@ def list_setup_statements(module: nn.Module) -> list[str]:
 def advise_on_fixed_batch(
     module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]
 ) -> str | None:
-    """Return advice if a module fails because it holds a fixed batch size or states of that size; None for other
-    failures.
+    """Return advice for a module that fails because it holds a fixed batch size, or a state of that size. Return
+    None for other failures.
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
@@ -118,10 +118,6 @@ def advise_on_fixed_batch(
         error: the error that it raised.
         line: how it was called.
         runs: whether the module runs with a line.
-
-    Example:
-        >>> advise_on_fixed_batch(module, error, "module(tokens)", runs)
-        'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
     """
     if isinstance(module, torch.jit.ScriptModule):
         return None
@@ -156,7 +152,7 @@ def advise_on_fixed_batch(
 
 @dataclass(frozen=True)
 class _HeldState:
-    """A state for a number of texts that a module holds, such as `module.h0`.
+    """A state that a module holds for a fixed number of texts, such as `module.h0`.
 
     Attributes:
         target: its name in Python code.
@@ -179,7 +175,7 @@ def _join_names(states: Sequence[_HeldState]) -> str:
 
 
 def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers except nn.RNN, nn.LSTM, nn.GRU and TorchScript modules, each with its name in Python code."""
+    """Yield each layer with its name in Python code. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left out."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
@@ -196,7 +192,7 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors, also in lists and dicts, that may be states, by their width or name."""
+    """Yield the tensors of a module that may be states, judged by width or name. Lists and dicts are searched, too."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
@@ -218,7 +214,8 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
 
 
 def _find_batch_axis_of_state(state: Tensor) -> int:
-    """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 if the tensor is not a state."""
+    """Return the axis of the texts in a state [layers, texts, hidden] or [texts, hidden]. Return -1 for another
+    tensor."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 
 
@@ -227,7 +224,7 @@ def _write_zeros(shape: Sequence[int], at: int) -> str:
 
 
 def _write_container(value: object, zeros: Sequence[str]) -> str:
-    """Return the code of zeros in the container that holds the tensors: a dict, a list, a tuple or none."""
+    """Return the code of zeros in the same container as the tensors: a dict, a list, a tuple or none."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(value, zeros, strict=True))}}}"
     if isinstance(value, list):
@@ -243,7 +240,7 @@ def _find_kept_states(layer: nn.Module) -> list[str]:
 
 
 def _find_kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the attributes that hold zeros [layers, batch, hidden], each with the code for every size."""
+    """Yield each attribute that holds zeros [layers, batch, hidden], with code that makes such zeros for any batch."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

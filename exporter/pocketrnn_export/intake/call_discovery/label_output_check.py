@@ -1,4 +1,4 @@
-"""Check that an output is the logits of the labels, if it has one number for each label.
+"""Check whether an output with one number for each label holds the logits of the labels.
 
 A module with several outputs may be exported with the labels of another output. Another output with numbers for each
 text is left out with a warning, unless the program shows that it is not an answer of its own: the answer is computed
@@ -25,8 +25,8 @@ from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRec
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """The reason why an output is not the answer for the labels, and the output that is; `other` is empty if that is
-    unknown."""
+    """The reason why an output is not the answer, and the output that is the answer. `other` is empty if that output
+    is unknown."""
 
     fails: FailedCall
     other: str = ""
@@ -35,38 +35,38 @@ class RefusedOutput:
 def explain_unsuitable_output(
     asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return the reason why an output is not the answer for the labels, although it has as many numbers; None if it may
-    be the answer."""
+    """Return the reason why an output is not the answer, although it has one number for each label. Return None if
+    it may be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
         problem = (
-            f"The module gives {asked.classes} numbers, as many as it has ids, and so may tell the next token: the "
-            f"{asked.classes} labels need not be those of a text"
+            f"The module gives {asked.classes} numbers, one for each token id, so it may predict the next token: the "
+            f"{asked.classes} labels need not be labels of a text"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers_per_output(asked, known)
     for other in _list_other_outputs(flow, counts, suffix):
         if counts.may_count_tokens(suffix) and other.numbers is not None and not asked.of_tokens:
-            why: str | None = "may hold one for each token: the module answers texts of that length only"
+            why: str | None = "may hold one number for each token: the module answers only texts of that length"
         else:
             why = None if own is None else _explain_other_answer(flow, own, counts.fixed.get(suffix), other)
         if why is not None:
             place = f"answer{other.suffix}"
             problem = (
                 f"The module gives {other.describe_shape(known[0][0])}, but there are {asked.classes} "
-                f"{asked.number_word} ({place}); answer{suffix}, which fits these, {why.format(place)}"
+                f"{asked.number_word} ({place}); answer{suffix}, which has as many numbers, {why.format(place)}"
             )
-            advice = f"Give the {asked.number_word} of {place}. If answer{suffix} is what your code takes, {theirs}"
+            advice = f"Give the {asked.number_word} of {place}. If your code uses answer{suffix}, {theirs}"
             if other.numbers is None:
-                advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
+                advice = f"Say which output your code uses. If it is answer{suffix}, {theirs}"
             return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
     return None
 
 
 def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
-    """Describe the other outputs that may also be answers, and the parts of the answer that were not searched; empty if
-    there are none. Each head has a suffix."""
+    """Describe the other outputs that may be answers, and the parts of the answer that were not searched. Return an
+    empty string if there are none."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
@@ -77,22 +77,22 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
     if found:
         beside = " and ".join(f"answer{suffix}" for suffix in suffixes)
         said.append(
-            f"The bundle answers with {beside} of forward. Forward also gives {'; '.join(found)}, which is not needed "
-            "for it and is left out: that is usual for states and attention weights. If it is an answer with labels of "
-            "its own, export it too, by --call or call=; or all in one bundle: --head, or heads=."
+            f"The bundle uses {beside} of forward. Forward also gives {'; '.join(found)}, which is not needed for "
+            "that and is left out: this is usual for states and attention weights. If it has labels of its own, "
+            "export it, too, by --call or call=; or export all outputs in one bundle: --head, or heads=."
         )
     if unread := [f"answer{other} ({kind})" for other, kind in find_unsearched_values(flow.answer)]:
         said.append(
-            f"There is more in forward's answer, which was not looked into: {', '.join(unread)}. If that holds the "
-            f"numbers of these {asked.number_word}, say so with --call or call=."
+            f"Some parts of forward's answer were not searched: {', '.join(unread)}. If they hold the numbers of "
+            f"these {asked.number_word}, give the call: --call, or call=."
         )
     return " ".join(said)
 
 
 @dataclass(frozen=True)
 class _OtherOutput:
-    """Another output: its place, its tensor, and its count of numbers for each text; None if it has one number for each
-    token."""
+    """Another output of the module: its place, its tensor, and its count of numbers for each text. The count is None
+    for one number for each token."""
 
     suffix: str
     leaf: Tensor
@@ -106,7 +106,7 @@ class _OtherOutput:
 
 
 def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
-    """Yield the outputs with other counts of numbers, except single numbers such as a loss."""
+    """Yield the outputs with another count of numbers. Single numbers, such as a loss, are left out."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
@@ -116,28 +116,27 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 
 
 def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
-    """Return why another output is the answer, and not this one of `units`; None if this one may be."""
+    """Return why another output is the answer instead of this output with `units` numbers; None if this output may
+    be it."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own, leaf):
-        return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
+        return "is used to compute {}" if flow.has_weights_between(own, leaf) else None
     if flow.is_state(own) and flow.has_weights(leaf) and not flow.is_state(leaf):
         return "is a state of a layer"
     if numbers is None:
         return None
     if flow.is_only_source(leaf, own):
-        return None if flow.has_weights_between(leaf, own) else "is made of {}"
+        return None if flow.has_weights_between(leaf, own) else "is computed from {}"
     if flow.has_weights(leaf) and not flow.has_weights(own):
-        return "is made without weights"
+        return "is computed without weights"
     if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own, units):
-        return "is not what a layer of as many outputs gives"
+        return "is not the output of a layer of that size"
     return None
 
 
 def _is_intermediate_result(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
-    """Return whether another output is not an answer of its own: a state, a tensor computed only from the answer or its
-    only source, or a tensor computed without weights, such as lengths. An output that no layer of its size gives is
-    also intermediate if its last weights are used for the answer, too, as with attention weights.
-    """
+    """Return whether another output is only an intermediate result: a state, a part of the answer's computation, or
+    a tensor made without weights, such as lengths. Attention weights are intermediate results, too."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True

@@ -1,4 +1,4 @@
-"""Find the place of the logits in an answer."""
+"""Find the place of the logits in a module's answer."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ _CODE: Final = (
     nn.Module,
 )  # fmt: skip
 
-_LABELLED: Final = "To have each token labelled: --labels-of tokens, or labels_of='tokens'. "
+_LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
 # The advice where a module may give labels and not their numbers.
 _DECODED: Final = (
-    " If a CRF decodes them, export what goes into it, the emissions, by the method that makes them: --call "
-    '"module.emissions(tokens)", say.'
+    ' If a CRF decodes the labels, export the emissions that the CRF takes, as in --call "module.emissions(tokens)".'
 )
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
@@ -44,7 +43,8 @@ Known = tuple[Tensor, Any]
 
 @dataclass(frozen=True)
 class OutputCounts:
-    """How many numbers each output of a module holds for a text; the name of an output is the code that gives it.
+    """The count of numbers that each output of a module holds for a text. The name of an output is the code that
+    reads it.
 
     Attributes:
         fixed: the counts of those outputs that have the same count at every length.
@@ -57,7 +57,7 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether an output may contain one number for each token."""
+        """Return whether an output may hold one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
@@ -83,7 +83,7 @@ def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in an answer.
+    """The place of the logits in a module's answer.
 
     Attributes:
         suffix: the code after the call that selects the tensor.
@@ -97,7 +97,8 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places in an answer of tensors [rows, units], or [rows, sequence, units] in any order of the axes."""
+    """Return the places of tensors [rows, units] in an answer. Tensors [rows, sequence, units] count, too, in any
+    order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
@@ -140,8 +141,8 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: 
 
 
 def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
-    """Return the ways to reorder the axes of token logits to [rows, sequence, units], or [sequence, units] for one
-    text: the code of each, and the shapes that it accepts for each width."""
+    """Return the ways to reorder the axes of token logits to [rows, sequence, units]. Each way has its code, and the
+    shape that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: dict[str, list[set[tuple[int, ...]]]] = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
@@ -156,25 +157,15 @@ def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dic
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the floating-point tensors in an answer, each with the code after the call that gives it.
-
-    Example:
-        >>> [suffix for suffix, _ in find_float_tensors({"heads": [logits, SimpleNamespace(mood=mood)]})]
-        ["['heads'][0]", "['heads'][1].mood"]
-    """
+    """Yield each floating-point tensor in an answer, with the code that reads the tensor from the answer."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
 
 
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
-    """Yield the parts of an answer that are not searched, with the code and the kind of each: parts that lie too deep,
-    generators, sets, NumPy arrays, functions.
-
-    Example:
-        >>> list(find_unsearched_values((logits, (head(state) for head in heads))))
-        [('[1]', 'generator')]
-    """
+    """Yield each part of an answer that is not searched, with its code and kind: parts at great depth, generators,
+    sets, NumPy arrays, functions."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, UncalledCode):
             yield suffix, "computed when it is asked"
@@ -202,7 +193,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[tuple[str, Any]] | None:
-    """Return the items of a value with their code: keys, indexes, attributes; None if it is not searched."""
+    """Return the items of a value, each with the code that reads it; None if the value is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -217,7 +208,8 @@ def _list_items(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
-    """Return the stored attributes of an object without calling its code; None for code itself."""
+    """Return the stored attributes of an object, without a call of the object's code. Return None for functions and
+    classes."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -241,12 +233,7 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor contains for each of `rows` texts; None if its shape does not fit.
-
-    Example:
-        >>> count_numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
-        4
-    """
+    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n
@@ -257,7 +244,7 @@ def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | No
 
 
 def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> tuple[str, str]:
-    """Return the problem and the advice where no tensor of the answer of a call is [batch, classes]."""
+    """Return the problem and advice for an answer without a tensor [batch, classes]."""
     tokens, answer = known[0]
     leaves = dict(find_float_tensors(answer))
     rows, width = tokens.shape
@@ -288,8 +275,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
         written = f'--call "{line}{step}", say' if step else "--call"
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
-            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes one step's "
-            f"answer, or the mean over the steps, write that into the call: {written}, or call=.",
+            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text. If your code uses the answer "
+            f"of one step, or the mean over the steps, write that in the call: {written}, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
@@ -305,8 +292,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
 
 
 def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer does not contain the wanted logits. If token labels are wanted, the
-    answer may contain a text's logits, or other numbers for each token."""
+    """Return the kind of reason why an answer lacks the wanted logits. It may hold logits of texts where logits of
+    tokens are wanted, for example."""
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
@@ -325,7 +312,7 @@ def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: Module
 def _explain_missing_token_logits(
     gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
 ) -> tuple[str, str]:
-    """Return the problem and the advice if no tensor is [batch, sequence, labels] in any order of the axes."""
+    """Return the problem and advice for an answer without a tensor [batch, sequence, labels] in any order of axes."""
     if _has_number_per_label(leaves, rows, asked):
         return (
             f"{gives}: one answer for a text, and not one for each of its tokens.",
@@ -341,7 +328,7 @@ def _explain_missing_token_logits(
 
 
 def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """Return the problem and the advice if outputs have another count of numbers than there are labels."""
+    """Return the problem and advice for outputs whose count of numbers differs from the number of labels."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
@@ -350,14 +337,14 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
             return None
         which = " and ".join(following)
         return (
-            f"The module gives more numbers for a longer text ({which}), which are not answers to {asked.classes} "
-            f"{asked.number_word}.",
+            f"The module gives more numbers for a longer text ({which}), so they are not the numbers of "
+            f"{asked.classes} {asked.number_word}.",
             one_answer,
         )
     # The line of the owner may end before one of several outputs.
     if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
         return (
-            f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
+            f"The call gives several outputs. The output answer{fitting[0]} has {asked.classes} numbers for each text.",
             f"Add {fitting[0]} at the end of the line, if these are the {asked.number_word}.",
         )
     found = list(dict.fromkeys(fixed.values()))
@@ -380,14 +367,15 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
     return (
         problem,
-        "A single number is the logit of the second of two labels: give two. If it is a value, such as a rating, "
+        "A single number is the logit of the second of two labels: give two labels. If it is a value, such as a "
+        "rating, "
         'subtract the value that separates the two labels, as in --call "module(tokens) - 3".',
     )
 
 
 def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
-    """Return the code behind a call that takes the last step of an answer for each token; empty if the axis of the
-    steps is not the first or second, and None if no output holds such answers."""
+    """Return the code that takes the last step of an answer with one row for each token. Return an empty string for
+    an unknown axis, and None if no output has such rows."""
     # A step may have one number for two labels: the logit of the second.
     units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
     for suffix, leaf in leaves.items():
@@ -399,7 +387,7 @@ def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked:
 
 
 def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Return whether a tensor contains logits for each token, in any order of the axes."""
+    """Return whether a tensor holds logits of each token, in any order of axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {
         (rows * width, classes),

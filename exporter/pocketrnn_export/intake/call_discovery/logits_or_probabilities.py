@@ -1,4 +1,4 @@
-"""Find out whether a module gives logits or probabilities, by its numbers and not by the names of its functions.
+"""Find out whether a module gives logits or probabilities. Its numbers decide, not the names of its functions.
 
 Numbers of both signs are logits. For numbers of one sign the owner must say what they are, with two exceptions: without
 one activation the module gives the logits of these probabilities; or with other weights it gives both signs.
@@ -54,7 +54,7 @@ _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python giv
 
 @dataclass(frozen=True)
 class _ProbedAnswers:
-    """Batches of texts and a module's answers: [batch, units], or [tokens, units] if it labels tokens."""
+    """A module's answers to batches of texts: [batch, units], or [tokens, units] for labels of tokens."""
 
     batches: tuple[tuple[Tensor, Tensor], ...]
     answers: tuple[Tensor, ...]
@@ -72,11 +72,12 @@ class _ProbedAnswers:
 
     @property
     def sign(self) -> int:
-        """1 if all answers are at least 0, -1 if all are at most 0, and 0 if there are answers of both signs."""
+        """1 if all numbers are at least 0, -1 if all are at most 0, and 0 for numbers of both signs."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
-        """Return the common sum of the rows of [texts, units]; None for one unit, or if the sums differ."""
+        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or for one
+        unit."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -84,13 +85,13 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Return whether the rows are logarithms of numbers with a sum of 1, divided by a factor."""
+        """Return whether exp of each row, times a factor, sums to 1."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
 def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """Add to a convention the activation that turns logits into probabilities, and whether the answers are logits.
+    """Add to a convention whether the answers are logits, and the activation that turns logits into probabilities.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
@@ -129,7 +130,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """Add the activation of each head, as `add_activation` does for one set of labels."""
+    """Add the activation of each head, as `add_activation` does for a single head."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
@@ -146,8 +147,8 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
 
 
 def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
-    """Return the convention of a head. If another head is computed from its probabilities, take their logarithm instead
-    of removing the activation, since that would change the other head."""
+    """Return the convention of a head. If another head reads its probabilities, the logits are the logarithm of
+    these: without the activation, the other head would change."""
     if one.activation is None:
         return one
     batch = asked.draw_batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
@@ -187,8 +188,7 @@ def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers
 def _find_removable_activation(
     asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers
 ) -> ActivationCall | None:
-    """Return the activation call to remove: without it, the module gives the logits of its probabilities. None if there
-    is none.
+    """Return the call of an activation without which the module gives the logits; None if there is no such call.
 
     Raises:
         ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
@@ -209,22 +209,23 @@ def _find_removable_activation(
             if asked.gives == "probabilities":
                 return None
             raise ExportError(
-                f"The module changes the result of its {call.function} ({call.line}), by a product, a mask or a "
-                "division, say, which may change the answers to some texts.",
+                f"The module changes the result of its {call.function} ({call.line}), as by a product, a mask or a "
+                "division. This may change the answers to some texts.",
                 "Return the logits from forward, after every such change; or export these numbers as they are: "
                 "--gives probabilities, in Python gives=.",
             )
         if convention.units > 1 and _matches_answers("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
-                "If a text can have any number of labels, export it with --multi-label (multi_label=True). If softmax "
-                "of these numbers is meant, as nn.CrossEntropyLoss takes them, with --gives logits (gives='logits').",
+                "If a text can have any number of labels, export it with --multi-label (multi_label=True). If these "
+                "numbers go into a softmax, as with nn.CrossEntropyLoss, export it with --gives logits "
+                "(gives='logits').",
             )
     return None
 
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the activations whose output reaches the answer without another one between, the last first."""
+    """Return the activations whose output reaches the answer without a later activation, the last one first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
@@ -236,9 +237,9 @@ def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _
 def _is_last_operation(
     asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
-    """Return whether, for every text, later operations only reshape or move an activation's output. A division, a mask,
-    or a product with a number that is 1 for most texts changes the probabilities of some texts. So does indexing by
-    words on the axis that sums to 1.
+    """Return whether later operations only reshape or move the output of an activation, for every text. A division,
+    a mask or a product may change the probabilities of some texts, even if it changes none of most texts. So may
+    indexing by words on the axis that sums to 1.
 
     For this check the activation returns the index of each place on that axis, so that the axis can be followed
     wherever the numbers go.
@@ -266,7 +267,8 @@ def _is_last_operation(
 
 
 def _make_sum_axis_indices(shares: Tensor) -> Tensor:
-    """Return for each number its index on the axis along which the numbers sum to 1; zeros if there is no such axis."""
+    """Return for each number its index on the axis along which the numbers sum to 1. Return zeros without such an
+    axis."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
         if torch.allclose(shares.sum(axis), torch.ones(()).to(shares), atol=1e-4):
@@ -285,16 +287,16 @@ def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tens
 
 
 def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module that gives probabilities according to its owner."""
+    """Return the convention of a module whose owner says that it gives probabilities."""
     if not probed.are_between_zero_and_one:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
     total = probed.find_common_sum(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
             "The module gives numbers that do not sum to 1.",
-            "If a class is cut off, leave it in and name a label for it, or divide by the sum: "
-            "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If each label is a question of its own, export "
-            "it with --multi-label; if they are not probabilities, with --gives logits.",
+            "If your code drops a class, keep the class and give its label, or divide by the sum: "
+            "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If a text may have several labels, give "
+            "--multi-label. If the numbers are not probabilities, give --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
     undone = "sigmoid" if asked.multi_label else "softmax"
@@ -303,7 +305,8 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
 
 
 def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
-    """Say whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; else empty."""
+    """Describe numbers that sum to 1 over the tokens of a text, or whose exp does. Return an empty string for other
+    numbers."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
@@ -312,7 +315,7 @@ def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Refuse answers if their numbers, or exp of them, have the same sum for every text."""
+    """Refuse answers whose numbers have the same sum for every text. Refuse a common sum of exp of the numbers, too."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
@@ -344,7 +347,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 
 
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
-    """Return the error for numbers that keep their sign with all weights that are tried."""
+    """Return the error for numbers that may be logits or probabilities: they keep their sign with all tried weights."""
     if probed.sign == -1:
         line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
@@ -371,14 +374,14 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
-    """Return the line of a call with its last expression inserted into another expression."""
+    """Return the line of a call with its last expression put into another expression."""
     *setup, last = convention.line.split("; ")
     return "; ".join([*setup, wrapped % last])
 
 
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Return the range of the answers with other weights: below 0, or above 1 for several units. None if they stay in
-    the range of probabilities. A matrix of one sign keeps its sign.
+    """Return a range of answers that probabilities cannot have, found with other weights. Return None if all answers
+    stay in the range of probabilities. A matrix of one sign keeps its sign.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
@@ -419,7 +422,7 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
 def _select_finite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
-    """Yield those answers of a module that are finite."""
+    """Yield the answers of a module that are finite."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
             answer = read_answer(asked, convention, *batch).reshape(-1, convention.units)
@@ -427,7 +430,7 @@ def _select_finite_answers(
 
 
 def _draw_weights(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Draw weights of both signs, as large as the module's own times a scale."""
+    """Draw weights of both signs with the size of the module's own weights times a scale."""
     if own.numel() > _LARGE:
         return own.flip(0).mul_(-scale)
     size = float(own.float().pow(2).mean().sqrt()) or 0.1

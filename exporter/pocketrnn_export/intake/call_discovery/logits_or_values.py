@@ -1,5 +1,5 @@
-"""Find out whether a module's numbers are logits of labels, or values such as a rating: a linear layer can give both.
-The range of a single number, or the loss in the module's file, shows which it gives."""
+"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer can give
+both. The range of the numbers, or the loss in the module's file, shows which."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SURE: Final = 1.0
 
 
 def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
-    """Refuse numbers for texts if they may be values instead of logits.
+    """Refuse a module whose numbers for texts may be values instead of logits.
 
     Args:
         module: the owner's module.
@@ -37,27 +37,27 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
     loss = _find_loss_of_values(module) if found else None
     if one and least > _SURE:
-        why = f"from {least:.3g} to {most:.3g} for those that were tried: taken for logits, all have the second label"
+        why = f"from {least:.3g} to {most:.3g} for the tried texts: as logits, they give every text the second label"
     elif loss is not None:
         why = (
-            f"and its file names {loss} and no loss of labels: {'it' if one else 'they'} may be a value, as a rating is"
+            f"and its file names {loss}, but no loss for labels: {'it' if one else 'they'} may be a value, as a rating"
         )
     else:
         return
     *setup, last = convention.line.split("; ")
     divided = (
-        "; for a text, say which value divides the two labels, as 3 does in "
+        "; for a text, subtract the value that separates the two labels, such as 3 in "
         f'--call "{"; ".join([*setup, f"{last} - 3"])}" --gives logits'
     )
     raise ExportError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
-        f"If it is a logit, say so: --gives logits (gives='logits'). If it is a value, export one of a sequence of "
+        "If it is a logit, give --gives logits (gives='logits'). If it is a value, export a module of sequences of "
         f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
     )
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that a class's file names; None if it names one for labels, too."""
+    """Return the loss for values that a class's file names. Return None if the file also names a loss for labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Facts about a module before it is called, and the batches on which it is tried."""
+"""Facts about a module that are known before it is called, and the batches for trial calls."""
 
 from __future__ import annotations
 
@@ -67,25 +67,25 @@ class ModuleFacts:
     spellings: Spellings | None = None
 
     def compile(self, line: str) -> Call:
-        """Compile a line that may call the module; see `compile_call`."""
+        """Compile a line of code that may call the module; see `compile_call`."""
         return compile_call(line, self.features, self.spellings)
 
     def make_facts_for_head(self, name: str) -> ModuleFacts:
-        """Return the facts for one of the heads."""
+        """Return the facts about one head of the module."""
         head = self.heads[name]
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:
-        """The widths of the batches on which a module is tried."""
+        """The widths of the batches for trial calls."""
         if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
-        """Return additional lengths at which to measure the output sizes of a working call, including lengths that no
-        text has.
+        """Return more lengths at which to measure the sizes of a call's outputs. Some of them are outside the
+        lengths of texts.
 
         Args:
             tried: the lengths at which the size is known.
@@ -96,7 +96,7 @@ class ModuleFacts:
         return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not within)
 
     def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return random tokens [rows, width] without padding, with the highest id among them, and their lengths."""
+        """Return random tokens [rows, width] without padding, and their lengths. The tokens include the highest id."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
         low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0
@@ -113,7 +113,8 @@ class ModuleFacts:
         return tokens, torch.full((rows,), width)
 
     def make_batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return batches of these widths; if the rules pad, also one with padded rows and their real lengths."""
+        """Return batches of these widths. If the rules pad texts, add a batch with padded rows and their real
+        lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
@@ -128,7 +129,8 @@ class ModuleFacts:
         return [*full, (tokens, lengths)]
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
-        """Replace the highest id, which a module may treat as padding, by another id; None if there is no other."""
+        """Replace the highest id, which a module may treat as padding, by another id. Return None without another
+        id."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:
@@ -137,26 +139,25 @@ class ModuleFacts:
 
     @property
     def activation(self) -> str | tuple[tuple[str, int], ...]:
-        """How the logits become probabilities: `softmax` or `sigmoid`; with several heads, that of each head, with its
-        number of labels."""
+        """The function that turns logits into probabilities: `softmax` or `sigmoid`. With several heads, the
+        function and the number of labels of each head."""
         if self.heads:
             return tuple((head.activation, len(head.labels)) for head in self.heads.values())
         return "sigmoid" if self.multi_label else "softmax"
 
     @property
     def head_sizes(self) -> tuple[int, ...]:
-        """The number of labels of each of several heads."""
+        """The number of labels of each head, if there are several heads."""
         return tuple(len(head.labels) for head in self.heads.values())
 
     @property
     def number_word(self) -> str:
-        """The word for the numbers: values or labels."""
+        """The word for the module's numbers in messages: values or labels."""
         return "values" if self.values else "labels"
 
     @property
     def rows(self) -> int:
-        """The number of texts in a batch; it differs from the number of labels, and from the numbers of labels of the
-        heads."""
+        """The number of texts in a batch. It differs from the numbers of labels, so that the axes can be told apart."""
         taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)
 

@@ -1,5 +1,5 @@
-"""Find constants for the inputs other than the text. Refuse the module, with the names of these inputs, if their values
-change the answer."""
+"""Find constants for the inputs other than the text. Refuse a module if the values of these inputs change the
+answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MASKS: Final = tuple(
 
 @dataclass(frozen=True)
 class _ValueKind:
-    """One kind of value: its name in messages, and the code of several different values."""
+    """A kind of value for an input: its name in messages, and the code of several values."""
 
     said: str
     values: tuple[str, ...]
@@ -58,7 +58,7 @@ def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
 
 
 def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
-    """Yield the kinds of values that an input may have, with small and large values of each."""
+    """Yield the kinds of values that an input may take, each with small and large values."""
     ids, top = asked.ids, max(2, asked.ids - 1)
     yield _ValueKind("no value", ("None",))
     rows = "torch.arange(tokens.size(0))"
@@ -110,7 +110,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return the sizes that layers hold under these names."""
+    """Return the sizes that the layers have as attributes with these names."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
@@ -123,7 +123,7 @@ def _list_state_shapes(module: nn.Module) -> list[str]:
 
 
 def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
-    """Yield the constant words and numbers in the code of the module's classes."""
+    """Yield the constant strings and numbers in the code of the module's classes."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for kind in dict.fromkeys(
@@ -148,7 +148,7 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_constants(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Return the call with the first constants with which the module runs; None if it does not run with any."""
+    """Return the call with the first constants with which the module runs. Return None if the module never runs."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -174,7 +174,7 @@ def find_constants(
 def find_changing_inputs(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
-    """Return the failure of a call if its constants change its answer, or may do so; else None."""
+    """Return the failure of a call whose answer changes, or may change, with the constants in the call; else None."""
     changing = [
         (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
     ]
@@ -186,7 +186,7 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f"If {names} {'are' if ' and ' in names else 'is'} always the same, say so by values in the line: "
+        f"If {names} {'are' if ' and ' in names else 'is'} always the same, give the values in the line: "
         f'--call "{way.line}{suffix}", or call=.'
     )
     of_each = any(kind is not None and "each text" in kind for _, kind in changing)
@@ -200,8 +200,8 @@ def find_changing_inputs(
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
-            f"The module's forward takes {names} beside the text, and runs with only one of the values that were "
-            f"tried, {values}: whether other values change the answer is not known"
+            f"The module's forward takes {names} beside the text, and runs with only one of the tried values, "
+            f"{values}: it is not known whether other values change the answer"
         )
     places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
     if places:
@@ -219,7 +219,8 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the kind of value that changes the answer; a phrase if too few run; None if none does."""
+    """Return the kind of value that changes the answer. Return a phrase if too few values run, and None if no value
+    changes the answer."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -245,8 +246,8 @@ def _find_changing_kind(
 
 @dataclass(frozen=True)
 class _TracedAnswer:
-    """The numbers of an answer, the operators that compute them from the text, and whether the answer depends on
-    numbers of another input."""
+    """The numbers of an answer, the operators that compute them from the text, and whether they depend on another
+    input."""
 
     numbers: Tensor
     program: Program
@@ -260,8 +261,8 @@ class _TracedAnswer:
 def trace_answer(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
-    """Return an answer of the module, and how it is computed from the text; None if the module fails or does not give
-    that answer."""
+    """Return an answer of the module with the operators that compute it from the text. Return None if the module
+    fails, or if its answer lacks this part."""
     operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -277,7 +278,8 @@ def _compute_answer_tensors(
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
-    """Return the tensors of the module's answer by their places; on failure None, and the reason in `errors`."""
+    """Return each tensor of the module's answer by its place. If the module fails, return None and add the error to
+    `errors`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
@@ -298,12 +300,7 @@ def _compute_answer_tensors(
 
 
 def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
-    """Return whether two answers have the same numbers.
-
-    Example:
-        >>> is_same_answer(torch.zeros(2), torch.ones(2))
-        False
-    """
+    """Return whether two answers have the same numbers."""
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
 
@@ -313,7 +310,7 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 def describe_defaults(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """Return notes on the inputs that keep their defaults, and on initial states that callers would have to pass."""
+    """Return notes on inputs that keep their defaults, and on initial states that the call leaves out."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
@@ -339,13 +336,13 @@ def describe_defaults(
             lines += _find_masked_call(asked, way, i, suffix, batches[0])
         value = way.options[i].value
         if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
-            notes.append(f"forward's {slot.name} is given {value}: each text is assumed to begin so.")
+            notes.append(f"forward's {slot.name} is given {value}, on the assumption that each text begins so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
             0,
-            "These inputs of forward keep their defaults, and other values may change the answer: "
-            f"{', '.join(telling)}. If your code gives one, say so with --call or call="
+            "These inputs of forward keep their defaults, but other values may change the answer: "
+            f"{', '.join(telling)}. If your code gives other values, give them with --call or call="
             f"{f', as in {chr(34)}{lines[0]}{chr(34)}' if lines else ''}.",
         )
     return tuple(notes)
@@ -354,7 +351,8 @@ def describe_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return the call line with the first usual mask with which the module runs; empty if there is none."""
+    """Return the line of the call with the first usual mask with which the module runs. Return an empty string if
+    none runs."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
@@ -362,7 +360,7 @@ def _find_masked_call(
 def _may_mask_change_answer(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether a mask that hides nothing may change the answer that the module gives without a mask."""
+    """Return whether a mask that hides no token may change the module's answer without a mask."""
     own = trace_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
         return False
@@ -386,8 +384,8 @@ def _may_mask_change_answer(
 def find_call_with_other_mask(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
-    """Return the call with the opposite mask, if its answers to the tried texts are the same but another program
-    computes them. None if only one kind of mask fits."""
+    """Return the call with the opposite mask, if it gives the tried texts the same answers by other operators.
+    Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -410,8 +408,8 @@ def _is_padding_mask(mask: str | None) -> bool:
 def find_unknown_inputs(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
-    None if it has no such inputs, or one of another role."""
+    """Return a failure that names the inputs beside the text, if the module runs with none of the tried values.
+    Return None if the module has no such inputs."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")
@@ -422,14 +420,13 @@ def find_unknown_inputs(
     return FailedCall(
         way.line,
         Reason.USELESS_LOGITS,
-        f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
-        f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
-        "a text.",
+        f"The module's forward takes {names} beside the text, but runs with none of the tried values{why}",
+        f'Give the call: --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but a text.',
     )
 
 
 def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return the failure of a module that takes numbers instead of ids; None if it takes ids."""
+    """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
     batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
@@ -447,8 +444,8 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Fail
                     return FailedCall(
                         way.line,
                         Reason.OTHER_ANSWER,
-                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
-                        "it has no embedding",
+                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and not ids of "
+                        "tokens: it has no embedding",
                         "Put the embedding that made these numbers into the module, or say how ids become numbers: "
                         "--call, or call=.",
                     )

@@ -1,4 +1,4 @@
-"""Find out whether a module counts the tokens itself if its optional lengths are not passed."""
+"""Find out whether a module counts the tokens itself if a call leaves out its optional lengths."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _MOST: Final = 24_000
 def find_call_without_lengths(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the call without the optional lengths, if forward then counts the tokens itself; None if all texts get the
-    same answers without them.
+    """Return the call without the optional lengths, if forward then counts the tokens itself. Return None if the
+    answers are the same without lengths.
 
     Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
     id is tried, and where the numbers are equal the operators are compared.
@@ -57,8 +57,8 @@ def _count_operators(program: Program) -> Counter[str]:
 
 
 def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
-    """Find the id that explains a difference: two calls give the same answers to all tried texts without this id. None
-    if there is no such id.
+    """Find the id that explains why two calls differ: they give the same answers to all tried texts without this id.
+    Return None if no id explains it.
 
     Args:
         asked: the module, and what is known of it.
@@ -80,7 +80,7 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
 def _make_batches_of_every_id(
     asked: ModuleFacts, *, rows: int, without: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield texts that together contain every id, or every id but one, and their lengths."""
+    """Yield texts that contain every id, or every id but one, with their lengths."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))
     usual = asked.ids - 1 - (asked.padding_id == asked.ids - 1)
@@ -98,7 +98,7 @@ def _make_batches_of_every_id(
 def _agrees_for_every_id(
     asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Return whether texts that hold every id get the same answers with and without lengths."""
+    """Return whether texts with every id get the same answers with lengths and without lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):

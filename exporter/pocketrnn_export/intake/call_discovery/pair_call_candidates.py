@@ -26,15 +26,11 @@ _MASK_WORDS: Final = {"mask", "masks", "msk"}
 
 
 def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
-    """Yield the lines that may call a module with two texts, the likely ones first, each once.
+    """Yield each line that may call a module with two texts, the likely lines first.
 
     Args:
         module: its signature is read; forward is called only where that needs it.
         lengths: whether forward is given lengths; None if that is not known.
-
-    Example:
-        >>> next(list_pair_lines(nn.Bilinear(2, 2, 1), lengths=None))
-        'module(first, second)'
     """
     lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))
     for line in dict.fromkeys(lines):
@@ -43,12 +39,8 @@ def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]
 
 
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """Return the names of the two inputs that get the first and the second text in a line; None if they have no names.
-
-    Example:
-        >>> find_pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
-        ('input1', 'input2')
-    """
+    """Return the names of the two inputs that get the first and the second text. Return None for inputs without
+    names."""
     for signature in list_signatures(module):
         if line in _list_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
@@ -99,7 +91,7 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
 
 
 def _may_be_text(slot: Slot) -> bool:
-    """Return whether an input may be a text: it is required, and its name does not contradict that."""
+    """Return whether an input may be a text: it is required, and its name does not mean something else."""
     if not slot.required or is_lengths_name(slot.name) or _MASK_WORDS & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}

@@ -36,42 +36,28 @@ _BATCH_SIZE: Final = re.compile(r"batch_?(size|len)$|^(n|num|cur|current|this)?_
 
 
 def split_name(name: str) -> list[str]:
-    """Split a name into its words.
-
-    Example:
-        >>> split_name("textLengths_2")
-        ['text', 'lengths', '2']
-    """
+    """Split a name into its words."""
     return re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def is_text_name(name: str) -> bool:
-    """Return whether a name means the text itself, such as `input_ids`."""
+    """Return whether a name means the text, such as `input_ids`."""
     words = [word for word in split_name(name) if not word.isdigit()]
     return bool(words) and all(word in _TEXT for word in words)
 
 
 def is_lengths_name(name: str) -> bool:
-    """Return whether a name means lengths of anything.
-
-    Example:
-        >>> is_lengths_name("premise_lengths"), is_lengths_name("silence")
-        (True, False)
-    """
+    """Return whether a name means lengths."""
     return any(_LENGTHS.search(word) for word in split_name(name) if not word.isdigit())
 
 
 def find_role(name: str, *, text: str = "", required: bool = True) -> Role:
-    """Return the role of a parameter by its name; `other` if the name shows no role, or means something else.
+    """Return the role of a parameter by its name. The role is `other` if the name shows no known role.
 
     Args:
         name: the name of the parameter.
         text: the name of the text's parameter, whose words may occur in the name, too.
         required: whether it has no default.
-
-    Example:
-        >>> find_role("text_lengths"), find_role("aspect_len", text="x"), find_role("aspect_mask")
-        ('lengths', 'other', 'other')
     """
     words, lower = split_name(name), name.lower()
     plain = _PLAIN | set(split_name(text))

@@ -1,5 +1,4 @@
-"""Record the tensors of one call, and from which others each is computed. This shows whether one output is computed
-from another by weights.
+"""Record from which tensors each tensor of a call is computed. This shows whether weights lie between two outputs.
 
 Each result of a torch function is recorded with its inputs. Code whose calls are not seen, such as TorchScript, leaves
 no record, and nothing is concluded about it.
@@ -34,8 +33,7 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of this
-    function call."""
+    """The function that computed a tensor, its input tensors, the sizes of its weights, and all its outputs."""
 
     function: str
     of: tuple[int, ...]
@@ -44,12 +42,12 @@ class _ComputedTensor:
 
     @property
     def has_weights_as_input(self) -> bool:
-        """Whether weights were inputs."""
+        """Whether some inputs were weights."""
         return bool(self.sizes)
 
 
 class FlowRecorder(FunctionMode):
-    """A context manager that records the inputs of each tensor that is computed.
+    """Records the inputs of each tensor that is computed inside the block.
 
     Args:
         given: the input tensors, made from the text.
@@ -103,7 +101,7 @@ class FlowRecorder(FunctionMode):
                 self._weights.add(i)
 
     def _list_views(self, tensor: Tensor) -> list[Tensor]:
-        """Return a tensor that is changed in place, and the tensors that it may be a view of."""
+        """Return a tensor that is changed in place, and the tensors of which it may be a view."""
         found = [tensor]
         for one in found:
             made = self._made.get(id(one))
@@ -111,18 +109,18 @@ class FlowRecorder(FunctionMode):
         return found
 
     def leads_to(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether `other` is computed from `one`."""
+        """Return whether the tensor `other` is computed from the tensor `one`."""
         return self._find_origin(one) in self._find_ancestors(id(other))
 
     def is_only_source(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether all information about the text in `other` comes through `one`."""
+        """Return whether everything that `other` knows about the text comes through `one`."""
         origin = self._find_origin(one)
         return self.leads_to(one, other) and self._given.isdisjoint(
             self._find_ancestors(id(other), lambda i, _: i == origin)
         )
 
     def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether weights are applied on a path from one tensor to another."""
+        """Return whether a path from one tensor to another uses weights."""
         above, found = self._find_ancestors(id(other)), {self._find_origin(one)}
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
@@ -133,7 +131,7 @@ class FlowRecorder(FunctionMode):
         return False
 
     def has_weights(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is computed with weights; also True if its computation was not recorded."""
+        """Return whether a tensor is computed with weights. If its computation was not recorded, return True."""
         return not self.was_recorded(tensor) or bool(self._find_last_weighted_tensors(tensor))
 
     def was_recorded(self, tensor: Tensor) -> bool:
@@ -141,30 +139,29 @@ class FlowRecorder(FunctionMode):
         return id(tensor) in self._made
 
     def is_state(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is the output of recurrent layers or tables, possibly selected, pooled or joined: the
-        last weights before it belong to them."""
+        """Return whether a tensor is the output of a recurrent layer or an embedding, possibly selected, pooled or
+        joined."""
         last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether the output of the last weights before one tensor is also used for the other tensor, as in a
-        mean of attention weights."""
+        """Return whether another tensor uses the output of the last weights before a tensor, too. A mean of
+        attention weights is an example."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 
     def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor belong to a layer with `numbers` outputs, as far as was
-        recorded."""
+        """Return whether the last weights before a tensor belong to a layer with `numbers` outputs."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
-        """Return the nearest earlier tensors that are computed with weights."""
+        """Return the last tensors before a tensor that are computed with weights."""
         above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
     def _find_origin(self, tensor: Tensor) -> int:
-        """Return the id of the tensor with the same numbers in another shape."""
+        """Return the id of the tensor that has the same numbers in another shape."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:
             same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
@@ -176,7 +173,7 @@ class FlowRecorder(FunctionMode):
     def _find_ancestors(
         self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
     ) -> set[int]:
-        """Return a tensor and all tensors that it is computed from, back to those for which `stop` is true."""
+        """Return a tensor and all tensors from which it is computed, back to tensors for which `stop` is true."""
         seen: set[int] = set()
         left = [i]
         while left:
@@ -189,7 +186,7 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module and record how its answer is computed; empty if the module fails during the recording."""
+    """Call a module, and record how its answer is computed. The record is empty if the module fails."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):

@@ -1,5 +1,5 @@
-"""Find in the code of forward which keys it reads from *args and **kwargs. These are not parameters, and forward does
-not fail without a key that it looks up by `get` or `in`."""
+"""Find the keys that forward reads from *args and **kwargs in its code. Forward does not fail without a key that it
+looks up by `get` or `in`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,7 @@ class ReadInputs:
 
 
 def find_read_inputs(module: nn.Module) -> ReadInputs:
-    """Return the inputs that a module's forward reads from its *args and **kwargs.
-
-    Example:
-        >>> find_read_inputs(module)  # its forward has `mask = options.get("mask")`
-        ReadInputs(names=('mask',), keywords='', places=0, rest='')
-    """
+    """Return the inputs that a module's forward reads from its *args and **kwargs."""
     functions = _unwrap_functions(module.forward)
     if not functions:
         # Without Python code it is not known what it reads.
@@ -56,8 +51,8 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
 
 
 def list_optional_names(module: nn.Module) -> list[str]:
-    """Return the optional parameters of all functions to which forward may pass its **kwargs: the methods of its class,
-    the forwards of its layers, and the functions that these mention."""
+    """Return the optional parameters of the functions to which forward may pass its **kwargs: methods of its class,
+    forwards of its layers, and functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
     for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
@@ -78,7 +73,7 @@ def _is_torch_class(kind: type) -> bool:
 
 
 def _unwrap_functions(called: Any) -> list[FunctionType]:
-    """Return a function, or the function of a method, and the functions that it wraps."""
+    """Return a function or a method's function, and the functions inside its wrappers."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -89,7 +84,7 @@ def _unwrap_functions(called: Any) -> list[FunctionType]:
 
 
 def _find_inputs_read_by(code: CodeType) -> ReadInputs:
-    """Return the inputs that code reads from its own *args and **kwargs."""
+    """Return the inputs that a function reads from its own *args and **kwargs."""
     at = code.co_argcount + code.co_kwonlyargcount
     rest = code.co_varnames[at] if code.co_flags & inspect.CO_VARARGS else ""
     keywords = code.co_varnames[at + bool(rest)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
@@ -106,7 +101,7 @@ def _find_inputs_read_by(code: CodeType) -> ReadInputs:
 
 
 def _find_looked_up_keys(code: CodeType, name: str) -> Iterator[str | int | None]:
-    """Yield the constant key for each use of a local name that looks up a key in it; None for any other use."""
+    """Yield the constant key of each look-up in a local variable. Yield None for another use of the variable."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
         # For a name that an inner function shares, LOAD_FAST passes on the cell and does not read it.
@@ -124,17 +119,17 @@ def _find_looked_up_keys(code: CodeType, name: str) -> Iterator[str | int | None
 
 
 def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
-    """Yield the keys that the instructions around a load look up in the loaded value."""
+    """Yield the keys that the instructions after a load look up in the loaded value."""
     before = instructions[0] if at else None
     after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
-    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _is_constant(after[1]):
+    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _loads_constant(after[1]):
         yield after[1].argval
         # The constant is the key only if the call takes it alone or with a default; else it is a part of the key.
         if not any(one.opname.startswith("CALL") and one.arg == n for n, one in ((1, after[2]), (2, after[3]))):
             yield None
-    elif _is_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):
+    elif _loads_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):
         yield after[0].argval
-    elif before is not None and _is_constant(before) and after[0].opname == "CONTAINS_OP":
+    elif before is not None and _loads_constant(before) and after[0].opname == "CONTAINS_OP":
         yield before.argval
     elif after[0].opname == "UNPACK_SEQUENCE":
         yield from range(after[0].argval)
@@ -142,5 +137,5 @@ def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iter
         yield None
 
 
-def _is_constant(one: dis.Instruction) -> bool:
+def _loads_constant(one: dis.Instruction) -> bool:
     return one.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")) and type(one.argval) in (str, int)

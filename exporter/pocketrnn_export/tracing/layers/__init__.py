@@ -1,1 +1,1 @@
-"""The traced form of PyTorch's recurrent layers, packing and encoders; and their weights in ONNX's order."""
+"""PyTorch's recurrent layers, packed sequences and encoders in a trace, and the layers' weights in ONNX's order."""

@@ -1,4 +1,4 @@
-"""The weights of PyTorch's recurrent layers in ONNX's order of gates."""
+"""The weights of PyTorch's recurrent layers, with their gates in ONNX's order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GATES: Final[dict[str, tuple[int, ...]]] = {
 
 
 def add_onnx_weights(module: nn.Module) -> None:
-    """Add to every recurrent layer in `module` a copy of its weights in ONNX's form, as buffers named `onnx_...`.
+    """Add a copy of the weights, in ONNX's order, to every recurrent layer of a module, as buffers named `onnx_...`.
 
     They become the graph's initializers. A reordering in the trace would add a Split and a Concat to the graph for each
     weight. If a layer computes its weights in every forward (weight drop, parametrizations), the trace reorders them.
@@ -39,7 +39,7 @@ def add_onnx_weights(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection if it has one.
+    """The weights of one recurrent layer, and its projection if it has one, as `pocketrnn::recurrence` takes them.
 
     `projection` is float [directions, hidden, projected]; `unprojection` is its pseudo-inverse in float32, and
     `unprojection_rest` the rounding error of that: constant initial states are multiplied while a graph is made, and
@@ -55,14 +55,14 @@ class LayerWeights:
 
 
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Read the weights of one layer of a recurrent module: from its buffers, or from the trace, which computes them."""
+    """Read the weights of one layer of a recurrent module from its buffers, or compute them in the trace."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})
 
 
 def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Return the weights of one layer of a recurrent module in ONNX's form.
+    """Return the weights of one layer of a recurrent module in ONNX's order.
 
     With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. This equals
     an LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
@@ -96,5 +96,5 @@ def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
 
 
 def count_directions(layer: nn.RNNBase) -> int:
-    """Return the number of directions of a recurrent module."""
+    """Return the number of directions of a recurrent module, 1 or 2."""
     return 2 if layer.bidirectional else 1

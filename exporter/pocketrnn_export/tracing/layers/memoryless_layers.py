@@ -1,4 +1,5 @@
-"""Recurrent layers without memory: each step starts from the initial state, and all steps are one matrix product.
+"""Run recurrent layers without memory: each step starts from the initial state. One matrix product then computes all
+steps.
 
 The effect of the number of tokens or texts on forward does not depend on the states of its layers. So a module and its
 program can be compared at hundreds of lengths: a bidirectional GRU(64 -> 96) takes a ninth of its time for 512 tokens.
@@ -24,22 +25,15 @@ _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
 def is_memoryless() -> bool:
-    """Return whether the layers of programs run without memory now."""
+    """Return whether recurrent layers run without memory at the moment."""
     return _stateless.get()
 
 
 @contextlib.contextmanager
 def use_memoryless_layers() -> Iterator[None]:
-    """While the block runs, make each step start from the initial state in `nn.RNN`, `nn.LSTM` and `nn.GRU` of modules
-    and in `pocketrnn::recurrence` of programs. Code that calls a layer in another way, such as TorchScript, keeps its
-    memory.
-
-    Example:
-        >>> with use_memoryless_layers():
-        ...     outputs, state = nn.GRU(3, 4)(torch.zeros(7, 2, 3))
-        >>> bool((outputs == state).all())
-        True
-    """
+    """While the block runs, recurrent layers start each step from the initial state. This holds for `nn.RNN`, `nn.LSTM`
+    and `nn.GRU`, and for `pocketrnn::recurrence`. A layer that is called in another way, such as in TorchScript, keeps
+    its memory."""
     before = _stateless.set(True)
     try:
         with _MemorylessLayers():
@@ -71,7 +65,7 @@ _CELLS: Final[dict[Any, _Cell]] = {
 
 
 class _MemorylessLayers(FunctionMode):
-    """A mode that runs the functions of PyTorch's recurrent layers without memory, and other functions unchanged."""
+    """A torch function mode that runs PyTorch's recurrent layers without memory. Other functions run unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _CELLS and not kwargs and (answer := _run_layer(_CELLS[func], args)) is not None:
@@ -80,7 +74,7 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return a layer's outputs and final states from the arguments of `torch.gru` and the like; else None."""
+    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function, or None."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).
@@ -126,7 +120,7 @@ def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
 
 
 def _find_packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the row of each packed step, and the position of each row's last step."""
+    """Return the row to which each packed step belongs, and the position of each row's last step."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows
     begins = batch_sizes.cumsum(0) - batch_sizes

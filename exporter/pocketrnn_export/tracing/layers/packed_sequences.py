@@ -1,5 +1,5 @@
-"""Packing in a trace: the `data` of a PackedSequence is the padded, time-major tensor, and its `batch_sizes` are the
-lengths (see `recurrence.py`)."""
+"""Packed sequences in a trace. The `data` of a PackedSequence is the padded, time-major tensor, and its `batch_sizes`
+are the lengths; see `recurrence.py`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _shipped: dict[str, Callable[..., Any]] = {}
 
 @contextlib.contextmanager
 def trace_packing() -> Iterator[None]:
-    """While the block runs, make `pack_padded_sequence` run `_pack_sequence`."""
+    """While the block runs, `pack_padded_sequence` calls `_pack_sequence`."""
     with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def trace_unpacking() -> Iterator[None]:
-    """While the block runs, make `pad_packed_sequence` run `_unpack_sequence`."""
+    """While the block runs, `pad_packed_sequence` calls `_unpack_sequence`."""
     with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
@@ -51,7 +51,7 @@ def _pad_packed_sequence(
 
 
 def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """`pack_padded_sequence` in a trace: the time-major padded tensor and its lengths, as a PackedSequence."""
+    """Replace `pack_padded_sequence` in a trace: return the padded time-major tensor and the lengths."""
     lengths, session = unwrap_arrays(lengths), find_current_export_session()
     if session is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
@@ -59,8 +59,8 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
         lengths = _convert_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
-            "The module packs by lengths that are a Python list, which a traced graph would freeze.",
-            "Pass the tensor of lengths itself to pack_padded_sequence.",
+            "The module packs by a Python list of lengths: a graph would use the lengths of one batch for all batches.",
+            "Pass the lengths to pack_padded_sequence as a tensor.",
         )
     data = padded.transpose(0, 1) if batch_first else padded
     # Nothing is sorted: the rows keep their order.
@@ -80,7 +80,7 @@ def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
 
 
 def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
-    """Return a list of traced lengths as a tensor; other lists unchanged."""
+    """Return a list of traced lengths as a tensor. Return other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(rows, torch.SymInt) and all(
@@ -96,7 +96,7 @@ def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
 def _unpack_sequence(
     sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
 ) -> tuple[Tensor, Tensor]:
-    """`pad_packed_sequence` in a trace.
+    """Replace `pad_packed_sequence` in a trace.
 
     PyTorch pads to the longest length. That is the width of the padded tensor that was packed, since a graph requires
     that `sequence` is the longest of `lengths`. Lengths that the module counts from the tokens, or clamps, may all be
@@ -123,8 +123,7 @@ def _unpack_sequence(
 
 
 def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """In a trace, cut x [sequence, batch, ...] to the largest of the lengths by which a module packs it, as PyTorch
-    does.
+    """In a trace, cut x [sequence, batch, ...] to the largest of the lengths that the module packs by, as PyTorch does.
 
     The longest of the lengths that a module is given is the whole width, so nothing is cut. Lengths that it counts from
     the tokens, or clamps, may all be shorter.
@@ -137,6 +136,6 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def find_current_export_session() -> TraceSession | None:
-    """Return this thread's session for torch.export, or None. A trace for TorchScript runs PyTorch's own layers."""
+    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
     session = find_current_session()
     return None if session is None or session.scripted else session

@@ -1,4 +1,4 @@
-"""PyTorch's recurrent layers and packing, as one operator that can be traced.
+"""PyTorch's recurrent layers in a trace, as one operator, `pocketrnn::recurrence`.
 
 `torch.export` cannot follow `nn.RNN`, `nn.LSTM` and `nn.GRU` with a dynamic batch and sequence, nor packing at all: it
 sees either thousands of unrolled steps, fixed sizes, or data-dependent shapes. ONNX has one operator for a whole layer.
@@ -51,7 +51,7 @@ def _run_recurrent_layer(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU do.
+    """Run one recurrent layer in one or two directions, as ONNX's RNN, LSTM and GRU do.
 
     Args:
         x: float [sequence, batch, features].
@@ -97,7 +97,7 @@ def _run_recurrent_layer(
 def _run_whole_layer(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a layer whose rows are full by torch's function: 400 steps of a GRU take 4 ms, not 10."""
+    """Run a layer whose rows are full by torch's own function: 400 steps of a GRU take 4 ms instead of 10."""
     call, gates = _WHOLE_LAYERS[mode]
     state = (len(r), x.shape[1], r.shape[2])
     h, c = (x.new_zeros(state) if given is None else given.expand(state).contiguous() for given in (h0, c0))
@@ -120,7 +120,7 @@ def _run_recurrent_layer_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run `_run_recurrent_layer`, but start each step from the initial states; see `memoryless_layers.py`."""
+    """Run `_run_recurrent_layer` with each step from the initial states; see `memoryless_layers.py`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
@@ -154,10 +154,9 @@ OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 def compute_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute one step of one direction of `pocketrnn::recurrence` from x [batch, features] and the states [batch,
-    hidden] before it. Return the states after it; if the layer has no cell state, the given one is returned unchanged.
-    With x [steps, batch, features], each step is computed separately.
-    """
+    """Compute one step of one direction of `pocketrnn::recurrence`, from x [batch, features] and the states [batch,
+    hidden] before the step. Return the states after the step. A layer without a cell state returns the given cell
+    state. With x [steps, batch, features], each step is computed separately."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -202,7 +201,7 @@ _FEW_STEPS: Final = 3
 
 @contextlib.contextmanager
 def trace_recurrence(_: TraceSession) -> Iterator[None]:
-    """While the block runs, run recurrent layers and packing as `pocketrnn::recurrence` in the tracing thread.
+    """While the block runs, the tracing thread runs recurrent layers and packing as `pocketrnn::recurrence`.
 
     Other threads still run PyTorch's own code.
     """
@@ -211,7 +210,7 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
 
 
 def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """Make recurrent layers in the tracing thread refuse an initial state whose batch size differs from their input's.
+    """Make recurrent layers in the tracing thread refuse an initial state with another batch size than the input.
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
@@ -223,7 +222,7 @@ def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[N
 
 @contextlib.contextmanager
 def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, replace the forward of recurrent layers by `forward_of` it; trace packing."""
+    """While the block runs, replace the `forward` of recurrent layers by `forward_of` it, and packing."""
     forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
     with replace_methods(forwards), trace_packing():
         yield
@@ -258,7 +257,7 @@ def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
-    """The traced form of `nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward`; dropout is off, as in eval mode."""
+    """Replace the `forward` of `nn.RNN`, `nn.LSTM` and `nn.GRU` in a trace. Dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, read_packed_lengths(given)
     elif given.dim() == 2:
@@ -267,8 +266,8 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
         raise ExportError(
-            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions.",
-            "Give it a batch, which has three dimensions, also for a single text.",
+            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input with {x.dim()} dimensions.",
+            "Give the layer a batch, which has three dimensions, also for a single text.",
         )
     h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
     hidden, cell = [], []
@@ -297,7 +296,7 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
 
 
 def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
-    """Run a layer on one text without a batch axis, [sequence, features]; its states have no batch axis either."""
+    """Run a layer on one text without a batch axis, [sequence, features]. The states have no batch axis either."""
     axis = 0 if layer.batch_first else 1
     if isinstance(hx, tuple):
         hx = tuple(state.unsqueeze(1) for state in hx)

@@ -1,4 +1,4 @@
-"""Trace `nn.TransformerEncoder` and its layer with the answers that they give without gradients.
+"""Trace `nn.TransformerEncoder` and its layers with the answers that PyTorch's fast path for inference gives.
 
 Without gradients, PyTorch runs other code, the "fast path", which a trace cannot follow. It treats masks differently
 from the traced code: a mask of numbers, which is usually added to the scores, is read as bools; and the steps that
@@ -23,7 +23,7 @@ _BEFORE_CAUSAL: Final = 7
 
 
 def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, make encoders in the tracing thread answer as the fast path does."""
+    """While the block runs, encoders in the tracing thread answer as PyTorch's fast path does."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
         (nn.TransformerEncoder, "forward"): _make_encoder_forward(nn.TransformerEncoder.forward),
         (nn.TransformerDecoder, "forward"): _make_decoder_forward(nn.TransformerDecoder.forward),
@@ -71,8 +71,8 @@ def _make_decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _find_causality(is_causal: bool | None) -> bool | None:
-    """Return the value of `is_causal` in a trace: False if it is None. PyTorch would compare the mask with a causal
-    one, and run another kernel if they are equal. The mask itself gives the same result."""
+    """Return the value of `is_causal` in a trace: None becomes False. With None, PyTorch compares the mask with a
+    causal mask, and runs another kernel if they are equal. The mask itself gives the same result."""
     return False if find_current_session() is not None and is_causal is None else is_causal
 
 

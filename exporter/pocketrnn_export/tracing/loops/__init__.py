@@ -1,2 +1,2 @@
-"""Loops over the steps of a text: match the iterations of a short trace, recognize what they compute, and rebuild the
+"""Loops over the steps of a text: compare the iterations of a short trace, recognize what they compute, and rebuild the
 loop for any number of iterations."""

@@ -1,4 +1,4 @@
-"""Recognize the recurrent layer that one iteration of a loop computes, by its values.
+"""Recognize the recurrent layer that an iteration of a loop computes, from the values that the iteration gives.
 
 People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with one product for all gates, with
 `torch.cat([x, h], 1)` or without. All of them compute the same. So an iteration is run in double precision, with states
@@ -45,8 +45,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """The reason why a loop is not a recurrent layer, and the loop's number. The reason is the end of a sentence that
-    begins with "the loop"."""
+    """The reason why a loop is not a recurrent layer, as a clause of a sentence, and the loop's number."""
 
     def __init__(self, why: str, loop: int | None = None) -> None:
         super().__init__(why)
@@ -55,7 +54,7 @@ class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an Ex
 
 @dataclass(frozen=True)
 class StateCycle:
-    """States that an iteration computes from each other.
+    """Some states of a loop that an iteration computes from each other.
 
     Attributes:
         states: each state, as the nodes before and after the iteration.
@@ -75,7 +74,7 @@ class StateCycle:
 
 @dataclass(frozen=True)
 class RecurrentLayer:
-    """A layer as `pocketrnn::recurrence` computes it, in one direction.
+    """A recurrent layer in one direction, as `pocketrnn::recurrence` computes it.
 
     Attributes:
         mode: the mode of that operator.
@@ -95,8 +94,8 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Affine:
-    """`features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are those of the sources,
-    followed by those of h."""
+    """An affine function, `features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are those
+    of the sources, followed by those of h."""
 
     weight: Tensor
     bias: Tensor
@@ -107,8 +106,7 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh with as many numbers as a state. It is a part of a node's value, or, if `flipped`, 1 minus that
-    part."""
+    """A sigmoid or tanh as wide as a state: a part of a node's value or, if `flipped`, 1 minus this part."""
 
     node: Node
     part: int
@@ -116,7 +114,7 @@ class _Gate:
 
 
 def read_operator_names(node: Node) -> tuple[str, str]:
-    """Return the name of a node's operator, with its overload and without."""
+    """Return the name of a node's operator, first with the overload and then without it."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
 
@@ -125,7 +123,7 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
     """Recognize the recurrent layer that a state cycle computes.
 
     Raises:
-        NotALayer: it is not a recurrent layer.
+        NotALayer: the cycle is not a recurrent layer.
     """
     failed: list[NotALayer] = []
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1 and len(cycle.states) <= 2:
@@ -140,17 +138,17 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
                         return found
                 except NotALayer as error:
                     failed.append(error)
-    raise [*failed, NotALayer("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
+    raise [*failed, NotALayer("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
 
 
 def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
     for scale in SCALES:
         if not _agrees_with_layer(cycle, layer, scale):
-            raise NotALayer(f"its states differ from those of an {layer.mode} where its numbers are some {scale:g}")
+            raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration gives the states that a layer gives, for random numbers of this scale."""
+    """Return whether an iteration gives the same states as a layer, for random numbers of this scale."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -168,7 +166,7 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """The iteration of a state cycle as numbers: at random states and inputs, and at unit vectors."""
+    """The iteration of a state cycle, which is computed for random states and inputs, and for unit vectors."""
 
     def __init__(self, cycle: StateCycle, states: tuple[tuple[Node, Node], ...]) -> None:
         self.cycle, self.states = cycle, states
@@ -190,8 +188,8 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _is_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node is a function of one of these values, or of its negative. Equal values do
-        not show that two sigmoids are the same: both may be 1 for all random numbers."""
+        """Return whether each part of a node is a function of one of some values, or of its negative. Equal results
+        would not show this: two different sigmoids may both be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._find_input_of(node)
@@ -217,13 +215,13 @@ class _Iteration:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """Return the argument of a gate, if it is affine."""
+        """Return the argument of a gate as an affine function, or None if the argument is not affine."""
         return self.compute_affine_value_at(gate.node.all_input_nodes[0], gate, changes)
 
     def compute_affine_value_at(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return the value of a node at the gate's part of it, if the value is affine."""
+        """Return the gate's part of a node's value as an affine function, or None."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
@@ -243,8 +241,7 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer of gates in ONNX's order. By default, the recurrent bias is the float32 rounding error of the
-        bias.
+        """Make a layer from gates in ONNX's order. The default recurrent bias is the bias's float32 error.
 
         Args:
             mode: as for `RecurrentLayer`.
@@ -258,7 +255,7 @@ class _Iteration:
         for node in self.cycle.nodes:
             if node.target in BENT and not self._is_among(node, entering):
                 raise NotALayer(
-                    f"each step also computes `{read_operator_names(node)[1]}`, which no recurrent layer does"
+                    f"each step also computes `{read_operator_names(node)[1]}`, which recurrent layers do not"
                 )
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
@@ -329,7 +326,8 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
 
 def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
     """Find a GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et
-    al., 2024). No node has to contain the proposed state: it is the new state minus the kept part of the old one."""
+    al., 2024). No node has to compute the proposed state: it follows from the new state and the part of the old state
+    that is kept."""
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def compute_proposed_state(features: Tensor, update: _Gate) -> Tensor:
@@ -355,8 +353,8 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
 def _complete_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, entering: Sequence[Tensor]
 ) -> RecurrentLayer | None:
-    """Complete a GRU whose proposed state is still unknown, in one of two forms: with the reset gate after the product
-    with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014)."""
+    """Find the proposed state of a GRU whose gates are known. The reset gate comes after the product with the state, as
+    in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:
         def changed(values: Tensor) -> Tensor:

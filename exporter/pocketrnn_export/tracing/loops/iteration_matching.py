@@ -1,4 +1,5 @@
-"""Match the iterations of a traced loop with each other, and find the states that an iteration passes to the next."""
+"""Match the nodes of a traced loop's iterations with each other, and find the states that an iteration passes to the
+next iteration."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 
 def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """Run `pocketrnn::recurrence` over one step; `NotImplemented` for other calls."""
+    """Run `pocketrnn::recurrence` over one step. Return `NotImplemented` for other calls."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
@@ -110,17 +111,17 @@ class TracedGraph:
         self.batch = read_size_expression(batch) if isinstance(batch, torch.SymInt) else None
 
     def find_batch_axis(self, node: Node) -> int | None:
-        """Return the batch axis of a node's value; None if there is not exactly one."""
+        """Return the index of the batch axis of a node's value, or None unless there is exactly one."""
         sizes = list(node.meta["val"].shape)
         axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
     def shape(self, node: Node, batch: int) -> list[int]:
-        """Return the shape of a node's value for a given batch size and 5 tokens."""
+        """Return the shape of a node's value for this batch size and 5 tokens."""
         return [self.size(size, batch) for size in node.meta["val"].shape]
 
     def size(self, size: Any, batch: int) -> int:
-        """Return a size for a given batch size and 5 tokens."""
+        """Return the number that a size is for this batch size and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
         expression = read_size_expression(size)
@@ -136,10 +137,9 @@ _VIEWS: Final = frozenset(
 
 
 def _join_equal_views(graph: torch.fx.Graph) -> None:
-    """Merge nodes that are the same view of the same tensor: a layer that runs one step has an output and a state as
-    two views, and only the state goes into the next iteration. If an iteration reads a step twice, both reads become
-    one node.
-    """
+    """Merge nodes that are equal views of one tensor. A layer that runs one step has its output and its state as two
+    views, and only the state goes into the next iteration. Two reads of a step in one iteration become one node,
+    too."""
     known: dict[tuple[Any, str, str], Node] = {}
     for node in list(graph.nodes):
         if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
@@ -150,7 +150,7 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
 
 
 def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
-    """Rewrite `torch.stack([h, c])[1]` as `c`: an iteration may stack the states of several layers."""
+    """Rewrite `torch.stack([h, c])[1]` as `c`. An iteration may stack the states of several layers."""
     for node in list(graph.nodes):
         if node.target is not torch.ops.aten.select.int or node.args[0].target is not torch.ops.aten.stack.default:
             continue
@@ -161,8 +161,8 @@ def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
 
 
 def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:
-    """Replace equal constants, and their copies, by one of them: an iteration that writes `torch.tensor([1.0, 2.0])`
-    makes its own each time. Nothing writes into a tensor of a functional graph."""
+    """Replace equal constants, and their copies, by one constant. An iteration with `torch.tensor([1.0, 2.0])` makes a
+    new constant each time. This is safe because nothing writes into a tensor of a functional graph."""
     known: dict[tuple[Any, ...], Node] = {}
     for node in constants:
         value = values[node]
@@ -177,7 +177,7 @@ def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Nod
 
 
 def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
-    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`: the gates of quasi-recurrent cells."""
+    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`, as for the gates of quasi-recurrent cells."""
     for node in list(graph.nodes):
         while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
             function = node.args[0]
@@ -192,8 +192,7 @@ def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
 
 @dataclass(eq=False)
 class LoopState:
-    """A state that an iteration passes to the next. In the typical iteration, it is the node before it and, once known,
-    the node after it."""
+    """A state that an iteration passes on: the typical iteration's node before it and, once known, after it."""
 
     before: Node
     first: Node
@@ -201,7 +200,7 @@ class LoopState:
 
 
 class MatchedLoop:
-    """One loop: its typical iteration, which represents all of them, and the states that iterations pass on."""
+    """One loop: its typical iteration, which stands for all, and the states that an iteration passes on."""
 
     def __init__(self, traced: TracedGraph, number: int, loop: Loop) -> None:
         self.traced, self.number, self.loop = traced, number, loop
@@ -217,15 +216,15 @@ class MatchedLoop:
                 self._marked[iteration].append(node)
 
     def find_iteration(self, node: Node) -> int | None:
-        """Return the iteration to which a node belongs. For a node after the loop, return the last iteration on which
-        it depends; None for a node before the loop."""
+        """Return the iteration to which a node belongs. For a node after the loop, return the last iteration that the
+        node depends on. For a node before the loop, return None."""
         if node not in self._iteration:
             iterations = [self.find_iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
         return self._iteration[node]
 
     def find_called_iteration(self, node: Node) -> int | None:
-        """Return the iteration in which a node was called; None outside the loop."""
+        """Return the iteration in which a node was called, or None for a node outside the loop."""
         mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
 
@@ -233,7 +232,7 @@ class MatchedLoop:
         return NotALayer(why, self.number)
 
     def find_typical_node(self, last: Node) -> Node:
-        """Return the node of the typical iteration that corresponds to `last` in the last iteration."""
+        """Return the node of the typical iteration that corresponds to a node of the last iteration."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
@@ -248,19 +247,18 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.make_refusal("its iterations differ")
+        raise failed or self.make_refusal("the iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return each iteration's nodes with a node's operator, and the node's index in its own iteration."""
+        """Return each iteration's nodes with a node's operator, and the node's index among them."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Match nodes, one from each iteration, and all nodes that they are computed from; `partners` stores the
-        matches.
+        """Match nodes, one from each iteration, and all nodes before them. `partners` stores the matches.
 
         Raises:
-            NotALayer: they do not match.
+            NotALayer: the nodes do not match.
         """
         new: dict[Node, tuple[Node | None, ...]] = {}
         todo = [nodes]
@@ -272,7 +270,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.make_refusal("its iterations differ")
+                raise self.make_refusal("the iterations differ")
             new[ref] = nodes
             todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
@@ -280,7 +278,7 @@ class MatchedLoop:
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
-            raise self.make_refusal("does not do the same in each iteration")
+            raise self.make_refusal("the loop does not do the same in each iteration")
         index = read_step_index(nodes[0])
         for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
             if index is not None and leaves == tuple(read_step_index(n) for n in nodes):
@@ -289,18 +287,18 @@ class MatchedLoop:
                 if any(leaf != leaves[0] for leaf in leaves):
                     self._record_counted_operation(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
-                raise self.make_refusal("does not do the same in each iteration")
+                raise self.make_refusal("the loop does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._match_leaves(leaves)
                 if found is not None:
                     yield found
 
     def _record_counted_operation(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
-        """Record an operation on the number of the step, such as `lengths > t`."""
+        """Record an operation with the number of the step, such as `lengths > t`."""
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
         if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
-            raise self.make_refusal("computes with the number of the step")
+            raise self.make_refusal("the loop computes with the number of the step")
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
@@ -309,7 +307,7 @@ class MatchedLoop:
         if iterations == list(range(len(iterations))):
             return padded
         if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
-            raise self.make_refusal("its iterations differ")
+            raise self.make_refusal("the iterations differ")
         before = leaves[TYPICAL]
         state = self.states.setdefault(before, LoopState(before, leaves[0]))
         if len(leaves) < ITERATIONS or state.after is not None:
@@ -318,30 +316,29 @@ class MatchedLoop:
         return (*leaves[1:], None)
 
     def complete_states(self) -> None:
-        """Find the node of each state after the iteration, if the last iteration did not show it."""
+        """Find the node after the iteration for each state, where the last iteration does not show this node."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
-                raise self.make_refusal("its iterations differ") from None
+                raise self.make_refusal("the iterations differ") from None
             self.match_nodes((*found, None))
             state.after = found[TYPICAL]
 
     def moves_by_step(self, node: Node) -> bool:
-        """Return whether a node reads another step of a tensor in each iteration."""
+        """Return whether a node reads a different step of a tensor in each iteration."""
         return node.target is STEP and node in self.partners and self.find_direction(node) != 0
 
     def find_direction(self, node: Node) -> int:
-        """Return by how much the position of a node that reads or writes a step changes in each iteration: 1, -1, or
-        0."""
+        """Return how the position of a node's step changes in each iteration: 1, -1 or 0."""
         return find_position_direction(
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
 
     def differs_between_texts(self, node: Node) -> bool:
-        """Return whether a value differs between texts: it depends on the ids or on a state, not only on sizes."""
+        """Return whether a value depends on the ids or on a state, and not only on sizes."""
 
         def has_numbers(n: Node) -> bool:
             return isinstance(n.meta.get("val"), (Tensor, tuple, list))
@@ -350,8 +347,7 @@ class MatchedLoop:
         return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
-        """Return whether a node of an iteration depends on another one in the same iteration, except through the new
-        value of a state."""
+        """Return whether a node depends on another node of its iteration. A state's new value does not count."""
         afters = {state.after for state in self.states.values()}
         return any(
             source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
@@ -359,7 +355,7 @@ class MatchedLoop:
 
 
 def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
-    """Yield nodes, then the inputs of those for which `entered` is true, and so on, each once."""
+    """Yield nodes and all nodes before them, each once, through the nodes for which `entered` is true."""
     todo, seen = list(nodes), set()
     while todo:
         node = todo.pop()
@@ -376,13 +372,13 @@ def _find_node_kind(node: Node) -> Any:
 
 
 def read_step_index(node: Node) -> Any:
-    """Return the position, a number or a node, at which a node reads or writes a step; None for other nodes."""
+    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 
 
 def find_tensor_overload(node: Node) -> Any:
-    """Return the tensor overload of a node's operator on a tensor and a number; None if the operator has none."""
+    """Return the two-tensor overload of an operator that takes a tensor and a number, or None."""
     packet = getattr(node.target, "overloadpacket", None)
     if read_overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
         return None
@@ -390,21 +386,21 @@ def find_tensor_overload(node: Node) -> Any:
 
 
 def read_number_or_expression(value: Any) -> Any:
-    """Return the number that an argument or a node stands for; for a traced size, its SymPy expression."""
+    """Return the number that an argument or a node stands for. For a traced size, return its SymPy expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
     return read_size_expression(found) if isinstance(found, torch.SymInt) else found
 
 
 def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """Return by how much a position changes in each iteration: 1, -1, or 0."""
+    """Return the change of a position from one iteration to the next: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
-        raise loop.make_refusal("does not read each step of the text, forwards or backwards")
+        raise loop.make_refusal("the loop does not read each step of the text, forwards or backwards")
     return int(step)
 
 
 def convert_floats_to_float64(value: Any) -> Any:
-    """Return a tensor of floats in double precision; return other values unchanged."""
+    """Return a tensor of floats in double precision. Return other values unchanged."""
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 

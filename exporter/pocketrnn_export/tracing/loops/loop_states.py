@@ -1,5 +1,5 @@
-"""Find the states that a loop carries, their cycles, and the kind of each: a layer, a running sum or maximum, or a
-tensor that the loop fills."""
+"""Find the states that a loop passes from iteration to iteration, and the kind of each: a recurrent layer, a running
+sum, a running maximum, or a tensor that the loop fills."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pocketrnn_export.tracing.trace_operators import PUT
 
 @dataclass(eq=False)
 class StatePlan:
-    """How the states of a loop are computed for all iterations.
+    """The plan of how to compute the states of a loop for all iterations.
 
     Attributes:
         layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
@@ -52,7 +52,7 @@ class StatePlan:
 
 
 def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
-    """Find out how the states of a loop are computed for all iterations.
+    """Plan how to compute the states of a loop for all iterations.
 
     Args:
         loop: the loop, matched.
@@ -80,7 +80,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
 
 
 def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states, as nodes before an iteration, on which a node of the iteration depends."""
+    """Return the states on which a node of an iteration depends, as the nodes before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -90,7 +90,7 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add a state cycle to the plan; `taken` are the names of all layers, also of other loops."""
+    """Add a state cycle to the plan. `taken` contains the names of the layers of all loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -121,7 +121,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             _add_layer(loop, layer, dependent, plan, mask, taken)
             return
     named = [error for error in failed if "`" in str(error)]
-    raise [*named, *failed, loop.make_refusal("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
+    raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
 
 
 # The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
@@ -145,7 +145,7 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator that no layer has, unless only the mask affects it."""
+    """Refuse an iteration with an operator that recurrent layers do not have, except to compute the mask."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -157,11 +157,11 @@ def _refuse_other_operators(
         if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
             loop, mask, asks
         ):
-            raise NotALayer(f"each step also computes `{name}`, which no recurrent layer does")
+            raise NotALayer(f"each step also computes `{name}`, which recurrent layers do not")
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools: nearly every drawn float is True."""
+    """Return whether a node converts floats to integers or bools, which random floats do not test."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -171,7 +171,7 @@ def _is_rounding(node: Node) -> bool:
 
 
 def _is_decided_by_mask(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
-    """Return whether a value of an iteration depends only on the mask."""
+    """Return whether a value in an iteration depends on the mask alone."""
     if mask is None:
         return False
     read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
@@ -200,8 +200,8 @@ def _add_layer(
 
 
 def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """Return the nodes that may be the mask of the rows that an iteration changes, one number for each row. Bools come
-    first, the last of them before those from which it is computed (`(v != 0) & (n < 400)`)."""
+    """Return the nodes that may be the mask of the rows that an iteration changes, with one number for each row. Bools
+    come first. A combined mask, such as `(v != 0) & (n < 400)`, comes before its parts."""
 
     def has_one_number_per_row(node: Node) -> bool:
         return (
@@ -224,7 +224,7 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether a mask of 0 keeps all states, and all other numbers in it do the same."""
+    """Return whether a mask of 0 keeps all states, and all other numbers in the mask have one effect."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -254,7 +254,7 @@ _KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul"
 
 
 def _is_zero_or_one(node: Node) -> bool:
-    """Return whether a value can only be 0 or 1, since it is computed from bools."""
+    """Return whether a value is always 0 or 1, because it is computed from bools."""
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
@@ -263,7 +263,7 @@ def _is_zero_or_one(node: Node) -> bool:
 
 
 def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """Return the nodes between the states before an iteration and those after it, in the order of the graph."""
+    """Return the nodes between the states before an iteration and the states after it, in the graph's order."""
     above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
@@ -273,14 +273,14 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 
 
 def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the nodes that a state cycle reads directly, without its states."""
+    """Return the nodes that a state cycle reads directly, except its own states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
-    gates; the values before the products; the nodes that it reads directly; the text's own values.
+    gates; the values before the products; the nodes that the cycle reads directly; the values of the text.
 
     A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
     digits of x that the module keeps.
@@ -306,7 +306,7 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """Return False for a sum that is neither of two values of the text nor a product plus bias."""
+    """Return whether a sum adds two values of the text, or a bias to a product. True for other operators."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -323,7 +323,7 @@ _AFFINE: Final = frozenset(
 
 
 def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
-    """Return a free name for a layer: the path of the module whose weights the cycle uses."""
+    """Return an unused name for a layer: the path of the module whose weights the cycle uses."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
@@ -343,7 +343,7 @@ def _make_numbered_name(base: str, number: int) -> str:
 def _add_running_reduction(
     loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
 ) -> bool:
-    """Add a cycle of one state to the plan if it is a running sum or maximum, whatever it reads."""
+    """If a cycle of one state is a running sum or maximum, add it to the plan. Return whether it was added."""
     if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
     numbers = _make_state_cycle(loop, cycle, near, dependent)
@@ -361,7 +361,7 @@ def _add_running_reduction(
 
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node's value is linear in the state for all inputs: no input multiplies the state."""
+    """Return whether a node's value is linear in the state for all inputs. Then no input multiplies the state."""
     name = read_operator_names(node)[1]
     if _is_rounding(node):
         return False
@@ -377,7 +377,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node takes the larger value, only moves numbers, or selects by an input."""
+    """Return whether a node takes the larger value, only moves numbers, or selects numbers by an input."""
     whole, name = read_operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
@@ -385,8 +385,7 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger number, for random numbers of
-    this scale; else an empty string."""
+    """Return "sum" or "maximum" if an iteration computes this with its state for random numbers, else ""."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -416,7 +415,7 @@ def _make_state_cycle(
     *,
     value: float = 1.0,
 ) -> StateCycle:
-    """Return a state cycle that can run on numbers, with a value for its mask."""
+    """Return a state cycle that can be computed for numbers, with `value` for its mask."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
@@ -454,7 +453,7 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Return the nodes of an iteration that compute some nodes from given ones, including these nodes."""
+    """Return the nodes of an iteration that compute some nodes from given nodes, including these."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 
@@ -507,7 +506,7 @@ class _IterationValues:
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
         elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
-            raise NotALayer("it reads the text in a way that is not understood", self.loop.number)
+            raise NotALayer("the loop reads the text in an unknown way", self.loop.number)
         else:
             value = compute_node_value(node, self.compute_value, doubles=True)
         if node in self.changes:
@@ -524,7 +523,7 @@ def _is_floating(node: Node) -> bool:
 
 
 def _is_zero(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether an initial state is all zeros."""
+    """Return whether an initial state contains only zeros."""
     if loop.differs_between_texts(node):
         return False
     value = _IterationValues(loop, 2, {}, {}).compute_value(node)

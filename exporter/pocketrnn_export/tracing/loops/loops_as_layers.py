@@ -33,7 +33,7 @@ from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
 
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
-    """Make a module without loops that computes the same as a traced one.
+    """Make a module without loops that computes the same as a traced module with loops.
 
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
@@ -43,7 +43,7 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
 
 
 class _RerolledModule(nn.Module):
-    """A traced module for any number of iterations: forward runs its graph, and computes the results of its loops."""
+    """A traced module for any number of iterations. Its forward also computes the results of the loops."""
 
     def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _RerolledModule(nn.Module):
                     _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
 
     def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
-        """Return the loop in which a node was called."""
+        """Return the loop in which a node was called, or None for a node outside all loops."""
         return next((loop for loop in self.loops if loop.find_called_iteration(node) is not None), None)
 
     # The arguments have names, since torch.export treats `*inputs` as one tuple.
@@ -82,7 +82,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Return the nodes outside of loops to compute, in their order; this also matches the iterations."""
+    """Match the iterations of all loops. Return the needed nodes outside of loops, in their order."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -95,7 +95,7 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
             if loop is not None and iteration == ITERATIONS - 1:
                 module.finals[node] = (loop, loop.find_typical_node(node))
             elif loop is not None and iteration != 0:
-                raise loop.make_refusal("the results of some iterations are used besides those of all")
+                raise loop.make_refusal("the results of single iterations are used outside the loop")
             elif node.target is KEEP:
                 needed.add(node)
                 todo.append(node.args[0])  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ class _RerolledRun:
         return found[0] if len(found) == 1 else tuple(found)
 
     def compute_value(self, node: Node) -> Any:
-        """Return the value of a node. For a node of a loop's last iteration, this is the value after the loop."""
+        """Return the value of a node. For a node of a loop's last iteration, this is the value after the whole loop."""
         if node not in self.values:
             if node in self.module.traced.state:
                 found = self.module.get_buffer(self.module.traced.state[node])
@@ -203,11 +203,11 @@ class _RerolledRun:
                 self._run_layer(loop, node)
                 if node not in self.sequences:
                     raise loop.make_refusal(
-                        "uses the cell state of an LSTM of every step, which ONNX's LSTM does not give"
+                        "the loop uses the cell state of an LSTM at every step, but ONNX's LSTM gives only the last one"
                     )
                 found = self.sequences[node]
             elif node in plan.filled or node in plan.summed or node in plan.greatest:
-                raise loop.make_refusal("uses in a step the results that it has collected so far")
+                raise loop.make_refusal("a step uses the results that the loop has collected so far")
             elif loop.moves_by_step(node):
                 found = self._read_steps_in_order(loop, node)
             else:
@@ -218,7 +218,7 @@ class _RerolledRun:
     def _compute_sequence_without_state(
         self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
     ) -> Tensor:
-        """Return a node's values in all iterations, with one state zero or as before the first one."""
+        """Return a node's values in all iterations, with one state fixed at its first value or 0."""
         return _AllIterations(self, loop, before, zero=zero).compute_all_iterations(node)
 
     def count_iterations(self, loop: MatchedLoop) -> Any:
@@ -226,7 +226,7 @@ class _RerolledRun:
         for node in loop.partners:
             if loop.moves_by_step(node):
                 return self.compute_all_iterations(loop, node).shape[0]
-        raise loop.make_refusal("does not take the steps of the text one after the other")
+        raise loop.make_refusal("the loop does not take the steps of the text one after the other")
 
     def _read_steps_in_order(self, loop: MatchedLoop, node: Node) -> Tensor:
         """Return the steps that a node reads, [iterations, ...], in the order of the iterations."""
@@ -240,11 +240,11 @@ class _RerolledRun:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.make_refusal("reads steps of the text that are not supported")
+            raise loop.make_refusal("the loop begins or ends at a step that is not supported")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """Return the tensor into which every iteration writes one step."""
+        """Return the tensor into which each iteration writes one step."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
@@ -252,7 +252,7 @@ class _RerolledRun:
         size, start = read_size_expression(tensor.meta["val"].shape[axis]), read_number_or_expression(index)
         backward = loop.find_direction(put) < 0
         if (size - 1 - start if backward else start) != 0 or read_size_expression(loop.loop.count) != size:
-            raise loop.make_refusal("fills only some steps of a tensor")
+            raise loop.make_refusal("the loop fills only some steps of a tensor")
         sequence = self.compute_all_iterations(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
@@ -287,7 +287,7 @@ class _RerolledRun:
             self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
 
     def _compute_layer_features(self, loop: MatchedLoop, source: Node) -> Tensor:
-        """Return a source of a layer in all iterations, [iterations, batch, features]."""
+        """Return the values of a layer's source in all iterations, [iterations, batch, features]."""
         if source in loop.partners or source in loop.states:
             sequence = self.compute_all_iterations(loop, source)
         else:
@@ -309,7 +309,7 @@ class _RerolledRun:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Reshape [batch, hidden] as a node's value; with `leading`, the first axis is over the iterations."""
+        """Reshape [batch, hidden] to a node's value. With `leading`, the first axis is the iterations."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
@@ -323,8 +323,8 @@ class _RerolledRun:
 def _run_masked_layer(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run a layer in which a row keeps its state in every step for which `acts`, bool [iterations, batch], is False.
-    Such steps may be in the middle of a text, for instance if a mask is computed from the ids.
+    """Run a layer whose rows keep their state in some steps: those for which `acts`, bool [iterations, batch], is
+    False. These steps may be in the middle of a text, for instance if the mask is computed from the ids.
 
     The other steps of a row are moved together, so that they form a row with a length.
     """
@@ -346,17 +346,16 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value for `rows`: sizes of the first trace mean nothing in the second."""
+    """Return the shape of a node's value for `rows`. Sizes of the first trace mean nothing here."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
-        raise loop.make_refusal("passes on a value whose shape depends on the length of the text")
+        raise loop.make_refusal("the loop passes on a value whose shape depends on the length of the text")
     return shape
 
 
 class _AllIterations:
-    """Computes values that do not depend on a state, for all iterations at once: iterations and rows of the batch
-    become one axis."""
+    """Computes values that depend on no state, for all iterations at once, as rows of one large batch."""
 
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero
@@ -369,7 +368,7 @@ class _AllIterations:
         axis = self.loop.traced.find_batch_axis(node)
         value: Tensor = self._compute_own_value(node)
         if axis is None:
-            raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
+            raise self.loop.make_refusal("a value in each step does not have a row for each text")
         parted: Tensor = value.unflatten(axis, (self.count_iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
@@ -409,7 +408,7 @@ class _AllIterations:
         value = self.compute_value(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.find_batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
-            raise self.loop.make_refusal("computes with the number of the step")
+            raise self.loop.make_refusal("the loop computes with the number of the step")
         numbers = first + step * torch.arange(self.count_iterations)
         if not value.is_floating_point():
             # A number of Python takes the type of a tensor of integers, which may wrap around.
@@ -421,7 +420,7 @@ class _AllIterations:
     def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
         axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
-            raise self.loop.make_refusal("computes something in each step that has no rows of the batch")
+            raise self.loop.make_refusal("a value in each step does not have a row for each text")
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _compute_size(self, node: Node, size: torch.SymInt) -> Any:
@@ -429,5 +428,5 @@ class _AllIterations:
         if expression == self.loop.traced.batch:
             return self.count_iterations * self.rows
         if self.loop.traced.batch in expression.free_symbols:
-            raise self.loop.make_refusal("computes with the size of the batch in a step")
+            raise self.loop.make_refusal("a step computes with the size of the batch")
         return self.run.compute_value(node)

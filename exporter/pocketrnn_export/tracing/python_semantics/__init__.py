@@ -1,1 +1,1 @@
-"""Make names, numbers, arrays, caches and errors behave in a trace as the user's code expects them to."""
+"""Make names, numbers, arrays, caches and errors behave in a trace as they do in a normal run of the user's code."""

@@ -1,4 +1,4 @@
-"""Record the errors that a forward catches: `try: Decimal(n) except TypeError: ...`.
+"""Record the errors that forward catches in a trace: `try: Decimal(n) except TypeError: ...`.
 
 A size of a trace is not a plain number to code written in C, which then raises an error that does not occur in a run.
 If forward catches it, the trace does something else than a run. So the lines where errors pass through the user's code
@@ -25,7 +25,7 @@ from pocketrnn_export.tracing.session import TraceSession
 
 @contextlib.contextmanager
 def record_errors(session: TraceSession) -> Iterator[None]:
-    """While the block runs, record in the session's log the lines of the user's code that an error passes through.
+    """While the block runs, record the lines of user code through which an error passes.
 
     Only files with functions that catch errors are traced: most files have none, and the trace function is called for
     every function call.
@@ -58,14 +58,13 @@ def record_errors(session: TraceSession) -> Iterator[None]:
 
 
 def find_catching_files(module: nn.Module) -> set[str]:
-    """Find the user's files with a module's code whose functions may catch errors."""
+    """Find the files with a module's user code whose functions may catch errors."""
     return {file for file in find_users_files(module) if not is_installed_file(file) and _may_catch_errors(file)}
 
 
 @functools.lru_cache(maxsize=256)
 def _may_catch_errors(file: str) -> bool:
-    """Return whether functions of a file may catch errors. Besides `except`, a `with` may do so by the return value of
-    `__exit__`, and a `finally` by a `return` or a `break` in it."""
+    """Return whether functions of a file may catch errors: by `except`, or by a `with` or a `finally`."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

@@ -37,10 +37,10 @@ ITERATION: Final = "pocketrnn_iteration"
 
 
 def trace_range(*args: Any) -> Positions:
-    """`range` with sizes of the input among its bounds.
+    """Return the `range` of a trace, whose bounds contain sizes of the input.
 
     Raises:
-        UntraceableError: its step is neither 1 nor -1.
+        UntraceableError: the step is neither 1 nor -1.
     """
     start, stop, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if step == 1:
@@ -48,16 +48,14 @@ def trace_range(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a size in other steps than 1, {describe_user_line(sys._getframe(2))}, which a trace "
-        "freezes at "
-        "one length.",
-        "Take the steps by x[:, ::2], and positions by torch.arange(0, n, 2); or loop over every position.",
+        f"The module loops over a size with another step than 1, {describe_user_line(sys._getframe(2))}: a trace would "
+        "freeze the loop at one length.",
+        "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
     )
 
 
 class Positions(TracedArray):
-    """A range whose length is a size of the input. A loop over it runs a few iterations; as a tensor it contains all
-    positions."""
+    """A range whose length is a size. A loop over it runs a few iterations; as a tensor it has all positions."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
@@ -76,7 +74,7 @@ class Positions(TracedArray):
 
     @property
     def tensor(self) -> Tensor:  # type: ignore[override]
-        """All positions at once, for `x[range(len(x)), lengths - 1]`."""
+        """All positions at once, as for `x[range(len(x)), lengths - 1]`."""
         return torch.arange(self.start, self.start + self.step * self.count, self.step)
 
     def __reversed__(self) -> Iterator[Any]:
@@ -110,7 +108,7 @@ class Slices:
 
 
 def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Yield the values of the first iterations, and mark each iteration as running meanwhile."""
+    """Yield the values of the first iterations. While the caller uses a value, its iteration is marked as running."""
     where = describe_user_line(sys._getframe(1))
     # `zip` advances several iterators at once, which are one loop.
     session = find_current_session()
@@ -138,8 +136,7 @@ def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made the tensors, one in each iteration and in order; and whether the order is
-    reversed."""
+    """Find the loop whose iterations made these tensors, one each, and whether the order is reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Hide the trace from the user's code: for this code, functions that tell whether a trace is active return False.
+"""Hide the trace from user code. In user code, functions that tell whether a trace is active return False.
 
 A forward that checks for a trace may do something else in one, and then the wrong code would be exported. So these
 functions answer the module's own code as they do outside of a trace, and PyTorch's code truthfully.
@@ -33,13 +33,7 @@ HIDDEN: Final = tuple(
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, hide the trace from the user's code.
-
-    Example:
-        >>> with hide_trace(None):
-        ...     torch.compiler.is_compiling()
-        False
-    """
+    """While the block runs, hide the trace from the user's code."""
     return replace_methods(
         {
             (module, name): _answer_untraced(shipped, untraced)

@@ -1,4 +1,4 @@
-"""Replace names of Python, numpy and PyTorch in the files of a module's own code while it is traced.
+"""Replace names of Python, numpy and PyTorch in the files of a module's user code during a trace.
 
 For Python, `len(x)` must be an int, and so must be the results of `int(...)` and `range(...)`;
 `torch.FloatTensor(n, 5)` reads numbers from its arguments. Tensors and sizes cannot override these. So only the globals
@@ -50,7 +50,7 @@ _DTYPES: Final = {
 
 @contextlib.contextmanager
 def patch_globals(session: TraceSession) -> Iterator[None]:
-    """While the block runs, put stand-ins into the files of the session's module; everything is restored afterwards."""
+    """While the block runs, put stand-ins into the globals of the user's files. They are restored afterwards."""
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
@@ -63,7 +63,7 @@ def patch_globals(session: TraceSession) -> Iterator[None]:
 
 
 def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
-    """Return the stand-ins for the globals of a user's file, by name."""
+    """Return the stand-ins for the globals of one user file, by name."""
     new = {name: value for name, value in _BUILTINS.items() if name not in names}
     for name, value in names.items():
         stand_in = _BY_OBJECT.get(id(value))
@@ -88,7 +88,7 @@ def _len_in_trace(value: Any) -> Any:
 
 
 def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
-    """Find the ended loop whose iterations each put their results into a list."""
+    """Return the number of the finished loop whose iterations each appended one result to a list, or None."""
     found = find_stacked_loop(session, values)
     return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
@@ -124,7 +124,7 @@ def _list_in_trace(*args: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Return whether a tensor has one number for each row: integers along one axis whose size is not fixed."""
+    """Return whether a tensor has one integer for each row: it has one axis, whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -134,7 +134,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function, which calls the method of a tensor or an array."""
+    """Return a stand-in for `max(lengths)` or a similar function. It calls the method of the tensor or array."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +158,7 @@ def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
 
 
 class _RangeInTrace(TracedArray):
-    """Replaces `range` so that `range(len(x))` can be an index tensor; a loop over it runs over the usual range."""
+    """Replaces `range`, so that `range(len(x))` can be an index tensor. A loop over it runs as usual."""
 
     def __init__(self, *ends: Any) -> None:
         super().__init__(torch.arange(*ends))
@@ -176,7 +176,7 @@ def _range_in_trace(*args: Any) -> Any:
 
 
 def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
-    """Replaces `isinstance` so that a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
+    """Replaces `isinstance`, so that a size counts as a plain number in `isinstance(n, numbers.Integral)`."""
     if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
@@ -185,7 +185,7 @@ def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
 def _make_dispatch_stand_in(
     shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a stand-in for a `functools.singledispatch`; `chosen` gives the function for a class."""
+    """Return a stand-in for a `functools.singledispatch` function. `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
     def dispatch_call(*args: Any, **kwargs: Any) -> Any:
@@ -197,7 +197,7 @@ def _make_dispatch_stand_in(
 
 
 def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for a method of `functools.singledispatchmethod`, like `_make_dispatch_stand_in`."""
+    """Return a stand-in for `functools.singledispatchmethod.__get__`, like `_make_dispatch_stand_in`."""
 
     def dispatch_method(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
@@ -208,13 +208,13 @@ def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[...,
 
 @functools.wraps(print)
 def _print_in_trace(*args: Any, **kwargs: Any) -> None:
-    """Replaces `print`; it prints nothing, unless forward may read the output."""
+    """Replaces `print`. Nothing is printed, unless forward may read the output."""
     if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
 def _make_class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
-    """Make a stand-in for a class: calling it runs `call`, and `isinstance` and `issubclass` treat it as the class."""
+    """Make a stand-in for a class. Calls run `call`; `isinstance` and `issubclass` see the class."""
 
     class Meta(type):
         # `case int(n)` binds this attribute of the matched object.
@@ -256,7 +256,7 @@ _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
 
 
 def unwrap_types(value: Any) -> Any:
-    """Replace stand-ins for types in an argument by the types themselves: `dtype=int`, `.type(torch.LongTensor)`."""
+    """Replace stand-ins for types in an argument by the types, as in `dtype=int` or `.type(torch.LongTensor)`."""
     if isinstance(value, type) and id(value) in _SHIPPED:
         return _SHIPPED[id(value)][1]
     if type(value) in (list, tuple):
@@ -265,8 +265,7 @@ def unwrap_types(value: Any) -> Any:
 
 
 def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """`torch.FloatTensor(...)` and `x.new(...)` from sizes, numbers or a tensor. From sizes it makes zeros, since the
-    contents of new memory are undefined."""
+    """Replace `torch.FloatTensor(...)` and `x.new(...)`. From sizes, make zeros: new memory would be undefined."""
     args = unwrap_arrays(args)
     if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not is_torchscript_trace()):
         return args[0].to(dtype)
@@ -279,8 +278,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replaces `type`: `type(n)` of a stand-in for an int, a list or a tensor gives what the type's name means in the
-    user's file."""
+    """Replaces `type`. For a stand-in, it returns the class that the user's file knows under that name."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
@@ -340,12 +338,12 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _set_default_tensor_type(kind: Any) -> None:
-    """Replaces `torch.set_default_tensor_type`, since torch does not accept a stand-in for the type."""
+    """Replaces `torch.set_default_tensor_type`, because torch does not accept the stand-in for a type."""
     torch.set_default_tensor_type(unwrap_types(kind))
 
 
 class _StandInModule(ModuleType):
-    """A stand-in for a Python module with some of its names replaced."""
+    """A stand-in for a Python module in which some names are replaced."""
 
     def __init__(self, shipped: ModuleType, names: dict[str, Any]) -> None:
         super().__init__(shipped.__name__)

@@ -1,4 +1,4 @@
-"""Python's arithmetic of sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
+"""Python's arithmetic with sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
 
 `math.sqrt` converts its argument to a float, which would make the size of the example a constant. Here such functions
 take torch's symbolic sizes (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and in
@@ -48,7 +48,7 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math`, or the number itself, float64 []."""
+    """Return `math.log(number)`, or another function of `math`, or "itself", as float64 []."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
@@ -63,12 +63,7 @@ OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
 
 
 def is_size(value: Any) -> bool:
-    """Return whether a value is a size of a trace, or a number computed from one.
-
-    Example:
-        >>> is_size(7)
-        False
-    """
+    """Return whether a value is a size in a trace, or a number that is computed from a size."""
     return isinstance(value, torch.SymInt | torch.SymFloat)
 
 
@@ -78,15 +73,14 @@ def _is_traced_size(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """The result of a function such as `math.log` of a size: a float64 tensor of one number, which computes like an
-    unrounded Python number.
+    """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a float.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
 
 
 def _convert_to_exact_tensor(value: Any) -> Any:
-    """Return a number as a float64 tensor; return a tensor of the module itself unchanged."""
+    """Return a number as a float64 tensor. Return a tensor of the module unchanged."""
     if is_size(value):
         value = sym_float(value)
     return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
@@ -109,7 +103,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`: if n is a power of 2, the last digit decides, which differs between platforms."""
+    """Refuse `int(math.log2(n))`: the last digit, which differs between platforms, decides the result."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -121,7 +115,7 @@ for _name in ("neg", "abs"):
 
 
 def _make_math_stand_in(name: str) -> Callable[..., Any]:
-    """Return a stand-in for a function such as `math.log(n)`, whose result is a number in the trace."""
+    """Return a stand-in for a function such as `math.log(n)`. Its result is a number that the trace contains."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
@@ -145,7 +139,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for numbers made of sizes."""
+    """Return a stand-in that calls `of_size` for a size and, with `numbers`, for a number computed from sizes."""
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
@@ -159,7 +153,7 @@ def _make_stand_in_for_sizes(
 
 
 def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a stand-in for a function of `math`; if sizes are tensors, it calls torch's function of that name."""
+    """Return a stand-in for a function of `math`, which calls torch's function if sizes are tensors."""
     return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
     )
@@ -194,7 +188,7 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` with sizes, as in `max(1, n // 3)`, that does not test them."""
+    """Return a stand-in for `max` or `min` of sizes that does not compare the sizes in the trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
@@ -238,13 +232,10 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
-    """Refuse numbers that a graph and Python round differently: `round(n / 7, 1)`, `int(n ** 0.7)`.
+    """Refuse numbers that a graph rounds differently from Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
-
-    Raises:
-        ExportError: the program has such a number; the message names its line if that is known.
     """
     for node in program.graph.nodes:
         value = node.meta.get("val")
@@ -261,6 +252,6 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 
 def _make_rounding_error(where: str) -> ExportError:
     return ExportError(
-        f"A graph rounds a number that is computed from a size differently from Python{', ' * bool(where)}{where}.",
-        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which give the same numbers in both.",
+        f"Python and a graph round a number that is computed from a size differently{', ' * bool(where)}{where}.",
+        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: these give the same number in both.",
     )

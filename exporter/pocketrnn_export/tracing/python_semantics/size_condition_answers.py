@@ -1,4 +1,4 @@
-"""Answer a module's conditions on the sizes of its input in a trace, and record them with their lines.
+"""Answer a module's conditions on the sizes of its input during a trace, and record the conditions with their lines.
 
 A condition is the truth of a relation (`if x.size(1) > 512`), a size that Python uses as a plain number, or a
 restriction by an operation of PyTorch. On a `Branch`, the conditions in the module's own code are answered for the
@@ -56,7 +56,7 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 @contextlib.contextmanager
 def watch_sizes(session: TraceSession) -> Iterator[None]:
-    """While the block runs, answer and record conditions on sizes; at its end, record the restrictions of the trace."""
+    """While the block runs, answer and record conditions on sizes. At the end, record the restrictions of the trace."""
 
     with answer_size_conditions(functools.partial(_answer_truth, session)):
         try:
@@ -69,7 +69,7 @@ def watch_sizes(session: TraceSession) -> Iterator[None]:
 
 
 def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """Answer `bool(size > 512)` with the assumed value; record it if the module's own code tested it."""
+    """Answer `bool(size > 512)` for the assumed sizes. Record the condition if user code tested it."""
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
@@ -94,7 +94,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return a size's value on the branch, and record the condition that the size equals it."""
+    """Return the number that a size has on the branch. Record the condition that the size equals this number."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -131,20 +131,20 @@ def make_equality_relation(expression: Any, value: Any) -> Any:
 
 def _make_other_thread_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module uses a size as a plain number in another thread than its forward's: {describe_line(frame)}.",
-        "Use sizes in forward's own thread, or compare them with numbers.",
+        f"The module uses a size as a plain number in another thread than the one of forward: {describe_line(frame)}.",
+        "Use sizes only in the thread of forward, or compare them with numbers.",
     )
 
 
 def _make_unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module uses a size as a plain number, but its value is not known: {describe_line(frame)}.",
-        "Compute with sizes, and do not give them to str(), hash() or a dict.",
+        f"The module uses a size as a plain number, but the value of this size is not known: {describe_line(frame)}.",
+        "Compute with sizes. Do not pass them to str(), hash() or a dict.",
     )
 
 
 def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
-    """Record a restriction of `torch.export`, unless it holds for all sizes with which a graph is run."""
+    """Record a restriction that `torch.export` made, unless it holds for all sizes with which a graph is run."""
     condition = session.condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
@@ -156,8 +156,7 @@ def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, st
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record further restrictions of a traced program: guards that do not come from a recorded operation, and
-    clamps."""
+    """Record further restrictions of a traced program: guards without a recorded operation, and clamps."""
     _record_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
@@ -181,7 +180,7 @@ def _record_step_access(session: TraceSession, x: Tensor) -> None:
 
 
 def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """Record the length of each table that is indexed by positions, since PyTorch makes no guard."""
+    """Record the length of each table that is indexed by positions. PyTorch makes no guard for it."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
@@ -196,8 +195,8 @@ def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram
 
 
 def _record_clamps(session: TraceSession, expression: Any) -> None:
-    """Record divisors, and the sizes at which the arguments of a Min or Max are equal. They restrict nothing, but a
-    graph may be wrong on one side of such a size, or at some remainder."""
+    """Record divisors of sizes, and the sizes at which the two arguments of a Min or Max are equal. These do not
+    restrict the sizes, but the graph may be wrong beyond such a size or for some remainder."""
     renamed = rename_sizes(expression, session.names or {})
     if renamed is None:
         return

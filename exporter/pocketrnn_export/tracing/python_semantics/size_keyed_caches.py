@@ -1,4 +1,4 @@
-"""Bypass forward's caches with sizes as keys: a trace fills new ones, whose keys are symbolic sizes.
+"""Bypass the caches of forward that have sizes as keys. A trace fills empty caches, whose keys are symbolic sizes.
 
 `if n not in self.masks: self.masks[n] = ...` needs a plain number as a key, which would be a condition for each number;
 and `functools.lru_cache` would keep a trace's tensors for later runs. So while a module is traced, its empty dicts take
@@ -21,19 +21,13 @@ from pocketrnn_export.tracing.session import TraceSession
 
 
 def unwrap_cached_function(value: Any) -> Any:
-    """Return the function that `functools.lru_cache` wraps; None for anything else.
-
-    Example:
-        >>> unwrap_cached_function(functools.cache(len))
-        <built-in function len>
-    """
+    """Return the function that `functools.lru_cache` wraps, or None for any other value."""
     return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def bypass_caches(session: TraceSession) -> Iterator[None]:
-    """While the block runs, bypass the caches of the session's module: its empty dicts accept sizes as keys, and cached
-    methods of its classes run without their cache."""
+    """While the block runs, let the module's empty dicts accept sizes as keys, and run cached methods uncached."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
         (kind, name): unwrap_cached_function(value)
@@ -64,7 +58,7 @@ def _make_uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
 
 
 class _SizeKeyedDict(dict[Any, Any]):
-    """A dict that takes sizes of a trace as keys: sizes with the same expression are the same key."""
+    """A dict that accepts symbolic sizes as keys. Two sizes with the same expression are the same key."""
 
     def __contains__(self, key: object) -> bool:
         return super().__contains__(_make_dict_key(key))

@@ -1,4 +1,4 @@
-"""Answer for sizes that Python uses as plain numbers in a trace: as an index, a key or a text.
+"""Give the plain number where Python needs one for a size in a trace: as an index, as a key, or in a string.
 
 A size of a trace is a PyTorch object that computes and compares like a number. `table[n]`, `{77: "x"}.get(n)`,
 `math.isqrt(n)`, `str(n)` and `(a, b)[n % 2]` need the number itself. Each of these is a condition, "is it this
@@ -37,16 +37,11 @@ _OF_CLASSES: Final = frozenset(
 
 
 def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, make methods of sizes that need a plain number call `number` for it.
+    """While the block runs, the methods of a size that need a plain number call `number` to get it.
 
     Args:
         number: gives the plain number for (size, frame that called the method, name of the method); None to use the
             class's own method.
-
-    Example:
-        >>> with answer_plain_numbers(lambda size, frame, method: 7):
-        ...     [10, 20, 30, 40, 50, 60, 70, 80][size]
-        80
     """
     stand_ins = {
         (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), number)
@@ -89,14 +84,14 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable
 
 
 def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
-    """Return `[n] * batch`, the lengths of equally long texts, as a tensor; `NotImplemented` for other lists."""
+    """Return `[n] * batch`, the lengths of equally long texts, as a tensor, or `NotImplemented`."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
 
 
 def _convert_to_plain_number(other: Any) -> Any:
-    """Return the other operand as a plain number; it may be a size, too."""
+    """Return an operand as a plain number. The operand may be a size."""
     return PLAIN[type(other)](other) if type(other) in PLAIN else other
 
 

@@ -1,5 +1,5 @@
-"""Stand-ins for lengths that forward uses as numpy arrays, lists or numbers: in a trace, each of them contains a
-tensor.
+"""Stand-ins for lengths that forward uses as numpy arrays, lists or numbers. Each stand-in contains a tensor of the
+trace.
 
 `lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
 those of the example. In a trace, the first two give a `TracedArray`, which holds a tensor. The third is known without
@@ -26,7 +26,7 @@ from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 
 class TracedArray:
-    """A tensor that the module uses as a numpy array or a list of numbers."""
+    """A tensor of the trace that the module uses as a numpy array or as a list of numbers."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -54,7 +54,7 @@ class TracedArray:
 
     @property
     def shape(self) -> Any:
-        """The shape of the tensor, with symbolic sizes."""
+        """The tensor's shape, with symbolic sizes."""
         return self.tensor.shape
 
     @property
@@ -69,7 +69,7 @@ class TracedArray:
 
     @property
     def dtype(self) -> Any:
-        """The tensor's dtype, of torch."""
+        """The tensor's dtype, as a torch.dtype."""
         return self.tensor.dtype
 
     def __getitem__(self, index: Any) -> Any:
@@ -103,12 +103,12 @@ class TracedArray:
         return self.tensor.sum() if axis is None else TracedArray(self.tensor.sum(axis))
 
     def argsort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
-        """Return the order that sorts the numbers."""
+        """Return the indices that sort the numbers."""
         del kind, order
         return TracedArray(self.tensor.argsort(axis))
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
-        """Return the sorted numbers, as a new array, as for `np.sort`."""
+        """Return the sorted numbers as a new array, as `np.sort` does."""
         del kind, order
         return TracedArray(self.tensor.sort(axis)[0])
 
@@ -136,7 +136,7 @@ class TracedArray:
     ascontiguousarray = copy
 
     def tolist(self) -> TracedArray:
-        """Return the same numbers, still as a `TracedArray`."""
+        """Return the same numbers, as a `TracedArray` and not as a list."""
         return self
 
     def item(self) -> Any:
@@ -183,15 +183,15 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def find_known_number(value: Any) -> Any:
-    """Return `value.item()` in a trace: the width if the tensor is known to equal it, else the tensor itself, which
-    computes like a number. Other values are returned unchanged."""
+    """Return the width of the batch if a tensor is known to equal it, as for `lengths.max()`. Return other values
+    unchanged; a tensor of one number computes like a number."""
     session = find_current_session()
     fact = None if session is None else session.facts.of(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 
 def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, refuse that the user's code looks up a number of the trace in a dict: `d[x[0, 0].item()]`.
+    """While the block runs, refuse user code that looks up a number of the trace in a dict: `d[x[0, 0].item()]`.
 
     In a run, the key is a number; in a trace it is a tensor, which the dict does not hold.
     """
@@ -205,9 +205,9 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
             and not is_torchscript_trace()
         ):
             raise UntraceableError(
-                f"The module looks up a value of its input in a dict or a set, {describe_user_line(frame)}: a traced "
-                "graph would keep what it found for one text.",
-                "Keep the table as a tensor with one number for each id, and read it by table[tokens], or by an "
+                f"The module looks up a value of its input in a dict or a set, {describe_user_line(frame)}: a graph "
+                "would use the entry of one text for all texts.",
+                "Keep the table as a tensor with one number for each id, and read it with table[tokens] or an "
                 "nn.Embedding.",
             )
         return HASH_OF_TENSOR(value)
@@ -217,9 +217,8 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
 
 def _make_frozen_error(what: str) -> ExportError:
     return UntraceableError(
-        f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}, which a traced "
-        "graph would "
-        "freeze.",
-        "Compute with tensors: lengths and masks stay tensors in pack_padded_sequence, torch.where and indexing, such "
-        "as out[torch.arange(len(lengths)), lengths - 1].",
+        f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}: a graph would use "
+        "the values of one text for all texts.",
+        "Compute with tensors. Lengths and masks can be tensors in pack_padded_sequence, torch.where and indexing, as "
+        "in out[torch.arange(len(lengths)), lengths - 1].",
     )

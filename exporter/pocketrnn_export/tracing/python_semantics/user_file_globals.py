@@ -1,4 +1,4 @@
-"""Find the globals of the files that contain a module's own code."""
+"""Find the globals of the files that contain a module's user code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 
 def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
-    """Return the globals of the files that define a module's classes, and of the user's files that these import
-    from."""
+    """Return the globals of the files that define a module's classes, and of the user files that these files import."""
     found: dict[int, dict[str, Any]] = {}
     roots: set[str] = set()
     waiting: list[dict[str, Any]] = []
@@ -57,8 +56,7 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def find_users_files(module: nn.Module) -> set[str]:
-    """Return the user's files with a module's code: the files that define its classes, and the files that these import
-    from."""
+    """Return the user's files with a module's code: the files of its classes, and the files that these import."""
     files = {str(names.get("__file__") or "") for names in find_users_globals(module)}
     for layer in module.modules():
         for kind in type(layer).__mro__:
@@ -72,10 +70,6 @@ def compares_identity(module: nn.Module) -> bool:
 
     Python keeps one object for each number up to 256, so such a comparison may be true in a run; a size of a trace is
     another object.
-
-    Example:
-        >>> compares_identity(nn.GRU(8, 8))
-        False
     """
     return any(map(_compares_identity, find_users_files(module)))
 
@@ -92,7 +86,7 @@ def _compares_identity(file: str) -> bool:
 
 
 def _compares_objects(node: ast.Compare) -> bool:
-    """Return whether `is` compares two values that are not constants."""
+    """Return whether `is` compares two values of which neither is a constant."""
     pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
     return any(
         isinstance(operator, ast.Is | ast.IsNot) and not any(isinstance(one, ast.Constant) for one in operands)
@@ -101,7 +95,7 @@ def _compares_objects(node: ast.Compare) -> bool:
 
 
 def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
-    """Return the Python modules that functions of a file import when they run, if they are already imported."""
+    """Return the already imported Python modules that a file imports inside its functions."""
     package = str(names.get("__package__") or "")
     found = []
     for level, module, parts in _find_imports_of_functions(str(names.get("__file__") or "")):
@@ -116,7 +110,7 @@ def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleTyp
 
 @functools.lru_cache(maxsize=256)
 def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Return the imports in the functions of a file: the number of dots, the module, and the names imported from it."""
+    """Return the imports inside a file's functions: the number of dots, the module, the imported names."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     found: list[tuple[int, str, tuple[str, ...]]] = []

@@ -1,1 +1,1 @@
-"""The rules of a trace, a file for each topic; `tracing/module_trace.py` has their order."""
+"""The rules of a trace, one file for each topic. `tracing/module_trace.py` defines their order."""

@@ -1,4 +1,4 @@
-"""Rules for assertions about values: a trace treats them as true, since a graph cannot fail because of one."""
+"""Rules for assertions about values. A trace treats them as true, because a graph cannot raise an error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 @rule(*TRUTHS, when=exporting)
 def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """`bool(tensor)`, `torch.equal(x, y)`: True inside an assertion."""
+    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement."""
     frame = find_outside_frame(sys._getframe(1))
     if not is_in_assert(frame):
-        return declined("it is not in an assert")
+        return declined("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
         _log.warning("An assert of forward is not part of the graph: %s.", line)
@@ -34,19 +34,18 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 @rule("equal", "allclose", when=exporting)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
-    """Refuse `if torch.equal(x, y)` outside an assertion, with its line."""
+    """Refuse `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("no argument is a tensor of the trace")
     raise UntraceableError(
-        f"Forward asks whether tensors are equal, {describe_user_line(sys._getframe(1))}, but a graph takes one "
-        "branch for all "
-        "texts.",
-        "Do not test values of tensors in forward: torch.where takes one of two values for each text.",
+        f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}, but a graph takes the same "
+        "branch for all texts.",
+        "Do not test values of tensors in forward. Use torch.where to choose between two values for each text.",
     )
 
 
 def is_in_assert(frame: FrameType) -> bool:
-    """Return whether the current instruction of a frame decides whether an AssertionError is raised."""
+    """Return whether the current instruction of a frame decides if an AssertionError is raised."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]

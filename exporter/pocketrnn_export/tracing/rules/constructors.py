@@ -12,14 +12,13 @@ from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
 @rule("new")
 def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """`x.new(n, 5)`: zeros of that size; or a tensor of the given numbers, or the given tensor."""
-    return declined("it has keyword arguments") if kwargs else make_filled_tensor(x.dtype, args)
+    """Rewrite `x.new(n, 5)` as zeros of that size. From given numbers, or a given tensor, make a tensor of them."""
+    return declined("the call has keyword arguments") if kwargs else make_filled_tensor(x.dtype, args)
 
 
 @rule("squeeze")
 def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
-    """`squeeze` of only those axes whose size is always 1. A size that is not fixed is larger in a batch of several
-    longer texts."""
+    """Rewrite `squeeze` to remove only axes whose size is always 1. Other axes are longer in other batches."""
     fixed = [_has_size_one(session, x, axis) for axis in range(x.dim())]
     wanted = (
         range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]

@@ -1,5 +1,5 @@
-"""Rules for evenly spaced numbers whose count is a size: `torch.linspace(0, 1, n)`, `torch.arange(n - 1, -1, -1)`; and
-for interpolation at such positions."""
+"""Rules for evenly spaced numbers whose count is a size, such as `torch.linspace(0, 1, n)` and `torch.arange(n - 1, -1,
+-1)`, and for interpolation."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _arange: Callable[..., Tensor] = torch.arange
 
 
 def _are_plain_numbers(values: Sequence[Any]) -> bool:
-    """Return whether all values are plain Python numbers, or options such as `dtype`: none is a tensor or a size."""
+    """Return whether all values are plain Python numbers or options such as `dtype`, not tensors or sizes."""
     return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
 
 
 def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
-    """Compute a torch function of plain numbers immediately, as a constant: a graph would round it differently."""
+    """Compute a torch function of plain numbers now, as a constant. A graph would round differently."""
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
-        return declined("it makes too many numbers for a constant, or numbers with a gradient")
+        return declined("the result has too many numbers for a constant, or a gradient")
     return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
 @rule("arange", when=exporting)
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
-    """`torch.arange(n - 1, -1, -1)`, computed from numbers from 0 on: onnxruntime turns a lookup at a range into a
-    slice of the table, and would count an end below 0 from the end of the table."""
+    """Rewrite `torch.arange(n - 1, -1, -1)` as a range from 0 that is subtracted or added. onnxruntime turns a lookup
+    at a range into a slice, and a negative end of a slice counts from the end of the table."""
     numbers = [*ends, step, *options.values()]
     if float in map(type, numbers) and _are_plain_numbers(numbers):
         return _make_constant(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))
@@ -53,14 +53,14 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
 
 @rule("linspace", when=exporting)
 def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
-    """`torch.linspace(0, 1, n)`, computed from both ends to the middle, as PyTorch does."""
+    """Rewrite `torch.linspace(0, 1, n)`: compute it from both ends to the middle, as PyTorch does."""
     if _are_plain_numbers([start, end, steps]):
         return _make_constant(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
-        return declined("it makes a fixed number of numbers, or its ends are tensors")
+        return declined("the count of numbers is fixed, or an end is a tensor")
     kind = torch.float32 if dtype is None else dtype
     if not kind.is_floating_point:
-        return declined("it makes integers")
+        return declined("the result is integers")
     first, last = torch.full((), start, dtype=kind), torch.full((), end, dtype=kind)
     position = _arange(steps)
     step = (last - first) / torch.full((), sym_max(steps - 1, 1), dtype=kind)
@@ -72,7 +72,7 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
 def logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:
-    """`torch.logspace(0, 1, n)`, as powers of the base."""
+    """Rewrite `torch.logspace(0, 1, n)` as powers of the base."""
     if _are_plain_numbers([start, end, steps, base]):
         return _make_constant(torch.logspace, start, end, steps, base, dtype=dtype)
     powers = linspace(session, start, end, steps, dtype=dtype)
@@ -90,7 +90,7 @@ def interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """`F.interpolate(x, size=10)` of x [batch, channels, steps], at positions in the dtype of x, as in PyTorch."""
+    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
         return declined("the input does not have three axes, or the mode is neither nearest nor linear")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))

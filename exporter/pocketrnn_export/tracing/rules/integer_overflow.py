@@ -1,4 +1,5 @@
-"""Rules for integers that overflow in PyTorch but not in onnxruntime, which multiplies and sums in floating point.
+"""Rules for integers that overflow in PyTorch but not in onnxruntime, which computes products and sums in floating
+point.
 
 `torch.prod` of 63 times 2 is -2**63 in PyTorch and 2**63 - 1 in onnxruntime 1.32. The texts of the proof may not hold
 one word so often. Sums of int64 are exact in onnxruntime up to 2**53.
@@ -25,18 +26,14 @@ _CAST: Final = "aten._to_copy.default"
 
 @rule("sum", when=exporting)
 def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
-    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number; PyTorch overflows."""
+    """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("the result is not of integers with fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
 
 
 def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
-    """Refuse products and powers of integers that depend on the words of a text.
-
-    Raises:
-        UntraceableError: there is one; the message names its line.
-    """
+    """Refuse products and powers of integers that depend on the words of a text."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:
@@ -46,16 +43,14 @@ def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
         if node not in of_text or not isinstance(value, Tensor) or value.is_floating_point():
             continue
         if node.target in _PRODUCTS and not _is_mask(node.all_input_nodes[0]):
-            remedy = (
-                "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
-            )
+            remedy = "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, use (x == 0).sum(1) == 0."
             raise _make_inexact_error("products", node, remedy)
         if node.target in _POWERS and of_text.intersection(node.args[:2]):
-            raise _make_inexact_error("powers", node, "Take powers of floats: 2.0 ** counts.")
+            raise _make_inexact_error("powers", node, "Compute powers of floats: 2.0 ** counts.")
 
 
 def _is_mask(node: Node) -> bool:
-    """Return whether a node's value contains only 0 and 1: it is a bool, or converted from one."""
+    """Return whether a node's value contains only 0 and 1. It is a bool tensor, or was converted from one."""
     made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 

@@ -1,5 +1,5 @@
-"""Rules that keep lengths as tensors when they become numpy arrays, lists and numbers, and that pass on the facts about
-them.
+"""Rules that keep lengths as tensors where forward turns them into numpy arrays, lists or numbers. They also pass on
+the known facts about lengths.
 
 `lengths.max()` is the width, since the longest of the given lengths equals it: so it can be used as a size, an index
 and a plain number if a trace knows the width. Packing needs to know that the longest is among the lengths
@@ -41,7 +41,7 @@ _KEEP_LONGEST: Final = frozenset(
 
 
 def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call with PyTorch's tensors and types instead of the stand-ins in a user's file."""
+    """Run a call with PyTorch's own tensors and types in place of the stand-ins that a user's file contains."""
     args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
     kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
@@ -58,7 +58,7 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _convert_to_sizes(value: Any) -> Any:
-    """In an argument, replace tensors that are the longest of the lengths by the width, which is a number."""
+    """Replace tensors in an argument that are known to be the largest length by the width of the batch."""
     if isinstance(value, slice):
         return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -67,7 +67,7 @@ def _convert_to_sizes(value: Any) -> Any:
 
 
 def _stack_index_lists(index: Any) -> Any:
-    """In an index, stack lists of tensors or sizes, such as `[n - 1 for n in lengths]`, into tensors."""
+    """Stack lists of tensors or sizes in an index, such as `[n - 1 for n in lengths]`, into tensors."""
     if type(index) is tuple:
         return tuple(_stack_index_lists(part) for part in index)
     traced = type(index) is list and any(_is_number(part) or is_size(part) for part in index)
@@ -79,7 +79,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Stack numbers, or lists of numbers, into a tensor, if some of them are tensors or sizes."""
+    """Stack numbers, or lists of numbers, into a tensor. Some of the numbers are tensors or sizes."""
     dtype = _find_common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
     lists = [isinstance(part, list | tuple) for part in numbers]
     return torch.stack(
@@ -91,7 +91,7 @@ def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _flatten_numbers(numbers: Any) -> Iterator[Any]:
-    """Yield the numbers in nested lists."""
+    """Yield all numbers of nested lists."""
     for part in numbers:
         if isinstance(part, list | tuple):
             yield from _flatten_numbers(part)
@@ -100,7 +100,7 @@ def _flatten_numbers(numbers: Any) -> Iterator[Any]:
 
 
 def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
-    """Return the dtype that `torch.tensor` chooses for these numbers; None if one is not a number."""
+    """Return the dtype that `torch.tensor` chooses for these numbers, or None if one of them is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool
@@ -122,7 +122,7 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
 
 
 def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
-    """Record how a result depends on the given lengths."""
+    """Record how a call's result depends on the lengths that were given to forward."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
@@ -164,7 +164,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
 
 
 def _writes_in_place(name: str) -> bool:
-    """Return whether a function of this name writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
+    """Return whether this function writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -174,13 +174,12 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width itself: forward makes lengths from it if it gets none."""
+    """Return whether a value is the width of the batch, from which forward makes lengths if it gets none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the longest entry of a result is the whole width, if this is true of the lengths from which it is
-    computed."""
+    """Record that the largest length in a result is the width, if this is true of the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.of(args[0]).whole:
         return
@@ -192,28 +191,32 @@ def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
 
 @rule("numpy", "__array__")
 def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
-    """`lengths.numpy()`: an array that contains a tensor."""
-    return declined("no lengths") if session.scripted and not _holds_lengths(x) else TracedArray(x)
+    """Rewrite `lengths.numpy()`: return an array that contains a tensor."""
+    return (
+        declined("the tensor does not contain lengths")
+        if session.scripted and not _holds_lengths(x)
+        else TracedArray(x)
+    )
 
 
 @rule("tolist")
 def tolist(session: TraceSession, x: Any) -> Any:
-    """`lengths.tolist()`: a list that contains a tensor."""
+    """Rewrite `lengths.tolist()`: return a list that contains a tensor."""
     if session.scripted and not _holds_lengths(x):
-        return declined("no lengths")
+        return declined("the tensor does not contain lengths")
     return TracedArray(x) if x.dim() else find_known_number(x)
 
 
 @rule("item")
 def item(session: TraceSession, x: Any) -> Any:
-    """`lengths.max().item()`: the width, or the tensor itself, which computes like a number."""
+    """Rewrite `lengths.max().item()` as the width of the batch, or as the tensor, which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("the tensor is not a single integer")
     return find_known_number(x)
 
 
 def make_array_from_tolist(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
-    """`tolist` of a tensor of the trace, which a mode does not see."""
+    """Replace `tolist` of a tensor of the trace. A torch function mode does not see this method."""
     found = tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 
@@ -224,7 +227,7 @@ def _holds_lengths(x: Tensor) -> bool:
 
 @rule("tensor", "as_tensor")
 def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """`torch.tensor(lengths)`, if the lengths are still a tensor, or if a list contains tensors or sizes."""
+    """Rewrite `torch.tensor(lengths)` of lengths that are a tensor, or a list with tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
@@ -234,13 +237,13 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
         known_kinds = all(
             _is_number(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
-        return _stack_numbers(data, dtype) if known_kinds else declined("the list holds other values than numbers")
+        return _stack_numbers(data, dtype) if known_kinds else declined("the list contains other values than numbers")
     return declined("no size is among the numbers")
 
 
 @rule("data.__get__")
 def data(session: TraceSession, x: Any, *_: Any) -> Any:
-    """`x.data` as `x.detach()`: `.data` would take the tensor out of the trace."""
+    """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
     fact = session.facts.of(x)
     session.facts.note(detached, lengths=fact.lengths, width=fact.width)

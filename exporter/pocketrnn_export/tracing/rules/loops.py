@@ -1,5 +1,4 @@
-"""Rules for an iteration of a loop over a size: it reads a step of a tensor, writes a step, and collects its
-results."""
+"""Rules for an iteration of a loop over a size: it reads a step of a tensor, writes a step, and collects results."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Record the loop and iteration that compute a result, or whose results it uses."""
+    """Record for a result the loop and the iteration that compute it, or whose results it uses."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):
@@ -59,9 +58,9 @@ def _is_size(value: Any) -> bool:
 
 
 def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """Return the parts of an index, and (part, axis, number) for each number at an axis of x whose length is a size of
-    the input. No such numbers are returned if the index contains more than numbers, slices, new axes and an ellipsis.
-    """
+    """Return the parts of an index, and a list of (part, axis, number). The list has each number that indexes an axis
+    of x whose length is a size of the input. It is empty if the index contains more than numbers, slices, new axes and
+    an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis
@@ -85,7 +84,7 @@ def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, 
 
 
 def _read_single_position(part: slice) -> Any:
-    """Return the position that a slice such as `t : t + 1` selects; None for other slices."""
+    """Return the position that a slice such as `t : t + 1` selects. Return None for longer slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
         if (read_size_expression(length) if _is_size(length) else length) == 1:
@@ -95,10 +94,10 @@ def _read_single_position(part: slice) -> Any:
 
 @rule("__getitem__", when=in_a_loop)
 def index_step(_: TraceSession, x: Any, index: Any) -> Any:
-    """`x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
+    """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _find_indexed_steps(x, index)
     if not found:
-        return declined("no integer indexes an axis of variable length, or the index holds other parts than slices")
+        return declined("no integer indexes an axis of variable length, or the index contains other parts than slices")
     # Start with the last axis, so that the axes before it keep their numbers.
     for place, axis, number in reversed(found):
         is_slice = isinstance(parts[place], slice)
@@ -116,16 +115,16 @@ def _count_from_start(size: Any, index: Any) -> Any:
 
 @rule("__setitem__", when=in_a_loop)
 def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
-    """`out[:, t] = h` as `pocketrnn::put`."""
+    """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
     found = _find_indexed_steps(x, index)[1]
     if len(found) != 1:
         return declined("the index does not have exactly one integer for an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
     _place, axis, number = found[0]
     if any(isinstance(part, slice) and part != slice(None) for part in parts) or len(parts) > x.dim():
-        return declined("it writes only a part of a step")
+        return declined("the assignment writes only a part of a step")
     if None in parts or sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
-        return declined("its index has several numbers")
+        return declined("the index has several numbers")
     shape = [size for i, size in enumerate(x.shape) if i != axis]
     given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
     x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _count_from_start(x.shape[axis], number)))
@@ -134,7 +133,7 @@ def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
 
 @rule("select", when=in_a_loop)
 def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
-    """`x.select(1, t)`."""
+    """Rewrite `x.select(1, t)` as `pocketrnn::step`."""
     dim %= x.dim()
     if not _is_size(x.shape[dim]):
         return declined("the axis has a fixed length")
@@ -143,24 +142,24 @@ def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
 
 @rule("unbind")
 def unbind(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
-    """Return the steps of a tensor, also for a loop over the tensor itself."""
+    """Rewrite `unbind`, and a loop over a tensor, as the steps of the tensor."""
     dim %= x.dim()
     return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
 
 
 @rule("split")
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """`x.split(1, dim=1)`: single steps."""
+    """Rewrite `x.split(1, dim=1)` as the single steps of x."""
     size = kwargs.get("split_size_or_sections", split_size)
     dim %= x.dim()
     if not _is_size(x.shape[dim]) or size != 1:
-        return declined("it does not split an axis whose length is a size into single steps")
+        return declined("the call does not split an axis whose length is a size into single steps")
     return Slices(x, dim, keeps_axis=True)
 
 
 @rule("chunk")
 def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """`x.chunk(x.size(1), dim=1)`: single steps."""
+    """Rewrite `x.chunk(x.size(1), dim=1)` as the single steps of x."""
     dim %= x.dim()
     size: Any = x.shape[dim]
     if not _is_size(chunks) or not _is_size(size) or read_size_expression(chunks) != read_size_expression(size):
@@ -170,10 +169,10 @@ def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 @rule("stack")
 def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
-    """`torch.stack(outputs)` of the results of all iterations."""
+    """Rewrite `torch.stack(outputs)` of the results of all iterations as `pocketrnn::stacked`."""
     found = find_stacked_loop(session, tensors)
     if found is None:
-        return declined("the tensors are not what each iteration of one loop made")
+        return declined("the tensors are not the results of all iterations of one loop")
     loop, flipped = found
     tensors = tensors[::-1] if flipped else tensors
     return STACKED(list(tensors), session.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
@@ -181,7 +180,7 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
 
 @rule("cat", "concat")
 def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
-    """`torch.cat(outputs, 1)` of the results of all iterations."""
+    """Rewrite `torch.cat(outputs, 1)` of the results of all iterations as `pocketrnn::stacked`."""
     axis = kwargs.get("axis", dim)
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
@@ -191,9 +190,8 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
 
 def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
     """Return a rule for `torch.hstack` or a similar function: reshape the tensors, and join them by `torch.cat` along
-    an axis, or along the last axis if there are fewer. torch's exporter would write sequences, which a bundle's graph
-    does not support.
-    """
+    `axis`, or along the last axis if there are fewer axes. torch's exporter would write ONNX sequences, which a
+    bundle's graph does not support."""
 
     def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
@@ -232,9 +230,9 @@ _BESIDE: Final = (
 
 @rule("__radd__", "add", when=in_a_loop)
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
-    """`0 + x`, for a sum that starts with a plain 0: computed as a sum of two tensors, as in later iterations."""
+    """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
-        return declined("its operands are not a plain 0 and a tensor")
+        return declined("the operands are not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 

@@ -1,5 +1,5 @@
-"""Rules for numbers selected by order (`median`, `kthvalue`, `quantile`) or position; and refusals of functions that
-ONNX does not have, such as running maxima."""
+"""Rules for numbers that are selected by their order (`median`, `kthvalue`, `quantile`) or position. Functions that
+ONNX does not have, such as running maxima, are refused."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {
-    "cumprod": "For a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; for positive numbers, "
-    "torch.exp(torch.cumsum(torch.log(x), 1)) is near it.",
-    "cummax": "The maximum of all steps is x.max(1); running ones are not supported.",
-    "cummin": "The minimum of all steps is x.min(1); running ones are not supported.",
-    "logcumsumexp": "torch.log(torch.cumsum(torch.exp(x - m), 1)) + m is near it, where m is the maximum of the axis.",
-    "mode": "Count by F.one_hot(x, ids).sum(1).argmax(1), which gives the lowest of the most frequent numbers.",
-    "nanmedian": "Take x.median(1), of numbers without NaN.",
+    "cumprod": "For a mask of 0 and 1, use (mask == 0).cumsum(1) == 0. For positive numbers, "
+    "torch.exp(torch.cumsum(torch.log(x), 1)) gives nearly the same.",
+    "cummax": "Use x.max(1), the maximum of all steps; running maxima are not supported.",
+    "cummin": "Use x.min(1), the minimum of all steps; running minima are not supported.",
+    "logcumsumexp": "With m = x.amax(1, True), torch.log(torch.cumsum(torch.exp(x - m), 1)) + m is nearly equal.",
+    "mode": "Count with F.one_hot(x, ids).sum(1).argmax(1), which gives the lowest of the most frequent numbers.",
+    "nanmedian": "Remove NaN from the numbers, and use x.median(1).",
 }
 
 
 def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """Return the values at an index of the sorted axis, with their indices; the first NaN for `nan_first`."""
+    """Return the values at an index of the sorted axis, with their indices; for `nan_first`, the first NaN."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -44,9 +44,9 @@ def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bo
 
 @rule("median", when=exporting)
 def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
-    """`x.median(1)`: the lower of the two middle numbers."""
+    """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
     if dim is None or more:
-        return declined("of all numbers")
+        return declined("the axis is not given")
     size = x.shape[dim] if x.dim() else 1
     return torch.return_types.median(
         _select_sorted(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
@@ -55,7 +55,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
 
 @rule("kthvalue", when=exporting)
 def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
-    """`x.kthvalue(2, 1)`."""
+    """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
         return declined("k is a tensor")
     return torch.return_types.kthvalue(_select_sorted(x, k - 1, dim, keepdim=keepdim))
@@ -63,11 +63,11 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
 
 @rule("quantile", when=exporting)
 def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
-    """`torch.quantile(x, 0.5, dim=1)`: interpolated between the two nearest sorted numbers."""
+    """Rewrite `torch.quantile(x, 0.5, dim=1)` by sorting, with interpolation between the two nearest numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
-        return declined("no axis is given, or several quantiles are asked for")
+        return declined("the axis is not given, or several quantiles are wanted")
     if more.get("interpolation", "linear") != "linear":
-        return declined("its interpolation is not linear")
+        return declined("the interpolation is not linear")
     values = x.sort(dim=dim)[0]
     rank = torch.full((1,), x.shape[dim] - 1, dtype=x.dtype) * q
     below = rank.floor()
@@ -83,10 +83,9 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 @rule("take_along_dim", when=exporting)
 def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
-    """`torch.take_along_dim(x, places, 1)`; an axis of size 1 is expanded to the other's size, which torch.export would
-    freeze."""
+    """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
-        return declined("of all numbers")
+        return declined("the axis is not given")
 
     def expand_to_shape_of(x: Tensor, other: Tensor) -> Tensor:
         axes = enumerate(zip(x.shape, other.shape, strict=True))
@@ -96,11 +95,11 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
 
 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """Return a rule for the order of bools by 0 and 1; the first `truths` results are bools again."""
+    """Return a rule that orders bools as 0 and 1. The first `truths` results become bools again."""
 
     def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
-            return declined("its input is not boolean")
+            return declined("the input is not boolean")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
@@ -122,7 +121,7 @@ def searchsorted(
     side: str | None = None,
     sorter: Any = None,
 ) -> Any:
-    """`torch.searchsorted(edges, x)`: the number of edges before each number; NaN comes after all edges."""
+    """Rewrite `torch.searchsorted(edges, x)`: count the edges before each number. NaN comes after all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
         return declined("an argument is a number, or a sorter is given")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
@@ -142,8 +141,7 @@ def _make_refusal_rule(name: str) -> Rule:
 
 @rule("isin", when=exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
-    """`isin` by comparisons, as in `torch.isin(x, stop_words)`: for many numbers torch sorts and searches, which a
-    graph cannot do."""
+    """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
         return declined("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)

@@ -1,4 +1,4 @@
-"""Rules for pooling over a size and for embedding bags; they use reductions."""
+"""Rules for pooling whose windows depend on a size, and for embedding bags. They use reductions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """`F.embedding_bag`: the sum, mean or maximum of each bag of rows. A bag with only padding gives zeros."""
+    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag. Padding alone gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
-        return declined("the table has a norm, or the mode is unknown")
+        return declined("max_norm is given, or the mode is unknown")
     rows = torch.nn.functional.embedding(input, weight)
     counted = torch.ones_like(input, dtype=torch.bool)
     if padding_idx is not None:
@@ -41,7 +41,7 @@ def embedding_bag(
     if input.dim() == 1:
         # One axis of ids, split at the offsets: each bag goes over all ids, and counts only its own.
         if offsets is None:
-            return declined("the ids have one axis and no offsets")
+            return declined("the ids have one axis, but offsets are not given")
         starts = offsets[:-1] if include_last_offset else offsets
         bag = (torch.arange(input.shape[0])[None] >= starts[:, None]).sum(0) - 1
         counted = counted[None] & (bag[None] == torch.arange(starts.shape[0])[:, None])
@@ -59,7 +59,7 @@ def embedding_bag(
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a pooling along one axis, in plain numbers or in sizes of the trace."""
+    """The windows of a pooling along one axis. Their numbers are plain numbers or sizes of the trace."""
 
     axis: int
     size: Any
@@ -69,17 +69,16 @@ class _Windows:
 
     @property
     def plain(self) -> bool:
-        """Whether all numbers of the windows are plain numbers, not sizes of the trace."""
+        """Whether all numbers of the windows are plain numbers, and none is a size of the trace."""
         return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
 
     @property
     def is_identity(self) -> bool:
-        """Whether each window is a single step, so that the pooling changes nothing."""
+        """Whether each window is a single step. Then the pooling changes nothing."""
         return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
 
     def count_windows(self, length: Any, *, ceil: bool) -> Any:
-        """Return the number of windows for an axis of this length. With `ceil`, a window may end after the axis, but
-        not start there.
+        """Return the number of windows on an axis. With `ceil`, a window may end after the axis, but starts on it.
 
         Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
         """
@@ -90,10 +89,9 @@ class _Windows:
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
     def split_into_windows(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the windows [..., count, size] of x [..., length, ...], with the pooled axis last; which of their
-        positions [count, size] are inside x; and how many positions of each window, [count], are inside x or its
-        padding.
-        """
+        """Return three tensors: the windows [..., count, size] of x [..., length, ...], with the pooled axis last;
+        which positions [count, size] are inside x; and for each window [count] how many positions are inside x or its
+        padding."""
         length = x.shape[self.axis]
         count = self.count_windows(length, ceil=ceil)
         restrict_sizes(count >= 1, "the text is too short for the window of a pool")
@@ -107,14 +105,14 @@ class _Windows:
 
 
 def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
-    """Return the values of a pooling argument, one for each axis; a single number is used for all axes."""
+    """Return a pooling argument as one value for each axis. A single number is used for all axes."""
     value = default if value is None or value in ((), []) else value
     values = list(value) if isinstance(value, list | tuple) else [value]
     return values * axes if len(values) == 1 else values
 
 
 def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
-    """Return the windows along each axis; None if the arguments are not valid for a pooling."""
+    """Return the windows along each axis. Return None if the arguments are not valid for a pooling."""
     sizes = _read_values_per_axis(size, axes, 1)
     columns = [
         sizes,
@@ -129,13 +127,13 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
 
 
 def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that a single window covers, and the windows of the other axes that change something."""
+    """Return the axes that a single window covers, and the other axes' windows that change something."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
 def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for max pooling: a reduction over a whole axis, else PyTorch's if ONNX's is the same."""
+    """Return a rule for max pooling: a reduction over a whole axis, or PyTorch's if ONNX's is equal."""
 
     def compute_max_pool(
         session: TraceSession,
@@ -149,15 +147,15 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
     ) -> Any:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
-            return declined("indices are asked for, or the arguments are not valid")
+            return declined("indices are wanted, or the arguments are not valid")
         whole, others = _split_windows(session, x, windows)
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
-            return declined("some window does not cover its whole axis")
+            return declined("a window does not cover its whole axis")
         if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
             return (
-                declined("that is the same in ONNX")
+                declined("ONNX has the same pooling")
                 if axes == 2
                 else _compute_max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
             )
@@ -170,7 +168,7 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """Compute max pooling over one axis as over two: over one, PyTorch needs a plain number."""
+    """Compute a max pooling over one axis as one over two axes. For one axis, PyTorch requires a plain number."""
     if isinstance(x.shape[-1], int):
         return declined("the axis has a fixed size")
     planes = x.unsqueeze(-2)
@@ -178,8 +176,8 @@ def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
 
 
 def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for average pooling. Over a whole axis, it is a reduction; else the rule uses PyTorch's pooling, if
-    ONNX's is the same: its windows differ after the end of an axis."""
+    """Return a rule for average pooling. A window over a whole axis becomes a reduction. Otherwise, PyTorch's pooling
+    is used if ONNX's is equal: ONNX treats windows after the end of an axis differently."""
 
     def compute_avg_pool(
         session: TraceSession,
@@ -199,7 +197,7 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
             return x.mean(whole, keepdim=True)
         plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
         if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
-            return declined("PyTorch's own pooling is the same in ONNX, or one window spans a whole axis")
+            return declined("ONNX has the same pooling, or one window covers a whole axis")
         total, divisor = x, torch.ones((), dtype=x.dtype)
         for w in windows:
             taken, inside, reached = w.split_into_windows(total, ceil=bool(ceil_mode))
@@ -212,7 +210,7 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for power-average pooling: the norm of each window, computed from its mean as in PyTorch."""
+    """Return a rule for power-average pooling: the norm of each window from its mean, as in PyTorch."""
 
     def compute_lp_pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
@@ -227,25 +225,24 @@ def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
-    """Return whether a kernel is always as long as an axis; a plain number could only equal it by chance."""
+    """Return whether a kernel is as long as an axis for all sizes. A plain number equals the length only by chance."""
     if session.scripted:
         return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
 
 
 def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """Return a rule for adaptive pooling to k windows, whose ends depend on the size n: window j covers the steps from
-    j * n // k up to (j + 1) * n / k, rounded up."""
+    """Return a rule for adaptive pooling of n steps to k windows, from j * n // k up to (j + 1) * n / k."""
 
     def compute_adaptive_pool(
         session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False
     ) -> Any:
         sizes = _read_values_per_axis(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
-            return declined("with indices, or to sizes that are not plain numbers")
+            return declined("indices are wanted, or an output size is not a plain number")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
         if session.scripted and any(size not in (1, None) for size in sizes):
-            return declined("with indices, or to sizes that are not plain numbers")
+            return declined("indices are wanted, or an output size is not a plain number")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
                 x = _reduce_windows(x, axis, size, largest=largest)
@@ -257,7 +254,7 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
 
 
 def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
-    """Reduce x [..., n, ...] to [..., count, ...]: the maximum or the mean of each window along an axis."""
+    """Reduce x [..., n, ...] to [..., count, ...]: take the maximum or the mean of each window along an axis."""
     size = x.shape[axis]
     window = torch.arange(count)
     starts = torch.div(window * size, count, rounding_mode="floor")[:, None]

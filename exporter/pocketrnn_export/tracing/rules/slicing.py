@@ -1,4 +1,5 @@
-"""Rules for slices, splits and pads by a size. Their operators are right for every size, or they record a restriction.
+"""Rules for slices, splits and pads by a size. The operators that they use are right for every size, or the rules
+record a restriction.
 
 torch.export clamps the ends of a slice for its example, which restricts the sizes; `pocketrnn::cut` clamps them for
 every size.
@@ -35,7 +36,7 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Record the restrictions of an operation; if it raises an error, name the line."""
+    """Record the restrictions that an operation makes. If the operation raises an error, record the line."""
     args = call.args
     environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))
@@ -57,7 +58,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 @rule("__getitem__", when=is_on_branch)
 def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
-    """`x[:, 2:n]` with its slices as cut operators, and the rest of the index unchanged."""
+    """Rewrite the slices of `x[:, 2:n]` as cut operators. Other parts of the index stay unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("the index has no slice")
@@ -87,7 +88,7 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return the first axis of each part of an index; None for an ellipsis and parts without an axis."""
+    """Return for each part of an index the first axis to which it applies, or None without an axis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -98,13 +99,13 @@ def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None
 
 
 def _count_axes_taken(part: Any) -> int:
-    """Return the number of axes to which a part of an index applies; for a mask, the number of its own axes."""
+    """Return the number of axes to which a part of an index applies. For a mask, this is the number of its own axes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
 @rule("narrow", when=is_on_branch)
 def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
-    """`x.narrow(1, 0, n)`."""
+    """Rewrite `x.narrow(1, 0, n)` as a cut operator."""
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
@@ -117,7 +118,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
 
 @rule("split", when=is_on_branch)
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """Return one chunk with everything for a split whose number of chunks depends on a size.
+    """Rewrite a split whose number of chunks depends on a size: return everything as one chunk.
 
     This is right if the chunks are processed alike and joined again; the comparison with the module checks it.
     """
@@ -129,8 +130,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", when=is_on_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Return chunks as cuts of equal width. Their number is the one for the sizes of the branch, which is recorded as a
-    condition."""
+    """Rewrite `chunk` as cuts of equal width. Their number, by the branch's sizes, becomes a condition."""
     size = x.shape[dim]
     expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
@@ -149,22 +149,22 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 @rule("pad", when=is_on_branch)
 def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """`F.pad(x, (0, n - x.size(1)))`, with 0 for amounts below 0, on a branch with `pads_from_zero`."""
+    """Rewrite `F.pad(x, (0, n - x.size(1)))` on a branch with `pads_from_zero`: negative amounts become 0."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("the amounts are fixed")
     session.log.pads += 1
     if session.branch is None or not session.branch.pads_from_zero:
-        return declined("the branch cuts where an amount is below 0, as PyTorch does")
+        return declined("on this branch a negative amount cuts, as in PyTorch")
     return nn.functional.pad(x, [_clamp_at_zero(n) for n in pad], *rest, **kwargs)
 
 
 def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a rule for a function that makes a tensor of a size; a negative size becomes 0."""
+    """Return a rule for a function that makes a tensor of given sizes. A negative size becomes 0."""
 
     def make_tensor_of_size(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
         if not any(isinstance(part, torch.SymInt) for part in shape):
-            return declined("the shape has no size of the input")
+            return declined("the shape does not depend on a size of the input")
         from_zero = [
             type(arg)(map(_clamp_at_zero, arg)) if type(arg) in (tuple, list) else _clamp_at_zero(arg) for arg in args
         ]
@@ -188,7 +188,7 @@ shaped: Final = tuple(Rule((name,), _make_shape_rule(function), is_on_branch) fo
 
 @rule("roll")
 def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
-    """`torch.roll(x, x.size(1) // 2, 1)`, whose shift torch.export would freeze at that of its example."""
+    """Rewrite `torch.roll(x, x.size(1) // 2, 1)` as two cuts. torch.export would freeze the shift."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
         return declined("no shift is a size, or no axis is given")

@@ -1,5 +1,5 @@
-"""Refuse the string of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has no strings, and a traced tensor has no
-numbers.
+"""Refuse to turn a tensor into a string: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph does not have strings, and a tensor
+of a trace does not have numbers.
 
 The proof needs this rule: forward may compare the string with that of a row that no case has.
 """
@@ -19,8 +19,7 @@ from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 
 @rule("__repr__", "__str__", "__format__", when=exporting)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Refuse the text of a tensor, with its line, if the module's code makes it and uses it for more than printing,
-    logging or raising."""
+    """Refuse a string of a tensor in user code, unless it is only printed, logged or raised."""
     frame: FrameType | None = find_outside_frame(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back
@@ -30,8 +29,8 @@ def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("the string is only printed, logged or raised")
     raise session.log.record_refusal(
         ExportError(
-            f"The module makes a string of a tensor's numbers, which a graph cannot hold: {describe_line(frame)}.",
-            "Compare the numbers as tensors, such as (x[:, 0] == 42).",
+            f"The module makes a string of a tensor's numbers, but a graph has no strings: {describe_line(frame)}.",
+            "Compare the numbers as tensors, for example x[:, 0] == 42.",
         )
     )
 

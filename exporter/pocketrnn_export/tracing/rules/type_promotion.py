@@ -29,7 +29,7 @@ def _is_float(value: Any) -> bool:
 
 
 def _convert_to_dtype(value: Any, kind: torch.dtype) -> Any:
-    """Return a number, which may be a size, as a float or an integer."""
+    """Return a number as a float or an integer. The number may be a size."""
     if isinstance(value, torch.SymInt):
         return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)
@@ -47,7 +47,7 @@ def _find_promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
 def _make_clamp_rule(
     function: Callable[..., Any], low: float | None = None, high: float | None = None
 ) -> Callable[..., Any]:
-    """Return a rule for `x.clamp(0.01, 1)` that converts x and both bounds to the dtype of the result."""
+    """Return a rule for `x.clamp(0.01, 1)`. It converts x and both bounds to the dtype of the result."""
 
     def clamp_in_common_type(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         bounds = [*given[:2], *([None] * (2 - len(given[:2])))]
@@ -56,12 +56,12 @@ def _make_clamp_rule(
         bounds = [default if bound is None else bound for bound, default in zip(bounds, (low, high), strict=True)]
         numbers = [bound for bound in bounds if bound is not None]
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
-            return declined("its bounds are missing or tensors")
+            return declined("the bounds are missing, or are tensors")
         # hardtanh returns the dtype of its input.
         kind = _find_promoted_dtype(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
         if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):
-            return declined("of one type")
+            return declined("all operands have one dtype")
         low_and_high = (None if bound is None else _convert_to_dtype(bound, kind) for bound in bounds)
         return function(x if x.dtype == kind else x.to(kind), *low_and_high)
 
@@ -85,7 +85,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
     def compute_in_floats(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
         if not (_is_whole(x) and _is_float(other)):
-            return declined("its operands are not integers and a float")
+            return declined("the operands are not integers and a float")
         return function(x.to(torch.get_default_dtype()), other, **more)
 
     return compute_in_floats
@@ -93,33 +93,33 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
 @rule("add", "__add__", when=exporting)
 def add_bools(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
-    """`(x > 0) + (x > 1)`, which is true if at least one of them is."""
+    """Rewrite `(x > 0) + (x > 1)` as a logical or."""
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
-        return declined("its operands are not two boolean tensors")
+        return declined("the operands are not two boolean tensors")
     return torch.logical_or(x, other)
 
 
 @rule("pow", "__pow__", when=exporting)
 def raise_integers_to_floats(_session: TraceSession, base: Any, exponent: Any) -> Any:
-    """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the dtype of the base."""
+    """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
-        return declined("it is not a power of integers with float exponents")
+        return declined("the operands are not an integer base and float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
 
 
 @rule("nansum", when=exporting)
 def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
-    """`nansum` of integers, as in `ids.nansum(1)`: integers are never NaN, so this is the sum."""
-    return torch.sum(x, *given, **named) if _is_whole(x) else declined("it sums floats")
+    """Rewrite `nansum` of integers as `sum`. Integers are never NaN."""
+    return torch.sum(x, *given, **named) if _is_whole(x) else declined("the numbers are floats")
 
 
 @rule("stack", when=exporting)
 def stack_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
-    """`torch.stack([counts, shares], 1)` of integers and floats."""
+    """Rewrite `torch.stack([counts, shares], 1)` of integers and floats: convert all to one dtype."""
     if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
-        return declined("of one type")
+        return declined("all operands have one dtype")
     kind = functools.reduce(torch.promote_types, (one.dtype for one in tensors))
     return torch.stack([one if one.dtype == kind else one.to(kind) for one in tensors], dim)
 

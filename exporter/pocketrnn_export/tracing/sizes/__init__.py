@@ -1,1 +1,1 @@
-"""Find out for which sizes a module's conditions on the sizes of its input hold, and which programs to trace."""
+"""Find out for which sizes a module's conditions on its input's size are true, and decide which programs to trace."""

@@ -1,4 +1,5 @@
-"""The sizes at which programs are compared with the module: those just below and above every condition on a size."""
+"""The sizes at which programs are compared with the module: the sizes just below and above every condition on a
+size."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ _PERIOD: Final = 64
 
 
 def list_boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
-    """Return sizes around every condition: the last before its result changes, the first after, one more, and twice as
-    many; and some sizes of every region, and each remainder of a division.
+    """Return sizes around every condition: the last two sizes before its result changes, the first size after, and one
+    twice as large. Also return some sizes of every region, and one size for each remainder of a division.
 
     In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
     """
@@ -62,7 +63,7 @@ def _list_ordinary_sizes() -> list[Sizes]:
 
 
 def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the numbers after which a condition's result changes, from 1 on; only some of them if there are many."""
+    """Return the numbers, from 1 on, after which a condition's result changes; some of them, if they are many."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

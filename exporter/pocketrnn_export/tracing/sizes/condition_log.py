@@ -1,5 +1,5 @@
-"""The questions about sizes in a trace, the branch that decides their answers, and the log that records them; see
-`python_semantics/size_condition_answers.py`.
+"""The questions about sizes that a trace meets, the branch that decides their answers, and the log that records them;
+see `python_semantics/size_condition_answers.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
@@ -24,21 +24,21 @@ from pocketrnn_export.tracing.trace_operators import CUT
 
 
 class UntraceableError(ExportError):
-    """A module has no program for batches of every size; it may have one for a single text."""
+    """A module does not have a program for batches of every size. It may have one for a single text."""
 
 
 def make_too_many_questions_error(place: str) -> ExportError:
     """Return the error for a line that asks about more sizes than pocketrnn tries."""
     return ExportError(
-        f"The module asks more about sizes than can be tried, {place}.",
-        "Use few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
-        "do not call a function again for parts of a text.",
+        f"The module tests more sizes than pocketrnn can try, {place}.",
+        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
+        "Do not call a function again for parts of a text.",
     )
 
 
 @dataclass(frozen=True)
 class Question:
-    """A condition on sizes that a module, or one of its PyTorch operations, tested in a trace.
+    """A condition on sizes that was tested in a trace, by user code or by a PyTorch operation.
 
     Attributes:
         condition: the condition.
@@ -55,18 +55,18 @@ class Question:
     number: bool = False
 
     def holds(self, sizes: Sizes) -> bool:
-        """Return the answer for these sizes."""
+        """Return whether the condition is true for these sizes."""
         return self.condition.holds(sizes)
 
     @property
     def where(self) -> str:
-        """The line of the module's code, formatted for errors."""
+        """The line of user code that tested the condition, formatted for error messages."""
         return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The assumptions of a general trace.
+    """The sizes, and other assumptions, for which a general trace is made.
 
     Attributes:
         sizes: conditions on a size are answered for these sizes, without a restriction.
@@ -82,7 +82,7 @@ class Branch:
     most: int | None = None
 
     def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the inputs, padded to `least` tokens or cut to `most`; they are unchanged for sizes of this branch."""
+        """Return the inputs, padded to at least `least` tokens and cut to at most `most`."""
         tokens, *second = inputs
         if self.most == 1:
             # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
@@ -98,7 +98,7 @@ class Branch:
 
 @dataclass
 class TraceLog:
-    """The findings of a trace until now.
+    """The findings of a trace so far.
 
     Attributes:
         questions: the questions, each once.
@@ -125,7 +125,7 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question if its answer varies among the sizes with which a graph is run; return whether it varies.
+        """Record a question whose answer varies among the sizes of a graph. Return whether it varies.
 
         An operation's question that cannot be solved counts as one that does not vary.
 
@@ -140,7 +140,8 @@ class TraceLog:
                 return False
             raise self.record_refusal(
                 ExportError(
-                    f"The module asks a question about a size that cannot be solved, {error}: {question.where}.",
+                    f"The module tests a condition on a size that cannot be solved, because of {error}: "
+                    f"{question.where}.",
                     "Use sums, products, integer divisions and comparisons with plain numbers.",
                 )
             ) from error
@@ -149,25 +150,21 @@ class TraceLog:
         return varies
 
     def record_refusal(self, error: ExportError) -> ExportError:
-        """Record an error to raise later, even if the module catches it."""
+        """Record an error, so that it is raised later even if the module catches it now."""
         self.refused.append(error)
         return error
 
     def check_time(self, where: Callable[[], str]) -> None:
-        """Refuse a forward that takes too long to trace, and name one of its lines."""
+        """Refuse a forward that takes too long to trace. The error names the current line."""
         if time.process_time() > self.until:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that ended although a question could not be answered.
-
-        Raises:
-            ExportError: a question could not be answered, and the module caught the error.
-        """
+        """Refuse a trace that ended normally although a question could not be answered."""
         if self.refused:
             raise self.refused[0]
         if self.said:
             raise ExportError(
-                f"The module raises an error with a size in its text, and catches it: {self.said[0]}.",
+                f"The module raises an error with a size in the message, and catches the error: {self.said[0]}.",
                 "Compare the size itself, as in x.size(1) > 512.",
             )

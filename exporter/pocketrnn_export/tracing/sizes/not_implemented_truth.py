@@ -1,4 +1,5 @@
-"""Refuse `(77).__ne__(n)` with a size n: numbers of Python do not know symbolic sizes, and return `NotImplemented`.
+"""Refuse `(77).__ne__(n)` with a size n. Python's numbers do not know symbolic sizes, so the method returns
+`NotImplemented`.
 
 Its truth is True for every size, and Python warns of it (in 3.14 it is an error). `77 != n` compares with the size.
 No other check finds such a number beyond the sizes at which the proof compares a module with its program.
@@ -18,7 +19,7 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 
 @contextlib.contextmanager
 def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
-    """While the block runs, raise an error that names the line if the truth of `NotImplemented` is tested.
+    """While the block runs, refuse code that tests whether `NotImplemented` is true. The error names the line.
 
     Raises:
         ExportError: the block used that truth.
@@ -33,7 +34,7 @@ def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
         place = describe_line(frames[-1]) if frames else "a line that is not known"
         raise log.record_refusal(
             ExportError(
-                f"The module asks a method of a number about a size, which it does not know in a trace: {place}.",
+                f"The module calls a method of a number with a size, which does not work in a trace: {place}.",
                 "Compare with the operators ==, !=, <, <=, > and >=.",
             )
         ) from error

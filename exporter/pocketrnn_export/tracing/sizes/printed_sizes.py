@@ -1,4 +1,4 @@
-"""Find out whether a text that a line of a module's code makes from a size is only printed, logged or raised.
+"""Find out whether a string that user code makes from a size is only printed, logged or raised.
 
 `print(f"{x.shape}")` never changes an answer. `if str(n) == "77"` does, and so may code after `print(text := f"{n}")`
 or `print(self.remember(f"{n}"))`: a text that is used for anything but output is a condition. Whether forward reads its
@@ -28,13 +28,8 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 
 def find_output_use(frame: FrameType) -> str:
-    """Return the use of the value that a frame is computing: `printed` if it is only printed or logged, `raised` if it
-    is only in the message of a raised error, and empty for other uses or without source.
-
-    Example:
-        >>> find_output_use(frame)  # of a frame that is at `print(n)`
-        'printed'
-    """
+    """Return how the line of a frame uses the value that it computes. "printed": the value is only printed or logged.
+    "raised": it is only in the message of an error. "": it has another use, or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_users_frame(frame)
     where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)
@@ -59,7 +54,7 @@ def find_output_use(frame: FrameType) -> str:
 
 
 def _find_users_frame(frame: FrameType) -> FrameType:
-    """Go from a frame in a library, such as logging, to the frame of the code that called the library."""
+    """Return the frame that called a library. The given frame may be inside the library, such as logging."""
     caller = frame
     while caller.f_back is not None and is_installed_file(caller.f_code.co_filename):
         caller = caller.f_back
@@ -72,7 +67,7 @@ def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
 
 
 def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """Return the statement around a piece of the source, and the path of nodes down to the piece."""
+    """Return the statement around a piece of the source, and the nodes from the statement down to the piece."""
     path = list(_list_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
@@ -81,7 +76,7 @@ def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) ->
 
 
 def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
-    """Return how a statement uses the last expression of a path."""
+    """Return how a statement uses the expression at the end of a path: "printed", "raised" or ""."""
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -94,26 +89,26 @@ def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_l
 
 
 def is_output_read() -> bool:
-    """Return whether the user's code receives the output of the process: the proof drops the output of the module."""
+    """Return whether user code reads what the process prints. The proof drops what the module prints."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
     codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
     return any(is_user_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
 
 
 def _only_makes_text(path: Sequence[ast.AST]) -> bool:
-    """Return whether each expression of a path only makes a text from the next expression."""
+    """Return whether each expression of a path only makes a string from the next expression."""
     return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 
 def _makes_text(function: ast.expr) -> bool:
-    """Return whether a call is `str(n)`, or `"...".format(n)`."""
+    """Return whether a function makes a string, as in `str(n)` or `"...".format(n)`."""
     if isinstance(function, ast.Attribute):
         return function.attr in {"format", "join"} and isinstance(function.value, ast.Constant)
     return isinstance(function, ast.Name) and function.id in _MAKES_TEXT
 
 
 def _is_output_call(call: ast.Call) -> bool:
-    """Return whether a call prints, logs or warns, and only to the process's own stdout or stderr."""
+    """Return whether a call prints, logs or warns, and writes only to the process's own stdout or stderr."""
     files = [keyword.value for keyword in call.keywords if keyword.arg in ("file", None)]
     if not all(isinstance(file, ast.Attribute) and file.attr in ("stdout", "stderr") for file in files):
         return False
@@ -124,7 +119,7 @@ def _is_output_call(call: ast.Call) -> bool:
 
 
 def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """Return the line and column at which the code that a frame is running begins, and at which it ends."""
+    """Return where the source of the instruction that a frame is running begins and ends, as lines and columns."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:
@@ -134,7 +129,7 @@ def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None
 
 
 def _list_path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
-    """Yield the nodes that contain a piece of the source, from the outermost down to the piece itself."""
+    """Yield the nodes that contain a piece of the source, from the outermost node to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.

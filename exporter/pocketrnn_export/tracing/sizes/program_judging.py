@@ -1,4 +1,4 @@
-"""Compare programs with the module's own answers at some sizes; and find the limits of the sizes that the module
+"""Compare programs with the module's own answers at some sizes. Find the limits of the sizes that the module
 accepts."""
 
 from __future__ import annotations
@@ -27,18 +27,13 @@ _ROUNDINGS: Final = 30
 
 
 def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
-    """Return whether a batch of these sizes is within the limits.
-
-    Example:
-        >>> is_within_limits(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
-        False
-    """
+    """Return whether a batch of these sizes is within the limits."""
     return limits.allows_length(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
 
 
 @dataclass(frozen=True)
 class ProgramAttempt(Generic[Traced]):
-    """A program, the log of its trace, a function that runs it (from sizes to logits [batch, classes]), and its plan.
+    """A program, the log of its trace, its plan, and a function that runs it: from sizes to logits [batch, classes].
 
     An ordinary trace has no plan: until it is proven, it is right only for the sizes of its example. `run_lasting` runs
     it with the weights of recurrent layers that forget nothing; None if there are none, or if it cannot be run so.
@@ -52,7 +47,7 @@ class ProgramAttempt(Generic[Traced]):
 
 
 class AnswerJudge:
-    """Compares programs with the module's own answers, and computes each answer only once."""
+    """Compares programs with the module's own answers. Each answer is computed only once."""
 
     def __init__(
         self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
@@ -75,14 +70,14 @@ class AnswerJudge:
         return not isinstance(self.compute_answer_for(sizes), Exception)
 
     def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program gives the module's answer, for a case that the module answers."""
+        """Return whether a program gives the module's answer for a case. The module must answer the case."""
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._agrees(attempt, case)
         return self.verdicts[id(attempt), case]
 
     def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program's answer differs from the module's, both with weights that forget nothing. False if
-        one of them does not run with these weights."""
+        """Return whether a program's answer differs from the module's answer, if both have weights that forget nothing.
+        Return False if one of them does not run with these weights."""
         if attempt.run_lasting is None or not self.answers_sizes(case):
             return False
         if (id(attempt), case) not in self.verdicts:
@@ -107,7 +102,7 @@ class AnswerJudge:
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
-        """Return how far the module is from its own answer in double precision; 0 if it has none."""
+        """Return the difference between the module's answers in single and double precision, or 0."""
         try:
             return compute_largest_difference(self.in_doubles(case), expected)
         # For instance, forward makes float32 zeros.
@@ -115,10 +110,10 @@ class AnswerJudge:
             return 0.0
 
     def find_limits(self, cases: Sequence[Sizes]) -> Limits:
-        """Find the sizes that the module accepts, as a separate limit for each size.
+        """Find the limits of the numbers of tokens and of rows that the module accepts.
 
         Raises:
-            ExportError: it fails on sizes that such limits cannot describe.
+            ExportError: the module fails on sizes that such limits cannot describe.
         """
         if all(self.answers_sizes(case) for case in cases):
             return Limits()
@@ -140,14 +135,14 @@ class AnswerJudge:
         return limits
 
     def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
-        """Return the last number that the module accepts, between one that it accepts and one that it does not."""
+        """Return the last accepted number, between a number that the module accepts and a number that it refuses."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """Return the largest number that the module accepts, up to `highest`; None if it accepts all."""
+        """Return the largest number that the module accepts, or None if it accepts all numbers."""
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 
@@ -157,16 +152,15 @@ class AnswerJudge:
             says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"
             return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
         return ExportError(
-            f"PyTorch takes {describe_sizes(case)}, but neither all smaller nor all larger sizes.",
+            f"The module accepts {describe_sizes(case)}, but neither all smaller nor all larger sizes.",
             "Let forward take a text of any length, in a batch of any size.",
         )
 
 
 def compute_largest_difference(given: Logits, expected: Logits) -> float:
-    """Return the largest difference of two answers of the same shape. NaN equals NaN, and an infinity equals the same
-    infinity. Differences of answers above 1 are divided by the largest answer: a sum over 2,000 steps has fewer digits
-    after the point.
-    """
+    """Return the largest difference between two answers of the same shape. NaN equals NaN, and an infinity equals the
+    same infinity. If numbers of the answer exceed 1, differences are divided by the largest number: a sum over 2,000
+    steps has fewer digits after the point."""
     with np.errstate(invalid="ignore"):
         apart = np.abs(given - expected) / np.abs(expected).max(where=np.isfinite(expected), initial=1.0)
     alike = (given == expected) | (np.isnan(given) & np.isnan(expected))
@@ -174,11 +168,6 @@ def compute_largest_difference(given: Logits, expected: Logits) -> float:
 
 
 def describe_sizes(sizes: Sizes) -> str:
-    """Describe a batch of these sizes.
-
-    Example:
-        >>> describe_sizes(Sizes(batch=2, tokens=1))
-        '2 texts of 1 token'
-    """
+    """Describe a batch of these sizes in words: "3 texts of 7 tokens"."""
     rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"
     return f"{rows} of {sizes.tokens} {'token' if sizes.tokens == 1 else 'tokens'}"

@@ -1,4 +1,4 @@
-"""Find out which traced program is right for which sizes. No restriction of a trace is ignored.
+"""Find out which traced program is right for which sizes. Every restriction of a trace counts.
 
 The questions about sizes in a trace (see `tracing/python_semantics/size_condition_answers.py`) divide all sizes into
 regions. Within a region the module does the same; in another it may do something else. So the module itself is run on
@@ -54,8 +54,7 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True)
 class ProgramWithLimits(Generic[Traced]):
-    """The program to export, the limits of the module, and the sizes for the proof, just below and above every
-    bound."""
+    """The program to export, the limits of the module, and the sizes for the proof, around every bound."""
 
     traced: Traced
     limits: Limits
@@ -75,8 +74,7 @@ def find_program_for_all_sizes(
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
-    """Find a program that agrees with the module in every region of sizes: for sizes at which a question's answer is
-    yes, and for those at which it is no.
+    """Find a program that agrees with the module in every region of sizes.
 
     Args:
         plain: the program of an ordinary trace, or the error of the trace.
@@ -108,7 +106,7 @@ def find_program_for_all_sizes(
 
 
 class _Search(Generic[Traced]):
-    """The search for a program that is right in every region."""
+    """The search for a program that is right in every region of sizes."""
 
     def __init__(
         self,
@@ -139,7 +137,7 @@ class _Search(Generic[Traced]):
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
-        """Search for the program; return None if there is none."""
+        """Search for the program. Return None if there is no such program."""
         self._update_cases()
         self._refuse_choices_by_batch()
         for attempt in self.attempts:
@@ -157,7 +155,7 @@ class _Search(Generic[Traced]):
         return tried if tried is not None and self._is_right_for_cases(tried, self.answered_cases) else None
 
     def _choose_next_plan(self) -> TracePlan | None:
-        """Return the plan for a part of the sizes without a right program; None after enough time."""
+        """Return a plan for sizes without a right program, or None after enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._divide_cases_by_region()
@@ -170,9 +168,9 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Divide the cases that the module answers by region and by the answers to questions of operations. The first
-        part is that of the longest text, whose program is most often right for others; the second is that of an
-        ordinary text."""
+        """Divide the cases that the module answers by region, and by the answers to questions of operations. The first
+        part contains the longest text, whose program is most often right for other parts too. The second part contains
+        a text of ordinary length."""
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -188,7 +186,7 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which to trace a part: those of its region if inside, else its middle case."""
+        """Return the sizes with which a part is traced: typical sizes of its region, or its middle case."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -228,22 +226,21 @@ class _Search(Generic[Traced]):
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether forward makes choices by the same operators in a case's region as in the region of a program's
-        example. If not, their answers may still be equal for nearly all texts, and differ only for a rare word or a
-        large number.
-        """
+        """Return whether forward makes its choices by the same operators in the region of a case as in the region that
+        was traced. If not, the two answers may be equal for nearly all texts, and differ only for a rare word or a
+        large number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which a program was traced; its trace has no axis of size 1."""
+        """Return the sizes for which a program was traced. In its trace, axes of size 1 were longer."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
     def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether a program computes each value of forward for a case of another region."""
+        """Return whether a program computes each value that forward computes for a case of another region."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -254,7 +251,7 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Return whether forward chooses by the same operators in two regions."""
+        """Return whether forward makes its choices by the same operators in two regions."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
@@ -267,19 +264,19 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that makes choices by other operators if the number of texts changes."""
+        """Refuse a forward that makes its choices by other operators if the number of texts changes."""
         for one, other in itertools.combinations(self.answered_cases, 2):
             if one.tokens == other.tokens and not self._have_same_choices(
                 self.regions.find_region(one), self.regions.find_region(other)
             ):
                 raise ExportError(
-                    f"The module chooses by other operators for {describe_sizes(one)} than for "
-                    f"{describe_sizes(other)}, so that a text's answer may depend on how many texts are beside it.",
-                    "Ask nothing about the number of texts in forward, x.size(0): compute the same for each.",
+                    f"The module makes choices by other operators for {describe_sizes(one)} than for "
+                    f"{describe_sizes(other)}, so a text's answer may depend on the number of texts in its batch.",
+                    "Do not test the number of texts, x.size(0), in forward: compute the same for any number.",
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators of forward's choices for all sizes of a region; None if no size runs."""
+        """Return the operators by which forward chooses at all sizes of a region, or None if forward fails."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -288,12 +285,12 @@ class _Search(Generic[Traced]):
         return self._choices[region]
 
     def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether the program agrees with the module also with weights that forget nothing: a recurrent layer
-        hides an error that lies a few dozen steps back."""
+        """Return whether the program agrees with the module if the weights forget nothing. With normal weights, a
+        recurrent layer hides an error that lies a few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan of programs that are right for some sizes each; None if they do not cover all."""
+        """Return a plan of several programs that together are right for all sizes, or None."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -311,7 +308,7 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that holds in the wanted parts and in none of the wrong ones."""
+        """Return a condition that is true in the wanted parts, and false where the program is wrong."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
@@ -331,7 +328,7 @@ class _Search(Generic[Traced]):
         return join_by_and([self.regions.conditions[region], *conditions])
 
     def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """Return a plan with the range of tokens for which it is used."""
+        """Return a plan that also contains the range of tokens for which it is used."""
         if condition.size_names != {"tokens"}:
             return plan
         every = make_all_sizes(self.regions.batch)

@@ -1,5 +1,5 @@
-"""Evaluate conditions on the sizes of an input: sympy relations, which are solved by trying all sizes, or computed in a
-graph.
+"""Evaluate conditions on the sizes of an input. A condition is a sympy relation. It is solved by trying all sizes, or
+computed in a graph.
 
 A condition such as `n % 7 == 3` reaches this package as the relation that PyTorch makes from it in a trace. One visitor
 computes such a relation, on numpy arrays as well as on tensors: on `make_all_sizes` it gives the sizes for which the
@@ -56,7 +56,7 @@ Whole = npt.NDArray[np.int64]
 
 
 class UnsolvableError(ArithmeticError):
-    """A relation contains something that is not supported here, or exceeds 64 bits."""
+    """A relation contains a function that is not supported here, or a number that exceeds 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,13 @@ class AllSizes:
         return len(self.batch)
 
     def get_sizes(self, index: int) -> Sizes:
-        """Return the sizes with this index."""
+        """Return the sizes at this index."""
         return Sizes(int(self.batch[index]), int(self.tokens[index]))
 
 
 @functools.cache
 def make_all_sizes(batch: int | None = None) -> AllSizes:
-    """Return all sizes on which conditions are evaluated: with one batch size, or with every batch size.
-
-    Example:
-        >>> len(make_all_sizes(1))
-        50000
-    """
+    """Return all sizes on which conditions are evaluated, with every batch size or only the given one."""
     batches = range(1, LARGEST + 1) if batch is None else (batch,)
     tokens = [np.arange(1, LARGEST // rows + 1, dtype=np.int64) for rows in batches]
     rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
@@ -104,7 +99,7 @@ def make_all_sizes(batch: int | None = None) -> AllSizes:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition that holds for some sizes and not for others.
+    """A condition on sizes, which is true for some sizes and false for others.
 
     Attributes:
         relation: of sympy, on the symbols `BATCH` and `TOKENS`, and `SECOND` if forward takes two texts.
@@ -113,21 +108,11 @@ class Condition:
     relation: Any
 
     def holds(self, sizes: Sizes) -> bool:
-        """Return whether the condition holds for these sizes.
-
-        Example:
-            >>> Condition(sympy.Gt(TOKENS, 512)).holds(Sizes(batch=1, tokens=600))
-            True
-        """
+        """Return whether the condition is true for these sizes."""
         return bool(compute_value_at(self.relation, sizes))
 
     def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
-        """Return whether the condition holds for a batch of two texts with these numbers of tokens.
-
-        Example:
-            >>> Condition(sympy.Gt(TOKENS, SECOND)).holds_for_both(batch=1, tokens=7, second=5)
-            True
-        """
+        """Return whether the condition is true for a batch of two texts with these numbers of tokens."""
         sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
         at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
         return bool(np.broadcast_to(_evaluate_expression(self.relation, at, _ARRAYS), (1,))[0])
@@ -138,34 +123,33 @@ class Condition:
         return sorted(self.relation.atoms(sympy.Integer))
 
     def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
-        """Return for each of many sizes whether the condition holds: from arrays int64 [sizes] to bool [sizes]; or from
-        tensors, in a graph.
+        """Evaluate the condition on arrays of sizes int64 [sizes], or on tensors in a graph.
 
         Raises:
-            UnsolvableError: it cannot be computed.
+            UnsolvableError: the expression cannot be computed.
         """
         kind: _NumberLibrary = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
         found = _evaluate_expression(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
     def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
-        """Return for each of `make_all_sizes` whether the condition holds, bool [sizes]."""
+        """Evaluate the condition on all of `make_all_sizes`, and return bool [sizes]."""
         return _evaluate_over_all(self, batch)
 
     @property
     def varies(self) -> bool:
-        """Whether the condition holds for some sizes and not for others."""
+        """Whether the condition is true for some sizes and false for others."""
         holds = _evaluate_over_pairs(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
         return bool(holds.any() and not holds.all())
 
     @property
     def negated(self) -> Condition:
-        """The condition that holds exactly for those sizes for which this one does not."""
+        """The condition that is true where this one is false."""
         return Condition(sympy.Not(self.relation))
 
     @property
     def size_names(self) -> frozenset[str]:
-        """The names of the sizes in the condition: `batch`, `tokens`, `second`."""
+        """The names of the sizes that the condition uses: `batch`, `tokens`, `second`."""
         return frozenset(str(symbol) for symbol in self.relation.free_symbols)
 
     def __str__(self) -> str:
@@ -185,7 +169,7 @@ def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[n
 
 
 def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
-    """Return for each size of batches of two texts whether a condition holds, bool [sizes]."""
+    """Evaluate a condition on the sizes of batches of two texts, and return bool [sizes]."""
     if condition.size_names == {"second"}:
         return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
     along = np.array(_OF_TWO, np.int64)
@@ -195,20 +179,18 @@ def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
 
 
 def join_by_and(conditions: Iterable[Condition]) -> Condition:
-    """Return the condition that holds if all of them hold."""
+    """Return the condition that is true if all of the conditions are true."""
     # In one call: sympy compares all parts each time that it makes an `And`.
     return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
 def join_by_or(conditions: list[Condition]) -> Condition:
-    """Return the condition that holds if at least one of them holds."""
+    """Return the condition that is true if at least one of the conditions is true."""
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
 def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """Rename PyTorch's symbols in an expression to `BATCH`, `TOKENS` and `SECOND`; None if it has other symbols, or
-    none.
-    """
+    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None if there are other symbols, or none."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None
@@ -217,24 +199,20 @@ def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
 
 
 def compute_value_at(expression: Any, sizes: Sizes) -> Any:
-    """Return the value of an expression for these sizes, as a Python number.
+    """Return the value that an expression has for these sizes, as a Python number.
 
     Raises:
-        UnsolvableError: it cannot be computed.
-
-    Example:
-        >>> compute_value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
-        21
+        UnsolvableError: the expression cannot be computed.
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
     return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()
 
 
 def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """Return the values of an expression for each of `make_all_sizes`: [sizes].
+    """Return the values that an expression has for all of `make_all_sizes`, [sizes].
 
     Raises:
-        UnsolvableError: it cannot be computed.
+        UnsolvableError: the expression cannot be computed.
     """
     every = make_all_sizes(batch)
     found = _evaluate_expression(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
@@ -243,7 +221,7 @@ def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.ND
 
 @dataclass(frozen=True)
 class _NumberLibrary:
-    """The functions of numpy or torch that the visitor needs in addition to operators."""
+    """The functions of numpy or torch that `_evaluate_expression` needs."""
 
     library: Any
     constant: Callable[[Any], Any]
@@ -271,7 +249,7 @@ _TENSORS: Final = _NumberLibrary(
 
 
 def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
-    """Evaluate an expression, starting with its leaves."""
+    """Evaluate an expression, from its leaves upwards."""
     if expression in sizes:
         return sizes[expression]
     if isinstance(expression, BooleanTrue | BooleanFalse):
@@ -341,7 +319,7 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
 
 
 def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
-    """Compute `value & mask` by division, since not every engine has bit operators."""
+    """Compute `value & mask` by division in a graph, since not every engine has bit operators."""
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")

@@ -1,4 +1,5 @@
-"""Make the error for a module without a program that is right for all sizes: it names the condition and its line."""
+"""Make the error for a module that does not have one right program for all sizes. The error names the condition and its
+line."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error for a module without a right program. It names a question in forward whose answer, at sizes at
-    which the programs are wrong, differs from that at usual sizes."""
+    """Return the error for a module without a right program. It names a question of forward that has another answer at
+    usual sizes than at sizes for which the programs are wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -46,9 +47,9 @@ def make_size_refusal_error(
             if _is_plain_number(question) and question.line:
                 size = "number of tokens" if "tokens" in question.condition.size_names else "number of texts"
                 return UntraceableError(
-                    "The module cannot be traced with a dynamic batch and sequence length: it takes the "
-                    f"{size} for a plain number, {question.where}.",
-                    "Compute with sizes, but do not loop over them or give them to int() or range().",
+                    "The module cannot be traced with a dynamic batch and sequence length: it uses the "
+                    f"{size} as a plain number, {question.where}.",
+                    "Compute with sizes. Do not loop over them, and do not pass them to int() or range().",
                 )
         first = judge.errors[0]
         return first if isinstance(first, ExportError) else _make_untraceable_error(first)
@@ -66,36 +67,36 @@ def _is_plain_number(question: Question) -> bool:
 def _make_untraceable_error(error: Exception) -> ExportError:
     return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
-        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
     )
 
 
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
     if question.branch and ways > TOGETHER:
         return ExportError(
-            f"Forward takes one of {ways} ways by the size of its input, but a graph holds at most {TOGETHER} of "
-            f"them: {question.where}.",
-            "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
+            f"Forward has {ways} branches for different sizes of its input, but a graph can have at most {TOGETHER}: "
+            f"{question.where}.",
+            "Compute the numbers that differ: the next width as -(-n // 16) * 16, the bucket of a length as "
             "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "
             "forward.",
         )
     if question.branch:
         return ExportError(
-            f"{region[0].upper()}{region[1:]} forward takes another branch than for others, which a graph cannot: "
-            f"{question.where}.",
-            "Write it without a branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
+            f"{region[0].upper()}{region[1:]}, forward takes another branch than for other sizes, which a graph cannot "
+            f"do: {question.where}.",
+            "Do not branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
             "compute both sides and choose with torch.where.",
         )
     return ExportError(
-        f"{region[0].upper()}{region[1:]} an operation of forward does something else than for others, which a graph "
-        f"cannot: {question.where}.",
-        "Write it so that it is the same for every size: cut with x[:, :n], do not take a fixed number of chunks or "
+        f"{region[0].upper()}{region[1:]}, an operation of forward computes something else than for other sizes, which "
+        f"a graph cannot do: {question.where}.",
+        "Use an operation that is the same for every size: cut with x[:, :n], do not use a fixed number of chunks or "
         "windows, and do not use a size as a plain number.",
     )
 
 
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """Describe the sizes that answer a question as the case does."""
+    """Describe the sizes that give a question the same answer as the case does."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)

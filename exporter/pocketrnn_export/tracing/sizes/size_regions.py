@@ -1,4 +1,4 @@
-"""Divide all sizes into regions: in each region, forward asks the same questions and gets the same answers.
+"""Divide all sizes into regions. Within a region, forward asks the same questions and gets the same answers.
 
 Forward is followed for some sizes, and its questions on the way are recorded. All sizes with the same answers take the
 same way. Then forward is followed for sizes that have not taken a known way, until every size of at most `LARGEST`
@@ -47,7 +47,7 @@ _ONE_TOKEN: Final = Condition(sympy.Eq(TOKENS, 1))
 
 @dataclass(frozen=True)
 class Regions:
-    """All sizes, divided into regions.
+    """All sizes of an input, divided into regions.
 
     Attributes:
         conditions: the condition of each region, which holds in it and nowhere else.
@@ -65,13 +65,12 @@ class Regions:
         return len(self.conditions)
 
     def find_region(self, sizes: Sizes) -> int:
-        """Return the region of sizes with at most `LARGEST` tokens."""
+        """Return the region to which some sizes belong. They must have at most `LARGEST` tokens."""
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
     def list_members(self, region: int) -> list[Sizes]:
-        """Return some sizes of a region: the three cheapest, some with several rows and steps, and one in its
-        middle."""
+        """Return some sizes of a region: the cheapest, some with several rows and steps, a middle one."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
@@ -81,8 +80,7 @@ class Regions:
         return [every.get_sizes(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """Return the sizes of a region with which to trace: with several rows and steps if possible, and not at its
-        edge."""
+        """Return the sizes with which a region is traced: several rows and steps, if possible."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -97,7 +95,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The result of running forward for one pair of sizes and recording its questions.
+    """The result of running forward for one pair of sizes while its questions are recorded.
 
     Attributes:
         log: the log of its questions.
@@ -109,18 +107,14 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for one pair of sizes after the other and record its questions, until every size belongs to a region.
+    """Run forward for some pairs of sizes and record its questions, until every size belongs to a region.
 
     Args:
-        follow: follows it for some sizes.
+        follow: runs forward for some sizes, and records its questions.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
-        ExportError: there are too many ways; the message names the line that asks.
-
-    Example:
-        >>> len(explore_regions(follow, 1))  # of a forward that asks `x.size(1) % 7 == 3 and x.size(1) > 290`
-        4
+        ExportError: there are too many regions; the message names the line that asks the most questions.
     """
     every = make_all_sizes(batch)
     which = np.full(len(every), -1, np.int64)
@@ -161,7 +155,7 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size used as a plain number with too many values: each needs its own path."""
+    """Refuse a size that is used as a plain number and has too many values: each needs its own path."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -173,14 +167,14 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return for each of `make_all_sizes` whether it gives these answers, bool [sizes]."""
+    """Return bool [sizes]: whether forward gets these answers at each of `make_all_sizes`."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the next sizes: the usual ones, then the cheapest with rows and steps."""
+    """Return the index of the next sizes: the usual ones, then the cheapest with several rows and steps."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
@@ -196,7 +190,8 @@ def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            f"The module uses a size of its input as a plain number, and more sizes matter than can be tried: {where}.",
-            "Compute and compare with sizes, and do not give them to str(), bit_length(), a dict or functions of math.",
+            "The module uses a size of its input as a plain number, and there are more sizes than pocketrnn can "
+            f"try: {where}.",
+            "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
         )
     return make_too_many_questions_error(where)

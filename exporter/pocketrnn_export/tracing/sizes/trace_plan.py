@@ -10,7 +10,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Siz
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
-    """The plan of a general trace: a branch, and further branches that it computes.
+    """The plan of a general trace: a branch, and further plans whose programs are computed as well.
 
     Attributes:
         others: further plans, each with the condition under which its answer is taken; all are computed.
@@ -20,12 +20,12 @@ class TracePlan(Branch):
 
     @property
     def branches(self) -> tuple[list[Branch], list[Condition]]:
-        """The branches to trace, and the condition of each except the first."""
+        """The branches to trace, and the conditions of all branches except the first."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
-        """The sizes with which to trace: torch.export treats a size below 2 as a constant."""
+        """The sizes of the example with which the plan is traced. torch.export treats a size below 2 as a constant."""
         # Take the longest of all: restrictions by PyTorch's operations then hold from there on.
         longest = max(self.branches[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch).sizes
         return Sizes(
