@@ -63,7 +63,7 @@ WINGS = (
     *(
         "compression",
         "c_array",
-        "microcontroller_memory",
+        "microcontroller_ram",
         "packing",
         "packed_text_rules",
         "mobile_profile",
