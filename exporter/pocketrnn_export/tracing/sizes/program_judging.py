@@ -106,9 +106,11 @@ class AnswerJudge:
         """Return how far the module is from its own answer in double precision, if that is too far to compare a program
         by it, and the program is no farther; else 0."""
         expected = self.compute_answer_for(case)
+        if isinstance(expected, Exception):
+            return 0.0
+        rounding = self._measure_rounding(case, expected)
         try:
-            rounding = 0.0 if isinstance(expected, Exception) else self._measure_rounding(case, expected)
-            apart = compute_largest_difference(attempt.run(case), expected) if rounding else 1.0
+            apart = compute_largest_difference(attempt.run(case), expected)
         # Engines raise exceptions of many classes.
         except Exception:
             return 0.0
