@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +25,14 @@ from pocketrnn.text.features import Features, make_features
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
 from pocketrnn.text.token_characters import Characters
-from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, describe_graph_proof, read_text_verdict
+from pocketrnn.verdicts import (
+    LOGGER,
+    TEXT_RULES,
+    TextVerdict,
+    describe_graph_proof,
+    list_uncompared_steps,
+    read_text_verdict,
+)
 from pocketrnn_export.bundle_description import Description, LabelsOf, make_text_output, validate_labels, validate_name
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
@@ -95,10 +104,11 @@ from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
+from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
-from pocketrnn_export.vocabularies.owner_function_comparison import count_compared_texts
+from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
 from pocketrnn_export.vocabularies.owner_text_file import (
     Answer,
     OwnersText,
@@ -432,13 +442,33 @@ def export(
         given,
         texts,
         answers,
-        compared=bool(pairs),
+        compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
         manifest = export_without_faulty_rules(make)
-    _log_verdicts(manifest)
+    _log_verdicts(manifest, _list_hints(module, chosen, text, pairs, manifest))
     return manifest
+
+
+def _list_hints(
+    module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
+) -> list[str]:
+    """List what the code of the module and of the tokenizer says about texts and answers, and no argument and no pair
+    shows."""
+    if read_text_verdict(manifest).kind == "trained":
+        return []
+    paths = []
+    for one in (type(module), getattr(text.tokenizer, "function", None)):
+        # A class that a cell or an `exec` has made has no file.
+        with contextlib.suppress(TypeError, OSError):
+            paths.append(Path(inspect.getsourcefile(inspect.unwrap(one)) or ""))  # type: ignore[arg-type]
+    # The code of a package says nothing of the owner's pipeline.
+    own = [path for path in paths if path.is_file() and "site-packages" not in path.parts]
+    longest, unknown_id = find_uncompared_rules(rules, text.vocabulary.tokens, pairs, text.tokenizer)
+    answered = any(one.answer is not None for one in pairs)
+    softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
+    return list_code_hints(own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered)
 
 
 def _make_text_input(
@@ -638,8 +668,12 @@ def _judge_text_rules(
         shown_too = _may_show_unknown_words(description, text, pairs)
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
-        given = [*map(str, texts), *(one.text for one in pairs)]
-        return TextVerdict("compared", count_compared_texts(tokenizer, text.vocabulary, given), "tokens")
+        given = list_compared_texts(tokenizer, text.vocabulary, [*map(str, texts), *(one.text for one in pairs)])
+        if getattr(tokenizer, "gives_ids", False):
+            shown_too = _may_show_unknown_words(description, text, [OwnersText(one) for one in given])
+            return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
+        shown_too = _may_show_unknown_words(description, text, [one for one in pairs if one.answer is not None])
+        return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
@@ -666,8 +700,9 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
     return any(not encoder.holds(token) for tokens in each for token in tokens)
 
 
-def _log_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts, and whether the user's texts are in the bundle. An open verdict is a warning."""
+def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
+    """Log the two verdicts, what was not compared, hints of the owner's code, and whether the user's texts are in the
+    bundle. An open verdict is a warning, and so is a hint."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -676,9 +711,9 @@ def _log_verdicts(manifest: Manifest) -> None:
     if verdict.answers is not None and verdict.answers.unordered:
         how = " Give texts whose answers are these labels, or the probability of each label by its name."
     log.log(
-        logging.WARNING if verdict.is_open else logging.INFO,
-        "%s. The graph: %s The text rules: %s%s", manifest.name, describe_graph_proof(manifest), verdict.sentence,
-        how if verdict.is_open else "",
+        logging.WARNING if verdict.is_open or hints else logging.INFO,
+        "%s. The graph: %s The text rules: %s%s%s", manifest.name, describe_graph_proof(manifest), verdict.sentence,
+        how if verdict.is_open else "", "".join(f"\n{line}" for line in (*list_uncompared_steps(manifest), *hints)),
     )  # fmt: skip
     if manifest.provenance.get("golden_examples") == "given texts":
         log.info(
@@ -705,6 +740,8 @@ def _make_prepare_function(
         heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
         features=description.text.features,
         spellings=description.spellings,
+        labels_are_words=2 * len({*description.output.labels} & {*description.text.vocabulary})
+        >= len(description.output.labels),
         call=wanted.call,
         gives=wanted.gives,
         widths=find_text_widths(description.text.rules),

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
 from pocketrnn.errors import short_repr
-from pocketrnn.text import EXTERNAL
+from pocketrnn.text import EXTERNAL, TextRules
 
 __all__ = [
     "COMPRESSED",
@@ -28,6 +28,7 @@ __all__ = [
     "describe_number_scale",
     "describe_rounding",
     "group_chain_links",
+    "list_uncompared_steps",
     "make_graph_name",
     "read_integer_verdict",
     "read_text_verdict",
@@ -225,6 +226,36 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
     ):
         return TextVerdict("read", texts, by, source, answers)
     return TextVerdict("external", answers=answers) if manifest.text.rules.tokenizer == EXTERNAL else TextVerdict()
+
+
+def list_uncompared_steps(manifest: Manifest) -> list[str]:
+    """List what a bundle does with long texts, unknown words and padding, a sentence each, where nothing of the owner's
+    was compared with that.
+
+    Example:
+        >>> list_uncompared_steps(Classifier.load("ag_news").manifest)
+        []
+    """
+    verdict, rules = read_text_verdict(manifest), manifest.text.rules
+    if verdict.kind in ("trained", "read") or not isinstance(rules, TextRules):
+        return []
+    is_compared = verdict.kind == "compared" and verdict.by != "tokens"
+    cut, said = rules.max_width or rules.max_tokens, list[str]()
+    if not is_compared and verdict.answers is None:
+        side = "first" if rules.cut_side == "right" else "last"
+        said.append(f"Long texts, not compared: {f'the {side} {cut} tokens' if cut else 'all tokens'} are read.")
+    if not ((is_compared or verdict.answers is not None) and verdict.unknown_words):
+        given = "dropped" if rules.unknown_id is None else f"given the id {rules.unknown_id}"
+        said.append(f"Unknown words, not compared: {given}.")
+    padding = manifest.provenance.get("padding")
+    if verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
+        change = max(padding.get("probability_after", 0), padding.get("probability_before", 0))
+        said.append(
+            f"Padding, not compared: none is added; with it, your module's probabilities change by up to {change}. "
+            "If your code pads, say min_width, max_width and pad_side in --rules "
+            "(docs/text-rules.md)."
+        )
+    return said
 
 
 def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,9 @@ from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
+from pocketrnn.text import TextRules
+from pocketrnn.verdicts import LOGGER
+from pocketrnn_export import export as export_in_python
 from pocketrnn_export.source_code.code_hints import list_code_hints
 from pocketrnn_export.vocabularies.checkpoint_hints import names_length
 
@@ -152,6 +158,44 @@ def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file
         assert said in last
     for said in ("says max_len=7", "'[words.get(w, 0) for w in split(text)]'", "'torch.sigmoid(", "--multi-label"):
         assert said in last
+    # Both at once, to copy; and beside what is given.
+    assert """--rules '{"unknown_id": 0, "min_width": 7, "max_width": 7}'""" in last
+    result = export("--rules", '{"first_id": 2}', "--force")
+    assert """--rules '{"first_id": 2, "unknown_id": 0, "min_width": 7, "max_width": 7}'""" in result.stderr
+
+
+def test_python_is_told_the_same(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = importlib.util.spec_from_file_location("api_of_hints", folder / "api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    api = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = api
+    spec.loader.exec_module(api)
+    given: dict[str, Any] = {"labels": ["a", "b", "c"], "vocabulary": WORDS, "torchscript": False, "force": True}
+    for rules, is_told in ((None, True), (TextRules("whitespace", unknown_id=0, min_width=7, max_width=7), False)):
+        caplog.clear()
+        export_in_python(api.Net(), "told", tokenizer=api.split, rules=rules, multi_label=not is_told, **given)
+        (record,) = [one for one in caplog.records if one.name == LOGGER]
+        for said in (
+            "Unknown words, not compared: given" if rules else "Unknown words, not compared: dropped",
+            "Long texts",
+        ):
+            assert said in record.getMessage()
+        for said in ("says max_len=7", '"min_width": 7', "'torch.sigmoid(", "--multi-label"):
+            assert (said in record.getMessage()) == is_told
+    del sys.modules[spec.name]
+
+
+def test_unknown_words_in_texts_with_answers_are_compared(folder: Path) -> None:
+    rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
+    assert export("--rules", json.dumps(rules), "--multi-label").exit_code == 0
+    for texts, is_named in ((["oil good film", "good x bad"], False), (["oil good film", "good bad"], True)):
+        numbers = Classifier.load("out").predict_proba(texts)
+        pairs = [{"text": text, "probabilities": row.tolist()} for text, row in zip(texts, numbers, strict=True)]
+        Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        result = export("--rules", json.dumps(rules), "--multi-label", "--pairs", "pairs.jsonl", "--force")
+        assert result.exit_code == 0, result.output
+        assert ("Unknown words, not compared" in result.stderr) == is_named
 
 
 def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_rest(folder: Path) -> None:

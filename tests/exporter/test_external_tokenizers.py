@@ -18,12 +18,13 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
+from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
@@ -229,6 +230,29 @@ def test_the_command_takes_such_texts_by_the_name_of_a_tokenizer(tmp_path: Path)
     named = command(tmp_path, "--tokenizer", "external", "--pairs", str(tmp_path / "ids.jsonl"))
     assert named.exit_code == 2
     assert "has the id 99" in " ".join(named.stderr.split())
+
+
+@pytest.mark.parametrize("of_function", [False, True])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"min_width": 6, "max_width": 6},
+        {"min_width": 6, "max_width": 6, "pad_side": "left", "unknown_id": 4},
+        {"min_width": 8, "max_width": 8, "first_id": 2, "last_id": 3, "padding_id": 9},
+    ],
+)
+def test_padded_ids_beside_tokens_give_the_whole_rules(frame: dict[str, Any], of_function: bool) -> None:
+    texts = ["w1 w2", "w3", "w5 !! w4", "w1 w2 w3 w4", "w2 zz", "yy w1", "w6 ww w3"]
+    own = TextEncoder(TextRules("whitespace", **{"padding_id": 1, **frame}), WORDS)
+    pairs = [OwnersText(text, own.encode(text), None if of_function else text.split()) for text in texts]
+    function = str.split if of_function else None
+    with pytest.raises(InputError) as caught:
+        collect_given_ids(
+            TextRules("external", padding_id=1), WORDS, rows=99, tokenizer=function, pairs=pairs, texts=[]
+        )
+    words = shlex.split(str(caught.value)[str(caught.value).index("--rules") :])
+    written = json.loads(words[1].removesuffix(","))
+    assert written == {"tokenizer": "external", **frame}
 
 
 @pytest.mark.parametrize(

@@ -329,3 +329,22 @@ def test_numbers_that_follow_the_steps_of_a_sequence_are_no_answer(named: dict[s
 def test_a_second_head_of_sequences_is_told_in_their_words(tmp_path: Path) -> None:
     manifest = export(OfSamples(3, other=5).eval(), tmp_path / "b", channels=3, steps=6, labels=list("abc"))
     assert "answer[0], 5 numbers for each sequence" in manifest.provenance["left_out"]
+
+
+class OfAToyVocabulary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.gru, self.fc = nn.Embedding(5, 4), nn.GRU(4, 4, batch_first=True), nn.Linear(4, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        numbers: Tensor = self.fc(self.gru(self.embedding(tokens))[1][-1])
+        return numbers
+
+
+def test_as_many_labels_as_words_are_labels_unless_they_are_the_words(tmp_path: Path) -> None:
+    words = ["<unk>", "<pad>", "oil", "film", "good"]
+    with pytest.raises(ExportError, match=r"next token.*--call"):
+        export(OfAToyVocabulary(), tmp_path / "b", labels=words, vocabulary=words, torchscript=False)
+    labels = ["World", "Sports", "Business", "Science", "good"]
+    manifest = export(OfAToyVocabulary(), tmp_path / "b", labels=labels, vocabulary=words, torchscript=False)
+    assert manifest.labels == tuple(labels)

@@ -572,3 +572,40 @@ def test_other_thresholds_of_several_labels_are_named(needed: list[float], said:
     numbers = re.findall(r"\d\.\d+", caught.value.remedy.split("thresholds=")[1])
     given = replace(source, thresholds=[float(number) for number in numbers[:4]])
     assert len(refuse_other_answers(given, answered)) == 80
+
+
+ROWS = [
+    ("text,label,probability\noil,good,0.9\nfilm,bad,0.6\n", [(0.1, 0.9), (0.6, 0.4)]),
+    ("text,label,Score\noil,good,0.9\nfilm,bad,0.4\n", [(0.1, 0.9), (0.6, 0.4)]),
+    ("text,probability\noil,0.9\nfilm,0.4\n", [(0.1, 0.9), (0.6, 0.4)]),
+    ("text,label,probability,label_2,probability_2\noil,good,0.9,bad,0.1\nfilm,bad,0.6,good,0.4\n",
+     [(0.1, 0.9), (0.6, 0.4)]),
+    ("text,label,probability\noil,good|bad,0.9|0.7\nfilm,,0.3\n", [(0.7, 0.9)]),
+    ("text,source,good,bad\noil,web,0.9,0.1\nfilm,web,0.4,0.6\n", [(0.1, 0.9), (0.6, 0.4)]),
+    ('{"text": "oil", "label": "good", "probability": 0.9}\n{"text": "film", "probabilities": 0.4}',
+     [(0.1, 0.9), (0.6, 0.4)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), ROWS)
+def test_one_probability_is_that_of_the_label_or_of_the_second_of_two(
+    content: str, expected: list[tuple[float, float]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"truth.{'jsonl' if content[0] == '{' else 'csv'}"
+    path.write_text(content)
+    found = map_answers_to_labels(read_pairs(path, ["bad", "good"]), ["bad", "good"])
+    assert len(found) == len(expected)
+    for (_, answer), numbers in zip(found, expected, strict=True):
+        assert isinstance(answer, dict)
+        for name, number in answer.items():
+            assert number == pytest.approx(dict(zip(("bad", "good"), numbers, strict=True))[name])
+    of_second = any(sign in content for sign in ("Score", "text,probability", "0.4}"))
+    assert ("'good', the second" in caplog.text) == of_second
+    assert ("'source'" in caplog.text, "1 rows" in caplog.text) == ("source" in content, ",,0.3" in content)
+
+
+def test_one_probability_of_three_labels_needs_its_label() -> None:
+    labels = ["bad", "good", "so"]
+    assert map_answers_to_labels([OwnersText("oil", answer=0.4, label="so")], labels)[0][1] == {"so": 0.4}
+    with pytest.raises(InputError, match=r"1 probabilities.*3 labels"):
+        map_answers_to_labels([OwnersText("oil", answer=[0.4])], labels)

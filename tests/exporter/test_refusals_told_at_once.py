@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ def tokenize(text, keep=True):
     return [w for w in re.sub(r"[^a-z' ]", " ", text).split() if w not in STOP_WORDS and len(w) > 1 and keep]
 
 
-def with_vocabulary(text, vocabulary):
-    return [vocabulary[w] for w in text.split()]
+def with_table(text, table):
+    return [table[w] for w in text.split()]
 
 
 class Net(nn.Module):
@@ -116,6 +118,18 @@ def test_rules_of_several_lines_are_valid_in_the_line_to_copy(folder: Path) -> N
     assert json.loads(words[words.index("--rules") + 1]) == json.loads(rules)
 
 
+def test_labels_that_a_terminal_does_not_show_are_the_same_in_the_line_to_copy(folder: Path) -> None:
+    labels = "b\u200bad \\'x,go\tod\x85,\U000e0001"
+    result = export("net.py:Net", "--weights", "whole.pt", "--labels", labels)
+    assert result.exit_code == 2
+    line = result.stderr.split("Write: ")[1].splitlines()[0]
+    assert line.isprintable()
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    found = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, env=environment)
+    words = found.stdout.decode().split("\0")
+    assert words[words.index("--labels") + 1] == labels
+
+
 @pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
 def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
     Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
@@ -127,7 +141,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
     result = export('net.py:Net(pooling="mean")', *given)
     if vocabulary == "whole.pt":
         assert result.exit_code == 2
-        assert re.search("encode needs words.*--set words", result.stderr)
+        assert re.search("encode needs words.*Copy encode", result.stderr)
         return
     assert result.exit_code == 0, result.output
     assert re.search("words of use.py .*words.json", result.stderr)
@@ -178,7 +192,7 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
     [
         ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
         ("net.py:STOP_WORDS", "not a function"),
-        ("net.py:with_vocabulary", r"takes text, vocabulary.*with_vocabulary\(vocabulary=\.\.\.\)"),
+        ("net.py:with_table", r"takes text, table.*with_table\(table=\.\.\.\)"),
         ("net.py:tokenize(3)", "without names"),
         ("nothing.py:tokenize", "not a file"),
     ],

@@ -49,7 +49,6 @@ from pocketrnn_export.commands.verdict_lines import (
     format_proof_table,
     print_example_note,
     print_next_step,
-    print_uncompared_steps,
     print_verdicts,
 )
 from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
@@ -144,15 +143,15 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="A value for a name in the module's file, instead of the file's value; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
-              help="How texts become tokens. basic_english, whitespace, characters: by these rules. file.py:name: by "
-              "your function from a text to tokens or ids; rules are read from its code and compared with it. "
-              "external: by your own code; the bundle takes tokens or ids. Without --vocabulary, subwords: a "
+              help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
+              "-> tokens or ids, or texts, vocabulary -> ids, whose code is read and compared; external: your own "
+              "code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a "
               "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
-              help="Texts with the ids that your pipeline makes, and the label or the probabilities that your "
-              "classifier gives. The bundle is compared with them. One in each line: "
-              '{"text": "...", "ids": [4, 17], "label": "Sports"}; or a .csv file with the columns text and label. '
+              help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
+              'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
+              "or the columns text, label and probability of a .csv file. "
               "Up to 12 of the texts stay in the bundle.")  # fmt: skip
 @click.option(
     "--max-tokens",
@@ -273,6 +272,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.tell()
     _load_pytorch()
+    from pocketrnn.verdicts import list_uncompared_steps
     from pocketrnn_export.bundle_export import export as export_module
 
     with print_stages():
@@ -309,7 +309,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    print_uncompared_steps(manifest)
+    for step in list_uncompared_steps(manifest):
+        print_line(f"Note: {step}", err=True)
     limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
@@ -536,11 +537,11 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"])
+    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
     if rules is not None and pairs:
         stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
         rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
-    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 
@@ -581,52 +582,45 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
 
 
 def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
-    """Print what the checkpoint and the owner's code say about texts and answers, if no option and no pair says it."""
-    from pocketrnn.text import TextRules
+    """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
+    option and no pair shows."""
     from pocketrnn_export.progress import AFTER_AN_ERROR
-    from pocketrnn_export.source_code.code_hints import list_code_hints
+    from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     rules, pairs = text["rules"], text["example_ids"]
     plain = getattr(rules, "rules", rules)
-    cuts = any(getattr(plain, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
-    longest = None if cuts else _find_longest_compared(text)
+    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    longest, unknown_id = find_uncompared_rules(
+        plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
+    )
     answered = [one for one in pairs if one.answer is not None]
-    splits = isinstance(plain, TextRules) and not any(one.ids for one in pairs) and not answered
     hints = [] if options["weights"] is None else list_checkpoint_hints(
         options["weights"],
         longest=longest,
         drops=rules is None or bool(getattr(plain, "stop_words", ())),
         has_thresholds=options["thresholds"] is not None,
+        rules=stated,
     )  # fmt: skip
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
     hints += list_code_hints(
         files,
         longest=longest,
-        unknown_id=plain.unknown_id if splits else -1,
+        unknown_id=unknown_id,
         of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
+        rules=stated,
     )
     for hint in hints:
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
-
-
-def _find_longest_compared(text: dict[str, Any]) -> int:
-    """Return the length in tokens of the longest text with known ids or a known answer. Return 0 without such texts."""
-    from pocketrnn.text import EXTERNAL, TextEncoder
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
-
-    pairs = [one for one in text["example_ids"] if one.ids is not None or one.answer is not None]
-    plain = getattr(text["rules"], "rules", text["rules"])
-    if plain is None or plain.tokenizer == EXTERNAL:
-        return max((len(one.ids or one.tokens or ()) for one in pairs), default=0)
-    encoder = TextEncoder(plain, read_vocabulary(text["vocabulary"]).tokens)
-    return max((len(encoder.encode(one.text)) for one in pairs), default=0)
 
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
     from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.owner_function_call import adapt_function
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
@@ -641,6 +635,7 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
         function = load_function(named, file, words)
+        function = adapt_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
     pairs = list_pairs(given)

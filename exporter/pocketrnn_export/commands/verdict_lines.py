@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
@@ -42,35 +41,6 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
-
-
-def print_uncompared_steps(manifest: Manifest) -> None:
-    """Print how the bundle treats long texts, unknown words and padding, if this was not compared with the owner's
-    code."""
-    from pocketrnn.text import TextRules
-    from pocketrnn.verdicts import read_text_verdict
-
-    verdict, rules = read_text_verdict(manifest), manifest.text.rules
-    if verdict.kind in ("trained", "read") or not isinstance(rules, TextRules):
-        return
-    is_compared = verdict.kind == "compared" and verdict.by != "tokens"
-    cut, said = rules.max_width or rules.max_tokens, []
-    if not is_compared and verdict.answers is None:
-        side = "first" if rules.cut_side == "right" else "last"
-        said.append(f"Long texts, not compared: {f'the {side} {cut} tokens' if cut else 'all tokens'} are read.")
-    if not (is_compared and verdict.unknown_words):
-        given = "dropped" if rules.unknown_id is None else f"given the id {rules.unknown_id}"
-        said.append(f"Unknown words, not compared: {given}.")
-    padding = manifest.provenance.get("padding")
-    if verdict.answers is None and isinstance(padding, Mapping) and not rules.min_width:
-        change = max(padding.get("probability_after", 0), padding.get("probability_before", 0))
-        said.append(
-            "Padding, not compared: none is added. With padding, your module's probabilities change by up to "
-            f"{change}. If your code pads texts, state min_width, max_width and pad_side in --rules "
-            "(docs/text-rules.md)."
-        )
-    for line in said:
-        print_line(f"Note: {line}", err=True)
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:

@@ -37,7 +37,6 @@ from pocketrnn_export.intake.sizes_from_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
-from pocketrnn_export.source_code.named_in_file import make_arguments_error
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_name_checks,
@@ -52,8 +51,6 @@ _log = logging.getLogger(__name__)
 # The most notes and places that are shown; the others are counted.
 _MOST_NOTES: Final = 2
 
-
-_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 # The names that a value on the command line may use: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
@@ -116,7 +113,7 @@ def load_function(
             this file, which is not run.
 
     Raises:
-        InputError: there is no such name, or it cannot be called with a text alone.
+        InputError: there is no such name, or it is not a function.
         ExportError: the file raises an error.
     """
     check_file_exists(named.path)
@@ -144,17 +141,8 @@ def load_function(
             f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
         )
     if args:
-        raise InputError(
-            f"{where} is given arguments without names.", f"Give the arguments by name: {where}(most=200)."
-        )
-    function: Callable[..., Any] = functools.partial(found, **kwargs) if kwargs else found
-    with contextlib.suppress(ValueError):
-        # A function of C may have no signature.
-        signature = inspect.signature(function)
-        needed = [one for one in signature.parameters.values() if one.default is one.empty and one.kind in _PLAIN]
-        if len(needed) != 1:
-            raise make_arguments_error(where, [one.name for one in needed])
-    return function
+        raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
+    return functools.partial(found, **kwargs) if kwargs else found
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:

@@ -246,6 +246,7 @@ def prepare_module(
     heads: Mapping[str, LabelOutput] | None = None,
     features: Features = (),
     spellings: Spellings | None = None,
+    labels_are_words: bool = True,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module, and find out how to call it.
@@ -273,7 +274,7 @@ def prepare_module(
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
-        features=features, spellings=spellings,
+        features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
     convention = _find_convention(asked, call)
     _check_number_of_texts(convention, two_texts=two_texts)

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
-from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length
+from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length, write_rules_member
+from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
@@ -28,7 +31,12 @@ class _Line:
 
 
 def list_code_hints(
-    paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, of_several_labels: bool = False
+    paths: Iterable[Path],
+    *,
+    longest: int | None,
+    unknown_id: int | None = -1,
+    of_several_labels: bool = False,
+    rules: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """List settings for texts and answers that the owner's code names and the bundle lacks, one sentence for each.
     The code is the given files and the files beside them that they import.
@@ -39,6 +47,11 @@ def list_code_hints(
             None if the text rules cut or pad.
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
+        rules: the members of --rules that are given, and are written beside others.
+
+    Example:
+        >>> list_code_hints([Path("api.py")], longest=0)
+        ['api.py, line 3, says max_len=100, and the text rules neither cut nor pad: ...']
     """
     lengths: dict[tuple[str, int], str] = {}
     unknown: dict[int, _Line] = {}
@@ -51,16 +64,19 @@ def list_code_hints(
             if (number := _read_id_of_unknown(node)) is not None:
                 unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
         sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
-    said = []
-    if longest is not None:
-        said += [describe_length(f"{where},", name, n) for (name, n), where in lengths.items() if n > longest]
+    lengths = {key: where for key, where in lengths.items() if longest is not None and key[1] > longest}
+    said = [describe_length(f"{where},", *key, rules) for key, where in lengths.items()]
     if unknown_id != -1 and unknown and unknown_id not in unknown:
         number, line = next(iter(unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
         said.append(
-            f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, but the bundle "
-            f"{does}. If your code does so, give --rules '{{\"unknown_id\": {number}}}'"
+            f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
+            f"{does}. If your code does so, give {write_rules_member(rules, unknown_id=number)}"
         )
+        if len({value for _, value in lengths}) == 1:
+            ((_, width), *_) = lengths
+            both = write_rules_member(rules, unknown_id=number, min_width=width, max_width=width)
+            said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
     if of_several_labels and sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
         line = min(sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
@@ -69,6 +85,35 @@ def list_code_hints(
             f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
         )
     return said
+
+
+def find_uncompared_rules(
+    rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
+) -> tuple[int | None, int | None]:
+    """Return what nothing of the owner's was compared with, as `list_code_hints` takes it: the most tokens of a text
+    that was compared, None if the rules cut or pad; and the id of unknown words, -1 if it was compared.
+
+    Args:
+        rules: the text rules; None if they are not known.
+        tokens: those of the vocabulary.
+        pairs: the owner's texts.
+        tokenizer: the owner's function; ids of it are compared on a long text and on unknown words, too.
+
+    Example:
+        >>> find_uncompared_rules(TextRules(), ["<unk>", "oil"], [], None)
+        (0, 0)
+    """
+    by_ids = getattr(tokenizer, "gives_ids", False)
+    told = [one for one in pairs if one.ids is not None or one.answer is not None]
+    splits = isinstance(rules, TextRules) and not by_ids and not any(one.ids or one.answer is not None for one in pairs)
+    unknown_id = rules.unknown_id if splits and isinstance(rules, TextRules) else -1
+    cuts = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
+    if cuts or by_ids:
+        return None, unknown_id
+    if rules is None or rules.tokenizer == EXTERNAL:
+        return max((len(one.ids or one.tokens or ()) for one in told), default=0), unknown_id
+    encoder = TextEncoder(rules, tokens)
+    return max((len(encoder.encode(one.text)) for one in told), default=0), unknown_id
 
 
 def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:

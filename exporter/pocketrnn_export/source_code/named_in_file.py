@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
+from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_arguments_error
 
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
@@ -41,7 +42,8 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
 
 
 def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
-    """Refuse a tokenizer function that needs arguments besides the text, if these are not given.
+    """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. Other objects
+    pass.
 
     Args:
         path: the file.
@@ -58,17 +60,8 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
     plain = [*arguments.posonlyargs, *arguments.args]
     needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
-    if len(needed) > 1:
+    if len(needed) > 1 and find_vocabulary_argument(needed) is None:
         raise make_arguments_error(f"{path}:{name}", needed)
-
-
-def make_arguments_error(where: str, needed: Sequence[str]) -> InputError:
-    """Make the error for a tokenizer function that needs arguments besides the text."""
-    return InputError(
-        f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with only the text.",
-        f"Give the other arguments by name, as in {where}({needed[-1] if needed else 'most'}=...), or "
-        "write a function that needs only the text.",
-    )
 
 
 def _list_statements(path: Path) -> list[ast.stmt]:

@@ -128,6 +128,10 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
             yield f"The cells that set {name} were not run from top to bottom: {said}"
 
 
+# The calls by which code reads a file, in a reason why a statement is not run.
+_READS: Final = re.compile(r"^opens |\b(open|load|loads|read_\w+|loadtxt|genfromtxt|DictReader|reader)\b, and that")
+
+
 class NeededNamesError(InputError):
     """The wanted code needs names whose statements are not safe to run.
 
@@ -152,6 +156,10 @@ class _NotRunError(Exception):
         self.statement = statement
         self.root = root
         self.reason = reason
+
+    @property
+    def reads_file(self) -> bool:
+        return _READS.search(self.reason) is not None
 
     @property
     def full_reason(self) -> str:
@@ -391,9 +399,17 @@ class _NeededSearch:
             settings = " ".join(self._make_setting_option(error.name) for error in failed)
             fits = any(self._find_likely_name(error.name) in self._likely for error in failed)
             fit = " (which fits the weights)" if fits else ""
+            remedy = f"Give plain values on the command line, {settings}{fit}, or set them in the file."
+            if not fits and isinstance(statement.node, Function) and any(one.reads_file for one in failed):
+                # A table of a file is longer than an option.
+                remedy = (
+                    f"Copy {whose}, and the lines that make {' and '.join(error.name for error in failed)}, to a "
+                    "Python file of their own: without a loop or `with` outside of functions it is run whole, so that "
+                    "these lines read their file."
+                )
             raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
-                f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
+                remedy,
                 {error.name: ast.unparse(error.statement.node) for error in failed if error.root is error.statement},
             )
         if reason or failed:

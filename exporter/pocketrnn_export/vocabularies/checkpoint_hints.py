@@ -3,9 +3,12 @@ in the file is run."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
@@ -24,8 +27,15 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_thresholds: bool) -> list[str]:
-    """List the settings for texts and answers that a checkpoint states and no option gives, one sentence for each.
+def list_checkpoint_hints(
+    path: Path,
+    *,
+    longest: int | None,
+    drops: bool,
+    has_thresholds: bool,
+    rules: Mapping[str, Any] = MappingProxyType({}),
+) -> list[str]:
+    """List what a checkpoint says about texts and answers, and no option says, a sentence each.
 
     Args:
         path: the file of weights.
@@ -33,6 +43,11 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
             None if the text rules cut or pad.
         drops: whether they have stop words.
         has_thresholds: whether thresholds were given.
+        rules: the members of --rules that are given, and are written beside others.
+
+    Example:
+        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
+        ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
     """
     try:
         root = read_checkpoint_root(path) if is_checkpoint(path) else None
@@ -44,7 +59,7 @@ def list_checkpoint_hints(path: Path, *, longest: int | None, drops: bool, has_t
             continue
         number = type(value) in (int, float)
         if names_length(key) and type(value) is int and longest is not None and value > max(1, longest):
-            said.append(describe_length(str(path), key, value))
+            said.append(describe_length(str(path), key, value, rules))
         elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
                 f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
@@ -66,13 +81,28 @@ def names_length(name: str) -> bool:
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
-def describe_length(where: str, name: str, value: int) -> str:
-    """Return a sentence about a length that a file states, and the option that gives this length to the text rules."""
+def describe_length(where: str, name: str, value: int, rules: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Say that a file names a length, and how to give it to the text rules, beside the given members of them.
+
+    Example:
+        >>> describe_length("model.pt", "max_len", 64)
+        'model.pt says max_len=64, and the text rules neither cut nor pad. ...'
+    """
     return (
-        f"{where} says {name}={value}, but the bundle reads all tokens of a text: it neither cuts nor pads. If your "
-        f"code cuts texts there, give --max-tokens {value}. If it also pads all texts to that width and the module "
-        f'reads the padding, give --rules \'{{"min_width": {value}, "max_width": {value}}}\'. --pairs shows which'
+        f"{where} says {name}={value}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your "
+        f"code cuts texts there, give --max-tokens {value}; if it pads all to that width and the module reads the "
+        f"padding, {write_rules_member(rules, min_width=value, max_width=value)}. --pairs shows which"
     )
+
+
+def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
+    """Write the option --rules with members beside the given ones.
+
+    Example:
+        >>> write_rules_member({"first_id": 2}, unknown_id=0)
+        '--rules \'{"first_id": 2, "unknown_id": 0}\''
+    """
+    return f"--rules {shlex.quote(json.dumps({**rules, **members}))}"
 
 
 def _list_members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:

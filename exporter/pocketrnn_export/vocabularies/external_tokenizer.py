@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pocketrnn.errors import InputError, TextError, short_repr
-from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
+from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 
 # A text without a known token, besides the empty text; every runtime will meet one.
@@ -61,11 +67,12 @@ def collect_given_ids(
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
+    find_frame = functools.partial(_find_frame, rules, vocabulary, tokenizer, pairs)
     for number, one in enumerate(pairs, 1):
         # The owner's module cannot take a text without ids, so its answer is not known.
         if one.ids or one.tokens:
             which = f"Text {number} of your pipeline, {short_repr(one.text, 40)},"
-            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which))
+            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which, find_frame))
     if tokenizer is None:
         split = [one.tokens for one in pairs if one.tokens]
         refuse_doubtful_ids(
@@ -97,7 +104,10 @@ def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
 
-def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
+def _read_pair_ids(
+    ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str, find_frame: Callable[[], dict[str, Any]]
+) -> list[int]:
+    """Return the ids of a pair; refuse those that its tokens do not give, with what all pairs show."""
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -109,24 +119,53 @@ def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, 
         raise InputError(error.problem, error.remedy) from None
     if ours != given:
         at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
-        if at == len(given) and rules.sizes[1] is None:
+        around = find_frame()
+        if around.keys() <= {"max_width"} and at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
                 f"{which} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
-        around = _find_ids_around(given, ours) if rules.first_ids == rules.last_ids == () else {}
+        if not around and rules.first_ids == rules.last_ids == ():
+            around = _find_ids_around(given, ours)
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, but {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
-            f"Your pipeline adds ids around the ids of the tokens: give --rules '{written}', or add it to the rules."
+            f"Your pipeline does more with the tokens: give --rules '{written}', or add that to the rules."
             if around
             else "Give the vocabulary of your pipeline, and the rules that the pipeline applies after its tokenizer: "
             "unknown_id, first_id, last_id, max_tokens, min_width, ...",
         )
     return given
+
+
+def _find_frame(
+    rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
+) -> dict[str, Any]:
+    """Return the members beside the tokenizer with which the rules give the ids of all pairs, from their tokens; empty
+    if none do.
+
+    A tokenizer that cuts at spaces alone makes the same tokens of them again.
+    """
+    texts = []
+    for one in pairs:
+        tokens = one.tokens
+        if tokens is None and tokenizer is not None:
+            # The owner's function may refuse another text.
+            with contextlib.suppress(Exception):
+                tokens = [str(token) for token in tokenizer(one.text)]
+        if one.ids and tokens is not None:
+            texts.append((" ".join(tokens), one.ids))
+        if tokens is not None and any(token.split() != [token] for token in tokens):
+            return {}
+    if not isinstance(rules, TextRules) or not texts:
+        return {}
+    plain = replace(rules, tokenizer="whitespace", lowercase=False)
+    found, agreed = find_rules_from_ids(plain, vocabulary, texts, first=[plain], usual=False)
+    written: dict[str, Any] = json.loads(write_rules_option(found, plain))
+    return written if agreed == len(texts) else {}
 
 
 def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:

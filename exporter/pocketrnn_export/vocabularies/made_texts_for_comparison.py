@@ -9,6 +9,8 @@ from typing import Final
 
 _TEXTS: Final = 300
 _WORDS: Final = 2_000
+# Code cuts at 512 words and fewer; one text of more costs nothing.
+_LONGEST: Final = 1_200
 # Public cleaning functions look for these: links, tags, mentions, numbers, short and long words, quotes.
 _FOUND_IN_TEXTS: Final = (
     "a", "I", "x", "of", "the", "The", "don't", "won't", "it's", "I'm", "they'll", "we've", "rock-n-roll", "U.S.",
@@ -24,7 +26,8 @@ _SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ",
 
 
 def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
-    """Make texts from words and from everything that cleaning functions look for. Every call makes the same texts.
+    """Make texts of words and of what cleaning functions look for, the same each time; the last one is long, so that it
+    shows a cut.
 
     Args:
         words: words of the vocabulary.
@@ -32,14 +35,14 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
     draw = random.Random(7)  # noqa: S311 - texts, not secrets
     known = [*words[:_WORDS]] or ["word"]
     made = ["", " ", *_FOUND_IN_TEXTS, *_RARE]
-    while len(made) < _TEXTS:
+    while len(made) < _TEXTS - 1:
         rare = _RARE if len(made) % 4 == 0 else ()
         parts = [
             draw.choice((*_FOUND_IN_TEXTS, *rare)) if draw.random() < 0.5 else _spell(draw, draw.choice(known))
             for _ in range(draw.randint(2, 12))
         ]
         made.append("".join(part + draw.choice(_SPACES) for part in parts))
-    return made
+    return [*made, " ".join(draw.choice(known) for _ in range(_LONGEST))]
 
 
 def is_ordinary(text: str) -> bool:

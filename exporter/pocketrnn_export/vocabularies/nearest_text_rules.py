@@ -63,8 +63,7 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Return the given rules, and rules that add what the owner's ids show: a first id, a last id, one width of all
-    texts.
+    """Add to the rules what the owner's ids show: a first id, a last id, and one width for all texts, with its padding.
 
     Args:
         rules: rules that have a width or a first or last id are kept.
@@ -73,10 +72,16 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     rows = [row for row in rows if row]
     if len(rows) < 2 or (rules.first_id, rules.last_id, rules.max_width, rules.min_width) != (None,) * 4:
         return [rules]
-    padding, found = rules.padding_id, [rules]
     widths = {len(row) for row in rows}
+    other = _find_padding_id(rows) if len(widths) == 1 else None
+    tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
+    return [one for some in tried for one in _frame_rules(some, rows, widths)]
+
+
+def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+    padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
-        width = widths.pop()
+        (width,) = widths
         # A row of padding only, as of an empty text, shows no side.
         begun, ended = (sum(row[end] == padding for row in rows) for end in (0, -1))
         side: Any = "left" if begun > ended else "right"
@@ -88,6 +93,12 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     firsts, lasts = ([None, *_find_usual_ids([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
+
+
+def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
+    """Return the id that stands twice at an end of half of the rows or more, if there is one."""
+    ends = (row[at] for row in rows if len(row) > 1 for at, beside in ((0, 1), (-1, -2)) if row[at] == row[beside])
+    return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
 
 
 def find_most_agreeing(

@@ -23,6 +23,7 @@ from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_advice import advise_external, write_external_argument
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.nearest_text_rules import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.owner_function_call import adapt_function
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
@@ -69,6 +70,7 @@ def find_rules_of_function(
         InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
             no rule says.
     """
+    function = adapt_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
     if code is not None and code.drops_unknown:
@@ -108,9 +110,9 @@ def find_rules_of_function(
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
     _log.log(
         logging.INFO if rules is not None else logging.WARNING,
-        "%s: the rules and your tokenizer split all %d texts into the same tokens. %d of them were made of the "
+        "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
         "vocabulary",
-        found, len(usual), len(usual) - len(owners),
+        found, len(usual), "ids" if gives_ids else "tokens", len(usual) - len(owners),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
         _log.warning(
@@ -126,14 +128,18 @@ def find_rules_of_function(
     return best if rules is None else rules
 
 
-def count_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> int:
-    """Return the number of texts on which `find_rules_of_function` compares a function with the rules.
+def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
+    """List the texts on which `find_rules_of_function` compares a function and refuses a difference.
 
     Args:
         function, vocabulary, texts: as given to it.
+
+    Example:
+        >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
+        True
     """
-    made = _run_on_made_texts(function, list, vocabulary)
-    return len({*texts, *(one.text for one in made if is_ordinary(one.text))})
+    made = _run_on_made_texts(adapt_function(function, vocabulary), list, vocabulary)
+    return {*texts, *(one.text for one in made if is_ordinary(one.text))}
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
@@ -180,10 +186,7 @@ def _run_function(
     function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
 ) -> _Compared:
     try:
-        found: Any = function(text)
-        found = found.tolist() if hasattr(found, "tolist") else found
-        tokens: list[Any] = found.split() if isinstance(found, str) else list(found)
-        tokens = tokens[0] if len(tokens) == 1 and isinstance(tokens[0], list) else tokens
+        tokens: list[Any] = [*function(text)]
     # Whatever the owner's function raises.
     except Exception as error:
         raise InputError(

@@ -10,13 +10,15 @@ from __future__ import annotations
 import csv
 import logging
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
+from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
 
@@ -30,10 +32,14 @@ Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 _LINE: Final = (
     'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
     '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
-    "text, label, and one with the probabilities of each label, named by it."
+    "text, label, and probability (of that label, or without labels of the second of two), or a column with the "
+    "probabilities of each label, named by it."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
+# The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
+_ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
+_LIKELY: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class OwnersText:
         ids: its ids; None if they are not given.
         tokens: its tokens; None if they are not given.
         answer: the answer of the owner's classifier, as it was given; `map_answers_to_labels` reads it with the labels.
+            One number is the probability of the label, or that of the second of two labels.
         label: the label that was given beside probabilities; it must be the likeliest by these.
         head: the head that gave the answer; empty if there is one set of labels.
     """
@@ -62,23 +69,29 @@ def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
-def read_pairs(path: Path) -> list[OwnersText]:
-    """Read texts with their ids from a file of JSON lines or a CSV file. A line is `{"text": "...", "ids": [...]}`
-    or `["...", [...]]`. An object may also have the members `tokens`, `label` and `probabilities`; other members are
-    ignored. A CSV file has these members as columns, with ids and tokens as JSON. Each other column holds the
-    probabilities of the label with the column's name.
+def read_pairs(path: Path, labels: Collection[str] = ()) -> list[OwnersText]:
+    """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
+    `tokens`, and `label`, `probabilities` or both; other members are ignored. Or the rows of a CSV file: its columns
+    are these members, the ids and tokens as JSON, and `probability`, which `pocketrnn classify` writes; others are the
+    probabilities of the labels that they name.
+
+    Args:
+        path: the file.
+        labels: the labels; a column of a CSV file that names none of them is not read, and noted. By default, each
+            names one.
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
     """
     found: list[OwnersText] = []
-    lines: Sequence[Any] = _read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
+    lines: Sequence[Any] = _read_csv(path, labels) if path.suffix.lower() == ".csv" else read_lines(path)
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
         document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
         if not isinstance(document, dict):
             found.append(_make_text(document, where, _LINE))
             continue
+        document |= {} if "probabilities" in document else _read_answer_members(document, where)
         text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
         answer = label if probabilities is None else _check_probabilities(probabilities, where)
         one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
@@ -88,8 +101,8 @@ def read_pairs(path: Path) -> list[OwnersText]:
     return found
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file as dicts from columns to fields."""
+def _read_csv(path: Path, labels: Collection[str]) -> list[dict[str, str]]:
+    """Read the rows of a CSV file as maps from its columns to their fields, without columns that say nothing."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
@@ -97,22 +110,62 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
     if rows and "text" not in rows[0]:
         raise InputError(f"{path} has no column text: {', '.join(map(short_repr, [*rows[0]][:8]))}.", _LINE)
-    return rows
+    unread = [
+        name for name in (rows[0] if rows and labels else ())
+        if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
+    ]  # fmt: skip
+    if unread:
+        named = ", ".join(map(short_repr, unread[:8]))
+        _log.warning("%s: not read, since no label has this name: %s", path, named)
+    # A label that did not reach its threshold.
+    others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
+    answered = [row for row in rows if row.get("label") != "" or any(row[name] for name in others)]
+    if 0 < len(answered) < len(rows):
+        _log.warning("%s: %d rows are left out, since their label is empty", path, len(rows) - len(answered))
+        rows = answered
+    return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
 def _make_document(row: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Convert a row of a CSV file to the object that a line of JSON would hold."""
-    document: dict[str, Any] = {name: row[name] for name in ("text", "label") if row.get(name) or name == "text"}
+    """Make of a row of a CSV file what a line of JSON has."""
+    has_label = row.get("label") != ""
+    document: dict[str, Any] = {
+        name: field
+        for name, field in row.items()
+        if name == "text" or (field and has_label and _ANSWER.fullmatch(name))
+    }
     document |= {
         n: parse_json(row[n], f"{where}, {n}", _LINE) for n in ("ids", "tokens", "probabilities") if row.get(n)
     }
-    numbers = {name: field for name, field in row.items() if name not in _MEMBERS and field}
+    numbers = {
+        name: field for name, field in row.items() if field and name not in _MEMBERS and not _ANSWER.fullmatch(name)
+    }
     try:
         return document | (
             {"probabilities": {name: float(field) for name, field in numbers.items()}} if numbers else {}
         )
     except ValueError as error:
         raise InputError(f"{where} has a probability that is not a number: {first_line(error)}.", _LINE) from None
+
+
+def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `label` and `probabilities` of a document that has labels and the probability of each: `label` and
+    `probability`, `label_2` and `probability_2`, or several in one, `a|b` and `0.9|0.8`."""
+    pairs: list[tuple[str | None, str]] = []
+    names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
+    for name in names:
+        if name.startswith("label") or document[names[name]] in (None, ""):
+            continue
+        label = document.get(names.get(f"label{name[len(name.rstrip('_0123456789')) :]}", ""))
+        each = str(document[names[name]]).split(LABEL_SEPARATOR)
+        pairs += zip(label.split(LABEL_SEPARATOR) if isinstance(label, str) else [label], each, strict=False)
+    try:
+        numbers = [(label, float(number)) for label, number in pairs]
+    except ValueError as error:
+        raise InputError(f"{where} has a probability that is not a number: {first_line(error)}.", _LINE) from None
+    if len(numbers) > 1:
+        return {"label": None, "probabilities": {str(label): number for label, number in numbers}}
+    return {"probabilities": [number for _, number in numbers]} if numbers else {}
 
 
 def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
@@ -146,10 +199,14 @@ def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
         raise InputError(f"{where} has {brief_text(text)} where its text should be.", remedy)
     if values is None and answer is not None:
         return OwnersText(text, answer=answer)
+    if values is None:
+        raise InputError(f"{where} has neither ids, nor tokens, nor an answer.", remedy)
     if not isinstance(values, list | tuple):
         raise InputError(f"{where} has {brief_text(values)} where its ids should be.", remedy)
     if values and isinstance(values[0], str):
         return OwnersText(text, tokens=_check_tokens(values, where, remedy), answer=answer)
+    # An array that numpy made without a type holds floats.
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
             raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
@@ -165,7 +222,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the member `probabilities`. Refuse labels there: they would be mistaken for the text's labels."""
+    """Return the value of `probabilities`; refuse labels in it, which would be mistaken for labels of the text."""
+    given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(
@@ -186,11 +244,34 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
         InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
             its label is not the likeliest by its probabilities.
     """
+    texts = [one for one in texts if one.answer is not None]
+    numbers = [_read_single(one.answer) if len(labels) > 1 else None for one in texts]
+    # A label that has less than a half of two is not the one whose probability this is.
+    of_second = len(labels) == 2 and any(
+        number is not None and (one.label is None or number < _LIKELY)
+        for one, number in zip(texts, numbers, strict=True)
+    )
+    if of_second:
+        _log.warning(
+            "The one probability of each text is read as that of %s, the second label. The answers are compared so",
+            short_repr(labels[1], 40),
+        )  # fmt: skip
     found = []
-    for one in texts:
-        if one.answer is not None:
-            found.append((one, _map_answer_with_label(one, labels)))
+    for one, number in zip(texts, numbers, strict=True):
+        answer = one.answer
+        if number is not None and of_second:
+            answer = {labels[0]: 1 - number, labels[1]: number}
+        elif number is not None and one.label is not None:
+            answer = {str(one.label): number}
+        found.append((one, _map_answer_with_label(replace(one, answer=answer), labels)))
     return found
+
+
+def _read_single(answer: Any) -> float | None:
+    """Return the number of an answer that is one probability."""
+    values = answer.tolist() if hasattr(answer, "tolist") else answer
+    values = values if isinstance(values, list | tuple) else [values]
+    return float(values[0]) if len(values) == 1 and isinstance(values[0], float) else None
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
@@ -248,6 +329,7 @@ def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
 def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
+    given = [given] if isinstance(given, float) else given
     if isinstance(given, Mapping):
         if not given:
             raise InputError(

@@ -23,6 +23,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
 from pocketrnn.text.code_point_ranges import find_ranges
+from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _DEEPEST: Final = 8
 _MOST_ITERATIONS: Final = 2_000
@@ -100,8 +101,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     # The user's code may raise any exception.
     except Exception:
         return None
-    if isinstance(found, tuple):
-        found = next((one for one in found if isinstance(one, _Text)), None)
+    # Ids are often written into an array, which is then given.
+    found = next(iter(_list_texts([found])), reader.looked_up)
     if not isinstance(found, _Text) or found == _Text():
         return None
     steps, stop_words = reader.drop_steps_without_effect(found), found.stop_words
@@ -152,10 +153,7 @@ class _Scope:
 
     def has_text(self, node: ast.AST) -> bool:
         """Return whether an expression depends on the text."""
-        inside = (self.values.get(n.id) for n in ast.walk(node) if isinstance(n, ast.Name))
-        return any(
-            isinstance(v, _Text) or (isinstance(v, list) and any(isinstance(o, _Text) for o in v)) for v in inside
-        )
+        return any(_list_texts([self.values.get(n.id)]) for n in ast.walk(node) if isinstance(n, ast.Name))
 
     def evaluate(self, node: ast.expr) -> Any:
         """Evaluate an expression that does not depend on the text."""
@@ -168,15 +166,23 @@ class _Scope:
 
 
 class _Reader:
-    """Runs statements with a stand-in for the text, and notes the code that no text rule covers."""
+    """Follows statements with a stand-in for the text, and keeps what no rule says.
+
+    Attributes:
+        unsaid: that, up to the ids of words: what is done to ids is seen by them.
+        looked_up: the words that have become ids; None before.
+    """
 
     def __init__(self) -> None:
         self.unsaid: list[str] = []
+        self.looked_up: _Text | None = None
         self.depth = 0
         self.first_line = 0
 
     def leave(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Note an expression that no text rule covers exactly, and return the nearest text."""
+        """Name an expression that no rule says exactly, and return the text: as it was, or the nearest to it."""
+        if self.looked_up is not None:
+            return text
         line = self.first_line + getattr(node, "lineno", 1) - 1
         self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
         return text
@@ -184,11 +190,15 @@ class _Reader:
     def look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
         """Follow code that looks up words in a dict. The dict has ids, or other words."""
         if not any(isinstance(value, str) for value in table.values()):
+            self.looked_up = self.looked_up or replace(text, part=False)
             return text
         return self.leave(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
 
     def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Follow a call of a function of the owner."""
+        if isinstance(function, OwnersFunction):
+            args, kwargs = function.bind(args[0])
+            return self.call(function.function, args, kwargs)
         if isinstance(function, functools.partial):
             return self.call(function.func, [*function.args, *args], {**function.keywords, **kwargs})
         if not inspect.isfunction(function) and not inspect.ismethod(function) and not isinstance(function, type):
@@ -278,6 +288,11 @@ class _Reader:
     def run_loop(self, loop: ast.For, scope: _Scope) -> None:
         """Follow a loop that keeps some words or characters of the text."""
         each = self.evaluate(loop.iter, scope)
+        if isinstance(each, list) and len(each) == 1:
+            # A batch of one text.
+            _bind(loop.target, each[0], scope)
+            self.run(loop.body, scope)
+            return
         if not isinstance(each, _Text) or not isinstance(loop.target, ast.Name):
             self.leave(loop.iter, None)
             return
@@ -292,6 +307,8 @@ class _Reader:
                 case ast.If(test=test, body=body, orelse=[]) if not waiting:
                     self.keep_if(test, variable, scope)
                     waiting = list(body)
+                case ast.If(test=ast.Compare(ops=[ast.In()])):
+                    waiting = [*statement.body, *waiting]
                 case ast.If():
                     self.leave(statement.test, None)
                 case _:
@@ -338,12 +355,16 @@ class _Reader:
                 return self.look_up(node, table, text) if isinstance(table, Mapping) else text
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
-                return self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
+                chosen = self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
+                is_changed = not known and isinstance(chosen, _Text) and chosen.part
+                return self.leave(node, chosen) if is_changed else chosen
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
             # A batch of one text, too.
             case ast.List(elts=[ast.Starred(value=value) | (ast.ListComp() as value)]):
                 return self.evaluate(value, scope)
+            case ast.List(elts=[element]):
+                return [self.evaluate(element, scope)]
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
         inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
@@ -366,9 +387,11 @@ class _Reader:
             return self.apply_to_each(node, scope, is_filter=function is filter)
         args = [self.evaluate(one, scope) for one in node.args]
         kwargs = {str(one.arg): self.evaluate(one.value, scope) for one in node.keywords if one.arg}
-        given = [one for one in (*args, *kwargs.values()) if isinstance(one, _Text)]
+        given = _list_texts([*args, *kwargs.values()])
         if not given:
             return self.leave(node, None)
+        if function is enumerate and isinstance(args[0], list):
+            return [*enumerate(args[0])]
         text = given[0]
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
@@ -383,6 +406,8 @@ class _Reader:
             return self.join(node, owner, text)
         if isinstance(owner, Mapping) and name == "get":
             return self.look_up(node, owner, text)
+        if isinstance(function, Mapping):
+            return self.look_up(node, function, text)
         if function in (str, iter, list, tuple) or name in ("tensor", "LongTensor", "array"):
             return replace(text, tokenizer="characters") if function in (list, tuple) and not text.tokenizer else text
         if function in (str.lower, str.casefold, str.strip, str.split):
@@ -468,6 +493,8 @@ class _Reader:
                 return replace(text.step(("sub", between, " ")), tokenizer="whitespace", joined=False)
             case "split":
                 return replace(text.step(("sub", written, " ")), tokenizer="whitespace", joined=False)
+            case "findall" | "finditer":
+                text = replace(text, tokenizer="whitespace", joined=False)
         return self.leave(node, text)
 
     def join(self, node: ast.AST, between: str, text: _Text) -> Any:
@@ -487,8 +514,12 @@ class _Reader:
         return self.comprehend(made if is_filter else called, one, scope)
 
     def comprehend(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over the words or characters of the text."""
+        """Follow a comprehension over words or characters, or over a batch of one text."""
         each = self.evaluate(one.iter, scope)
+        if isinstance(each, list) and len(each) == 1:
+            of_text = _Scope(scope.names, dict(scope.values))
+            _bind(one.target, each[0], of_text)
+            return [self.evaluate(element, of_text)]
         if not isinstance(each, _Text) or not isinstance(one.target, ast.Name):
             return self.leave(element, each)
         inner, variable = _Scope(scope.names, dict(scope.values)), one.target.id
@@ -503,7 +534,9 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Add the steps that keep only the words or characters for which a condition holds."""
+        """Keep only words or characters for which a condition holds."""
+        if self.looked_up is not None:
+            return
         part = scope.values[variable]
         if part.tokenizer == "characters":
             holds = _make_function(test, variable, scope)
@@ -641,6 +674,12 @@ def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
         ) if name == variable:
             return begun
     return ""
+
+
+def _list_texts(values: Sequence[Any]) -> list[_Text]:
+    """Return the stand-ins among values, and in lists and tuples within."""
+    inside = (_list_texts(one) if isinstance(one, list | tuple) else [one] for one in values)
+    return [one for some in inside for one in some if isinstance(one, _Text)]
 
 
 def _make_part(each: _Text) -> _Text:

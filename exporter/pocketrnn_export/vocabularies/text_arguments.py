@@ -12,6 +12,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.pretokenized import Tokenizer
+from pocketrnn_export.vocabularies.owner_function_call import adapt_function
 from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
@@ -73,7 +74,8 @@ def read_text_arguments(
             "Give vocabulary=, or tokenizer= with a tokenizer.json, which contains one. For sequences of numbers, "
             "give channels=.",
         )
-    return TextArguments(read_vocabulary(vocabulary), tokenizer, rules)
+    known = read_vocabulary(vocabulary)
+    return TextArguments(known, adapt_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:

@@ -327,7 +327,8 @@ def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vo
         vocabulary: the tokens.
         told: how many of the first of these texts were told before.
     """
-    found = [(text, _describe_difference(encoder, text, ids, vocabulary.tokens)) for text, ids in pairs]
+    each = {text: _describe_difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs}
+    found = [*each.items()]
     missed = sorted([one for one in found if one[1]][told:], key=lambda one: len(one[0]))[:_NAMED_TEXTS]
     return f"They fail on {'; '.join(f'{short_repr(text)}: {said}' for text, said in missed)}. " if missed else ""
 

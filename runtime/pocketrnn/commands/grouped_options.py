@@ -215,7 +215,15 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
             parts += [part for one in values for part in (parameter.opts[0], _make_printable(str(one)))]
         else:
             parts += map(str, values)
-    return f"{context.command_path} {shlex.join(parts)}"
+    return f"{context.command_path} {' '.join(map(_quote, parts))}"
+
+
+def _quote(part: str) -> str:
+    """Quote an argument for a shell; with characters that a terminal does not show, as Bash and Zsh read them."""
+    if part.isprintable():
+        return shlex.quote(part)
+    shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)
+    return f"$'{''.join(shown)}'"
 
 
 def _make_printable(value: str) -> str:

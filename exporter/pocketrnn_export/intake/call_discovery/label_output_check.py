@@ -38,7 +38,7 @@ def explain_unsuitable_output(
     """Return the reason why an output is not the answer, although it has one number for each label. Return None if
     it may be the answer."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
-    if asked.classes in flow.table_rows | {asked.ids} and not asked.samples:
+    if asked.classes in flow.table_rows | {asked.ids} and asked.labels_are_words and not asked.samples:
         problem = (
             f"The module gives {asked.classes} numbers, one for each token id, so it may predict the next token: the "
             f"{asked.classes} labels need not be labels of a text"

@@ -46,6 +46,8 @@ class ModuleFacts:
         features: the features that it takes with a text; each row of a batch then has features, too
             (`intake/feature_call.py`).
         spellings: what its ids stand for, where it takes the characters of words, too (`intake/character_call.py`).
+        labels_are_words: whether the labels may be the words of the ids, as those of a module that tells the next
+            token.
     """
 
     module: nn.Module
@@ -65,6 +67,7 @@ class ModuleFacts:
 
     features: Features = ()
     spellings: Spellings | None = None
+    labels_are_words: bool = True
 
     def compile(self, line: str) -> Call:
         """Compile a line of code that may call the module; see `compile_call`."""

@@ -1,0 +1,250 @@
+"""How an owner's function is called with a text, and how its result is read: text -> tokens or ids.
+
+Many take a list of texts, or the vocabulary beside the text, and give an array of one row, padded or not, or the ids
+and their number. A few texts of words of the vocabulary show which call gives these words.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
+
+_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# The names that code gives to a map from words to ids.
+_VOCABULARY: Final = re.compile(
+    r"vocab|stoi|w(ord)?s?_?dict|^dictionary$|index|idx|w(ord)?s?_?(2|to)_?(i|n)|tok(en)?s?_?(2|to)_?(i|n)|(2|_to)_?i(x|d|nt)?s?$",
+    re.IGNORECASE,
+)
+_TRIED_TEXTS: Final = 8
+# A text that code which cleans texts changes.
+_UNLIKE: Final = "An, odd <TEXT>!"
+_UNKNOWN: Final = "qzxqzx"
+
+
+class WordIds(dict[str, int]):
+    """A map from words to ids, with the calls of an object that holds one: `vocab(words)`, `vocab.stoi`.
+
+    Example:
+        >>> WordIds({"oil": 1})(["oil"]), WordIds({"oil": 1}).stoi["oil"]
+        ([1], 1)
+    """
+
+    def __call__(self, words: Sequence[str]) -> list[int]:
+        return [self[word] for word in words]
+
+    @property
+    def stoi(self) -> WordIds:
+        """The map itself."""
+        return self
+
+    word2idx = stoi
+
+
+class OwnersFunction:
+    """An owner's function as a function of one text that gives a list of tokens or of ids.
+
+    Args:
+        function: the function.
+        text: the name of the argument that takes the text; empty to give it alone.
+        arguments: the other arguments.
+        takes_list: whether it takes a list of texts.
+
+    Attributes:
+        gives_ids: whether it gives all ids of a text.
+        has_own_ids: whether it does so without the vocabulary.
+    """
+
+    gives_ids = False
+
+    def __init__(
+        self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
+    ) -> None:
+        self.function, self._text, self._arguments, self._takes_list = function, text, arguments, takes_list
+
+    @property
+    def has_own_ids(self) -> bool:
+        return self.gives_ids and not self._text
+
+    def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments with which the function is called, without and with names."""
+        given = [text] if self._takes_list else text
+        return ([], {**self._arguments, self._text: given}) if self._text else ([given], {**self._arguments})
+
+    def __call__(self, text: str) -> list[Any]:
+        args, kwargs = self.bind(text)
+        found = self.function(*args, **kwargs)
+        return _read_row(found, takes_list=self._takes_list)
+
+
+def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
+    """Find out how a function is called with one text: alone or as a list, and with the vocabulary where it takes one.
+
+    Args:
+        function: the owner's function.
+        vocabulary: the tokens.
+        where: its name, for messages.
+
+    Raises:
+        InputError: it needs other arguments, or takes words.
+
+    Example:
+        >>> def ids(texts, stoi):
+        ...     return [[stoi[word] for word in text.split()] for text in texts]
+        >>> adapt_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
+        [2, 1]
+    """
+    if isinstance(function, OwnersFunction):
+        return function
+    needed = _list_needed_arguments(function, where)
+    name = find_vocabulary_argument(needed)
+    if len(needed) > 1 and name is None:
+        raise make_arguments_error(where, needed)
+    words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
+    words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
+    text, arguments = "", dict[str, Any]()
+    if len(needed) > 1 and name is not None:
+        (text,) = (one for one in needed if one != name)
+        held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
+        arguments = {name: WordIds(held)}
+    forms = [OwnersFunction(function, text, arguments, takes_list=as_list) for as_list in (False, True)]
+    if _gives_back(function):
+        del forms[1]
+    scores = [_count_found_words(form, words, vocabulary, of_ids=bool(arguments)) for form in forms]
+    if any(scores) or (not arguments and not words):
+        return forms[scores.index(max(scores))]
+    makes_ids = bool(arguments) or forms[0].gives_ids
+    if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
+        raise InputError(
+            f"{where} takes the words of a text, and not a text.",
+            "Name the function that makes the words, --tokenizer file.py:words; or write one of the text, which calls "
+            "both.",
+        )
+    if arguments:
+        raise make_arguments_error(where, needed, _describe_trial(forms[0], words, str(name)))
+    return forms[0]
+
+
+def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
+    """Return the argument of two that takes a vocabulary, by its name; None if neither does, or both.
+
+    Example:
+        >>> find_vocabulary_argument(["texts", "stoi"]), find_vocabulary_argument(["text", "stop"])
+        ('stoi', None)
+    """
+    found = [name for name in needed if _VOCABULARY.search(name)]
+    return found[0] if len(needed) == 2 and len(found) == 1 else None
+
+
+def make_arguments_error(where: str, needed: Sequence[str], problem: str = "") -> InputError:
+    """Make the error of a function that needs other arguments than a text and the vocabulary.
+
+    Args:
+        where: the function's name.
+        needed: the arguments that it needs.
+        problem: what came of a call with the vocabulary, if there was one.
+
+    Example:
+        >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
+        'clean.py:words takes text, stop, but a tokenizer is called with only the text.'
+    """
+    name = find_vocabulary_argument(needed)
+    given = [one for one in needed[1:] if not _VOCABULARY.search(one)] if name is None else [name]
+    called = where.rpartition(":")[2]
+    return InputError(
+        problem or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with only the text.",
+        f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
+        f"write a function of the text, def encode(text): return {called}(text, ...), and name it.",
+    )
+
+
+def _list_needed_arguments(function: Any, where: str) -> list[str]:
+    """Return the names of the arguments that a function needs; refuse one that takes nothing."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    # A function of C may have no signature.
+    except (ValueError, TypeError):
+        return []
+    if not parameters:
+        raise make_arguments_error(where, [])
+    return [one.name for one in parameters if one.default is one.empty and one.kind in _PLAIN]
+
+
+def _count_found_words(
+    form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, of_ids: bool, split: bool = False
+) -> int:
+    """Count the texts of two words for which a call gives one of them back.
+
+    Args:
+        form: the call.
+        words: the words.
+        vocabulary: their ids.
+        of_ids: whether only ids count.
+        split: whether to give the words in place of the text.
+    """
+    count = 0
+    for pair in zip(words[::2], words[1::2] or words, strict=False):
+        text: Any = [*pair] if split else " ".join(pair)
+        # A table of other words gives an unknown one back as it is.
+        if of_ids and not split and any(isinstance(one, str) for one in _try_text(form, f"{text} {_UNKNOWN}")):
+            continue
+        found = _try_text(form, text)
+        form.gives_ids = bool(found) and all(isinstance(one, int) for one in found)
+        known = {vocabulary.tokens.index(word) for word in pair} | (set() if of_ids else {*pair})
+        count += any(one in known for one in found if isinstance(one, int | str))
+    return count
+
+
+def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
+    """Return what a call gives; nothing if it raises whatever the owner's function raises."""
+    try:
+        return [*form(text)]
+    except Exception:
+        return []
+
+
+def _gives_back(function: Any) -> bool:
+    """Return whether a function gives a list of one text back as it is, as `list` does."""
+    try:
+        return bool(function([_UNLIKE]) == [_UNLIKE])
+    # Whatever the owner's function raises.
+    except Exception:
+        return False
+
+
+def _describe_trial(form: OwnersFunction, words: Sequence[str], name: str) -> str:
+    """Describe what a call with the vocabulary gives for two words."""
+    text = " ".join(words[:2])
+    try:
+        does = f"gives {short_repr(form(text), 60)}"
+    # Whatever the owner's function raises.
+    except Exception as error:
+        does = f"raises {type(error).__name__}: {first_line(error).rstrip('.')}"
+    return f"With your vocabulary as {name}, it {does} for {short_repr(text, 60)}, and not its ids."
+
+
+def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
+    """Return the tokens or ids of one text in a result: a list, an array or a tensor, of one row or one column, or one
+    of these with lengths or tokens beside it; a string is cut at white space."""
+    if isinstance(found, str):
+        return found.split()
+    if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):
+        rows = [_read_row(one, takes_list=takes_list) for one in found if hasattr(one, "__len__")]
+        return next((row for row in rows if all(isinstance(one, int) for one in row)), [*rows, []][0])
+    found = found.tolist() if hasattr(found, "tolist") else found
+    if not hasattr(found, "__iter__"):
+        return found  # type: ignore[no-any-return]  # the caller refuses it
+    values: list[Any] = list(found)
+    if len(values) == 1 and (takes_list or not isinstance(values[0], str | int)) and hasattr(values[0], "__len__"):
+        return _read_row(values[0])
+    values = [one.tolist() if hasattr(one, "tolist") else one for one in values]
+    if values and all(isinstance(one, list) and len(one) == 1 and not isinstance(one[0], str) for one in values):
+        values = [one[0] for one in values]
+    if values and all(isinstance(one, float) and one.is_integer() for one in values):
+        values = [int(one) for one in values]
+    return [operator.index(one) if hasattr(one, "__index__") and type(one) is not bool else one for one in values]

@@ -1,0 +1,253 @@
+"""Functions of owners that take a list of texts or a vocabulary, and give arrays, padded or not."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_export.intake.module_file import load_function
+from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.vocabularies.owner_function_call import adapt_function, find_vocabulary_argument
+from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+WORDS = ["<pad>", "<unk>", *re.findall(r"\w+", "oil film good bad movie great not running the plot actor music so fun")]
+STOI = {word: i for i, word in enumerate(WORDS)}
+KNOWN = read_vocabulary(WORDS)
+
+
+def clean(text: str) -> list[str]:
+    return re.sub(r"[^a-z0-9\s]", "", text.lower()).split()
+
+
+def padded_rows(texts: Sequence[str], stoi: Mapping[str, int], max_len: int = 20) -> torch.Tensor:
+    rows = []
+    for text in texts:
+        ids = [stoi.get(word, stoi["<unk>"]) for word in clean(text)][:max_len]
+        rows.append(ids + [stoi["<pad>"]] * (max_len - len(ids)))
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def rows_and_lengths(texts: Sequence[str], vocab: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = [torch.tensor([vocab.stoi.get(w, 1) for w in clean(text)]).long() for text in texts]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+def row_and_length(text: str, vocab2index: Mapping[str, int], N: int = 30) -> tuple[Any, int]:  # noqa: N803 - as published
+    encoded = np.zeros(N, dtype=int)
+    ids = np.array([vocab2index.get(word, vocab2index["<unk>"]) for word in clean(text)])
+    length = min(N, len(ids))
+    encoded[:length] = ids[:length]
+    return encoded, length
+
+
+def floats_on_the_left(word_index: Mapping[str, int], text: str) -> Any:
+    row = []
+    for word in clean(text):
+        if word in word_index:
+            row.append(word_index[word])
+        else:
+            row.append(1)
+    features = np.zeros((1, 25))
+    if row:
+        features[0, -len(row) :] = np.array(row)[:25]
+    return features
+
+
+def column(text: str) -> Any:
+    return torch.tensor([STOI.get(word, 1) for word in clean(text)]).unsqueeze(1)
+
+
+def other_padding(text: str) -> Any:
+    ids = torch.tensor([STOI.get(word, 1) for word in clean(text)])[:600]
+    return torch.nn.functional.pad(ids, (0, 600 - len(ids)), value=40)
+
+
+def tokens_and_ids(text: str, word_to_id: Mapping[str, int]) -> tuple[list[str], list[int]]:
+    tokens = clean(text)
+    return tokens, [word_to_id.get(token, 1) for token in tokens]
+
+
+def texts_to_words(sentences: Sequence[str]) -> list[list[str]]:
+    return [clean(one) for _, one in enumerate(sentences)]
+
+
+def a_text_or_several(data: Any, vocab: Mapping[str, int], most: int = 50) -> list[Any]:
+    if isinstance(data, str):
+        data = [data]
+    rows = []
+    for one in data:
+        words = one if isinstance(one, list) else clean(one)
+        row = [vocab.get(word, 1) for word in words]
+        if len(row) < most:
+            rows.append([0] * (most - len(row)) + row)
+        else:
+            rows.append(row[:most])
+    return rows[0] if len(rows) == 1 else rows
+
+
+@pytest.mark.parametrize(
+    ("function", "changed"),
+    [
+        (padded_rows, {"max_tokens": 20, "min_width": 20, "max_width": 20}),
+        (functools.partial(padded_rows, max_len=31), {"max_tokens": 31, "min_width": 31, "max_width": 31}),
+        (rows_and_lengths, {}),
+        (row_and_length, {"min_width": 30, "max_width": 30}),
+        (floats_on_the_left, {"min_width": 25, "max_width": 25, "pad_side": "left"}),
+        (column, {}),
+        (other_padding, {"max_tokens": 600, "min_width": 600, "max_width": 600, "padding_id": 40}),
+        (tokens_and_ids, {}),
+        (texts_to_words, {}),
+        (a_text_or_several, {"max_tokens": 50, "min_width": 50, "max_width": 50, "pad_side": "left"}),
+    ],
+)
+def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(
+    function: Callable[..., Any], changed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = choose_rules(KNOWN, None, function, [], [])
+    assert isinstance(rules, TextRules)
+    assert [step.what for step in rules.steps if hasattr(step, "what")] == []
+    names = ("max_tokens", "min_width", "max_width", "pad_side", "padding_id")
+    usual = {"pad_side": "right", "padding_id": 0}
+    assert {name: getattr(rules, name) for name in names} == dict.fromkeys(names) | usual | changed
+    assert "your tokenizer split all" in caplog.text
+    assert "No rule says" not in caplog.text
+
+
+def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
+    def cut(text: str) -> list[int]:
+        return [STOI.get(word, 1) for word in text.split()][:512]
+
+    rules = choose_rules(KNOWN, None, adapt_function(cut, KNOWN), [], [])
+    assert isinstance(rules, TextRules)
+    assert 512 in (rules.max_tokens, rules.max_width)
+
+
+def test_a_word_that_is_changed_is_named_and_what_is_done_to_ids_is_not() -> None:
+    def stemmed(text: str) -> Any:
+        ids = [STOI.get(word[:-1] if word.endswith("s") else word, 1) for word in text.split()]
+        return np.array(ids + [0] * (40 - len(ids)))
+
+    found = read_rules_in_code(adapt_function(stemmed, KNOWN))
+    assert found is not None
+    assert ["endswith" in one for one in found.unsaid] == [True]
+
+
+def of_words(words: Sequence[str], vocab: Mapping[str, int]) -> list[int]:
+    return [vocab.get(word, 1) for word in words]
+
+
+def of_a_map_of_words(text: str, dictionary: Mapping[str, str]) -> str:
+    return " ".join(dictionary.get(word, word) for word in text.split())
+
+
+def of_a_table_of_words(text: str, word_dict: Mapping[str, str]) -> list[str]:
+    return [word_dict.get(word, word) for word in text.split()]
+
+
+def with_a_length(text: str, vocab: Mapping[str, int], max_length: int) -> list[int]:
+    return [vocab.get(word, 1) for word in text.split()][:max_length]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (of_words, "takes the words"),
+        (of_a_map_of_words, r"vocabulary as dictionary.*TypeError.*dictionary=\.\.\."),
+        (of_a_table_of_words, r"vocabulary as word_dict.*word_dict=\.\.\."),
+        (lambda text, abbrev_dict: [abbrev_dict.get(word, word) for word in text.split()], "text, abbrev_dict"),
+        (with_a_length, r"text, vocab, max_length.*\(max_length=\.\.\.\)"),
+        (lambda: [], "takes nothing"),
+    ],
+)
+def test_another_function_is_refused_by_what_it_takes(function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        adapt_function(function, KNOWN)
+
+
+def test_the_argument_that_takes_a_vocabulary_is_known_by_its_name() -> None:
+    names = ["vocab", "stoi", "word2idx", "word_to_ix", "w2i", "token2id", "word_index", "vocabulary", "char2idx"]
+    assert [find_vocabulary_argument(["text", name]) for name in names] == names
+    assert [find_vocabulary_argument([name, "texts"]) for name in names] == names
+    assert find_vocabulary_argument(["text", "max_len"]) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "table = json.load(open('short.json'))",
+        "frame = pd.read_csv('short.csv')\ntable = dict(zip(frame['a'], frame['b']))",
+        "with open('short.pkl', 'rb') as file:\n    table = pickle.load(file)",
+    ],
+)
+def test_a_table_that_is_read_from_a_file_is_not_proposed_as_an_option(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    function = "def words(text):\n    return [table.get(w, w) for w in text.split()]"
+    path.write_text(f"import json, pickle\nimport pandas as pd\n{line}\n{function}\nfor _ in range(3):\n    pass\n")
+    with pytest.raises(InputError, match=r"Copy words,.*table") as caught:
+        load_function(ModuleName(path, "words"))
+    assert "--set" not in str(caught.value)
+
+
+FILE = """
+import re
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, words):
+        super().__init__()
+        self.embedding = nn.Embedding(words, 6)
+        self.gru = nn.GRU(6, 6, batch_first=True)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.fc(self.gru(self.embedding(x))[0][:, -1])
+
+def text_to_tensor(texts, stoi, max_len=9):
+    rows = [[stoi.get(w, 1) for w in re.sub(r"[^a-z ]", "", t.lower()).split()] for t in texts]
+    return torch.tensor([row[:max_len] + [0] * (max_len - len(row)) for row in rows])
+"""
+
+
+def test_a_function_of_texts_and_a_vocabulary_needs_no_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("api.py").write_text(FILE)
+    names: dict[str, Any] = {}
+    exec(compile(FILE, "api.py", "exec"), names)  # noqa: S102 - above
+    module = names["Net"](len(WORDS)).eval()
+    torch.save(module.state_dict(), "net.pt")
+    Path("stoi.json").write_text(json.dumps(STOI))
+    given = ["--weights", "net.pt", "--vocabulary", "stoi.json", "--labels", "bad,good", "--no-torchscript"]
+    result = CliRunner().invoke(
+        main, ["export", "api.py:Net", *given, "--tokenizer", "api.py:text_to_tensor", "-o", "out"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "the same ids" in result.stdout
+    assert "ot compared" not in result.output
+    texts = ["A good film, isn't it?", "bad", "so good " * 9]
+    found = Classifier.load("out")
+    wanted = module(names["text_to_tensor"](texts, STOI)).detach().numpy()
+    assert np.allclose(found.logits(texts), wanted, atol=1e-5)
+    export(
+        module, "again", labels=["bad", "good"], vocabulary=STOI, tokenizer=names["text_to_tensor"], torchscript=False
+    )
+    assert [Classifier.load("again").encode(text) for text in texts] == [found.encode(text) for text in texts]
