@@ -63,7 +63,7 @@ WINGS = (
     *(
         "compression",
         "c_array",
-        "microcontroller_memory",
+        "microcontroller_ram",
         "packing",
         "packed_text_rules",
         "mobile_profile",
@@ -505,7 +505,7 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
         "    sys.modules[name] = None\n"
         "import pathlib\n"
         "from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments\n"
-        "from pocketrnn_export import bundle, compression, mobile_profile, packing\n"
+        "from pocketrnn_export import bundle_export, compression, mobile_profile, packing\n"
         "read_checkpoint_arguments(pathlib.Path(sys.argv[1]))\n"
     )
     checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"

@@ -609,7 +609,8 @@ def _choose_proof_texts(
 
 
 def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text with tokens but without ids, if the rules split texts: nothing would compare the tokens."""
+    """Refuse a text that has tokens, but neither ids nor an answer, if the rules split texts: nothing would compare the
+    tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(

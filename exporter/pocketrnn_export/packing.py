@@ -95,7 +95,7 @@ from pocketrnn_export.integer_packing import (
     mark_proof_as_unmeasured,
     write_temporary_packed_file,
 )
-from pocketrnn_export.microcontroller_memory import compute_required_memory
+from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
@@ -366,8 +366,8 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
         return manifest
     if manifest.has_two_texts:
         raise ExportError(
-            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the 32 bits of the "
-            "engine's, and a file of two texts states no limits.",
+            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the engine's "
+            "integers of 32 bits. A packed file of two texts cannot limit their tokens.",
             "Use the bundle with onnxruntime.",
         )
     if most < _BEYOND_MEMORY:

@@ -42,18 +42,18 @@ def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logi
     return _encode_json({**document, "digest": _compute_document_digest(document)})
 
 
-def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
-    """Decode a saved stream into its position, its state and its answer. The position is not checked yet.
+def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tuple[Any, Floats, Floats | None]:
+    """Decode a saved stream. Return its position, its state and its last logits; the position is not checked yet.
 
     Args:
         saved: the bytes from `encode_stream`.
         manifest: the manifest of the bundle that continues the stream.
-        at: the name of the member that holds the position.
+        position_member: the name of the member that holds the position.
 
     Raises:
         InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
     """
-    document = _parse_document(saved, {at, "bundle", "state", "logits"})
+    document = _parse_document(saved, {position_member, "bundle", "state", "logits"})
     if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
@@ -62,7 +62,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]
     state = _decode_floats(document["state"], size)
-    return document[at], state, None if logits is None else _decode_floats(logits, len(manifest.labels))
+    return document[position_member], state, None if logits is None else _decode_floats(logits, len(manifest.labels))
 
 
 def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn_export import export
 from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange
-from pocketrnn_export.microcontroller_memory import compute_required_memory
+from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.packing import Arithmetic, pack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"

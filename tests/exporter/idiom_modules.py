@@ -187,6 +187,19 @@ class PackedByNumpy(_Layers):
         return self.fc(out.max(1)[0] + h[-1])
 
 
+class RowsOfAPackedSequence(_Layers):
+    """The largest of a packed sequence's batch sizes is the number of rows, in four forms; its lengths stay lengths."""
+
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(self.embedding(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        state = torch.zeros(1, packed.batch_sizes[0], 10)
+        out, (h, _) = self.rnn(packed, (state, torch.zeros(1, int(packed.batch_sizes.max()), 10)))
+        rows = max(out.batch_sizes)
+        out, lengths = pad_packed_sequence(out, batch_first=True)
+        last = out[torch.arange(out.size(0)), lengths - 1]
+        return self.fc(h.view(rows, -1) + out.sum(1) / lengths.max().item() + last)
+
+
 class PackedByList(_Layers):
     def forward(self, x, lengths):
         lengths = lengths.tolist()

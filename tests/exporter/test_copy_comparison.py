@@ -326,6 +326,34 @@ def test_a_module_that_does_something_else_in_half_precision_is_refused() -> Non
         compared(of_class(forward=forward).half())
 
 
+@pytest.mark.parametrize("part", ["rnn", "out"])
+def test_a_part_in_double_precision_is_exported_in_float32_and_the_difference_is_measured(
+    part: str, tmp_path: Path
+) -> None:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        embedded = self.emb(x)
+        state = self.rnn(embedded.double() if part == "rnn" else embedded)[1][-1]
+        answer: Tensor = self.out(state.to(torch.float64) if part == "out" else state.float())
+        return answer
+
+    module = of_class(forward=forward).eval()
+    module.get_submodule(part).double()
+    manifest = export(module, tmp_path / "b", labels=["a", "b", "c"], vocabulary=WORDS, torchscript=False)
+    (own,) = (line for line in manifest.parity.comparisons if line.candidate == "as given in float32, float64")
+    assert own.largest_difference < 1e-5
+    bundle = Classifier.load(tmp_path / "b").logits(["w1 w5 w9 w2 w2"])
+    np.testing.assert_allclose(bundle, copy_free_answer(module), atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["rnn", "out"])
+def test_a_cast_to_half_precision_is_refused_with_the_cast_to_write(part: str) -> None:
+    module = of_class(forward=lambda s, x: s.out(s.rnn(s.emb(x).bfloat16())[1][-1])).bfloat16()
+    if part == "out":
+        module.__class__ = type("Last", (Net,), {"forward": lambda s, x: s.out(s.encoded(x).bfloat16())})
+    with pytest.raises(ExportError, match=r"weight\.dtype"):
+        prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
+
+
 @pytest.mark.slow
 def test_an_attribute_of_a_weight_that_no_trace_keeps_is_never_lost_in_silence(tmp_path: Path) -> None:
     module = of_class(forward=lambda s, x: Net.forward(s, x) * getattr(s.out.weight, "gain", 1.0))

@@ -26,10 +26,10 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, ParityError
-from pocketrnn.proof_page import proof_page
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
+from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.vocabularies.owner_answer_comparison import (

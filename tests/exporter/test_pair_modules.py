@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -241,12 +242,24 @@ def test_what_cannot_be_followed_is_refused(tmp_path: Path, kind: type[nn.Module
 
 
 @pytest.mark.slow
-def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
-    mask = "torch.arange({0}.size(1)) < {0}_lengths[:, None]"
-    line = f"module(first, second, {mask.format('first')}, {mask.format('second')})"
+def test_masks_are_given_by_the_line_that_the_refusal_proposes(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="a_mask") as refused:
+        exported(zoo.WithMasks, tmp_path / "nli")
+    (line,) = re.findall('--call "(.*?)"', str(refused.value))
+    assert line.count("< first_lengths") == 1
     assert exported(zoo.WithMasks, tmp_path / "nli", call=line).manifest.graph.inputs[2:] == (
         "lengths", "second_lengths"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [zoo.Packed, zoo.PackedBehind])
+def test_both_texts_of_a_pair_are_cut_to_the_width_of_the_rules(kind: type[nn.Module], tmp_path: Path) -> None:
+    rules = TextRules(tokenizer="whitespace", max_width=6)
+    classifier = exported(kind, tmp_path / "nli", rules=rules)
+    long, short = " ".join(VOCABULARY[2:12]), VOCABULARY[3]
+    answers = classifier.logits([(long, long), (" ".join(VOCABULARY[2:8]),) * 2, (long, short), (short, long)])
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+    assert abs(answers[2] - answers[3]).max() > 1e-3
 
 
 def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:

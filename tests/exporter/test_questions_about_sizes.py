@@ -17,6 +17,10 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.forms.onnx.onnx_form import OnnxGraph, trace_onnx_graph
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.size_errors import make_size_refusal_error
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)
@@ -124,3 +128,18 @@ def test_what_only_tracing_does_or_pytorch_leaves_open_is_refused(case: tuple[ty
     kind, reason = case
     with pytest.raises(ExportError, match=reason):
         graph_of(made(kind))
+
+
+@pytest.mark.parametrize(("graph", "of_rounding"), [(1.002, True), (1.2, False)])
+def test_a_module_whose_answer_float32_rounds_away_is_refused_for_that(graph: float, of_rounding: bool) -> None:
+    def answer(number: float) -> Any:
+        return lambda _: np.array([[number, 0.0]], np.float32)
+
+    judge = AnswerJudge(answer(1.0), answer(1.0005), None)
+    attempt = ProgramAttempt(None, TraceLog(), answer(graph))
+    assert not judge.agrees(attempt, Sizes(3, 9))
+    assert (judge.find_too_large_rounding(attempt, Sizes(3, 9)) > 0) == of_rounding
+    if of_rounding:
+        error = make_size_refusal_error([], [attempt], [Sizes(3, 9)], judge, None)
+        assert "float32" in error.problem
+        assert "3 texts of 9 tokens" in error.problem

@@ -16,8 +16,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, group_chain_links, read_text_verdict
+from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.weight_quantization import Storage

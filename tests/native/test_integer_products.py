@@ -24,8 +24,8 @@ from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, CompressionError, InputError, ParityError
-from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
+from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.graph_to_program import make_program
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_to_integers

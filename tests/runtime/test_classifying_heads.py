@@ -18,7 +18,7 @@ from pocketrnn import Classifier, HeadsOutput, LabelOutput, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, ParityError
-from pocketrnn.proof_page import proof_page
+from pocketrnn.verification_page import proof_page
 
 HEADS = HeadsOutput(
     {

@@ -21,8 +21,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.proof_page import proof_page
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.verification_page import proof_page
 
 WORDS = tuple(bundle_maker.WORDS)
 TEXT = "the cup game"

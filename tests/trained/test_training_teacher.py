@@ -28,7 +28,7 @@ from pocketrnn_training.preparation.distillation import (
     compute_summed_student_loss,
     make_teacher_targets,
 )
-from pocketrnn_training.preparation.teacher import read_teacher
+from pocketrnn_training.preparation.teacher_answers import read_teacher
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled

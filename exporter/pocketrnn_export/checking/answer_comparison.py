@@ -466,10 +466,7 @@ def _sort_by_length(case: Case) -> Case:
 
 
 def _find_uncompared_numbers(expected: Any, given: Any) -> Any:
-    """Mark the numbers that are not compared.
-
-    They are NaN in the module's answer, or the same infinity in both answers.
-    """
+    """Return which numbers are not compared, as a mask: NaN in the module's answer, or the same infinity in both."""
     is_nan = np.isnan(expected)
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 

@@ -11,15 +11,15 @@ import click
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.bundle_compression import (
+from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
+from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
     check_is_bundle,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
-from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.verdict_lines import format_example_note, print_next_step, print_verdicts
 
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])

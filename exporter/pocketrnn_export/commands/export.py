@@ -23,12 +23,6 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.bundle_compression import (
-    COLUMNS,
-    data_options,
-    read_rows_to_measure,
-    write_compressed_bundle,
-)
 from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.label_argument import read_labels
@@ -43,6 +37,12 @@ from pocketrnn_export.commands.number_options import (
     refuse_text_options,
 )
 from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.shared_compression_options import (
+    COLUMNS,
+    data_options,
+    read_rows_to_measure,
+    write_compressed_bundle,
+)
 from pocketrnn_export.commands.verdict_lines import (
     format_example_note,
     format_proof_summary,

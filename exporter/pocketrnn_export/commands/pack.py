@@ -17,8 +17,8 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.bundle_compression import check_is_bundle, data_options
 from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.shared_compression_options import check_is_bundle, data_options
 from pocketrnn_export.commands.verdict_lines import print_next_step, print_verdicts
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
     """Return a sentence with the memory that a program needs to run a packed file."""
     from pocketrnn_export.c_array import extract_packed_content
-    from pocketrnn_export.microcontroller_memory import compute_required_memory
+    from pocketrnn_export.microcontroller_ram import compute_required_memory
 
     needed = compute_required_memory(manifest, extract_packed_content(path.read_bytes()))
     return None if needed is None else needed.sentence

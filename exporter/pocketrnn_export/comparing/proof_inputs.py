@@ -89,6 +89,10 @@ class Widths:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
         for case in cases:
+            if self.most is not None and (case.tokens < 0).any():
+                cut = _cut_pairs(case, self.most, padding_id)
+                made.setdefault((cut.tokens.shape, cut.tokens.tobytes()), cut)
+                continue
             lengths = np.array([self.clip(int(length)) for length in case.lengths], np.int64)
             tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
             for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
@@ -311,6 +315,14 @@ def convert_to_pairs(case: Case, padding_id: int) -> Case:
         k = choose_split_position(length)
         rows.append([*row[:k], make_pair_mark(padding_id), *row[k if length > 1 else 0 : length]])
     return make_case_from_rows(case.name, rows, padding_id)
+
+
+def _cut_pairs(case: Case, most: int, padding_id: int) -> Case:
+    """Cut both texts of each pair to the most tokens that a text can have."""
+    rows = [row[:length] for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True)]
+    ends = [row.index(make_pair_mark(padding_id)) for row in rows]
+    cut = [[*row[: min(at, most)], *row[at : at + 1 + most]] for row, at in zip(rows, ends, strict=True)]
+    return case if cut == rows else make_case_from_rows(f"{case.name}, of {most} tokens at most", cut, padding_id)
 
 
 def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:

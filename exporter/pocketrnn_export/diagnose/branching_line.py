@@ -31,15 +31,15 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
     Returns:
         the line of the branch, as an error shows it; empty if all inputs take the same branches.
     """
-    own, ways = _list_executed_steps(module, odd), [_list_executed_steps(module, other) for other in others]
+    own, ways = _list_executed_jumps(module, odd), [_list_executed_jumps(module, other) for other in others]
     usual = {step for way in ways for step in way}
     alone = (line for step, line in own.items() if step not in usual)
     left_out = (line for step, line in ways[0].items() if step not in own and all(step in way for way in ways))
     return next(alone, "") or next(left_out, "")
 
 
-def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
-    """Return the steps of the user's code that a call runs, in the order in which each step first runs."""
+def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Way:
+    """Return the jumps between instructions of the user's code in a call, in the order of their first run."""
     found: _Way = {}
     copied = copy_complete_copy(module)
     # A user's module may raise anything: its steps end there.

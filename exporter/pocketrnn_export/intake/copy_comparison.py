@@ -225,13 +225,12 @@ def read_weight_precision(module: nn.Module) -> str | None:
 
 def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
     """Convert a module to float32 on the CPU, in place. Tensors in plain attributes with the weights' dtype are
-    converted, too. If all weights were float64, the tensors that forward makes become float32."""
+    converted, too. If weights were float64, the tensors that forward makes in float64 become float32."""
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {t.dtype for t in tensors if t.is_floating_point()}
-    in_doubles = read_weight_precision(module) == "float64"
     made = module.cpu().float()
     for layer in made.modules():
         for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):
             if tensor.dtype in kinds and tensor.dtype != torch.float32:
                 tensor.data = tensor.data.float()
-    return replace_doubles(made) if in_doubles else made
+    return replace_doubles(made) if torch.float64 in kinds else made

@@ -145,7 +145,7 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
             continue
 
         def describe_failure(number: float, column: int = column) -> str:
-            return _describe_failure_on_number(asked, convention, column, number, is_finite=is_finite)
+            return _find_failure_on_number(asked, convention, column, number, is_finite=is_finite)
 
         bad = next(
             (number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if describe_failure(number)), None
@@ -170,11 +170,10 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
         )
 
 
-def _describe_failure_on_number(
+def _find_failure_on_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
 ) -> str:
-    """Describe the module's error for texts with this number as a feature. Return an empty string if the module
-    runs."""
+    """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number

@@ -19,9 +19,12 @@ class Fact:
 
     Attributes:
         lengths: how the numbers follow from the given lengths: `given`, `negated`, `falling`, `rising`,
-            `falling order` (the positions that sort them so), `longest`; empty for other numbers.
+            `falling order` (the positions that sort them so), `longest`, `batch sizes` (of a packed sequence, where the
+            lengths stand for them); empty for other numbers.
         whole: whether it holds lengths of which the longest equals the whole width.
-        width: the width that equals the longest of these lengths; None if that is not known.
+        width: the width that equals the longest of these lengths, or the rows that equal the largest of batch sizes;
+            None if that is not known.
+        packed_by: the lengths that stand for these batch sizes.
         iteration: the loop and the iteration that made it; None outside of loops.
         zero_past_end: whether it is zero past the end of each row: the output of a packed layer.
     """
@@ -29,6 +32,7 @@ class Fact:
     lengths: str = ""
     whole: bool = False
     width: Any = None
+    packed_by: Any = None
     iteration: tuple[int, int] | None = None
     zero_past_end: bool = False
 

@@ -119,10 +119,10 @@ def _read_csv(path: Path, labels: Collection[str]) -> list[dict[str, str]]:
         _log.warning("%s: not read, since no label has this name: %s", path, named)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
-    empty = [row for row in rows if row.get("label") == "" and not any(row[name] for name in others)]
-    if empty and len(empty) < len(rows):
-        _log.warning("%s: %d rows are left out, since their label is empty", path, len(empty))
-        rows = [row for row in rows if row not in empty]
+    answered = [row for row in rows if row.get("label") != "" or any(row[name] for name in others)]
+    if 0 < len(answered) < len(rows):
+        _log.warning("%s: %d rows are left out, since their label is empty", path, len(rows) - len(answered))
+        rows = answered
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
@@ -245,10 +245,11 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
             its label is not the likeliest by its probabilities.
     """
     texts = [one for one in texts if one.answer is not None]
-    single = [one for one in texts if _read_single(one.answer) is not None and len(labels) > 1]
+    numbers = [_read_single(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
-        one.label is None or (_read_single(one.answer) or 0) < _LIKELY for one in single
+        number is not None and (one.label is None or number < _LIKELY)
+        for one, number in zip(texts, numbers, strict=True)
     )
     if of_second:
         _log.warning(
@@ -256,8 +257,7 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
             short_repr(labels[1], 40),
         )  # fmt: skip
     found = []
-    for one in texts:
-        number = _read_single(one.answer) if one in single else None
+    for one, number in zip(texts, numbers, strict=True):
         answer = one.answer
         if number is not None and of_second:
             answer = {labels[0]: 1 - number, labels[1]: number}

@@ -412,10 +412,10 @@ class _JsonReader:
             return self._read_bpe(part, ids), ids, unknown
         if kind == "WordPiece":
             prefix, most = part.get("continuing_subword_prefix", "##"), part.get("max_input_chars_per_word", 100)
-            if not isinstance(prefix, str) or type(most) is not int:
-                raise self.make_damaged_error(
-                    f"WordPiece has the prefix {brief_text(prefix)} and words of {brief_text(most)} characters"
-                )
+            if not isinstance(prefix, str):
+                raise self.make_damaged_error(f"continuing_subword_prefix is {brief_text(prefix)}, not a string")
+            if type(most) is not int:
+                raise self.make_damaged_error(f"max_input_chars_per_word is {brief_text(most)}, not a whole number")
             return WordPiece(prefix, min(most, (1 << 31) - 1)), ids, unknown
         if kind == "WordLevel":
             return WholeWords(), ids, unknown

@@ -119,7 +119,7 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
             )
         if not (path / made_by).is_file():
             raise OutputError(
-                f"{path} holds no {made_by}: pocketrnn did not write it, and does not replace it.",
+                f"The folder {path} has no {made_by}, so pocketrnn did not write this folder and does not replace it.",
                 "Choose another output folder, or delete it yourself.",
             )
     parent = path.absolute().parent

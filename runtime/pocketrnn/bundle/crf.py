@@ -38,11 +38,12 @@ class Crf:
 
     def __post_init__(self) -> None:
         labels = len(self.start)
+        sizes = ", ".join(str(size) for size in dict.fromkeys(map(len, self.transitions)))
         if len(self.end) != labels or [len(row) for row in self.transitions] != [labels] * labels:
             raise InputError(
                 f"A CRF has {labels} numbers for the first token, {len(self.end)} for the last, and "
-                f"{len(self.transitions)} rows of transitions.",
-                "Give as many as there are labels.",
+                f"{len(self.transitions)} rows of transitions, of {sizes} numbers.",
+                "Give as many of each as there are labels.",
             )
 
     @property

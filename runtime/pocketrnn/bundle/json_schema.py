@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import PocketRNNError
 
-__all__ = ["find_first_fault", "parse_document"]
+__all__ = ["find_first_fault", "parse_versioned_document"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
@@ -159,7 +159,7 @@ def _short_repr(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def parse_document(
+def parse_versioned_document(
     content: bytes,
     path: Path,
     *,

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from pocketrnn.bundle.json_schema import find_first_fault, parse_document
+from pocketrnn.bundle.json_schema import find_first_fault, parse_versioned_document
 from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
@@ -756,7 +756,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not exists:
         raise _make_no_bundle_error(folder)
     content = read_regular_file(path, _LARGEST_JSON)
-    document = parse_document(
+    document = parse_versioned_document(
         content,
         path,
         form=FORMAT,

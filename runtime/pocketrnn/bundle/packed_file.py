@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.json_schema import parse_document
+from pocketrnn.bundle.json_schema import parse_versioned_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
@@ -245,7 +245,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     Raises:
         BundleError: the document is not valid JSON, or has another format or version.
     """
-    document: dict[str, Any] = parse_document(
+    document: dict[str, Any] = parse_versioned_document(
         read_section(content, Section.DOCUMENT),
         path,
         form=manifests.FORMAT,

@@ -51,7 +51,7 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
         raise InputError(f"{result.name} takes numbers, for which there is no page yet.", "Leave --html out.")
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file
-        from pocketrnn.proof_page import proof_page
+        from pocketrnn.verification_page import proof_page
 
         with write_whole_file(page, force=force) as file:
             file.write(proof_page(result).encode("ascii"))

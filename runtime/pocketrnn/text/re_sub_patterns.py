@@ -156,7 +156,7 @@ class _Parser:
         found: list[_Items] = [[]]
         while self._next_characters() not in ("", "|", ")"):
             start = self._at
-            choices = self._repeat(self._parse_atom(), start)
+            choices = self._apply_quantifier(self._parse_atom(), start)
             if len(choices) > 1:
                 found = [[replace(item, branches=True) for item in before] for before in found]
             found = [
@@ -200,7 +200,7 @@ class _Parser:
             points = [(ord(point), ord(point))]
         return [[_Item(points, self._read_pattern[start : self._at])]]
 
-    def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
+    def _apply_quantifier(self, choices: list[_Items], start: int) -> list[_Items]:
         """Apply the quantifier at the current position to the item or group that begins at `start`."""
         if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_single for choice in choices):
             points = merge_ranges(point for choice in choices for point in choice[0].points)

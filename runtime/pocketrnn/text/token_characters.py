@@ -67,7 +67,7 @@ class Characters:
     lowercase: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", _read_entries(self.vocabulary))
+        object.__setattr__(self, "vocabulary", _check_entries(self.vocabulary))
         if not _is_whole(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
                 f"The number of characters of a token is {short_repr(self.width)}.",
@@ -175,8 +175,8 @@ def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
     return np.array(steps, np.int64)
 
 
-def _read_entries(given: object) -> dict[str, int]:
-    """Read the characters of a vocabulary with their ids.
+def _check_entries(given: object) -> dict[str, int]:
+    """Check a vocabulary of characters, a list or a map character -> id. Return it as a map.
 
     Raises:
         InputError: as `Characters`.

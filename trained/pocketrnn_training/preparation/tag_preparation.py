@@ -121,7 +121,8 @@ def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -
 
 
 def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
-    """Return whether a CRF decodes the labels. A CRF supports neither class weights nor label smoothing.
+    """Return whether a CRF decodes the labels: they have span prefixes, and the settings ask for neither class weights
+    nor label smoothing, which a CRF does not support.
 
     F1 of spans on validation words, without a CRF and with one: slots of snips 81.7 and 87.9 %, AnEM 65.5 and 68.3,
     WNUT-17 17.3 and 18.2 (docs/training-measurements.md).

@@ -136,7 +136,7 @@ class DataSource:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
         """
         if self.of_tokens:
-            self._check_tokens()
+            self._check_tagging_options()
             return TagSettings
         if self.second_text_column is not None:
             self._check_pairs()
@@ -156,7 +156,7 @@ class DataSource:
         from pocketrnn_training.rows.labelled_pairs import SECOND_COLUMN_REMEDY
 
         if self.of_tokens:
-            self._check_tokens()
+            self._check_tagging_options()
             for path in (*map(Path, self.names), *validation):
                 with open_as_utf8(path):
                     pass
@@ -183,8 +183,8 @@ class DataSource:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(f"A second text is named, but DATA is {what}.", "Leave --second-text-column out.")
 
-    def _check_tokens(self) -> None:
-        """Refuse options that do not apply to sentences with a label for each word."""
+    def _check_tagging_options(self) -> None:
+        """Refuse options that are set but do not apply to sentences with a label for each word."""
         own = {"names", "labels_of", "encoding", "said"}
         for one in fields(self):
             if one.name not in own and getattr(self, one.name) != one.default:
@@ -204,7 +204,7 @@ class DataSource:
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
-        self._check_tokens()
+        self._check_tagging_options()
         return read_tagged(paths, labels, encoding=self.encoding)
 
     def _check_text_options(self) -> None:

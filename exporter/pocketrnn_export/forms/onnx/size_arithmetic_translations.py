@@ -165,7 +165,7 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
                 numbers.update(node.outputs)
     for value in numbers:
-        elsewhere = [(node, i) for node, i in value.uses() if _is_used_in_float32(node)]
+        elsewhere = [(node, i) for node, i in value.uses() if _computes_in_float32(node)]
         if elsewhere:
             cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT})
             cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
@@ -178,8 +178,8 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
                 node.replace_input_with(i, cast.outputs[0])
 
 
-def _is_used_in_float32(node: ir.Node) -> bool:
-    """Return whether a node that computes in float32 uses the number."""
+def _computes_in_float32(node: ir.Node) -> bool:
+    """Return whether a node computes in float32. A number from sizes is rounded to float32 for such a node."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)

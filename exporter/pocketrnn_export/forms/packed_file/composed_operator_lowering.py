@@ -19,8 +19,8 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
-def _read_float_value(lowering: Lowering, name: str) -> int:
-    """Return the program's value for an operand, which must contain floats."""
+def _find_float_operand(lowering: Lowering, name: str) -> int:
+    """Return the number of an operand's value in the packed program. Refuse an operand that is not float."""
     if lowering.find_type(name) != FLOAT:
         raise ExportError("The engine computes this operator for floats only, but the input has another type.", "")
     return lowering.add_whole_value(name)
@@ -38,7 +38,7 @@ def _add_elementwise_operation(
 @lowers("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate HardSwish, which is x * hard_sigmoid(x)."""
-    value, sizes = _read_float_value(lowering, node.input[0]), lowering.find_sizes(node.input[0])
+    value, sizes = _find_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
@@ -49,7 +49,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
-    value, zero = _read_float_value(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
+    value, zero = _find_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
@@ -69,7 +69,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError("The operator reduces several axes, but the engine reduces only one.", "")
     view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
-    value = _read_float_value(lowering, source)
+    value = _find_float_operand(lowering, source)
     largest, finite, total, logarithm = (program.add_value(FLOAT, left) for _ in range(4))
     program.add("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
@@ -87,7 +87,7 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_view_sizes(source, 1, 1)
-    value = _read_float_value(lowering, source)
+    value = _find_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
         raise ExportError("The input does not have the shape [1, channels, ...].", "")
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
@@ -118,7 +118,7 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
         )
         return
     view, is_least = lowering.find_view_sizes(source, axis, axis), not attributes.get("largest", 1)
-    value = _read_float_value(lowering, source)
+    value = _find_float_operand(lowering, source)
     for name, operation, kind in (
         (node.output[0], "reduce", Reduction.SMALLEST if is_least else Reduction.LARGEST),
         (node.output[1], "argmax", int(is_least)),

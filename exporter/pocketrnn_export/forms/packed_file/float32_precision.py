@@ -165,7 +165,7 @@ class Precision:
             epsilon = max(read_attributes(node).get("epsilon", 1e-5), 1e-45)
             errors = [error and error / epsilon**0.5 for error in errors]
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
-            least = float(np.abs(self._list_finite_numbers(inputs[1])).min(initial=1.0))
+            least = float(np.abs(self._list_observed_numbers(inputs[1])).min(initial=1.0))
             errors = [error and error / least for error in errors[:1]]
         most = self._most[output]
         own = _ROUNDING * most if self._read_dtype(output) == np.float64 and np.isfinite(most) else 0.0
@@ -207,11 +207,12 @@ class Precision:
 
     def _classify_digits(self, name: str) -> int:
         """Return how exactly float32 holds the observed double-precision numbers of a value."""
-        numbers = self._list_finite_numbers(name)
+        numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
 
-    def _list_finite_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _list_observed_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the finite numbers that a value had in all trial runs."""
         numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
         finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
         return finite
@@ -232,7 +233,7 @@ class Precision:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
             return self._states.get(name, _HELD)
-        numbers = self._list_finite_numbers(name)
+        numbers = self._list_observed_numbers(name)
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():

@@ -94,8 +94,8 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
         raise ExportError(f"The engine does not have layers with the activations {', '.join(activations)}.", "")
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
         raise ExportError("The engine does not have activations with the attributes alpha and beta.", "")
-    if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
-        raise ExportError("The engine does not have the attributes clip, input_forget and layout.", "")
+    if unknown := [name for name in ("clip", "input_forget", "layout") if attributes.get(name)]:
+        raise ExportError(f"The engine does not have the layer's attribute {unknown[0]}.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise ExportError(
             "The reset gate is applied before the matrix product, but the engine applies it after the product.", ""

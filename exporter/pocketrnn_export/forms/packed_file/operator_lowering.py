@@ -132,7 +132,7 @@ class Lowering:
             output = self.add_whole_value(name)
             if self.program.values[output].constant is not None or output == 0:
                 raise ExportError(
-                    f"The {name.replace('_', ' ')} does not depend on the text.",
+                    f"The graph's output {name} would be the same for every text.",
                     "Let forward compute its answer from the tokens.",
                 )
             self.program.outputs.append(output)

@@ -14,6 +14,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_line_with_masks
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
@@ -98,7 +99,7 @@ def explain_exception(
         )
         if asked.two_texts:
             advice = f"Texts have any length from 1 token on. Pad texts of fewer than {kernel[1]} tokens in forward."
-    if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
+    if "dtype" in str(error) and re.search(r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)):
         advice = (
             "A bundle computes in float32, so the weights were converted to float32. In forward, cast to their type, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
@@ -214,9 +215,12 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
+        with_masks = write_line_with_masks(asked.module)
         return ExportError(
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
-            f'Give the call, for example --call "{line}"; it may use first, second, first_lengths and second_lengths; '
+            f'Give the call, for example --call "{with_masks or line}"; '
+            "it may use first, second, first_lengths and second_lengths; "
+            f"{'its masks are true at the tokens, and with >= at the padding; ' if with_masks else ''}"
             "or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
     if asked.features and not failures:

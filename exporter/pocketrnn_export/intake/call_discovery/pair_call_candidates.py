@@ -21,6 +21,8 @@ _TEXTS: Final = ("{0}", "{0}.t()", "({0}, {0}_lengths)", "({0}.t(), {0}_lengths)
 _LENGTHS: Final = ("{0}_lengths", "{0}_lengths.tolist()", "{0}_lengths.numpy()")
 _KNOWN: Final = {"batch size": "first.size(0)", "device": "first.device", "training": "False"}
 _SIDES: Final = ("first", "second")
+_MASK: Final = "torch.arange({0}.size(1)) < {0}_lengths[:, None]"
+_MASK_WORDS: Final = {"mask", "masks", "msk"}
 
 
 def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
@@ -46,6 +48,32 @@ def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
     return None
 
 
+def write_line_with_masks(module: nn.Module) -> str | None:
+    """Return a line that calls a module with two texts and their masks, which are true at the tokens; None if its names
+    do not say which inputs these are.
+
+    Example:
+        >>> class Net(nn.Module):
+        ...     def forward(self, one, mask_of_one, other, mask_of_other):
+        ...         return one
+        >>> write_line_with_masks(Net()).partition(", second")[0]
+        'module(first, torch.arange(first.size(1)) < first_lengths[:, None]'
+    """
+    for signature in list_signatures(module):
+        values = [_KNOWN.get(find_role(slot.name)) for slot in signature.slots]
+        texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
+        masks = [i for i, slot in enumerate(signature.slots) if _MASK_WORDS & set(split_name(slot.name))]
+        told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name) and i not in masks]
+        if len(texts) != 2 or len(masks) != 2 or len(told) not in (0, 2):
+            continue
+        for form, places in (("{0}", texts), (_MASK, masks), (_LENGTHS[0], told)):
+            for side, i in zip(_SIDES, places, strict=False):
+                values[i] = form.format(side)
+        if all(value is not None or not slot.required for slot, value in zip(signature.slots, values, strict=True)):
+            return signature.write(values)
+    return None
+
+
 def _list_signature_lines(signature: Signature) -> Iterator[str]:
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
@@ -64,6 +92,6 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
 
 def _may_be_text(slot: Slot) -> bool:
     """Return whether an input may be a text: it is required, and its name does not mean something else."""
-    if not slot.required or is_lengths_name(slot.name) or {"mask", "masks", "msk"} & set(split_name(slot.name)):
+    if not slot.required or is_lengths_name(slot.name) or _MASK_WORDS & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}

@@ -52,8 +52,8 @@ def _pad_packed_sequence(
 
 def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
     """Replace `pack_padded_sequence` in a trace: return the padded time-major tensor and the lengths."""
-    lengths = unwrap_arrays(lengths)
-    if find_current_export_session() is None:
+    lengths, session = unwrap_arrays(lengths), find_current_export_session()
+    if session is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
         lengths = _convert_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
@@ -65,7 +65,18 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
     data = padded.transpose(0, 1) if batch_first else padded
     # Nothing is sorted: the rows keep their order.
     order = None if enforce_sorted else torch.arange(data.shape[1], device=data.device)
-    return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
+    lengths = lengths.to(torch.int64)
+    # The largest of the batch sizes is the number of rows, and these may be asked for it.
+    sizes = lengths.clone()
+    session.facts.note(sizes, lengths="batch sizes", width=data.shape[1], packed_by=lengths)
+    return torch_rnn.PackedSequence(data, sizes, order, order)
+
+
+def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
+    """Return the lengths of a sequence that is packed in a trace."""
+    session, sizes = find_current_session(), sequence.batch_sizes
+    packed_by: Tensor | None = None if session is None else session.facts.of(sizes).packed_by
+    return sizes if packed_by is None else packed_by
 
 
 def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
@@ -95,7 +106,7 @@ def _unpack_sequence(
     if session is None:
         padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
         return padded
-    data, lengths = sequence.data, sequence.batch_sizes
+    data, lengths = sequence.data, read_packed_lengths(sequence)
     if total_length is None:
         whole, data = data, cut_to_longest(data, lengths)
         if data is not whole and session.facts.of(whole).zero_past_end:

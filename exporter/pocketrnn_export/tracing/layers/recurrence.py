@@ -31,7 +31,12 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
 from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
-from pocketrnn_export.tracing.layers.packed_sequences import find_current_export_session, trace_packing, trace_unpacking
+from pocketrnn_export.tracing.layers.packed_sequences import (
+    find_current_export_session,
+    read_packed_lengths,
+    trace_packing,
+    trace_unpacking,
+)
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
 
@@ -254,7 +259,7 @@ def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
     """Replace the `forward` of `nn.RNN`, `nn.LSTM` and `nn.GRU` in a trace. Dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
-        x, lengths = given.data, given.batch_sizes
+        x, lengths = given.data, read_packed_lengths(given)
     elif given.dim() == 2:
         return _run_on_one_text(layer, given, hx)
     else:
@@ -281,7 +286,7 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
     if isinstance(given, torch_rnn.PackedSequence):
         if (session := find_current_export_session()) is not None:
             session.facts.note(x, zero_past_end=True)
-        output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
+        output: Any = torch_rnn.PackedSequence(x, given.batch_sizes, given.sorted_indices, given.unsorted_indices)
     else:
         output = x.transpose(0, 1) if layer.batch_first else x
     final = torch.cat(hidden) if len(hidden) > 1 else hidden[0]

@@ -140,6 +140,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     facts.note(first, width=facts.of(args[0]).width)
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
+    has_largest = ordered or known == "batch sizes"
     if name in _KEEPS:
         facts.note(first, lengths=known)
     elif name in {"neg", "__neg__", "negative"} and known == "given":
@@ -147,7 +148,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     elif ordered and args[0].shape[0] == 1 and isinstance(args[0].shape[0], int) and name in _OF_ONE:
         # One text a run: its length is the width.
         facts.note(first, lengths="longest")
-    elif name in {"max", "amax"} and ordered and not any(isinstance(value, Tensor) for value in args[1:]):
+    elif name in {"max", "amax"} and has_largest and not any(isinstance(value, Tensor) for value in args[1:]):
         facts.note(first, lengths="longest")
     elif name == "sort" and ordered:
         facts.note(first, lengths="falling" if falling else "rising")
@@ -168,8 +169,8 @@ def _writes_in_place(name: str) -> bool:
 
 
 _WRITES: Final = frozenset({"__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv"))})
-# The index of the longest of sorted lengths.
-_LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
+# The index of the longest of sorted lengths, and of the largest of batch sizes.
+_LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 0)})
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:

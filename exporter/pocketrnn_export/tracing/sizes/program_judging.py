@@ -24,6 +24,7 @@ Traced = TypeVar("Traced")
 # precision, times _ROUNDINGS.
 _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
+_MOST_ROUNDING: Final = 1e-3
 
 
 def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
@@ -99,7 +100,21 @@ class AnswerJudge:
         if isinstance(expected, Exception) or given.shape != expected.shape:
             return False
         apart = compute_largest_difference(given, expected)
-        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
+        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), _MOST_ROUNDING)
+
+    def find_too_large_rounding(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
+        """Return how far the module is from its own answer in double precision, if that is too far to compare a program
+        by it, and the program is no farther; else 0."""
+        expected = self.compute_answer_for(case)
+        if isinstance(expected, Exception):
+            return 0.0
+        rounding = self._measure_rounding(case, expected)
+        try:
+            apart = compute_largest_difference(attempt.run(case), expected)
+        # Engines raise exceptions of many classes.
+        except Exception:
+            return 0.0
+        return rounding if _MOST_ROUNDING < apart <= _ROUNDINGS * rounding else 0.0
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
         """Return the difference between the module's answers in single and double precision, or 0."""

@@ -35,6 +35,14 @@ def make_size_refusal_error(
     # nothing.
     wrong = [next((case for case in cases if not judge.agrees(attempt, case)), None) for attempt in attempts]
     failures = [case for case in wrong if case is not None]
+    for attempt, case in zip(attempts, wrong, strict=True):
+        if case is not None and (rounding := judge.find_too_large_rounding(attempt, case)):
+            return ExportError(
+                f"For {describe_sizes(case)}, float32 rounds the module's answer by {rounding:.1e}, so that no graph "
+                "can be compared with it.",
+                "Numbers that grow from layer to layer lose their digits: look at the weights, and train the module "
+                "before you export it.",
+            )
     for case in failures:
         # A question of the module's own code tells more than one of an operation.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pocketrnn import verify
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.proof_page import _compute_x_position, proof_page
+from pocketrnn.verification_page import _compute_x_position, proof_page
 
 HOSTILE = (
     "<script>alert(1)</script>",
