@@ -449,7 +449,13 @@ class _CheckpointReader(_ObjectReader):
 
 
 class _OtherObject(PickledObject):
-    """An object of an unknown class, or the result of a function."""
+    """An object of an unknown class, or the result of a function. Bytes as its state are kept, too: a tokenizer of the
+    library tokenizers, or of sentencepiece, has such a state."""
+
+    def set(self, state: Any, _reader: _ObjectReader) -> None:
+        super().set(state, _reader)
+        if isinstance(state, bytes | _EncodedBytes):
+            self.__dict__["state"] = state
 
 
 def _unwrap_stand_ins(value: Any, depth: int = 0) -> Any:

@@ -43,6 +43,10 @@ def test_labels_stand_on_the_command_line(given: str) -> None:
         {"classes": LABELS, "World": 0, "Sports": 1, "Sci/Tech": 2},
         {"classes": LABELS, "World": 120, "Sports": 80, "Sci/Tech": 80},
         {"label2id": {"World": "0", "Sports": "1", "Sci/Tech": "2"}, "labels": [0, 0, 2, 1]},
+        [{"id": 2, "name": "Sci/Tech"}, {"id": 0, "name": "World"}, {"id": 1, "name": "Sports"}],
+        {"intents": [{"id": i, "name": label, "about": "x"} for i, label in enumerate(LABELS)], "version": 3},
+        {"labels": [{"id": str(i), "label": label} for i, label in enumerate(LABELS)]},
+        {"classes": LABELS, "rows": [{"id": 0, "label": "Sports"}]},
     ],
 )
 def test_a_json_file_is_a_list_or_a_map(content: Any, name: str, tmp_path: Path) -> None:
@@ -103,6 +107,12 @@ def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
         ('{"a": 0, "a": 1}', "'a' twice"),
         ('{"a": 1' + "0" * 4000 + ', "b": 0}', "no label has the index 1"),
         ('{"' + "9" * 5000 + '": "a"}', "neither labels to indices"),
+        ('[{"id": 0, "name": "a"}, {"id": 0, "name": "b"}]', "the index 0 twice"),
+        ('[{"id": 1, "name": "a"}, {"id": 1, "name": "a"}]', "the index 1 twice"),
+        ('[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]', "no label has the index 0"),
+        ('{"intents": [{"id": 0, "name": "a"}, {"id": 1}]}', "not one label with its index"),
+        ('[{"id": 0.5, "name": "a"}]', "not one label with its index"),
+        ('[{"id": 0, "name": ["a"]}]', "holds a list, which is not a label"),
         (b"\xff", "not UTF-8"),
     ],
 )

@@ -71,6 +71,8 @@ _BESIDE_A_FUNCTION: Final = frozenset(
         *("max_tokens", "max_width", "min_width", "cut_side", "pad_side"),
     )
 )
+# Those that --rules may add to a subword tokenizer.
+_WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id"))
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -146,8 +148,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help="How texts become tokens: basic_english, whitespace, characters; your function, file.py:name, text "
               "-> tokens or ids, or texts, vocabulary -> ids, whose code is read and compared; external: your own "
               "code splits them, and the bundle takes tokens or ids; or, without --vocabulary, subwords: a "
-              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt.  "
-              "[default: basic_english]")  # fmt: skip
+              "tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, BERT's vocab.txt, a "
+              "checkpoint that holds one.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts with the ids of your pipeline, and the label or the probabilities that your classifier "
               'answers, to compare the bundle with: {"text": "...", "ids": [4, 17], "label": "Sports"} in each line, '
@@ -506,11 +508,12 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
                 f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
             )
         return None
-    subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
-    subwords = subwords and not _names_function(options["tokenizer"])
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     _check_files(options)
+    _take_tokenizer_from_checkpoint(options)
+    subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
+    subwords = subwords and not _names_function(options["tokenizer"])
     from pocketrnn_export.vocabularies.owner_text_file import read_pairs
 
     needed = ["labels"] if not options["head"] else []
@@ -571,12 +574,49 @@ def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> Non
                 options["vocabulary"] = weights
 
 
+def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
+    """Take a complete tokenizer from the file of weights or of the vocabulary, where no option says how texts are
+    split. It contains the vocabulary.
+
+    Raises:
+        RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
+    """
+    from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+
+    if options["tokenizer"] is not None:
+        return
+    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules(options["rules"])[1]):
+        return
+    for name in ("vocabulary", "weights"):
+        path, held = options[name], None
+        if path is None or not path.is_file() or not is_checkpoint(path):
+            continue
+        # A file that cannot be read is refused where it is read for what it must hold.
+        with contextlib.suppress(InputError):
+            held = find_tokenizer_in_checkpoint(path)
+        if held is None:
+            continue
+        if options["vocabulary"] not in (None, path):
+            raise RefusedOptionsError(
+                f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
+                f"{options['vocabulary']}.",
+                "Give the tokenizer, which contains its vocabulary; or, if your code does not use it, name the one "
+                "that it uses: --tokenizer NAME.",
+                {"vocabulary": None, "tokenizer": str(path)},
+            )
+        options["tokenizer"], options["vocabulary"] = str(path), None
+        return
+
+
 def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
     """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
     option and no pair shows."""
     from pocketrnn_export.progress import AFTER_AN_ERROR
     from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
     from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+    from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -602,6 +642,8 @@ def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[st
         of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
         rules=stated,
     )
+    if options["weights"] is not None and options["tokenizer"] is options["rules"] is None and not pairs:
+        hints += filter(None, [describe_unread_tokenizer(options["weights"])])
     for hint in hints:
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,11 @@ from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, re
 # The most bytes of a text file: far more than a vocabulary, or texts for a proof.
 _LARGEST: Final = 1 << 28
 
-_GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
+_GIVE: Final = (
+    'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} '
+    'or [{"id": 0, "name": "a"}].'
+)
+_ENTRY_NAMES: Final = ("name", "label")
 # The keys of the labels in a larger JSON object, such as a model's config.json.
 _NESTED: Final = (
     *("id2label", "label2id", "idx2label", "label2idx", "labels", "classes", "class_names", "label_names"),
@@ -29,10 +34,11 @@ def read_labels(given: str, head: str = "") -> list[str]:
     file of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
-    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; in a map
-    from whole numbers to whole numbers, the names `id2label` and `label2id` give the direction. `classes.npy`, and a
-    pickle with a LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`), and so is a
-    checkpoint that holds one of these under a key (`checkpoint_labels`).
+    under `id2label`, `label2id`, `labels`, `classes` or `class_names`, or a list of objects with `id` and `name` or
+    `label`, under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names
+    `id2label` and `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are
+    read without executing anything (`label_encoder`), and so is a checkpoint that holds one of these under a key
+    (`checkpoint_labels`).
 
     Args:
         given: the labels, or the file.
@@ -64,7 +70,11 @@ def read_labels(given: str, head: str = "") -> list[str]:
         return [line.removesuffix("\r") for line in lines]
     document = parse_json("\n".join(lines), str(path), _GIVE)
     if isinstance(document, dict):
-        document = _read_labels_in_object(document, path)
+        held = [value for value in document.values() if _are_entries(value)]
+        is_usual = any(isinstance(document.get(name), list | dict) for name in _NESTED)
+        document = held[0] if len(held) == 1 and not is_usual else _read_labels_in_object(document, path)
+    if _are_entries(document):
+        document = _read_labels_in_entries(document, path)
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list nor a dict of labels.", _GIVE)
     return [_check_label(item, path) for item in document]
@@ -132,6 +142,25 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
     if list(map(str, mapped)) != list(map(str, labels)):
         raise InputError(f"{path} gives the labels other indices than they have under {first}.", _GIVE)
     return labels
+
+
+def _are_entries(value: Any) -> bool:
+    """Return whether a value is a list of objects with an id each, as a data set's list of its intents."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "id" in one for one in value)
+
+
+def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) -> list[Any]:
+    """Return the labels of objects with `id` and `name` or `label`, in the order of the ids."""
+    pairs = []
+    for one in entries:
+        names = [one[name] for name in _ENTRY_NAMES if name in one]
+        index = int(one["id"]) if _is_digit_string(one["id"]) else one["id"]
+        if len(names) != 1 or type(index) is not int:
+            raise InputError(f"{path} holds {brief_text(one)}, which is not one label with its index.", _GIVE)
+        pairs.append((names[0], index))
+    if twice := [index for index, count in Counter(index for _, index in pairs).items() if count > 1]:
+        raise InputError(f"{path} gives the index {brief_text(twice[0])} twice.", _GIVE)
+    return _order_labels(pairs, path)
 
 
 def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:

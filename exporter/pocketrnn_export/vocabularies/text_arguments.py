@@ -18,7 +18,7 @@ from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, read_vocabulary
 
-_FILES: Final = (".json", ".model", ".txt")
+_FILES: Final = (".json", ".model", ".txt", ".pt", ".pth")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from typing import Any, Final
 from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 
@@ -39,7 +41,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
     Args:
         source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, of a .model of
-            sentencepiece, or of a vocab.txt of BERT; or a
+            sentencepiece, of a vocab.txt of BERT, or of a checkpoint that holds a tokenizer; or a
             `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
 
     Returns:
@@ -62,11 +64,24 @@ def read_tokenizer(source: Any) -> Subwords:
     path = Path(source)
     if path.is_dir():
         return _read_folder(path)
+    if path.is_file() and is_checkpoint(path):
+        return _read_checkpoint(path)
     if path.suffix == ".txt":
         return _read_bert(path, _read_config(path.parent))
     if path.suffix == ".model":
         return read_sentencepiece(_read_content(path), str(path))
     return read_tokenizer_json(_read_text(path), str(path))
+
+
+def _read_checkpoint(path: Path) -> Subwords:
+    held = find_tokenizer_in_checkpoint(path)
+    if held is None:
+        raise InputError(f"{path} holds no tokenizer of subwords.", _GIVE)
+    _log.warning("%s has several members. The tokenizer is its %s", path, short_repr(held.key, 60))
+    source = f"{path}'s {held.key}" if held.key else str(path)
+    if isinstance(held.content, bytes):
+        return read_sentencepiece(held.content, source)
+    return read_tokenizer_json(held.content, source)
 
 
 def is_library_tokenizer(source: Any) -> bool:
