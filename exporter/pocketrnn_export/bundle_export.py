@@ -98,7 +98,7 @@ from pocketrnn_export.numbers.number_arguments import (
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
-from pocketrnn_export.progress import show_progress
+from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
@@ -468,6 +468,8 @@ def _list_hints(
     longest, unknown_id = find_uncompared_rules(rules, text.vocabulary.tokens, pairs, text.tokenizer)
     answered = any(one.answer is not None for one in pairs)
     softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
+    # Of one number, the sigmoid is the softmax of its two labels.
+    softmax = softmax and not manifest.provenance.get("one_number")
     return list_code_hints(own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered)
 
 
@@ -897,7 +899,7 @@ def _add_padding_effect(
     padding = f"padded to {rules.min_width} tokens as the rules say" if rules.min_width else "without padding"
     _log.warning(
         "In batches with padding, your module answers differently (a probability changes by up to %.2g); pocketrnn "
-        "answers each text alone, %s%s", effect.largest, padding, advice,
+        "answers each text alone, %s%s", effect.largest, padding, advice, extra=AFTER_AN_ERROR,
     )  # fmt: skip
     return description.add_provenance({"padding": effect.document})
 

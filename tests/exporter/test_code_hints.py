@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,62 @@ def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Pa
     Path("pairs.jsonl").write_text(json.dumps(pairs[0]) + "\n" + json.dumps(pairs[2]) + "\n")
     result = export("--pairs", "pairs.jsonl", "--multi-label", "--force")
     assert "says max_len=7" in result.stderr
+
+
+def test_the_next_line_is_the_corrected_export_and_answers_as_the_owner_does(folder: Path) -> None:
+    Path("api.py").write_text(
+        API.split("def ask")[0]
+        + "max_len = 3\n\ndef pad(rows, length=3): ...\n\nids = [words.get(w, 0) for w in row]\n"
+    )
+    held = {"state_dict": torch.load("net.pt"), "config": {"max_length": 3}}
+    torch.save(held, "net.pt")
+    result = export()
+    assert result.exit_code == 0, result.output
+    notes = result.stderr.splitlines()
+    (at,) = [i for i, line in enumerate(notes) if "Long texts, not compared" in line]
+    # Once, with all places.
+    assert ["max_len" in line for line in notes].index(True) == at + 1
+    assert "net.pt says max_length=3 and api.py, line " in notes[at + 1]
+    assert result.stderr.count("give --max-tokens 3") == 1
+    assert result.stderr.count("changes by up to") <= 1
+    # The notes come before the last line.
+    last = result.stdout.splitlines()[-1]
+    assert result.output.splitlines()[-1] == last
+    assert last.startswith("Next: pocketrnn export api.py:Net ")
+    again = CliRunner().invoke(main, shlex.split(last)[2:])
+    assert again.exit_code == 0, again.output
+    assert again.stdout.splitlines()[-1].startswith("Next: pocketrnn classify")
+    assert Classifier.load("out").encode("oil x film good bad") == [1, 0, 2]
+
+
+def test_several_lengths_are_decided_by_pairs(folder: Path) -> None:
+    Path("api.py").write_text(API + "\ntext_len = 40\n")
+    result = export()
+    assert result.exit_code == 0, result.output
+    assert "--pairs FILE" in result.stdout.splitlines()[-1]
+
+
+def test_a_function_that_gives_ids_from_the_tokens_is_named(folder: Path) -> None:
+    Path("api.py").write_text(
+        API.split("def ask")[0]
+        + "def encode(text, vocab, most=4):\n    return [vocab.get(w, 0) for w in split(text)[:most]]\n\n"
+        "def count(texts):\n    return [len(split(text)) for text in texts]\n"
+    )
+    result = export()
+    assert result.exit_code == 0, result.output
+    assert "--tokenizer api.py:encode gives ids" in result.stderr
+    last = result.stdout.splitlines()[-1]
+    again = CliRunner().invoke(main, shlex.split(last)[2:])
+    assert again.exit_code == 0, again.output
+    assert Classifier.load("out").encode("oil x film good bad") == [1, 0, 2, 3]
+
+
+def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -> None:
+    code = API.replace("nn.Linear(dim, 3)", "nn.Linear(dim, 1)") + "\nloss = nn.BCEWithLogitsLoss()\n"
+    Path("api.py").write_text(code)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - above
+    torch.save(names["Net"]().state_dict(), "net.pt")
+    result = export("--labels", "no,yes")
+    assert result.exit_code == 0, result.output
+    assert "--multi-label" not in result.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import tempfile
 from dataclasses import replace
@@ -36,6 +35,7 @@ from pocketrnn_export.commands.number_options import (
     read_number_arguments,
     refuse_text_options,
 )
+from pocketrnn_export.commands.owner_hints import CORRECTED, print_hints, tell_hints
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
@@ -311,15 +311,14 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    for step in list_uncompared_steps(manifest):
-        print_line(f"Note: {step}", err=True)
+    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")))
     graph_limits = manifest.graph.limits
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
     limits = [f"Limits: {said}."] if said else []
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    print_next_step(manifest, output)
+    print_next_step(manifest, output, options.get(CORRECTED))
 
 
 def _load_pytorch() -> None:
@@ -526,7 +525,8 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         held = f" {options['weights']} does not clearly hold them." if options["weights"] is not None else ""
         raise RefusedOptionsError(
             f"{source} needs {said}{numbers}.",
-            f"The vocabulary is a file. The labels are a,b,c in the order of the logits, or a file.{held}",
+            "The vocabulary is a file. The labels are a,b,c in the order of the logits, or a file; for "
+            f"a module with one number a text, two labels, and the number is the second label's.{held}",
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
@@ -610,44 +610,6 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         return
 
 
-def _tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> None:
-    """Note, at the end of the command, what the checkpoint and the owner's code say about texts and answers, and no
-    option and no pair shows."""
-    from pocketrnn_export.progress import AFTER_AN_ERROR
-    from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
-    from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
-    from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
-
-    rules, pairs = text["rules"], text["example_ids"]
-    plain = getattr(rules, "rules", rules)
-    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
-    longest, unknown_id = find_uncompared_rules(
-        plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
-    )
-    answered = [one for one in pairs if one.answer is not None]
-    hints = [] if options["weights"] is None else list_checkpoint_hints(
-        options["weights"],
-        longest=longest,
-        drops=rules is None or bool(getattr(plain, "stop_words", ())),
-        has_thresholds=options["thresholds"] is not None,
-        rules=stated,
-    )  # fmt: skip
-    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
-    hints += list_code_hints(
-        files,
-        longest=longest,
-        unknown_id=unknown_id,
-        of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
-        rules=stated,
-    )
-    if options["weights"] is not None and options["tokenizer"] is options["rules"] is None and not pairs:
-        hints += filter(None, [describe_unread_tokenizer(options["weights"])])
-    for hint in hints:
-        logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
-
-
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
@@ -699,7 +661,7 @@ def _read_module_and_arguments(
     """
     text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
     if text is not None:
-        _tell_hints(named, options, text)
+        options[CORRECTED] = tell_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
     refusals.tell()
     return cast("tuple[Any, dict[str, Any]]", given)

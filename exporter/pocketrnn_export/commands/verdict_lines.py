@@ -7,10 +7,12 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from pocketrnn.commands.grouped_options import write_command_again
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pocketrnn.bundle.manifest import Manifest, Parity
@@ -109,8 +111,14 @@ def print_example_note(given: str, what: str) -> None:
     )
 
 
-def print_next_step(manifest: Manifest, output: Path) -> None:
-    """Print the command that classifies a text with the written file."""
+def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, str | None] | None = None) -> None:
+    """Print the command that classifies a text with the written file.
+
+    Args:
+        manifest: the file's.
+        output: the file.
+        corrected: options with which the running command is to be run again before; none if it is empty.
+    """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features import write_feature_options
 
@@ -133,4 +141,7 @@ def print_next_step(manifest: Manifest, output: Path) -> None:
         )
     for call in calls:
         print_line(f"In Python, {call}.")
+    if corrected:
+        print_line(f"Next: {write_command_again({**corrected, 'force': 'given'})}")
+        return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")

@@ -146,10 +146,12 @@ class Convention:
         return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
-    def provenance(self) -> dict[str, str]:
-        """The entry in a bundle's provenance: the line of the call, whether the answers are logits and why, the
-        assumptions, and the outputs that are left out."""
-        said = {"call": self.line, "gives": self.gives}
+    def provenance(self) -> dict[str, Any]:
+        """The entry in a bundle's provenance: the line of the call, whether the answers are logits and why, whether
+        they are one number for two labels, the assumptions, and the outputs that are left out."""
+        said: dict[str, Any] = {"call": self.line, "gives": self.gives}
+        if self.units == 1 and not self.values:
+            said["one_number"] = True
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
         said |= {"pair": ", ".join(self.pair)} if self.pair else {}
         return {**said, "left_out": self.left_out} if self.left_out else said

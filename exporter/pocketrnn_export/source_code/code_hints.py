@@ -14,7 +14,12 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
-from pocketrnn_export.vocabularies.checkpoint_hints import describe_length, names_length, write_rules_member
+from pocketrnn_export.vocabularies.checkpoint_hints import (
+    NamedLength,
+    describe_lengths,
+    names_length,
+    write_rules_member,
+)
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 _LONGEST: Final = 10_000
@@ -30,6 +35,51 @@ class _Line:
     code: str
 
 
+@dataclass(frozen=True)
+class OpenSettings:
+    """What the owner's files say about texts, and the text rules do not.
+
+    Attributes:
+        lengths: the lengths of texts.
+        unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
+        sigmoids: the losses for independent labels, and the calls of a sigmoid.
+    """
+
+    lengths: Sequence[NamedLength]
+    unknown: Mapping[int, _Line]
+    sigmoids: Sequence[_Line]
+
+
+def find_open_settings(
+    paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
+) -> OpenSettings:
+    """Find the settings that `list_code_hints` names.
+
+    Args:
+        paths, longest, unknown_id, lengths: as given to it.
+
+    Example:
+        >>> find_open_settings([Path("api.py")], longest=0).lengths
+        [NamedLength(where='api.py, line 3,', name='max_len', value=100)]
+    """
+    found: dict[tuple[str, int], str] = {}
+    unknown: dict[int, _Line] = {}
+    sigmoids: list[_Line] = []
+    for path, cell, tree in _list_code(paths):
+        for node in ast.walk(tree):
+            for name, value in _list_numbers(node):
+                if names_length(name) and 1 < value.value <= _LONGEST:
+                    found.setdefault((name, value.value), _describe_place(path, cell, value))
+            if (number := _read_id_of_unknown(node)) is not None:
+                unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
+        sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
+    of_code = [
+        NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
+    ]
+    is_open = unknown_id != -1 and unknown_id not in unknown
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids)
+
+
 def list_code_hints(
     paths: Iterable[Path],
     *,
@@ -37,6 +87,7 @@ def list_code_hints(
     unknown_id: int | None = -1,
     of_several_labels: bool = False,
     rules: Mapping[str, Any] = MappingProxyType({}),
+    lengths: Sequence[NamedLength] = (),
 ) -> list[str]:
     """List settings for texts and answers that the owner's code names and the bundle lacks, one sentence for each.
     The code is the given files and the files beside them that they import.
@@ -48,43 +99,63 @@ def list_code_hints(
         unknown_id: the id that the text rules give to unknown words, None if they drop them; -1 to say nothing of it.
         of_several_labels: whether to name a sigmoid, since the bundle makes a softmax of several labels.
         rules: the members of --rules that are given, and are written beside others.
+        lengths: those of the checkpoint, which are told with those of the code.
 
     Example:
         >>> list_code_hints([Path("api.py")], longest=0)
-        ['api.py, line 3, says max_len=100, and the text rules neither cut nor pad: ...']
+        ['api.py, line 3, says max_len=100, and the bundle reads all tokens of a text: ...']
     """
-    lengths: dict[tuple[str, int], str] = {}
-    unknown: dict[int, _Line] = {}
-    sigmoids: list[_Line] = []
-    for path, cell, tree in _list_code(paths):
-        for node in ast.walk(tree):
-            for name, value in _list_numbers(node):
-                if names_length(name) and 1 < value.value <= _LONGEST:
-                    lengths.setdefault((name, value.value), _describe_place(path, cell, value))
-            if (number := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
-        sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
-    lengths = {key: where for key, where in lengths.items() if longest is not None and key[1] > longest}
-    said = [describe_length(f"{where},", *key, rules) for key, where in lengths.items()]
-    if unknown_id != -1 and unknown and unknown_id not in unknown:
-        number, line = next(iter(unknown.items()))
+    found = find_open_settings(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
+    said = describe_lengths(found.lengths, rules)
+    if found.unknown:
+        number, line = next(iter(found.unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
         said.append(
             f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
             f"{does}. If your code does so, give {write_rules_member(rules, unknown_id=number)}"
         )
-        if len({value for _, value in lengths}) == 1:
-            ((_, width), *_) = lengths
+        if len(widths := {one.value for one in found.lengths}) == 1:
+            (width,) = widths
             both = write_rules_member(rules, unknown_id=number, min_width=width, max_width=width)
             said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
-    if of_several_labels and sigmoids:
+    if of_several_labels and found.sigmoids:
         # A loss says more than a sigmoid, which may be a gate.
-        line = min(sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
+        line = min(found.sigmoids, key=lambda one: not any(loss in one.code for loss in _LOSSES))
         said.append(
             f"The bundle's probabilities are a softmax over the labels, so they add up to 1. But {line.where}, says "
             f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
         )
     return said
+
+
+def find_function_of_ids(path: Path, name: str) -> str:
+    """Return the name of a function of the same file that calls the named one, and looks up its tokens; an empty
+    string unless there is one such function.
+
+    Args:
+        path: the file.
+        name: the function that splits a text.
+
+    Example:
+        >>> find_function_of_ids(Path("api.py"), "tokenize")
+        'encode_text'
+    """
+    found = []
+    for given, _, tree in _list_code([path]):
+        for node in tree.body if given == path else ():
+            if not isinstance(node, ast.FunctionDef) or node.name == name or not node.args.args:
+                continue
+            text = node.args.args[0].arg
+            parts = [part for statement in node.body for part in ast.walk(statement)]
+            is_split = any(
+                isinstance(part, ast.Call)
+                and _read_name(part.func) == name
+                and any(getattr(one, "id", "") == text for argument in part.args for one in ast.walk(argument))
+                for part in parts
+            )
+            if is_split and any(_read_id_of_unknown(part) is not None for part in parts):
+                found.append(node.name)
+    return found[0] if len(found) == 1 else ""
 
 
 def find_uncompared_rules(

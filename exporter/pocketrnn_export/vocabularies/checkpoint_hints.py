@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +17,23 @@ from pocketrnn_export.safe_pickle_reader import PickledObject
 from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
 
 _DEEPEST: Final = 3
+
+
+@dataclass(frozen=True)
+class NamedLength:
+    """A length of texts that a file names.
+
+    Attributes:
+        where: the file, and the line in code.
+        name: the name that the file gives it.
+        value: the number of tokens.
+    """
+
+    where: str
+    name: str
+    value: int
+
+
 _THRESHOLD: Final = re.compile(r"threshold|cut_?off", re.IGNORECASE)
 # Names of lengths without their underscores. max_words is mostly the size of a vocabulary.
 _LENGTH: Final = re.compile(
@@ -59,7 +77,7 @@ def list_checkpoint_hints(
             continue
         number = type(value) in (int, float)
         if names_length(key) and type(value) is int and longest is not None and value > max(1, longest):
-            said.append(describe_length(str(path), key, value, rules))
+            said += describe_lengths([NamedLength(str(path), key, value)], rules)
         elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
                 f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
@@ -81,18 +99,45 @@ def names_length(name: str) -> bool:
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
-def describe_length(where: str, name: str, value: int, rules: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Say that a file names a length, and how to give it to the text rules, beside the given members of them.
+def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength]:
+    """List the lengths in a checkpoint that cut texts if code applies them.
+
+    Args:
+        path: the file of weights.
+        longest: as in `list_checkpoint_hints`.
 
     Example:
-        >>> describe_length("model.pt", "max_len", 64)
-        'model.pt says max_len=64, and the text rules neither cut nor pad. ...'
+        >>> list_checkpoint_lengths(Path("model.pt"), 0)
+        [NamedLength(where='model.pt', name='max_len', value=64)]
     """
-    return (
-        f"{where} says {name}={value}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your "
-        f"code cuts texts there, give --max-tokens {value}; if it pads all to that width and the module reads the "
-        f"padding, {write_rules_member(rules, min_width=value, max_width=value)}. --pairs shows which"
-    )
+    try:
+        root = read_checkpoint_root(path) if is_checkpoint(path) and longest is not None else None
+    except (InputError, OSError):
+        return []
+    found = {}
+    for key, value in _list_members(root):
+        if names_length(key) and type(value) is int and value > max(1, longest or 0):
+            found.setdefault(key, NamedLength(str(path), key, value))
+    return list(found.values())
+
+
+def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+    """Say which files name which lengths, and how to give them to the text rules, beside the given members of them. A
+    length that several files name is told once.
+
+    Example:
+        >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
+        ['model.pt says max_len=64, and the bundle reads all tokens of a text: ...']
+    """
+    said = []
+    for value in dict.fromkeys(one.value for one in lengths):
+        named = " and ".join(f"{one.where} says {one.name}={value}" for one in lengths if one.value == value)
+        said.append(
+            f"{named}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your code cuts texts "
+            f"there, give --max-tokens {value}; if it pads all to that width and the module reads the padding, "
+            f"{write_rules_member(rules, min_width=value, max_width=value)}. --pairs shows which"
+        )
+    return said
 
 
 def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:

@@ -1,0 +1,143 @@
+"""Tell what the checkpoint and the owner's code say about texts and answers, and no option and no pair shows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pocketrnn.commands.grouped_options import list_lines_to_print_at_end
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+
+if TYPE_CHECKING:
+    from pocketrnn_export.source_code.code_hints import OpenSettings
+
+# The key in the options of `export` for those that correct them.
+CORRECTED: Final = "corrected"
+_LONG: Final = "Long texts, not compared"
+_PADDING: Final = "Padding, not compared"
+
+
+def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
+    """Note, at the end of the command, what the files say.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+        text: the arguments for texts that were read.
+
+    Returns:
+        the options to give, or to change, so that the bundle does what the files say; empty if they say nothing.
+    """
+    from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.source_code.code_hints import find_open_settings, find_uncompared_rules, list_code_hints
+    from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints, list_checkpoint_lengths
+    from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    rules, pairs, weights = text["rules"], text["example_ids"], options["weights"]
+    plain = getattr(rules, "rules", rules)
+    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    longest, unknown_id = find_uncompared_rules(
+        plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
+    )
+    answered = [one for one in pairs if one.answer is not None]
+    files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    open_ones: dict[str, Any] = {
+        "longest": longest,
+        "unknown_id": unknown_id,
+        "lengths": [] if weights is None else list_checkpoint_lengths(weights, longest),
+    }
+    hints = list_code_hints(
+        files,
+        **open_ones,
+        of_several_labels=not (options["multi_label"] or options["head"] or answered or options["labels_of"]),
+        rules=stated,
+    )
+    if weights is not None:
+        hints += list_checkpoint_hints(
+            weights,
+            longest=None,
+            drops=rules is None or bool(getattr(plain, "stop_words", ())),
+            has_thresholds=options["thresholds"] is not None,
+            rules=stated,
+        )
+        if options["tokenizer"] is options["rules"] is None and not pairs:
+            hints += filter(None, [describe_unread_tokenizer(weights)])
+    given = "" if longest is None and unknown_id == -1 else _find_function_of_ids(options["tokenizer"])
+    if given:
+        hints.append(
+            f"--tokenizer {given} gives ids, so that its cut and its id of unknown words are found and compared"
+        )
+    for hint in hints:
+        logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
+    if given and options["rules"] is None:
+        return {"tokenizer": given}
+    return _correct_options(find_open_settings(files, **open_ones), options, stated, plain)
+
+
+def print_hints(steps: Sequence[str], *, one_number: bool) -> None:
+    """Print the steps that were not compared, and then the lines that wait for the end of the command: a length in
+    the code stands below the line about long texts.
+
+    Args:
+        steps: the steps.
+        one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
+    """
+    waiting = list_lines_to_print_at_end(click.get_current_context())
+    lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
+    # The step has the same change of the probability.
+    is_told = any(step.startswith(_PADDING) for step in steps)
+    for line in waiting:
+        if (is_told and "In batches with padding," in line) or (one_number and "are a softmax over" in line):
+            continue
+        lines.append(line)
+    waiting.clear()
+    for line in lines:
+        print_line(line, err=True)
+
+
+def _find_function_of_ids(tokenizer: str | None) -> str:
+    """Return the function, file.py:name, that gives ids from the tokens of the function of --tokenizer; an empty string
+    if there is none that takes a text alone."""
+    from pocketrnn_export.source_code.code_hints import find_function_of_ids
+    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+
+    named = parse_module_name(tokenizer or "")
+    name = "" if named is None else find_function_of_ids(named.path, named.name)
+    if named is None or not name:
+        return ""
+    try:
+        check_takes_text_alone(named.path, name, [])
+    except InputError:
+        return ""
+    return f"{named.path}:{name}"
+
+
+def _correct_options(
+    found: OpenSettings, options: dict[str, Any], stated: dict[str, Any], rules: Any
+) -> dict[str, str | None]:
+    """Return the options with the length that all files name and the id of unknown words in the code."""
+    lengths = {one.value for one in found.lengths}
+    if len(lengths) > 1:
+        return {"pairs": "FILE"} if options["pairs"] is None else {}
+    members: dict[str, Any] = {"unknown_id": next(iter(found.unknown))} if found.unknown else {}
+    length = next(iter(lengths), options["max_tokens"])
+    if not members and options["rules"] is None:
+        return {"max_tokens": str(length)} if lengths else {}
+    if not members and not lengths:
+        return {}
+    members |= {} if length is None else {"max_tokens": length}
+    changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated, **members})}
+    if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated:
+        return changes
+    # Without a function, --rules says how texts are split, too.
+    split = {"tokenizer": rules.tokenizer}
+    split |= {} if rules.tokenizer == "external" else {"lowercase": rules.lowercase}
+    return {**changes, "rules": json.dumps({**split, **stated, **members}), "tokenizer": None}
