@@ -468,7 +468,7 @@ def _list_hints(
     longest, unknown_id = find_uncompared_rules(rules, text.vocabulary.tokens, pairs, text.tokenizer)
     answered = any(one.answer is not None for one in pairs)
     softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
-    # Of one number, the sigmoid is the softmax of its two labels.
+    # The sigmoid of one number is the softmax of its two labels.
     softmax = softmax and not manifest.provenance.get("one_number")
     return list_code_hints(own, longest=longest, unknown_id=unknown_id, of_several_labels=softmax and not answered)
 

@@ -136,7 +136,7 @@ def test_several_tokenizers_or_none_are_refused(state: dict[str, Any]) -> None:
         read_tokenizer("best.pt")
     torch.save({**state, "config": {"model": {"type": "lstm"}}, "note": '{"model": 3}'}, "best.pt")
     assert find_tokenizer_in_checkpoint(Path("best.pt")) is None
-    with pytest.raises(InputError, match=r"best\.pt holds no tokenizer"):
+    with pytest.raises(InputError, match=r"best\.pt .*no tokenizer"):
         read_tokenizer("best.pt")
 
 

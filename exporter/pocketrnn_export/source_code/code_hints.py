@@ -37,7 +37,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class OpenSettings:
-    """What the owner's files say about texts, and the text rules do not.
+    """Settings in the owner's files that the text rules lack.
 
     Attributes:
         lengths: the lengths of texts.

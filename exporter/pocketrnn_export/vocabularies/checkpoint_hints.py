@@ -114,7 +114,7 @@ def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength
         root = read_checkpoint_root(path) if is_checkpoint(path) and longest is not None else None
     except (InputError, OSError):
         return []
-    found = {}
+    found: dict[str, NamedLength] = {}
     for key, value in _list_members(root):
         if names_length(key) and type(value) is int and value > max(1, longest or 0):
             found.setdefault(key, NamedLength(str(path), key, value))
