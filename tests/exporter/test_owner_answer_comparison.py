@@ -365,6 +365,24 @@ def test_answers_are_taken_as_people_have_them(given: Any, expected: Any) -> Non
     assert map_answers_to_labels([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
 
 
+def test_several_labels_of_a_text_are_written_with_a_bar(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label\noil,World|Sports\nfilm,Science\n")
+    texts = read_pairs(path, LABELS)
+    found = map_answers_to_labels(texts, LABELS, multi_label=True)
+    assert [answer for _, answer in found] == [("World", "Sports"), ("Science",)]
+    with pytest.raises(InputError, match=r"World\|Sports, only with --multi-label"):
+        map_answers_to_labels(texts, LABELS)
+    with pytest.raises(InputError, match=r"a\|b, with --multi-label"):
+        map_answers_to_labels([OwnersText("oil", answer="World|Sport")], LABELS, multi_label=True)
+    # A label may hold the bar itself.
+    for multi_label in (True, False):
+        held = map_answers_to_labels([OwnersText("oil", answer="a|b")], ["a", "b", "a|b"], multi_label=multi_label)
+        assert held[0][1] == ("a|b",)
+    beside = OwnersText("oil", answer={"World": 0.9, "Sports": 0.6, "Science": 0.1}, label="World|Sports")
+    assert map_answers_to_labels([beside], LABELS, multi_label=True)[0][1] == beside.answer
+
+
 def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
     lines: list[Any] = [
         {"text": "a", "ids": [1], "label": "World", "gold": 5},
@@ -567,6 +585,8 @@ def test_other_thresholds_of_several_labels_are_named(needed: list[float], said:
         AnsweredText(str(i), str(i), tuple(name for name, p, t in zip(LABELS, row, needed, strict=True) if p >= t))
         for i, row in enumerate(answers)
     ]
+    with pytest.raises(ParityError, match=r"80 texts .*, of 300"):
+        refuse_other_answers(source, answered, 300)
     with pytest.raises(ParityError, match=f"80 texts.*{said}") as caught:
         refuse_other_answers(source, answered)
     numbers = re.findall(r"\d\.\d+", caught.value.remedy.split("thresholds=")[1])

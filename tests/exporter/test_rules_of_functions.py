@@ -332,6 +332,7 @@ def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.
     rules = choose_rules(KNOWN, None, None, pairs, [])
     assert TextEncoder(rules, KNOWN.tokens).encode("GOOD,film") == [4, 3]
     assert "The ids of your 30 texts" in caplog.text
+    assert "No tokenizer is named" not in caplog.text
     # No text has a link, so that they do not show whether links are left out.
     assert re.search("Other rules agree.*differs at", caplog.text)
     with pytest.raises(InputError, match="30 texts"):

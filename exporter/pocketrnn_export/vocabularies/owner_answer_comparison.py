@@ -149,12 +149,13 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> list[Row]:
+def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given: int = 0) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
+        given: the number of texts with answers that were given, if only some of them are compared.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -168,8 +169,11 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText])
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
+        of_all = (
+            f"the {len(rows):,} texts that were asked, of {given:,}" if given > len(rows) else f"{len(rows):,} texts"
+        )
         raise ParityError(
-            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts. The "
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
             _explain_difference(source, rows, wrong, tolerance),
         )

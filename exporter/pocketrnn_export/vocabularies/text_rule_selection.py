@@ -58,23 +58,24 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
-    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english` and log
-    that.
+    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english`.
 
     Raises:
         InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
     """
-    rules = make_implied_rules(vocabulary, tokenizer or "basic_english")
-    if tokenizer is None:
-        unknown, padding = rules.unknown_id, rules.padding_id
-        _log.warning(
-            "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
-            "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
-            "with your pipeline.",
-            "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
-            _describe_token(padding, vocabulary.tokens),
-        )
-    return rules
+    return make_implied_rules(vocabulary, tokenizer or "basic_english")
+
+
+def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
+    """Log that nobody named a tokenizer, and which rules are used. Call this once no rules are found by the ids."""
+    unknown, padding = rules.unknown_id, rules.padding_id
+    _log.warning(
+        "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
+        "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
+        "with your pipeline.",
+        "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
+        _describe_token(padding, vocabulary.tokens),
+    )
 
 
 def choose_rules(
@@ -114,8 +115,10 @@ def choose_rules(
     elif rules is not None:
         chosen = rules
     else:
-        chosen = make_named_rules(vocabulary, tokenizer)
-        chosen = complete_rules_by_ids(vocabulary, chosen, pairs) if tokenizer is None else chosen
+        named = make_named_rules(vocabulary, tokenizer)
+        chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
+        if tokenizer is None and chosen is named:
+            log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
