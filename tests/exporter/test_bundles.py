@@ -323,7 +323,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_f
     (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
     result = run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts", "--no-torchscript")
     assert result.exit_code == 0, result.output
-    assert "onnx with pytorch" in result.stdout
+    assert "Text rules:" in result.stdout
     assert "Graph: proven equal to the PyTorch module." in result.stdout
     assert "Tracing the module for ONNX ..." in result.stderr
     read = manifest.read_manifest(tmp_path / "b")

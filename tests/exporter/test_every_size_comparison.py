@@ -14,6 +14,7 @@ import torch
 from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
+from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_differing_line
@@ -98,7 +99,7 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
 
 
 @pytest.mark.slow
-def test_a_text_that_a_longer_neighbour_changes_is_refused_with_the_sizes(tmp_path: Path) -> None:
+def test_a_text_that_a_longer_neighbour_changes_is_answered_without_padding(tmp_path: Path) -> None:
     class ByWidth(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -113,8 +114,14 @@ def test_a_text_that_a_longer_neighbour_changes_is_refused_with_the_sizes(tmp_pa
             hidden = self.gru(steps)[1][-1]
             return self.fc(-hidden if 20 < tokens.size(1) < 30 else hidden)  # type: ignore[no-any-return]
 
-    with pytest.raises(ExportError, match=r"2 x 21 .*one_text=True"):
-        export(ByWidth(), tmp_path / "b", labels=["a", "b"], vocabulary=["<pad>", "<unk>", *map(str, range(38))])
+    module = ByWidth().eval()
+    words = ["<pad>", "<unk>", *map(str, range(38))]
+    assert not export(module, tmp_path / "b", labels=["a", "b"], vocabulary=words).graph.padding
+    given = [torch.randint(2, 40, (1, length)) for length in (3, 25, 40)]
+    texts = [" ".join(words[number] for number in tokens[0].tolist()) for tokens in given]
+    with torch.no_grad():
+        expected = [module(tokens, torch.tensor([tokens.size(1)]))[0].numpy() for tokens in given]
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").logits(texts), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,19 @@ def test_a_function_of_texts_and_a_vocabulary_needs_no_question(
         module, "again", labels=["bad", "good"], vocabulary=STOI, tokenizer=names["text_to_tensor"], torchscript=False
     )
     assert [Classifier.load("again").encode(text) for text in texts] == [found.encode(text) for text in texts]
+
+
+def metin_kodla(metin: str, sozluk: Mapping[str, int]) -> list[int]:
+    return [sozluk.get(word, 1) for word in clean(metin)]
+
+
+def test_the_vocabulary_is_found_where_no_name_tells_it() -> None:
+    assert adapt_function(metin_kodla, KNOWN)("Good film, zzz!") == [STOI["good"], STOI["film"], 1]
+
+
+def test_the_way_out_calls_another_function() -> None:
+    def encode(text: str, most: int, least: int) -> list[str]:
+        return text.split()[least:most]
+
+    with pytest.raises(InputError, match=r"def encode_text\(text\): return encode\(text, \.\.\.\).*not a label"):
+        adapt_function(encode, KNOWN, "a.py:encode")

@@ -580,13 +580,12 @@ def test_rows_of_chats_are_added_to_those_of_an_earlier_run(
         train["write_rows"](earlier, before / f"{name}.parquet", random.Random(0), "whole")
     said = [("en", "first", 3, "see you later")] * 2
     (tmp_path / "first_words.tsv").write_text("".join(f"{a}\t{b}\t{c}\t{d}\n" for a, b, c, d in said))
-    monkeypatch.setitem(train["add_to_rows"].__globals__, "ADDED", (5, 40))
-    monkeypatch.setitem(train["add_to_rows"].__globals__, "STAYING", 1.0)
+    monkeypatch.setitem(train["add_to_rows"].__globals__, "ADDED", (5, 40, 20))
     monkeypatch.setitem(train["add_to_rows"].__globals__, "prepare_languages", lambda _: None)
     monkeypatch.setitem(train["add_to_rows"].__globals__, "draw_chat_rows", lambda *_: [("en", "c u", "")] * 5)
     train["add_to_rows"](tmp_path, out, before)
     rows = train["pq"].read_table(out / "train.parquet").to_pydict()
-    assert Counter(rows["label"]) == {"de": 1, "en": 45}
+    assert Counter(rows["label"]) == {"de": 1, "en": 45, "und": 20}
     assert "wo bist du" not in rows["text"]
     assert (out / "validation.parquet").exists()
 
@@ -598,6 +597,15 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
     assert {"merhaba", "hello"} <= set(words)
     lines = [form.format(*random.Random(0).choices(words, k=form.count("{}"))) for form in train["SNIPPETS"]]
     assert not any("{}" in line for line in lines)
+
+
+def test_lines_for_machines_are_filled_and_of_many_kinds(train: dict[str, Any]) -> None:
+    lines = {train["draw_text_for_machines"](["merhaba"], random.Random(seed)) for seed in range(4000)}
+    assert len(lines) > 3500
+    assert not any(sign in line for line in lines for sign in ("{}", "{n}", "{k}", "{f}", "{v}"))
+    for begun in ("SELECT ", "git ", "https://", "C:\\", "INFO ", '{"'):
+        assert any(line.startswith(begun) for line in lines)
+    assert any("merhaba" in line for line in lines)
 
 
 def test_whole_long_texts_are_rows(train: dict[str, Any], gather: dict[str, Any], tmp_path: Path) -> None:
@@ -673,7 +681,7 @@ def test_the_last_epoch_is_taken_and_not_the_best(train: dict[str, Any]) -> None
     expected = dict(zip(before.labels, moved.tolist(), strict=True))
     assert expected["en"] - expected["es"] == pytest.approx(power * math.log(500 / 60), abs=1e-4)
     assert expected["eo"] == pytest.approx(min(expected.values()), abs=1e-4)
-    assert expected["und"] == pytest.approx(expected["eo"] + train["UND_MORE"], abs=1e-4)
+    assert expected["und"] == pytest.approx(expected["eo"], abs=1e-4)
     assert last.metrics["epoch"] == 3
     # Half of the form that it came from, whose logits were divided by its temperature.
     half = train["make_last_checkpoint"](state, validation, (before, 0.5))

@@ -99,8 +99,8 @@ def test_what_people_type_first_is_known(languages: Classifier) -> None:
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     given = languages.predict([text for _, text in rows])
     right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
-    # As the card says: 246 and 18.
-    assert right >= 263
+    # As the card says: 248 and 18.
+    assert right >= 265
 
 
 def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Classifier) -> None:
@@ -109,8 +109,8 @@ def test_what_readers_typed_without_care_is_known_as_the_card_says(languages: Cl
     answers = languages.predict_proba([text for _, text in rows])
     said = [languages.labels[place] for place in answers.argmax(axis=1)]
     wrong = [label != answer for (label, _), answer in zip(rows, said, strict=True)]
-    # Packed with products of integers, 14 are wrong, 1 of them with 0.6 or more.
-    assert sum(wrong) <= 15
+    # Packed with products of integers, 11 are wrong, 1 of them with 0.6 or more.
+    assert sum(wrong) <= 12
     assert (answers.max(axis=1)[wrong] >= 0.6).sum() <= 2
 
 
@@ -124,6 +124,17 @@ def test_words_of_chats_and_their_spellings_are_known(languages: Classifier) -> 
         "nwm co u cb": "pl",
     }
     assert dict(zip(chats, languages.predict(list(chats)), strict=True)) == chats
+
+
+def test_lines_for_machines_are_in_no_language(languages: Classifier) -> None:
+    lines = ["SELECT name, price FROM products WHERE stock > 5;", "chmod +x scripts/build.sh", '{"status": "ok"}']
+    lines += [
+        "/usr/share/doc/README.txt",
+        "IMG_20240817.jpg",
+        "git push origin feature/login",
+        "ERROR 404: a.html",
+    ]
+    assert set(languages.predict(lines)) == {"und"}
 
 
 def test_it_has_the_prior_of_the_web(languages: Classifier) -> None:

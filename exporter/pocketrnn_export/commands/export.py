@@ -311,7 +311,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
     for step in list_uncompared_steps(manifest):
         print_line(f"Note: {step}", err=True)
-    limits = [f"Limits: {said}." for said in [_describe_limits_of_texts(manifest)] if said]
+    graph_limits = manifest.graph.limits
+    said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
+    limits = [f"Limits: {said}."] if said else []
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
@@ -329,18 +331,6 @@ def _load_pytorch() -> None:
 
     # The code in the file of a module is small, too.
     torch.set_num_threads(1)
-
-
-def _describe_limits_of_texts(manifest: Manifest) -> str:
-    """Describe the texts that the bundle refuses. Return an empty string if the bundle takes all texts."""
-    limits, (least, most) = manifest.graph.limits, manifest.text.rules.sizes
-    if limits is None:
-        return ""
-    if (limits.min_tokens or 0) <= least:
-        limits = replace(limits, min_tokens=None)
-    if most is not None and (limits.max_tokens or most) >= most:
-        limits = replace(limits, max_tokens=None)
-    return describe_limits(limits, manifest.text.rules)
 
 
 def _check_text_options(

@@ -129,7 +129,9 @@ def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Itera
 
 
 # The calls by which code reads a file, in a reason why a statement is not run.
-_READS: Final = re.compile(r"^opens |\b(open|load|loads|read_\w+|loadtxt|genfromtxt|DictReader|reader)\b, and that")
+_READS: Final = re.compile(
+    r"^opens |\b(open|load|loads|read_\w+|loadtxt|genfromtxt|DictReader|reader)\b, which may read"
+)
 
 
 class NeededNamesError(InputError):

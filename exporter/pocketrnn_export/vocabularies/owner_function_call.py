@@ -103,31 +103,43 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
         return function
     needed = _list_needed_arguments(function, where)
     name = find_vocabulary_argument(needed)
-    if len(needed) > 1 and name is None:
+    if len(needed) > 2:
         raise make_arguments_error(where, needed)
     words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
     words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
-    text, arguments = "", dict[str, Any]()
-    if len(needed) > 1 and name is not None:
-        (text,) = (one for one in needed if one != name)
-        held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
-        arguments = {name: WordIds(held)}
-    forms = [OwnersFunction(function, text, arguments, takes_list=as_list) for as_list in (False, True)]
-    if _gives_back(function):
-        del forms[1]
-    scores = [_count_found_words(form, words, vocabulary, of_ids=bool(arguments)) for form in forms]
-    if any(scores) or (not arguments and not words):
+    takes_vocabulary = len(needed) == 2
+    forms = _list_calls(function, needed if takes_vocabulary else [], name, vocabulary)
+    scores = [_count_found_words(form, words, vocabulary, of_ids=takes_vocabulary) for form in forms]
+    if any(scores) or (not takes_vocabulary and not words):
         return forms[scores.index(max(scores))]
-    makes_ids = bool(arguments) or forms[0].gives_ids
+    makes_ids = takes_vocabulary or forms[0].gives_ids
     if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
             "Name the function that makes the words, --tokenizer file.py:words; or write one of the text, which calls "
             "both.",
         )
-    if arguments:
-        raise make_arguments_error(where, needed, _describe_trial(forms[0], words, str(name)))
+    if takes_vocabulary:
+        raise make_arguments_error(where, needed, "" if name is None else _describe_trial(forms[0], words, name))
     return forms[0]
+
+
+def _list_calls(
+    function: Callable[..., Any], needed: Sequence[str], name: str | None, vocabulary: Vocabulary
+) -> list[OwnersFunction]:
+    """List the ways to call a function with one text: alone or as a list, and with the vocabulary as the argument that
+    its name tells, or else as either of two."""
+    held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
+    places = [one for one in needed[::-1] if name in (None, one)]
+    given: list[tuple[str, dict[str, Any]]] = [
+        (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
+    ]
+    lists = (False,) if _gives_back(function) else (False, True)
+    return [
+        OwnersFunction(function, text, arguments, takes_list=as_list)
+        for text, arguments in given or [("", {})]
+        for as_list in lists
+    ]
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
@@ -151,15 +163,19 @@ def make_arguments_error(where: str, needed: Sequence[str], problem: str = "") -
 
     Example:
         >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
-        'clean.py:words takes text, stop, but a tokenizer is called with only the text.'
+        'clean.py:words takes text, stop, but a tokenizer is called with a text, or with a text and the vocabulary.'
     """
     name = find_vocabulary_argument(needed)
     given = [one for one in needed[1:] if not _VOCABULARY.search(one)] if name is None else [name]
     called = where.rpartition(":")[2]
+    wrapper = "encode" if called != "encode" else "encode_text"
     return InputError(
-        problem or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with only the text.",
+        problem
+        or f"{where} takes {', '.join(needed) or 'nothing'}, but a tokenizer is called with a text, or with a text and "
+        "the vocabulary.",
         f"Give the other arguments by name, as in {where}({', '.join(f'{one}=...' for one in given or ['most'])}), or "
-        f"write a function of the text, def encode(text): return {called}(text, ...), and name it.",
+        f"write a function of the text, def {wrapper}(text): return {called}(text, ...), and name it. It returns the "
+        "tokens or the ids, not a label.",
     )
 
 

@@ -95,8 +95,10 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
         ("batches", _describe_batches(graph, "text" if of_texts else "sequence")),
         *([("padding", f"none is given; {told}")] if (told := describe_padding_effect(manifest.provenance)) else []),
         *(
-            [("limits", describe_limits(graph.limits, given.rules))]
-            if isinstance(given, TextInput) and graph.limits is not None
+            [("limits", told)]
+            if isinstance(given, TextInput)
+            and graph.limits is not None
+            and (told := describe_limits(graph.limits, given.rules))
             else []
         ),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
@@ -150,7 +152,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
         ("tokens read", _describe_tokens_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
-        ("empty text", f"id {text.empty_id}"),
+        *([] if text.sizes[0] else [("empty text", f"id {text.empty_id}")]),
         *([("around a text", _describe_added_ids(text))] if _describe_added_ids(text) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
@@ -268,6 +270,10 @@ def _describe_batches(graph: Graph, row: str) -> str:
     return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
 
 
+def _describe_text_limits(given: Any, limits: Limits | None) -> str:
+    return "" if limits is None else describe_limits(limits, given.rules)
+
+
 def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
     """Describe the texts that a graph accepts.
 
@@ -275,9 +281,13 @@ def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
         limits: the limits of the graph.
         rules: the text rules, which may give unknown words another id than the padding's.
     """
+    # The rules pad and cut texts: a limit that every text then meets is left out.
+    padded, cut = (0, None) if rules is None else rules.sizes
+    least = None if (limits.min_tokens or 0) <= padded else limits.min_tokens
+    most = None if cut is not None and (limits.max_tokens or cut) >= cut else limits.max_tokens
     stated = (
-        ("a text of at least", limits.min_tokens, "tokens"),
-        ("a text of at most", limits.max_tokens, "tokens"),
+        ("a text of at least", least, "tokens"),
+        ("a text of at most", most, "tokens"),
         ("a run of at most", limits.max_batch, "texts"),
     )
     sizes = [f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None]

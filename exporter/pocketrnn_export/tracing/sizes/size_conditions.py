@@ -44,6 +44,8 @@ __all__ = [
 _BITS: Final = 2.0**62
 # The number of low bits of a size that a mask may use.
 _MASKED: Final = 17
+# A whole power up to this exponent is computed as a product.
+_MOST_FACTORS: Final = 8
 
 BATCH: Final = sympy.Symbol("batch", integer=True, positive=True)
 TOKENS: Final = sympy.Symbol("tokens", integer=True, positive=True)
@@ -260,6 +262,11 @@ def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], kind: _Numbe
         return kind.real(kind.constant(float(expression)))
     if isinstance(expression, sympy.Piecewise):
         return _evaluate_piecewise(expression, sizes, kind)
+    if isinstance(expression, sympy.Pow) and expression.exp.is_Integer and 1 < expression.exp <= _MOST_FACTORS:
+        # onnxruntime computes powers of whole numbers in doubles.
+        base = _evaluate_expression(expression.base, sizes, kind)
+        with np.errstate(all="ignore"):
+            return _compute_checked_product(kind, *[base] * int(expression.exp))
     function = _FUNCTIONS.get(expression.func) or _BY_NAME.get(expression.func.__name__)
     if function is None:
         raise UnsolvableError(f"a {expression.func.__name__} of sizes")
