@@ -217,6 +217,21 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [(0, '24 of 24 texts agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
+)
+def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
+    pairs = [(text.upper().replace("-", " "), None, answer([2 + (i - 2 + shift) % 60 for i in ids_of(text)]))
+             for text in TEXTS]  # fmt: skip
+    given = {"vocabulary": [*WORDS[:2], *(word.upper() for word in SYLLABLES)], "example_ids": pairs}
+    rules = TextRules("whitespace", unknown_id=0, empty_id=0, padding_id=1)
+    with pytest.raises(ParityError, match=said):
+        exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
+    if not shift:
+        exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
     pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
     other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))

@@ -201,8 +201,8 @@ def _log_taken_values(
         names = [*itertools.chain(*kept.values())]
         whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
         told.append(f"left at {whose}: {', '.join(f'{_write_values(some)}{why}' for why, some in kept.items())}")
-        call = f"{named.name}({', '.join(f'{name}=...' for name in names)})"
-        told.append(f"if you trained with another value, give {yours} in SOURCE, {call}; else nothing is to be done")
+        line = f"{named.name}({', '.join(f'{name}=...' for name in names)})"
+        told.append(f"if you trained with another value, give {yours} in SOURCE, {line}; else nothing is to be done")
     if told:
         _log.warning("%s is made with %s", named.name, "; ".join(told))
 

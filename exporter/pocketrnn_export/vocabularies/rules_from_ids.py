@@ -190,8 +190,9 @@ def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[se
     shows none, all are dropped. Each text that is decided so helps with the others. Where a text may be cut, a word
     that its ids lack is not taken for dropped.
     """
-    unknown, rows = encoder.rules.unknown_id, []
     rules: AnyTextRules = encoder.rules
+    unknown = rules.unknown_id
+    rows: list[tuple[list[str], list[list[int]], Counter[int]]] = []
     limits = [limit for limit in (rules.max_width, rules.max_tokens) if limit is not None]
     cut = set[int]()
     for text, ids in pairs:

@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -384,20 +384,30 @@ def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
     )  # fmt: skip
 
 
-def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the words that no text can reach, because the rules split, change or drop these words.
+
+    Args:
+        encoder: the rules.
+        words: ids and words of the vocabulary.
+    """
     if isinstance(encoder.rules, SubwordRules):
         # A piece need not come from a text of its own: it occurs inside words.
-        return
+        return []
     special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
-    never = [
+    return [
         token
-        for i, token in enumerate(tokens)
+        for i, token in words
         if i not in special
         and not token.startswith(PLACEHOLDER)
         and not any(token in encoder.tokens(text) for text in _list_spellings(token))
     ]
-    if never:
+
+
+def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
+    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+    never = find_unreachable_words(encoder, enumerate(tokens))
+    if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(
