@@ -507,7 +507,7 @@ def rules_of_export(path: Path, **more: Any) -> TextRules:
     scope: dict[str, Any] = {}
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     module: nn.Module = scope["Net"]()
-    return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text
+    return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text.rules
 
 
 @pytest.mark.parametrize(
