@@ -127,6 +127,8 @@ from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12
+# An embedding of so many times the rows of the vocabulary is another vocabulary's, or the file was read wrongly.
+_FEW_WORDS: Final = 20
 
 
 @overload
@@ -394,7 +396,9 @@ def export(
     )
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
     answers = (
-        map_head_answers(pairs, several.heads) if several else map_answers_to_labels(pairs, validate_labels(labels))
+        map_head_answers(pairs, several.heads)
+        if several
+        else map_answers_to_labels(pairs, validate_labels(labels), multi_label=multi_label)
     )
     beside = () if features is None else make_features(features)
     if beside and two_texts:
@@ -422,6 +426,7 @@ def export(
                 "characters), ...], with the ids of the characters of each token"
             )
     check_export_options(wanted)
+    _warn_of_few_words(module, text.vocabulary.tokens)
     if description.output.of_tokens:
         _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
@@ -919,6 +924,18 @@ def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
 
 def _describe_probability_change(probability: float) -> str:
     return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
+
+
+def _warn_of_few_words(module: nn.Module, tokens: Sequence[str]) -> None:
+    """Warn, before the work, if every embedding has many more rows than the vocabulary has words."""
+    rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
+    if rows >= _FEW_WORDS * len(tokens):
+        _log.warning(
+            "The embedding has %s rows, but the vocabulary only %s: %s. Check that its file is read as you mean: "
+            "pocketrnn import-vocab FILE",
+            f"{rows:,}", f"{len(tokens):,} word{'s' * (len(tokens) > 1)}",
+            ", ".join(map(short_repr, tokens[:3])) + ", ..." * (len(tokens) > 3),
+        )  # fmt: skip
 
 
 def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, compared: bool) -> None:

@@ -51,11 +51,11 @@ def compare_module_with_answers(
     for name, one in heads.items():
         if not isinstance(one, LabelOutput):
             return
-        some = [row for row in answered if row.head == name][:_TEXTS]
+        of_head = [row for row in answered if row.head == name]
         source = _make_source(prepared, description, one, slice(begin, begin + len(one.labels)))
         begin += len(one.labels)
         try:
-            refuse_other_answers(source, some)
+            refuse_other_answers(source, of_head[:_TEXTS], len(of_head))
         except ParityError as error:
             said = f"The head {name!r}: {error.problem}" if name else error.problem
             raise ParityError(said, error.remedy) from None

@@ -97,6 +97,7 @@ def test_a_call_that_leaves_a_parameter_out_confirms_its_default(caplog: pytest.
 def test_without_a_call_the_defaults_that_weights_do_not_show_are_told(caplog: pytest.LogCaptureFixture) -> None:
     load("")
     assert 'left at their defaults: pool="last", first=False' in caplog.text
+    assert "give them in SOURCE, Net(pool=..., first=...); else" in caplog.text
 
 
 def test_only_calls_of_the_last_definition_that_fit_it_count() -> None:

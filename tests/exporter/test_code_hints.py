@@ -220,6 +220,20 @@ def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_
         assert Classifier.load("out").predict_proba([text])[0] == pytest.approx(expected[0].tolist(), abs=1e-5)
 
 
+def test_widths_beside_a_function_are_compared_with_the_ids_of_pairs(folder: Path) -> None:
+    rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
+    known: dict[str, int] = json.loads(Path("vocab.json").read_text())
+    texts = ["Oil good x film", "good " * 9 + "oil", "film"]
+    for last, code in ((0, 0), (1, 2)):
+        rows = [[known.get(word, 0) for word in text.lower().split()] for text in texts]
+        pairs = [{"text": t, "ids": [*(row + [0] * 7)[:6], row[-1] if last else (row + [0] * 7)[6]]}
+                 for t, row in zip(texts, rows, strict=True)]  # fmt: skip
+        Path("pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        result = export("--rules", json.dumps(rules), "--multi-label", "--pairs", "pairs.jsonl", "--force")
+        assert result.exit_code == code, result.output
+        assert ("pipeline on 3 texts: the same ids" in result.output) == (code == 0)
+
+
 def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Path) -> None:
     texts = ["oil good film", "good bad " * 4, "film"]
     pairs = [{"text": text, "ids": [WORDS[word] for word in text.split()]} for text in texts]

@@ -217,6 +217,21 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+@pytest.mark.parametrize(
+    ("shift", "said"),
+    [(0, '24 of 24 texts agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
+)
+def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
+    pairs = [(text.upper().replace("-", " "), None, answer([2 + (i - 2 + shift) % 60 for i in ids_of(text)]))
+             for text in TEXTS]  # fmt: skip
+    given = {"vocabulary": [*WORDS[:2], *(word.upper() for word in SYLLABLES)], "example_ids": pairs}
+    rules = TextRules("whitespace", unknown_id=0, empty_id=0, padding_id=1)
+    with pytest.raises(ParityError, match=said):
+        exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
+    if not shift:
+        exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
     pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
     other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))
@@ -363,6 +378,24 @@ def test_answers_are_taken_as_people_have_them(given: Any, expected: Any) -> Non
     ((_, found),) = map_answers_to_labels(check_pairs([("oil", [1], given)]), LABELS)
     assert found == expected
     assert map_answers_to_labels([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
+
+
+def test_several_labels_of_a_text_are_written_with_a_bar(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label\noil,World|Sports\nfilm,Science\n")
+    texts = read_pairs(path, LABELS)
+    found = map_answers_to_labels(texts, LABELS, multi_label=True)
+    assert [answer for _, answer in found] == [("World", "Sports"), ("Science",)]
+    with pytest.raises(InputError, match=r"World\|Sports, only with --multi-label"):
+        map_answers_to_labels(texts, LABELS)
+    with pytest.raises(InputError, match=r"a\|b, with --multi-label"):
+        map_answers_to_labels([OwnersText("oil", answer="World|Sport")], LABELS, multi_label=True)
+    # A label may hold the bar itself.
+    for multi_label in (True, False):
+        held = map_answers_to_labels([OwnersText("oil", answer="a|b")], ["a", "b", "a|b"], multi_label=multi_label)
+        assert held[0][1] == ("a|b",)
+    beside = OwnersText("oil", answer={"World": 0.9, "Sports": 0.6, "Science": 0.1}, label="World|Sports")
+    assert map_answers_to_labels([beside], LABELS, multi_label=True)[0][1] == beside.answer
 
 
 def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
@@ -567,6 +600,8 @@ def test_other_thresholds_of_several_labels_are_named(needed: list[float], said:
         AnsweredText(str(i), str(i), tuple(name for name, p, t in zip(LABELS, row, needed, strict=True) if p >= t))
         for i, row in enumerate(answers)
     ]
+    with pytest.raises(ParityError, match=r"80 texts .*, of 300"):
+        refuse_other_answers(source, answered, 300)
     with pytest.raises(ParityError, match=f"80 texts.*{said}") as caught:
         refuse_other_answers(source, answered)
     numbers = re.findall(r"\d\.\d+", caught.value.remedy.split("thresholds=")[1])

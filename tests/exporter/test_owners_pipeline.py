@@ -507,7 +507,7 @@ def rules_of_export(path: Path, **more: Any) -> TextRules:
     scope: dict[str, Any] = {}
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     module: nn.Module = scope["Net"]()
-    return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text
+    return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text.rules
 
 
 @pytest.mark.parametrize(
@@ -567,3 +567,19 @@ def test_brackets_that_a_pattern_escapes_are_not_taken_for_a_pattern(caplog: pyt
     assert not caplog.text
     choose_rules(known, TextRules(steps=cleaning(("[^a-z]", ""))), None, [], [])
     assert "[^a-z]" in caplog.text
+
+
+def test_a_vocabulary_far_smaller_than_the_embedding_is_told_before_the_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names: dict[str, Any] = {}
+    exec(MODEL, names)  # noqa: S102 - above
+    for rows, words, is_told in ((60, ["oil"], True), (60, ["<unk>", "oil", "gas", "war"], False), (9, ["oil"], False)):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            export(names["Net"](rows), tmp_path / "small", vocabulary=words, labels=["a", "b"], torchscript=False,
+                   force=True)  # fmt: skip
+        said = [record.getMessage() for record in caplog.records]
+        told = [i for i, line in enumerate(said) if "60 rows, but the vocabulary only 1 word: 'oil'" in line]
+        assert bool(told) == is_told
+        assert not told or told[0] < next(i for i, line in enumerate(said) if "how forward is called" in line)

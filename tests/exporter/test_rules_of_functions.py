@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import random
 import re
 import shlex
 import string
@@ -19,6 +20,7 @@ from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
+from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
@@ -303,6 +305,26 @@ def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], wr
     assert written in str(caught.value)
 
 
+def test_words_beyond_a_cut_are_not_taken_for_stop_words() -> None:
+    letters = [*" !a7-<_Z\u00e9", *(chr(0x4E00 + i) for i in range(400))]
+    known = read_vocabulary(["<unk>", "<pad>", "\n", *letters])
+    drawn = random.Random(3)
+    texts = ["".join(drawn.choices(letters, k=drawn.randrange(4, 20))) + "!a 7Z" for _ in range(300)]
+    texts[5], texts[250] = f"{texts[5][:3]}\n{texts[5][3:6]}", f"{texts[250][:2]}\n{texts[250][2:5]}"
+
+    def encode(text: str) -> list[int]:
+        return ([known.tokens.index(letter) for letter in text.replace("\n", "")] + [1] * 12)[:12]
+
+    pairs = [(text, encode(text)) for text in texts]
+    found, agreed = find_rules_from_ids(TextRules(unknown_id=0, empty_id=0, padding_id=1), known.tokens, pairs)
+    assert (found.tokenizer, found.stop_words, found.max_width, agreed) == ("characters", ("\n",), 12, 300)
+    # Where one text more cannot be said, the other words still do not become stop words.
+    pairs[7] = (texts[7], encode(texts[8]))
+    found, agreed = find_rules_from_ids(TextRules(unknown_id=0, empty_id=0, padding_id=1), known.tokens, pairs)
+    assert set(found.stop_words) <= {"\n"}
+    assert agreed >= 297
+
+
 LENGTHS = ("the film is good", "so bad", "oil", "a great movie of oil in a cafe so bad")
 
 
@@ -332,6 +354,7 @@ def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.
     rules = choose_rules(KNOWN, None, None, pairs, [])
     assert TextEncoder(rules, KNOWN.tokens).encode("GOOD,film") == [4, 3]
     assert "The ids of your 30 texts" in caplog.text
+    assert "No tokenizer is named" not in caplog.text
     # No text has a link, so that they do not show whether links are left out.
     assert re.search("Other rules agree.*differs at", caplog.text)
     with pytest.raises(InputError, match="30 texts"):

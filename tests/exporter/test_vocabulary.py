@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import pickletools
+import pprint
 import struct
 import subprocess
 import sys
@@ -391,12 +392,38 @@ def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split
         (b"\x1f\x8b\x08\x00abc", "a gzip file"),
         (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}    ', "safetensors"),
         (b"\x08\x08\x12\x07pytorch\x00", "a binary file"),
+        ("Counter({'the': 9, 'of': 8, 'and': 7, 'a': 6})", "looks like data"),
+        ("{'a': 0, 'b': 1, 'c': 2, 'd': 3, 'e': len('abcd')}\n", "looks like data"),
+        ("the of and a to in is it\n", "looks like data"),
     ],
 )
 def test_a_file_that_is_no_list_of_tokens_is_refused(
     file: Callable[..., Path], content: str | bytes, says: str
 ) -> None:
     assert says in refusal(file(content))
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "vocab.json", "vocab"])
+@pytest.mark.parametrize("tokens", [TOKENS, ("it's", *TOKENS[1:]), ("\n", "\\d", "'", '"', "\u5e03", "<unk>")])
+def test_the_text_of_a_python_dict_or_list_is_read(
+    file: Callable[..., Path], name: str, tokens: tuple[str, ...]
+) -> None:
+    ids = {token: i for i, token in enumerate(tokens)}
+    back = dict(enumerate(tokens))
+    for held in (ids, back, [*tokens], tokens, [*ids.items()], {"word2idx": ids}):
+        for written in (str(held), pprint.pformat(held, sort_dicts=False), f"\n{held!r}\r\n"):
+            assert read_vocabulary(file(written, name)).tokens == tokens, written
+
+
+def test_a_text_in_brackets_that_is_no_literal_is_a_token_a_line_and_runs_nothing(
+    file: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    held = f"['a', open({str(run)!r}, 'w')]"
+    assert read_vocabulary(file(held)).tokens == (held,)
+    assert not run.exists()
+    assert read_vocabulary(file("['\nb\n]")).tokens == ("['", "b", "]")
+    assert read_vocabulary(file("(" * 100_000 + "1" + ")" * 100_000)).tokens[0].startswith("((")
 
 
 def test_a_missing_file_a_folder_and_an_enormous_file_are_refused(tmp_path: Path) -> None:

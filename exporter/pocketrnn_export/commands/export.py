@@ -532,9 +532,9 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
     pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
-    if rules is not None and pairs:
-        stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
-        rules = _read_agreeing_rules(tokens, rules, pairs, stated=stated)
+    # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
+    if rules is not None and not _names_function(options["tokenizer"]):
+        rules = _read_agreeing_rules(tokens, rules, pairs, options)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 
@@ -701,21 +701,29 @@ def _read_arguments(
 
 
 def _read_agreeing_rules(
-    tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], *, stated: bool
+    tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
-    """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs.
+    """Return the text rules. If the user has not stated rules, return rules that give the ids of the pairs, or note
+    that the default tokenizer is used.
 
     Raises:
         InputError: a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
-    from pocketrnn_export.vocabularies.text_rule_selection import complete_rules_by_ids, refuse_other_ids
+    from pocketrnn_export.vocabularies.text_rule_selection import (
+        complete_rules_by_ids,
+        log_default_tokenizer,
+        refuse_other_ids,
+    )
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
     vocabulary, given = read_vocabulary(tokens), list_pairs(pairs)
+    stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
+    if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
+        log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
 

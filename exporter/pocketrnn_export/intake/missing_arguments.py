@@ -198,8 +198,11 @@ def _log_taken_values(
         elif call is not None and not call.confirms(default):
             kept.setdefault(f" ({call.where_and_verb} it with {call.what})", {})[name] = default
     if kept:
-        whose = "its default" if len([*itertools.chain(*kept.values())]) == 1 else "their defaults"
+        names = [*itertools.chain(*kept.values())]
+        whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
         told.append(f"left at {whose}: {', '.join(f'{_write_values(some)}{why}' for why, some in kept.items())}")
+        line = f"{named.name}({', '.join(f'{name}=...' for name in names)})"
+        told.append(f"if you trained with another value, give {yours} in SOURCE, {line}; else nothing is to be done")
     if told:
         _log.warning("%s is made with %s", named.name, "; ".join(told))
 

@@ -8,6 +8,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import shlex
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 
 from pocketrnn.classifier import Classifier, compute_logits_of_steps, get_chosen_answers
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
-from pocketrnn.text import AnyTextRules, TextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
-from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
+from pocketrnn_export.vocabularies.nearest_text_rules import list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
+from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
@@ -41,6 +43,11 @@ _ENOUGH: Final = 2
 _MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
+# How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
+# and the fewest texts whose answers tell between these.
+_WORDS: Final = 2_000
+_SPLITS: Final = 7
+_TEXTS_TO_TELL_BY: Final = 8
 
 
 @dataclass(frozen=True)
@@ -149,12 +156,13 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> list[Row]:
+def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given: int = 0) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
+        given: the number of texts with answers that were given, if only some of them are compared.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -168,8 +176,11 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText])
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
+        of_all = (
+            f"the {len(rows):,} texts that were asked, of {given:,}" if given > len(rows) else f"{len(rows):,} texts"
+        )
         raise ParityError(
-            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {len(rows):,} texts. The "
+            f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
             _explain_difference(source, rows, wrong, tolerance),
         )
@@ -302,11 +313,54 @@ def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequen
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
+    split = _find_other_split(source, rows[:_TEXTS], tolerance)
     return (
-        "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
-        "vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids of "
-        "each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
+        f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
+        "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
+        "of each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
         "labels."
+    )
+
+
+def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
+    """Describe a tokenizer, with or without lower case, that the vocabulary's words or all answers speak for. Return
+    an empty string if there is none."""
+    text = source.text
+    rules = text.rules
+    if type(text) is not TextInput or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
+        return ""
+    if len(rows) < _TEXTS_TO_TELL_BY:
+        return ""
+    tokens = text.vocabulary
+    some = [*enumerate(tokens)][:: len(tokens) // _WORDS + 1]
+    own = find_unreachable_words(TextEncoder(rules, tokens), some)
+    found: list[tuple[int, int, TextRules]] = []
+    for other in itertools.islice(list_candidate_rules(rules, ()), _SPLITS):
+        encoder = TextEncoder(other, tokens)
+        if other == rules:
+            continue
+        agreed = 0
+        with contextlib.suppress(PocketRNNError):
+            agreed = sum(
+                _measure_distance_to_answer_for_ids(source, one.answer, encoder.encode(one.text)) <= tolerance
+                for one, _ in rows
+            )
+        found.append((agreed, -len(find_unreachable_words(encoder, some)), other))
+    agreed, unreached, best = max(found, key=lambda one: one[:2])
+    before = sum(_measure_distance(one.answer, numbers, source) <= tolerance for one, numbers in rows)
+    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    if 2 * (agreed - before) > len(rows) - before:
+        option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
+        return f"{agreed:,} of {len(rows):,} texts agree with --rules {option}. "
+    # Answers to a few texts agree by chance.
+    _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
+    unreached, option = -unreached, f"--rules {shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))}"
+    if not own or unreached > len(own) // 2:
+        return ""
+    return (
+        f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
+        f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With {option}, "
+        f"{len(own) - unreached} of {len(own)} come through. "
     )
 
 

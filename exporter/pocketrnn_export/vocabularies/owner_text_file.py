@@ -32,8 +32,8 @@ Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 _LINE: Final = (
     'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
     '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
-    "text, label, and probability (of that label, or without labels of the second of two), or a column with the "
-    "probabilities of each label, named by it."
+    "text, label (a|b for several), and probability (of that label, or without labels of the second of two), or a "
+    "column with the probabilities of each label, named by it."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
@@ -233,18 +233,27 @@ def _check_probabilities(given: Any, where: str) -> Any:
     return given
 
 
-def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
+def map_answers_to_labels(
+    texts: Iterable[OwnersText], labels: Sequence[str], *, multi_label: bool = False
+) -> list[tuple[OwnersText, Answer]]:
     """Return each text that has an answer, with the answer as labels or as a dict from labels to probabilities.
 
     Args:
         texts: the texts.
         labels: the labels, in the order of the logits.
+        multi_label: whether a text may have several labels: `a|b` then stands for both, as `pocketrnn classify` writes
+            them.
 
     Raises:
         InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
             its label is not the likeliest by its probabilities.
     """
     texts = [one for one in texts if one.answer is not None]
+    if multi_label:
+        texts = [
+            replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
+            for one in texts
+        ]
     numbers = [_read_single(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
@@ -265,6 +274,15 @@ def map_answers_to_labels(texts: Iterable[OwnersText], labels: Sequence[str]) ->
             answer = {str(one.label): number}
         found.append((one, _map_answer_with_label(replace(one, answer=answer), labels)))
     return found
+
+
+def _split_labels(given: Any, labels: Sequence[str]) -> Any:
+    """Return the labels in `a|b` as a list, if each is a label and the whole is not. Return other answers as they
+    are."""
+    if not isinstance(given, str) or given in labels or LABEL_SEPARATOR not in given:
+        return given
+    each = given.split(LABEL_SEPARATOR)
+    return each if set(each) <= set(labels) else given
 
 
 def _read_single(answer: Any) -> float | None:
@@ -357,10 +375,14 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
+            several = isinstance(name, str) and _split_labels(name, labels) != name
             raise InputError(
                 f"{where} is {brief_text(name)}, but the labels are {', '.join(map(short_repr, labels[:8]))}"
                 f"{', ...' if len(labels) > 8 else ''}.",
-                "Give the label that your classifier gives, by its name, or the probabilities.",
+                f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
+                if several
+                else "Give the label that your classifier gives, by its name, or the probabilities. Write several "
+                f'labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, ["a", "b"] does the same.',
             )
     return found
 

@@ -71,9 +71,13 @@ def find_rules_from_ids(
     ranked = sorted(tried, key=score)[:_BEST]
     some = _choose_texts(pairs)
     widest = longest if framed else None
-    completed = [_complete_rules(one, tokens, some, widest) for one in ranked]
-    best = max(completed, key=lambda found: found[1])[0]
-    return _complete_rules(best, tokens, pairs, widest)
+    completed = [(one, *_complete_rules(one, tokens, some, widest)) for one in ranked]
+    begun, best, _ = max(completed, key=lambda found: found[2])
+    whole = [_complete_rules(best, tokens, pairs, widest)]
+    if best.stop_words and not begun.stop_words:
+        # The other texts may hold words that only seemed to be left out.
+        whole.insert(0, _complete_rules(replace(best, stop_words=()), tokens, pairs, widest))
+    return max(whole, key=lambda found: found[1])
 
 
 def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
@@ -183,19 +187,28 @@ def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[se
     """Return the words that the owner's ids never contain, and the words that the ids contain.
 
     Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it
-    shows none, all are dropped. Each text that is decided so helps with the others.
+    shows none, all are dropped. Each text that is decided so helps with the others. Where a text may be cut, a word
+    that its ids lack is not taken for dropped.
     """
-    unknown, rows = encoder.rules.unknown_id, []
+    rules: AnyTextRules = encoder.rules
+    unknown = rules.unknown_id
+    rows: list[tuple[list[str], list[list[int]], Counter[int]]] = []
+    limits = [limit for limit in (rules.max_width, rules.max_tokens) if limit is not None]
+    cut = set[int]()
     for text, ids in pairs:
         tokens = encoder.tokens(text)
+        if limits and len(tokens) > min(limits) - len(rules.first_ids) - len(rules.last_ids):
+            cut.add(len(rows))
         rows.append((tokens, [encoder.look_up([token]) for token in tokens], Counter(ids)))
     dropped, kept = set[str](), set[str]()
     for _ in range(_ROUNDS):
         before = len(dropped) + len(kept)
-        for tokens, each, theirs in rows:
+        for number, (tokens, each, theirs) in enumerate(rows):
             known = {token: ids[0] for token, ids in zip(tokens, each, strict=True) if ids and ids[0] != unknown}
-            dropped.update(token for token, id_ in known.items() if not theirs[id_])
             kept.update(token for token, id_ in known.items() if theirs[id_])
+            if number in cut:
+                continue
+            dropped.update(token for token, id_ in known.items() if not theirs[id_])
             others = [token for token, ids in zip(tokens, each, strict=True) if ids == [unknown]]
             unsure = [token for token in others if token not in dropped and token not in kept]
             left = theirs[unknown] - sum(token in kept for token in others) if unknown is not None else -1

@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -58,23 +58,24 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
-    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english` and log
-    that.
+    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english`.
 
     Raises:
         InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
     """
-    rules = make_implied_rules(vocabulary, tokenizer or "basic_english")
-    if tokenizer is None:
-        unknown, padding = rules.unknown_id, rules.padding_id
-        _log.warning(
-            "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
-            "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
-            "with your pipeline.",
-            "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
-            _describe_token(padding, vocabulary.tokens),
-        )
-    return rules
+    return make_implied_rules(vocabulary, tokenizer or "basic_english")
+
+
+def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
+    """Log that nobody named a tokenizer, and which rules are used. Call this once no rules are found by the ids."""
+    unknown, padding = rules.unknown_id, rules.padding_id
+    _log.warning(
+        "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
+        "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
+        "with your pipeline.",
+        "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
+        _describe_token(padding, vocabulary.tokens),
+    )
 
 
 def choose_rules(
@@ -114,8 +115,10 @@ def choose_rules(
     elif rules is not None:
         chosen = rules
     else:
-        chosen = make_named_rules(vocabulary, tokenizer)
-        chosen = complete_rules_by_ids(vocabulary, chosen, pairs) if tokenizer is None else chosen
+        named = make_named_rules(vocabulary, tokenizer)
+        chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
+        if tokenizer is None and chosen is named:
+            log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     _warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
@@ -381,20 +384,30 @@ def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
     )  # fmt: skip
 
 
-def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the words that no text can reach, because the rules split, change or drop these words.
+
+    Args:
+        encoder: the rules.
+        words: ids and words of the vocabulary.
+    """
     if isinstance(encoder.rules, SubwordRules):
         # A piece need not come from a text of its own: it occurs inside words.
-        return
+        return []
     special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
-    never = [
+    return [
         token
-        for i, token in enumerate(tokens)
+        for i, token in words
         if i not in special
         and not token.startswith(PLACEHOLDER)
         and not any(token in encoder.tokens(text) for text in _list_spellings(token))
     ]
-    if never:
+
+
+def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
+    """Log how many words of the vocabulary no text can reach, because the rules split, change or drop these words."""
+    never = find_unreachable_words(encoder, enumerate(tokens))
+    if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(

@@ -5,13 +5,16 @@ Reading needs neither PyTorch nor torchtext, and does not run code in a file.
 
 from __future__ import annotations
 
+import ast
 import codecs
 import collections
+import contextlib
 import json
 import logging
 import operator
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +43,8 @@ LARGEST_FILE: Final = 64 * 2**20
 
 _GIVE_LIST: Final = "Give a list of tokens in the order of their ids, or a dict from token to id."
 _GIVE_FILE: Final = (
-    "Give a text file with one token in each line, a JSON list of tokens, a JSON object from token to id, or a saved "
-    "torchtext Vocab."
+    "Give a text file with one token in each line, a JSON list of tokens, a JSON object from token to id (or the same "
+    "as Python writes it), or a saved torchtext Vocab."
 )
 _KNOWN_BINARIES: Final = {
     b"\x1f\x8b": "a gzip file",
@@ -65,6 +68,11 @@ _TO_TOKEN: Final = frozenset({
 })  # fmt: skip
 # Models reserve ids for at most four special tokens without names (padding, start, unknown, unused).
 _FEW_UNUSED: Final = 4
+# The parsed form of a Python literal takes some 100 times the file's size.
+_LARGEST_LITERAL: Final = 16 * 2**20
+_LITERAL: Final = re.compile(r"\s*[\[({]\s*[\[('\"\d]")
+# One line of so many parts is a list or a text, and not the only token: n-grams have few words.
+_PARTS_OF_DATA: Final = 8
 _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
 
 
@@ -120,6 +128,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - an object of your own class that holds such a dict or list as `word2idx`, `stoi`, `itos` or the like
     - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
       breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
+    - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
       `torchtext_vocab`. A checkpoint may hold it under any key, beside weights: the key is logged
@@ -327,9 +336,28 @@ def _read_file(path: Path) -> Vocabulary:
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
         return _read_pickled(read_pickle(content, str(path)), str(path))
     text = _decode_text(content, path)
+    if (document := _parse_literal(text)) is not None:
+        return _read_document(document, str(path))
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
     return _make_vocabulary_with_unknown(_split_lines(text, path))
+
+
+def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
+    """Return the list, tuple or dict that a text is in Python's notation, as `print` and `str` write it. Return None
+    for other texts, and for JSON. No name is looked up and nothing is called."""
+    if not _LITERAL.match(text) or text.rstrip()[-1] not in "])}" or len(text) > _LARGEST_LITERAL:
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(text)
+        return None
+    try:
+        # A backslash before another character is a warning.
+        with warnings.catch_warnings(action="ignore"):
+            document = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return document if isinstance(document, list | tuple | dict) else None
 
 
 def _read_content(path: Path) -> bytes:
@@ -394,6 +422,10 @@ def _split_lines(text: str, path: Path) -> tuple[str, ...]:
     if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
         raise DataError(
             f"{path} holds word vectors, not a vocabulary.", "Give one token in each line, without numbers."
+        )
+    if len(lines) == 1 and len(re.split(r"[\s,;:]+", lines[0].strip())) >= _PARTS_OF_DATA:
+        raise DataError(
+            f"{path} holds one line, {brief_text(lines[0])}, which looks like data and not like a token.", _GIVE_FILE
         )
     _check_tokens(lines, str(path), "line", 1)
     return tuple(lines)

@@ -679,6 +679,9 @@ def _compute_answers_around_ends(
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
     lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
     ids = [i for i in range(asked.ids) if i != asked.padding_id]
+    if not ids:
+        # With one id, which is the padding, a row cannot have another token.
+        return None
     other = torch.tensor([ids[(int(token) + 3) % len(ids)] for token in tokens.flatten()]).view_as(tokens)
     place = torch.arange(width)
     past, last = place >= lengths[:, None], place == lengths[:, None] - 1
