@@ -103,6 +103,8 @@ def assert_answers_as(before: nn.Module, path: Path, *, numbers: bool) -> None:
 @pytest.mark.parametrize("training", mostly_slow([True, False], every=2))
 @pytest.mark.parametrize("kind", mostly_slow(KINDS, every=3))
 def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) -> None:
+    if issubclass(kind, changing_modules.NoGradLeft) and torch.__version__ < "2.13":
+        pytest.skip("torch 2.8 cannot decompose a program that freezes a weight, and the export refuses it")
     module = made(kind, training=training)
     with nothing_changes(module) as before:
         export(module, tmp_path / "b", labels=LABELS, vocabulary=WORDS, progress=False)

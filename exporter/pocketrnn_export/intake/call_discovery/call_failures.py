@@ -99,7 +99,9 @@ def explain_exception(
         )
         if asked.two_texts:
             advice = f"Texts have any length from 1 token on. Pad texts of fewer than {kernel[1]} tokens in forward."
-    if "dtype" in str(error) and re.search(r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)):
+    if re.search(r"dtype|have the type", str(error)) and re.search(
+        r"Half|BFloat16|Double|torch\.b?float(16|64)", str(error)
+    ):
         advice = (
             "A bundle computes in float32, so the weights were converted to float32. In forward, cast to their type, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
