@@ -426,7 +426,6 @@ def export(
                 "characters), ...], with the ids of the characters of each token"
             )
     check_export_options(wanted)
-    _warn_of_few_words(module, text.vocabulary.tokens)
     if description.output.of_tokens:
         _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
@@ -451,6 +450,7 @@ def export(
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+        _warn_of_few_words(module, text.vocabulary.tokens)
         manifest = export_without_faulty_rules(make)
     _log_verdicts(manifest, _list_hints(module, chosen, text, pairs, manifest))
     return manifest

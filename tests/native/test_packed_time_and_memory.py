@@ -170,14 +170,14 @@ def test_a_text_that_is_too_costly_is_named(growing: Path) -> None:
         for beyond in (BEYOND, BEYOND.split(), classifier.encode(BEYOND)):
             with pytest.raises(LimitError) as error:
                 ask([WITHIN, beyond, WITHIN])  # type: ignore[operator]
-            assert error.value.problem.startswith("The text at position 1 (counted from 0) would take more")
+            assert error.value.problem.startswith("The text at position 1 (counted from 0) would need more")
             assert "on_error='skip'" in error.value.remedy
             with pytest.raises(LimitError) as error:
                 classifier.classify(beyond)
-            assert error.value.problem.startswith("The text would take more")
+            assert error.value.problem.startswith("The text would need more")
     with pytest.raises(LimitError) as error:
         classifier.explain(BEYOND)
-    assert error.value.problem.startswith("The text would take more")
+    assert error.value.problem.startswith("The text would need more")
     assert len(classifier.explain(WITHIN).fragments) == 3
     alone = pocketrnn_native.Classifier.load(growing)
     with pytest.raises(EngineError, match="text at position 1 "):
@@ -208,14 +208,14 @@ def test_lines_and_rows_that_are_too_costly(growing: Path, tmp_path: Path, monke
         within, beyond = (json.dumps(text.split()) if "--tokens" in options else text for text in (WITHIN, BEYOND))
         given = run("classify", "-b", growing, *options, within, beyond, within)
         assert (given.exit_code, len(given.stdout.splitlines())) == (2, 1)
-        assert given.stderr.startswith("Error: Text 2 would take more")
+        assert given.stderr.startswith("Error: Text 2 would need more")
     lines = run("classify", "-b", growing, stdin=f"{WITHIN}\n{WITHIN}\n{BEYOND}\n{WITHIN}\n")
     assert (lines.exit_code, len(lines.stdout.splitlines())) == (2, 2)
-    assert "Error: Line 3 would take more" in lines.stderr
+    assert "Error: Line 3 would need more" in lines.stderr
     Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in (WITHIN, BEYOND, WITHIN)))
     refused = run("classify", "-b", growing, "-i", "in.jsonl", "-o", "out.jsonl")
     assert (refused.exit_code, Path("out.jsonl").exists()) == (2, False)
-    assert refused.stderr.startswith("Error: Row 2 of in.jsonl would take more")
+    assert refused.stderr.startswith("Error: Row 2 of in.jsonl would need more")
     assert "--on-error skip" in refused.stderr
     passed = run("classify", "-b", growing, "-i", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert passed.exit_code == 0
