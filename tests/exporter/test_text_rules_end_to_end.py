@@ -364,4 +364,4 @@ def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path, call
 def test_the_command_takes_rules_or_a_tokenizer_not_both(tmp_path: Path) -> None:
     status, said = run(tmp_path, "--rules", "{}", "--tokenizer", "whitespace")
     assert status == 2
-    assert "--rules already contains the values of --tokenizer and --max-tokens" in said
+    assert 'write in the rules: "tokenizer": "whitespace"' in said

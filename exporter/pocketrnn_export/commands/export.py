@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from dataclasses import replace
@@ -846,8 +847,16 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
-    if (options["tokenizer"] and not _names_function(options["tokenizer"])) or options["max_tokens"]:
-        raise click.UsageError("--rules already contains the values of --tokenizer and --max-tokens.")
+    beside: dict[str, Any] = {}
+    if options["tokenizer"] and not _names_function(options["tokenizer"]):
+        beside["tokenizer"] = options["tokenizer"]
+    if options["max_tokens"]:
+        beside["max_tokens"] = options["max_tokens"]
+    if beside:
+        left = " and ".join(f"--{name.replace('_', '-')}" for name in beside)
+        raise click.UsageError(
+            f"--rules says all of the text rules. Leave {left} out, and write in the rules: {json.dumps(beside)[1:-1]}."
+        )
     return read_rules(options["rules"], vocabulary)
 
 
