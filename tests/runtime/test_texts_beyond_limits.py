@@ -225,6 +225,7 @@ def test_inspect_shows_them(limited: Path, padded: Path) -> None:
     assert "a text of at least 2 tokens; a text of at most 9 tokens; a run of at most 3 texts" in shown
     assert json.loads(run("inspect", "--json", limited).stdout)["graph"]["limits"]["max_tokens"] == 9
     assert "limits" not in run("inspect", padded).stdout
+    assert "empty text" in shown
 
 
 def test_the_command_line_names_the_text_or_line(limited: Path) -> None:

@@ -152,7 +152,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
         ("tokens read", _describe_tokens_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
-        *([] if text.sizes[0] else [("empty text", f"id {text.empty_id}")]),
+        *([] if text.min_width or text.first_ids or text.last_ids else [("empty text", f"id {text.empty_id}")]),
         *([("around a text", _describe_added_ids(text))] if _describe_added_ids(text) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
