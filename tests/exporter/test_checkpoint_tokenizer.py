@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from module_sources import make_net
 
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import read_manifest
@@ -64,12 +65,7 @@ PLACES: dict[str, Any] = {
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(FILE)
-    names: dict[str, Any] = {}
-    exec(FILE, names)  # noqa: S102 - above
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = names["Net"]()
-    return {"model_state_dict": made.state_dict(), "vocab": PIECES, "labels": ["a", "b", "c"]}
+    return {"model_state_dict": make_net(FILE).state_dict(), "vocab": PIECES, "labels": ["a", "b", "c"]}
 
 
 def export(*arguments: str) -> Result:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from module_sources import make_net
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
@@ -132,12 +133,7 @@ def test_names_of_lengths() -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("api.py").write_text(API)
-    names: dict[str, object] = {}
-    exec(API, names)  # noqa: S102 - above
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = names["Net"]()  # type: ignore[operator]
-    torch.save(made.state_dict(), "net.pt")
+    torch.save(make_net(API).state_dict(), "net.pt")
     Path("vocab.json").write_text(json.dumps(WORDS))
     return tmp_path
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from module_sources import make_net
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
@@ -57,16 +58,8 @@ def encoded(text: str) -> list[int]:
     return [2, *(WORDS.index(word) if word in WORDS else 0 for word in split(text)), 3]
 
 
-def net() -> torch.nn.Module:
-    made: dict[str, Any] = {}
-    exec(MODULE, made)  # noqa: S102 - above
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return made["Net"]()  # type: ignore[no-any-return]
-
-
 def exported(path: Path, **more: Any) -> Manifest:
-    return export(net(), path, labels=["no", "yes"], vocabulary=WORDS, torchscript=False, **more)
+    return export(make_net(MODULE), path, labels=["no", "yes"], vocabulary=WORDS, torchscript=False, **more)
 
 
 PAIRS = [(text, encoded(text)) for text in TEXTS]
@@ -90,7 +83,7 @@ def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: 
     plain, own = Classifier.load(bundle), Classifier.load(bundle, tokenizer=split)
     with torch.no_grad():
         for text, ids in PAIRS:
-            expected = torch.softmax(net()(torch.tensor([ids]))[0], 0)
+            expected = torch.softmax(make_net(MODULE)(torch.tensor([ids]))[0], 0)
             assert own.classify(text) == plain.classify(split(text)) == plain.classify(ids)
             assert own.predict_proba([text])[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 

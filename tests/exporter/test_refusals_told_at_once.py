@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from module_sources import make_net, run_source
 
 from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
@@ -61,17 +62,13 @@ class Net(nn.Module):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(FILE)
-    names: dict[str, Any] = {}
-    exec(FILE, names)  # noqa: S102 - above
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = names["Net"](len(WORDS), 6, "mean")
-    state = made.state_dict()
+    state = make_net(FILE, len(WORDS), 6, "mean").state_dict()
     torch.save(state, "plain.pt")
     held = {"word2idx": {word: i for i, word in enumerate(WORDS)}, "classes": ["bad", "good"], "max_len": 50}
     torch.save({"model_state_dict": state, **held, "best_threshold": 0.43}, "whole.pt")
     texts = ["the film", "A <b>good</b> film of oil", "don't!", "bad x movie", "oil: good"]
-    lines = [{"text": t, "ids": [WORDS.index(w) for w in names["tokenize"](t)]} for t in texts]
+    tokenize = run_source(FILE)["tokenize"]
+    lines = [{"text": t, "ids": [WORDS.index(w) for w in tokenize(t)]} for t in texts]
     Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tmp_path
 
