@@ -15,18 +15,12 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.checking.call_recording import (
-    JoinedOutputModule,
-    ModuleCall,
-    RecordedCall,
-    broadcast_scale,
-    join_outputs,
-    perturb_number_inputs,
-    record_call,
-)
+from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 from pocketrnn_export.checking.input_output_matching import MatchedInput, make_file_inputs, squeeze_shape
+from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, broadcast_scale, join_outputs
 from pocketrnn_export.checking.missing_activation import Activation
+from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run

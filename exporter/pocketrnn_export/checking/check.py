@@ -21,7 +21,6 @@ from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
 from pocketrnn_export.checking.call_recording import (
     ModuleCall,
-    ModuleWithSignature,
     RecordedCall,
     can_run_on_size,
     draw_case,
@@ -41,11 +40,13 @@ from pocketrnn_export.checking.correct_sizes import (
     ComparedSize,
     find_right_sizes,
 )
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_file
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_file
+from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.input_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.reversed_masks import compare_with_reversed_masks
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict

@@ -10,7 +10,7 @@ from typing import Final
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
 from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, record_call
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
+from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
 
 # The batches in which one input has half the steps of another; and the steps of an ordinary one.
 _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
@@ -79,22 +79,3 @@ def _list_unequal_inputs(
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
     }
     return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
-
-
-def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
-    """Return the verdict on a file that is right for some inputs only.
-
-    Args:
-        verdict: the verdict on these.
-        of_others: the verdict on others.
-        sizes: for which it is right.
-        reason: the sentence for a file that fails on the others.
-    """
-    joined = replace(
-        of_others,
-        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
-        looked_at=verdict.looked_at,
-        comparisons=(*verdict.comparisons, *of_others.comparisons),
-        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
-    )
-    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

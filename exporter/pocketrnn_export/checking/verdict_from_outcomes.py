@@ -11,7 +11,7 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.correct_sizes import Bounds
-from pocketrnn_export.checking.exported_file import find_missing_matrices
+from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
 from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
 from pocketrnn_export.checking.verdict import Verdict
@@ -217,3 +217,22 @@ def _describe_compared_outputs(beside: ComparedFile) -> list[str]:
     return compared + [
         f"Not compared: the output{'s' * (len(some) > 1)} {', '.join(some)} {whose}." for some, whose in of_both if some
     ]
+
+
+def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+    """Return the verdict on a file that is right for some inputs only.
+
+    Args:
+        verdict: the verdict on these.
+        of_others: the verdict on others.
+        sizes: for which it is right.
+        reason: the sentence for a file that fails on the others.
+    """
+    joined = replace(
+        of_others,
+        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
+        looked_at=verdict.looked_at,
+        comparisons=(*verdict.comparisons, *of_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
+    )
+    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

@@ -18,8 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features import split_features
 from pocketrnn.text.pairs import make_pair_inputs
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.comparing.proof_inputs import select_answer_rows
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches

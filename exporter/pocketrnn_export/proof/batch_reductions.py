@@ -17,8 +17,14 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
-from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
+from pocketrnn_export.proof.program_nodes import (
+    find_batch_axes,
+    find_batch_symbols,
+    find_needed_nodes,
+    read_operator_name,
+)
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
+from pocketrnn_export.torch_internals import read_size_expression
 
 # The operators that compute along an axis and keep it; the axis is the second argument.
 _ALONG: Final = frozenset({
@@ -61,40 +67,6 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
         ):
             return find_node_line(node) or "a line that is not known"
     return ""
-
-
-def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """Return the symbols of the batch size, one for each input; an empty set for a fixed batch size."""
-    inputs = set(program.graph_signature.user_inputs)
-    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
-    return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
-
-
-def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
-    """Return the integers with which a program compares its values, as in `x != 1`."""
-    asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
-    return [
-        arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
-    ]
-
-
-def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes on which the answer depends, in order. Writes into views of these nodes count, too."""
-    memory: dict[Node, Node] = {}
-    writes: dict[Node, list[Node]] = {}
-    for node in program.graph.nodes:
-        shared = list_aliased_arguments(node.target, node.args, node.kwargs) if node.op == "call_function" else []
-        memory[node] = next((memory[one] for one in shared if isinstance(one, Node)), node)
-        if shared and list_written_arguments(node.target, node.args, node.kwargs):
-            writes.setdefault(memory[node], []).append(node)
-    needed: set[Node] = set()
-    waiting = [node for node in program.graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += [*node.all_input_nodes, *writes.get(memory[node], ())]
-    return [node for node in program.graph.nodes if node in needed]
 
 
 def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
@@ -188,11 +160,3 @@ def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool
 
 def _is_mask(positions: Any) -> bool:
     return bool(positions.meta["val"].dtype == torch.bool)
-
-
-def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
-    """Return the axes of a node's value whose size depends on the batch size."""
-    sizes = list(node.meta["val"].shape)
-    return [
-        i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols
-    ]

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.batch_reductions import find_needed_nodes
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_operators import restore_threads
 from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.torch_threads import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.function_caches import Place, replace_entries

@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases, split_by_text
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 

@@ -17,8 +17,8 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import BY_POSITION, find_batch_axes, find_needed_nodes
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.batch_reductions import BY_POSITION
+from pocketrnn_export.proof.program_nodes import find_batch_axes, find_needed_nodes, read_operator_name
 from pocketrnn_export.torch_internals import read_size_expression
 
 _ROWS: Final = 4

@@ -17,7 +17,7 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.batch_reductions import BY_POSITION
 from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.program_nodes import read_operator_name
 from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
 
 _STEPS: Final = (2, 9, 40)

@@ -9,7 +9,6 @@ count of some words, or whether a text begins with one word and ends with anothe
 
 from __future__ import annotations
 
-import operator
 from enum import IntEnum
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.program_nodes import read_operator_name
 
 
 class WordContent(IntEnum):
@@ -71,14 +71,6 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
         else:
             found[node] = _find_content_of_node(node, found)
     return found
-
-
-def read_operator_name(node: Node) -> str:
-    """Return the name of the operator or function that a node calls, without its overload."""
-    if node.target is operator.getitem:
-        return "getitem"
-    packet = getattr(node.target, "overloadpacket", node.target)
-    return str(getattr(packet, "__name__", packet))
 
 
 def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:

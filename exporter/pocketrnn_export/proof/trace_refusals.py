@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.proof.batch_reductions import find_batch_reduction, find_batch_symbols, find_compared_numbers
+from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
 from pocketrnn_export.proof.every_size_comparison import (
     APART,
@@ -28,6 +28,7 @@ from pocketrnn_export.proof.every_size_comparison import (
 )
 from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
+from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
 from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program

@@ -19,9 +19,8 @@ from pocketrnn_export.comparing.float64_graph import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import find_needed_nodes
+from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
-from pocketrnn_export.proof.token_dependence import read_operator_name
 
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6

@@ -16,70 +16,24 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pocketrnn.errors import OutputError, first_line, suggest_similar_name
+from pocketrnn.errors import OutputError, first_line
 
 __all__ = [
     "check_file_free",
     "check_folder_free",
-    "choose_default_bundle_folder",
-    "make_classifier_name",
     "remove_siblings",
     "repair_interrupted_write",
-    "suggest_near_file",
     "write_whole_file",
     "write_whole_folder",
 ]
 
 _LEFT_BEHIND_SECONDS = 3600
-# Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
-_ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 # The temporary siblings that exist or will soon exist: for each, the path it will become and the process that made it.
 _siblings: dict[Path, tuple[Path, int]] = {}
-
-
-def make_classifier_name(path: Path) -> str:
-    """Make the name of a classifier from its output path; empty for the root of a file system."""
-    name = path.absolute().name
-    while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
-        name = shorter
-    return name
-
-
-def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """Choose the default output folder for the bundle of a checkpoint: beside the checkpoint, named after the
-    classifier."""
-    return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
-
-
-def suggest_near_file(
-    path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
-) -> str:
-    """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
-
-    Empty if there is none.
-
-    Args:
-        path: the path of a file that does not exist.
-        ends: the endings of names to suggest, such as `.py`; by default, the path's own.
-        folders_with: also suggest folders that hold a file with one of these names.
-        also: names to suggest wherever the path lies.
-    """
-    ends = ends or (path.suffix.lower(),)
-    try:
-        beside = [
-            other.name
-            for other in path.absolute().parent.iterdir()
-            # A broken link has the missing path's own name.
-            if other.name != path.name
-            and (other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with))
-        ]
-    except (OSError, ValueError):
-        beside = []
-    return suggest_similar_name(path.name, [*beside, *also])
 
 
 def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:

@@ -7,21 +7,20 @@ what a schema cannot express: that no byte was changed and that the parts fit ea
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
 import json
-import os
 import re
-import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
-from pocketrnn.bundle.json_schema import find_first_fault, parse_versioned_document
+from pocketrnn.bundle.checked_files import MAKE_AGAIN, read_regular_file
+from pocketrnn.bundle.json_parsing import parse_versioned_document
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
@@ -43,8 +42,6 @@ __all__ = [
     "GIVE_A_BUNDLE",
     "INTEGERS",
     "IN_OWN_PRECISION",
-    "LARGEST_FILE",
-    "MAKE_AGAIN",
     "ROUNDED",
     "TAKES_NUMBERS",
     "VERSION",
@@ -59,7 +56,6 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "build_manifest_from_document",
-    "compute_file_sha256",
     "compute_input_digest",
     "describe_padding_effect",
     "encode_manifest",
@@ -69,10 +65,7 @@ __all__ = [
     "load_manifest_schema",
     "make_digest_entry",
     "make_manifest_document",
-    "read_checked_bytes",
-    "read_file_size",
     "read_manifest",
-    "read_regular_file",
     "suggest_near_bundle",
 ]
 
@@ -87,8 +80,6 @@ ROUNDED: Final = "rounded weights"
 IN_OWN_PRECISION: Final = "as given in "
 # The proof's name for a packed program that multiplies integers where the original multiplies float32.
 INTEGERS: Final = "int8 arithmetic"
-# The largest size of an ONNX graph in bytes, which is protobuf's limit.
-LARGEST_FILE: Final = (1 << 31) - 1
 # A vocabulary of 5 million n-grams takes some 100 MB. A byte of JSON takes up to 20 bytes in Python.
 _LARGEST_JSON: Final = 1 << 27
 
@@ -101,7 +92,6 @@ TAKES_NUMBERS: Final = (
     "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
 )
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
-MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 
@@ -554,107 +544,6 @@ def load_manifest_schema() -> dict[str, Any]:
     return schema
 
 
-def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file, and check the sha256 of exactly the bytes that were read.
-
-    Args:
-        path: the file.
-        sha256: its digest, in hexadecimal digits.
-        largest: the largest size allowed, in bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file or too large, or a byte of it was
-            changed.
-    """
-    content = read_regular_file(path, largest)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
-    return content
-
-
-def read_regular_file(path: Path, largest: int) -> bytes:
-    """Read a regular file of at most `largest` bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
-            it is read.
-    """
-    with _open_regular_file(path, largest) as (file, size):
-        content = file.read(size)
-        if len(content) != size or file.read(1):
-            raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
-    return content
-
-
-def compute_file_sha256(path: Path) -> str:
-    """Compute the sha256 of a file, in hexadecimal digits.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
-    """
-    with _open_regular_file(path, LARGEST_FILE) as (file, size):
-        digest = hashlib.sha256()
-        # A file that grows meanwhile is read only up to its first size.
-        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
-
-
-def read_file_size(path: Path) -> int:
-    """Return the size of a file in bytes.
-
-    Raises:
-        BundleError: the file is missing or cannot be read.
-    """
-    with _translate_read_errors(path):
-        return path.stat().st_size
-
-
-@contextlib.contextmanager
-def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file and yield it with its size.
-
-    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
-    space. Links are followed: model hubs keep their files behind links, and the digest alone identifies a file.
-    """
-    with contextlib.ExitStack() as stack:
-        with _translate_read_errors(path):
-            # Checked before it is opened, since opening alone can start a device; and after, since another file may
-            # have taken its place.
-            _check_regular_file(path, path.stat(), largest)
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
-            status = os.fstat(file.fileno())
-            _check_regular_file(path, status, largest)
-        with _translate_read_errors(path):
-            yield file, status.st_size
-
-
-def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
-    if status.st_size > largest:
-        raise BundleError(
-            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
-        )
-
-
-@contextlib.contextmanager
-def _translate_read_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
-    except MemoryError:
-        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None
-
-
 def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
     """Compute the sha256 of the labels and of all rules for the input.
 
@@ -778,7 +667,7 @@ def _make_no_bundle_error(path: Path) -> BundleError:
             # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.atomic_writing import choose_default_bundle_folder
+            from pocketrnn.bundle.path_names import choose_default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
@@ -803,7 +692,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     Returns:
         The sentence; empty if no name is similar.
     """
-    from pocketrnn.bundle.atomic_writing import suggest_near_file
+    from pocketrnn.bundle.path_names import suggest_near_file
 
     return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.json_schema import parse_versioned_document
+from pocketrnn.bundle.checked_files import read_file_size, read_regular_file
+from pocketrnn.bundle.json_parsing import parse_versioned_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
@@ -167,7 +168,7 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         BundleError: the file cannot be read, or is not a regular file.
     """
-    size = manifests.read_file_size(path)
+    size = read_file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
             raise BundleError(f"{path} is not a packed classifier.", "Give a file that `pocketrnn pack` wrote.")
@@ -267,7 +268,7 @@ def check_digest(path: Path) -> None:
     Raises:
         BundleError: a byte was changed.
     """
-    content = bytearray(manifests.read_regular_file(path, LARGEST))
+    content = bytearray(read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
     if hashlib.sha256(content).digest() != stated:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.manifest import read_checked_bytes
+from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.graph_check.allow_list import GraphContents
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort

@@ -31,7 +31,7 @@ from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.forms.packed_file.operator_lowering import HANDLERS, Lowering, make_packing_error
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
