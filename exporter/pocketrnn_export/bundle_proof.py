@@ -27,7 +27,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.every_size_comparison import check_batches_of_mixed_lengths
+from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
 from pocketrnn_export.proof.module_and_copy_operators import refuse_other_operators
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText

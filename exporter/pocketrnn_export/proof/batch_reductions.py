@@ -91,13 +91,15 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether values are one integer for each text that no word changes; with `counted`, except tried ids."""
+    """Return whether values are one integer for each text and do not depend on its words. With `counted`, they must
+    depend on tried ids only."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
 
 
 def _is_used_as_size(node: Node) -> bool:
+    """Return whether a value is used only as a size: in checks of sizes, or in tensors computed from it."""
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
@@ -145,12 +147,14 @@ def _read_axes(node: Node, position: int, default: int) -> set[int]:
 
 
 def _has_same_sizes(node: Node, other: Node) -> bool:
+    """Return whether the values of two nodes have the same shape."""
     shapes = (one.meta["val"].shape for one in (node, other))
     sizes, others = ([read_size_expression(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
     return sizes == others
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool:
+    """Return whether positions depend on more of the words than on flags or counts of tried ids."""
     return isinstance(positions, Node) and words[positions] not in (
         WordContent.NOTHING,
         WordContent.FLAGS,

@@ -43,7 +43,8 @@ def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the provenance entry for the sizes around each size condition, or {} without conditions."""
+    """Return the provenance entry for the sizes (batch, tokens) around each condition on a size, or {} without
+    conditions."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 

@@ -29,7 +29,7 @@ _ROWS_OF_A_CASE: Final = 12
 def compare_end_to_end(
     classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answers with the reference's, and with the runtime's own answers in other batches.
+    """Compare the runtime's answers to texts or sequences with the reference's, and with its own answers to each alone.
 
     Args:
         classifier: the bundle, as the runtime loads it.

@@ -85,13 +85,16 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts, the second maybe wider, compared for the second text."""
+    """Compares two runs of a program, each on a batch of two texts, for the text in row 1 of both. The batch of the
+    second run may be wider."""
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
         self._words, self._needed = find_word_content(program), find_needed_nodes(program)
         self._same = {
-            node: self._has_same_value(node) for node in self._needed if node in narrow.ran and node in wide.ran
+            node: self._is_value_equal(node, narrow.ran[node].results, wide.ran[node].results)
+            for node in self._needed
+            if node in narrow.ran and node in wide.ran
         }
         answers = program.graph_signature.user_outputs
         self._answer = next((node for node in self._needed if node.name in answers), None)
@@ -119,11 +122,8 @@ class HiddenDifferences:
                 return node
         return None
 
-    def _has_same_value(self, node: Node) -> bool | None:
-        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
-        return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
-
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
+        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):

@@ -1,4 +1,7 @@
-"""Make texts from the ids with which a program compares words. Random texts would never contain such a phrase."""
+"""Find the ids with which a program compares words, and make texts and cases that contain these ids in every order.
+
+Random texts would never contain such a phrase.
+"""
 
 from __future__ import annotations
 
@@ -67,13 +70,14 @@ def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node
 
 
 def _list_few_numbers(constant: Tensor | None) -> list[int]:
+    """Return the integers of a constant; none if it holds other numbers or more than 64."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row. If there are many such ids, return none."""
+    """Return the ids whose row in a table differs from the most common row; no ids if there are many."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(

@@ -30,9 +30,9 @@ from pocketrnn_export.module_runs.operator_recording import (
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
+from pocketrnn_export.proof.unscripted_functions import list_replaceable_functions
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 
 _TEXT: Final = "text"
 
@@ -137,17 +137,12 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the scripted or cached functions in the owner's files and classes, with their Python functions."""
-    entries = [
-        (names, name, function)
-        for names in find_users_globals(module)
-        for name, value in names.items()
-        if (function := function_of(value)) is not None
-    ]
+    """Find the scripted or cached functions of the owner, with their Python functions: those in the files, and the
+    methods of the classes."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}
         for name, value in list(vars(kind).items())
         if (function := function_of(value)) is not None
     }
-    return entries, methods
+    return list_replaceable_functions(module, function_of), methods

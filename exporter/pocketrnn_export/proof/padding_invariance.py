@@ -36,7 +36,7 @@ def find_padded_steps(
     padding_id: int,
     until: float = float("inf"),
 ) -> str:
-    """Return the line at which the padding after a text may change a result for some text, or "".
+    """Return the line at which the padding after a text may change the answer to some text, or "".
 
     Args:
         program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.

@@ -106,7 +106,8 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case and how far rounding may move it, or None."""
+        """Return the exact answer to a case, with how far rounding may move it. If the reference cannot compute the
+        answer, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -118,7 +119,8 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return the error of the reference's answer to a case against double precision."""
+        """Return how far the reference's answer to the case `name` is from the exact answer; None if that is
+        unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -138,6 +140,7 @@ class ReferenceAnswers:
             return LEAST_TOLERANCE
 
     def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
+        """Return the cases of one kind, or their rows, to which the reference gives an answer."""
         return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
 
 

@@ -90,6 +90,7 @@ def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
 
 
 def _are_rows_different(rows: Tensor) -> bool:
+    """Return whether any row differs from the first by more than rounding."""
     if not rows.is_floating_point():
         return bool((rows != rows[:1]).any())
     rows = rows.double().nan_to_num()

@@ -241,6 +241,7 @@ class _ResultOwners:
 
 
 def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
+    """Return owners for a tensor: none for each number or, with `of_rows`, the row of each; None for a non-tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -275,7 +276,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes, or None if no other numbers run."""
+    """Find the text with which each number of the results changes, or None if the operator fails on other numbers."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
@@ -339,6 +340,7 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
 
 
 def _has_owner_bit(owners: Any, bit: int, side: int) -> Any:
+    """Return which numbers belong to texts in whose index this bit is `side`, as a mask."""
     return (owners >= 0) & ((owners >> bit) & 1 == side)
 
 

@@ -1,4 +1,4 @@
-"""Run a traced program in PyTorch, to get its answers or the value of each of its nodes."""
+"""Run a traced program in PyTorch, for its answers or for the value of each of its nodes."""
 
 from __future__ import annotations
 

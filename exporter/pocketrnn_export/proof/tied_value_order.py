@@ -1,9 +1,8 @@
 """Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 
 A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
-(`trace_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the program
-runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
-"""
+(`trace_refusals.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the
+program runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`)."""
 
 from __future__ import annotations
 

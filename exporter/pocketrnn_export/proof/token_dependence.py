@@ -74,6 +74,7 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
 
 
 def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
+    """Return the word content of a node from that of its inputs, which `found` has."""
     name, given = (
         read_operator_name(node),
         [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING],
@@ -103,7 +104,11 @@ def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordCon
     return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
 
 
-def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
+def _find_content_of_ids(
+    node: Node, found: dict[Node, WordContent], ids: WordContent, dependent_inputs: int
+) -> WordContent:
+    """Return the word content of a node whose inputs hold ids. `dependent_inputs` is how many inputs depend on
+    words."""
     name, flags = read_operator_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
@@ -111,9 +116,9 @@ def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordCo
     if name in _SAME:
         return ids
     # But not for `table[x]`, whose result is not ids.
-    if name in _MOVE and given == 1 and found[node.all_input_nodes[0]] is ids:
+    if name in _MOVE and dependent_inputs == 1 and found[node.all_input_nodes[0]] is ids:
         return WordContent.MOVED_IDS
-    if name in _COMPARED and given == 1 and _compares_with_tried_ids(name, node.args[1]):
+    if name in _COMPARED and dependent_inputs == 1 and _compares_with_tried_ids(name, node.args[1]):
         return flags
     return WordContent.ANYTHING
 

@@ -43,7 +43,7 @@ def describe_constant_values(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Return a note for each line of code whose value is equal for all texts of a proof; see `find_constant_values`."""
+    """Run a program on the cases of a proof. Return a note for each line of code whose value is equal for all texts."""
     if program is None:
         return ()
     lines: dict[str, str] = {}
@@ -61,7 +61,8 @@ def describe_constant_values(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Find the operators whose results are equal in all runs although their inputs differ, with these values.
+    """Run a program. Return the operators whose results are equal in all runs although their inputs differ, with the
+    results.
 
     Args:
         program: from torch.export.
