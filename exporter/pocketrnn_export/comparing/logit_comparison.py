@@ -1,4 +1,4 @@
-"""Run two forms of a classifier on the same cases, and measure how far their logits differ."""
+"""Run a form of a classifier on cases, and measure how far its logits are from those of the reference."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ LEAST_TOLERANCE: Final = 1e-5
 # PyTorch's own answers were up to 33 spreads from the exact ones. An answer that is ten times as far cannot be a
 # reference.
 _OF_REFERENCE: Final = 10.0
-
-
 # How many times as far from the exact answer as the reference a candidate may be.
 _OF_OWN: Final = 2.0
 # If the reference is within _NEAR of the exact answer, rounding hardly changes this answer. A form that is further than
@@ -171,7 +169,7 @@ def measure_difference(
 ) -> Difference:
     """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes].
 
-    They are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
+    The differences are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
     """
     spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:

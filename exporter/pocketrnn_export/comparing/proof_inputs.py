@@ -1,4 +1,5 @@
-"""The inputs of a proof: a grid of shapes, random shapes, and texts."""
+"""The inputs of a proof, as cases of ids: a grid of shapes, hazards, pairs and texts, all fitted to the limits of a
+graph."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ class Case:
 class Widths:
     """How many tokens a text can have by its text rules.
 
-    Texts are padded to `least`, on the left if `pad_left`, and cut to `most`. Unless `filled`, texts are not shorter.
+    Texts are cut to `most` tokens. Shorter texts are padded to `least`, on the left if `pad_left`; without `filled`,
+    there are no shorter texts.
     """
 
     least: int = 1
@@ -81,9 +83,9 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """Cut each row to the allowed length, or repeat its tokens up to it.
+        """Return the cases with rows of allowed lengths, each case once. Longer rows are cut.
 
-        With `padded`, pad every other row. Return equal cases once.
+        The tokens of a shorter row are repeated; with `padded`, every other such row is padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)
@@ -221,10 +223,9 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """Change the cases so that a graph with these limits accepts them. No case is dropped.
 
-    Cut longer rows, repeat the tokens of shorter ones, and drop rows beyond the largest batch. A graph with a limit of
-    700 tokens is run on 700.
-
-    If the graph refuses a text of padding only, such a row gets another id as its first token.
+    Longer rows are cut, the tokens of shorter rows are repeated, and rows beyond the largest batch are dropped: a graph
+    with a limit of 700 tokens is run on 700. If the graph refuses a text of padding only, such a row gets another id as
+    its first token.
     """
     if limits is None:
         return list(cases)
@@ -266,10 +267,9 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Turn each row into a pair of texts: a mark splits the row.
+    """Turn each row of a case into a pair of texts, split by a mark. A case of pairs is not changed.
 
-    The position depends on the length of the row. Both texts of a row of one id are this id; a row that already
-    contains a mark is not changed.
+    The position of the mark depends on the length of the row. A row of one id gives two texts of this id.
     """
     if (case.tokens < 0).any():
         return case
@@ -404,9 +404,7 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given or random texts, and two texts without a known token.
-
-    Users will type such texts.
+    """Choose the texts of a proof: the given or random texts, and two texts without a known token, as users type them.
 
     Args:
         given: the owner's texts.

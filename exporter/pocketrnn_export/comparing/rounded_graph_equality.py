@@ -28,7 +28,7 @@ _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
 def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Find a difference between two graphs that rounding their numbers does not explain; None without one.
+    """Describe the first difference between two graphs that rounding their numbers does not explain, or return None.
 
     Args:
         shipped: an ONNX file in float32.
@@ -42,7 +42,8 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Find a difference between two graphs. `names` maps values of the first graph to values of the second."""
+    """Describe the first difference between two graphs, or return None. `names` maps values of the first to the
+    second."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"

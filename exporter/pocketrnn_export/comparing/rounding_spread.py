@@ -1,6 +1,4 @@
-"""Compute how far rounding may move an answer.
-
-It is the spread of the exact answers when every weight moves by one ulp.
+"""Compute how far rounding may move an answer: the spread of its exact answers when every weight moves by one ulp.
 
 A classifier's weights are rounded numbers, which limits how near its float32 answers can be to the exact ones. So the
 unit for the error of a float32 answer is how far the float64 answer moves when each weight moves to the next float32
@@ -93,9 +91,9 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
 def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
 ) -> Iterator[Run64]:
-    """Make runs of a module whose rounded weights are each moved by one ulp, up or down at random.
+    """Make runs of a module in double precision whose rounded weights are each moved by one ulp, up or down at random.
 
-    They are in double precision. Float buffers move, too. Each random draw gives a run.
+    Float buffers move, too. Each random draw gives a run.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -114,9 +112,10 @@ def make_perturbed_module_runs(
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Make runs of an ONNX file whose rounded weights are each moved by one ulp, up or down at random.
+    """Make runs of an ONNX file in double precision whose rounded weights are each moved by one ulp, up or down at
+    random.
 
-    They are in double precision. Each random draw gives a run.
+    Each random draw gives a run.
     """
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
@@ -130,7 +129,7 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """Compute one ulp of each weight; 0 for a number that is exact."""
+    """Compute by how much each weight is moved: one ulp, or 0 for a number that is exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
