@@ -166,7 +166,8 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Measure the largest difference of the numbers that may be values."""
+        """Measure the largest difference of numbers that may be values, relative to the largest number of their
+        output."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
@@ -198,6 +199,8 @@ class ComparedFile:
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
+        """Compare the joined outputs of the module and the file for a case. The exact answer decides on a difference
+        that may be rounding."""
         left_out = _find_uncompared_numbers(expected, given)
         expected, given = (
             _replace_uncompared_by_zeros(left_out, expected),
@@ -324,11 +327,13 @@ class ComparedFile:
             "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
         )
 
-    def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
+    def _compute_exact_answer(self, case: Case) -> ExactAnswer | None:
+        """Return the module's exact answer to a case, with how far rounding may move it; None if it cannot be
+        computed."""
         if isinstance(self._float64_reference, str):
             return None
         try:
-            return self._float64_reference.compute_exact_answers([case], spreads=spreads)[0]
+            return self._float64_reference.compute_exact_answers([case], spreads=True)[0]
         except ExportError:
             return None
 
@@ -440,9 +445,9 @@ def _describe_other_shape(own: Sequence[Array], given: Sequence[Array]) -> str:
     return f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
 
 
-def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
+def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
     """Compare a file with its module on cases. Cases that the module does not answer are left out."""
-    return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
+    return [outcome for case in cases if (outcome := compared.compare_case(case)) is not None]
 
 
 def _find_forward_line(frame: FrameType | None) -> str:

@@ -1,4 +1,4 @@
-"""Record the input and output tensors of a call of a module."""
+"""Call a module on drawn cases, as `check` does, and record the tensors that forward takes and gives."""
 
 from __future__ import annotations
 

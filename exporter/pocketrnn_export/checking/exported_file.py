@@ -108,7 +108,8 @@ def open_file(path: str | Path) -> CheckedFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
     try:
         if not zipfile.is_zipfile(path):
             return _open_onnx(path)
@@ -137,13 +138,14 @@ _MAKE_AGAIN: Final = "Export it again, and give the file with all that lies besi
 
 
 def _open_onnx(path: Path) -> CheckedFile:
+    """Open an ONNX file, with its weights in further files. Declared sizes are checked before anything is loaded."""
     size = path.stat().st_size
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, json_format.ParseError, text_format.ParseError):
         raise InputError("It is not an ONNX file, or it is not complete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
-        raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
+        raise InputError("It holds no ONNX graph.", _MAKE_AGAIN)
     tensors = list(_list_graph_tensors(model.graph))
     for tensor in tensors:
         size += _check_external_size(tensor, path.parent)
@@ -182,8 +184,12 @@ def _has_half_precision_operators(graph: GraphProto) -> bool:
 
 
 def _read_port(value: ValueInfoProto) -> Port:
+    """Read an input or an output: its name, and the type and axes that the file declares."""
     if value.type.WhichOneof("value") != "tensor_type":
-        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Export it with tensors.")
+        raise InputError(
+            f"{value.name} is a sequence or a map, not a tensor.",
+            "Export the module with tensors as inputs and outputs.",
+        )
     kind = value.type.tensor_type
     named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if not kind.HasField("shape"):
@@ -226,6 +232,7 @@ def _count_declared_bytes(tensor: TensorProto) -> int:
 
 
 def _open_torchscript(path: Path) -> CheckedFile:
+    """Open a TorchScript file. Arguments with a default are left out, and tuples are taken apart."""
     script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     taken = [argument for argument in arguments if not argument.has_default_value()]
@@ -273,6 +280,7 @@ def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Arra
 
 
 def _open_torch_export(path: Path) -> CheckedFile:
+    """Open a .pt2 file. Its tuple arguments are taken apart, so that each tensor is an input."""
     program = torch.export.load(path)
     made = {node.name: node.meta.get("val") for node in program.graph.nodes}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, NodeProto, TensorProto
 
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 
@@ -28,9 +28,9 @@ def find_axis_role(axis: str) -> str | None:
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Find the module's matrices that a file lacks; return their names.
+    """Find the matrices of a module that a file lacks, and return their names; none if the file shows no weights.
 
-    The numbers of a matrix may be in any order. Return nothing if this cannot be seen.
+    The numbers of a matrix may be in any order.
     """
     if not file.weights:
         return []
@@ -55,9 +55,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
     if file.model is None:
         return None
     nodes = list(_list_graph_nodes(file.model.graph))
-    tables = {tensor.name: tensor.dims for tensor in file.model.graph.initializer}
-    constants = [node for node in nodes if node.op_type == "Constant"]
-    tables |= {node.output[0]: a.t.dims for node in constants for a in node.attribute if a.name == "value"}
+    tables = {name: tensor.dims for name, tensor in _find_constants(file.model.graph, nodes).items()}
     same, rows = {port}, []
     for node in nodes:
         if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
@@ -68,7 +66,7 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """List the whole numbers that a file gives a tensor as its sizes; 1 is always among them. They go up to 1,100."""
+    """List 1, and the whole numbers up to 1,100 that a file holds as sizes of reshaped tensors."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))
@@ -77,12 +75,17 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
         for node in reversed(nodes):
             if node.op_type in _SAME_SIZES and sizes & set(node.output):
                 sizes |= set(node.input)
-        constants = {tensor.name: tensor for tensor in file.model.graph.initializer}
-        made = [node for node in nodes if node.op_type == "Constant"]
-        constants |= {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value"}
+        constants = _find_constants(file.model.graph, nodes)
         held = [onnx.numpy_helper.to_array(constants[name]).ravel() for name in sorted(sizes & constants.keys())]
         numbers += [number for array in held if array.dtype.kind in "iu" for number in array.tolist()]
     return sorted({int(number) for number in numbers if 0 < number <= _MOST_STEPS and number == int(number)})
+
+
+def _find_constants(graph: GraphProto, nodes: Sequence[NodeProto]) -> dict[str, TensorProto]:
+    """Return the weights of a graph and the tensors of its Constant nodes, by name."""
+    made = (node for node in nodes if node.op_type == "Constant")
+    constants = {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value"}
+    return {tensor.name: tensor for tensor in graph.initializer} | constants
 
 
 def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:

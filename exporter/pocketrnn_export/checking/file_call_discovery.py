@@ -179,6 +179,7 @@ def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, paddi
 
 
 def _answers_each_token_alone(called: ModuleCall) -> bool:
+    """Return whether the module answers each token of a text as it answers the token alone."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
     try:
@@ -230,6 +231,7 @@ def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
+    """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs."""
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
         return table is None
@@ -277,6 +279,11 @@ def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]
 def _make_owners_call(
     module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
 ) -> ModuleCall:
+    """Make the call that the owner stated, with the kind of numbers and the sizes on which the module runs.
+
+    Raises:
+        UncallableModuleError: the module does not run with it.
+    """
     line = call.strip() if isinstance(call, str) else getattr(call, "__name__", "call")
     tables: list[Any] = [None]
     if channels is not None:
@@ -296,6 +303,7 @@ def _make_owners_call(
 
 
 def _count_channels(file: CheckedFile) -> int:
+    """Return how many numbers a step has by the declared axes of the file; 1 if they do not say."""
     last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
     return last if isinstance(last, int) else 1
 
@@ -319,5 +327,6 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
 
 
 def _look_up_samples(function: Call, rows: Any) -> Call:
+    """Return a call of ids that gives `function` the rows of numbers in place of the ids."""
     table = torch.from_numpy(rows)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

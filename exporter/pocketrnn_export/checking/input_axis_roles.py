@@ -455,6 +455,7 @@ def make_call_with_roles(
 
 
 def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
+    """Make the mask of rows of these lengths, bool [batch, steps]. `masks` is KEEPS, HIDES or ONE_STEP."""
     places = torch.arange(steps)
     if masks == ONE_STEP:
         return places == lengths[:, None] - 1

@@ -184,12 +184,13 @@ def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedC
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
 def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the first unmatched input that fits: exporters keep the order of inputs."""
+    """Return the first unmatched input of the module that fits, or None: exporters keep the order of inputs."""
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
@@ -201,6 +202,7 @@ def normalize_name(name: str) -> str:
 
 
 def _fits_port(port: Port, array: Array) -> bool:
+    """Return whether an input of a file may take an array, by its number of axes and its type."""
     if port.axes is not None and len(port.axes) != array.ndim:
         return False
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
