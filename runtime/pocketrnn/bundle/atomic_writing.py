@@ -58,6 +58,7 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
 
 
 def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
+    """Refuse an output folder as `check_folder_free` does, but leave what an interrupted write left."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -65,7 +66,9 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(f"pocketrnn runs in the folder {path}.", "Choose another output folder, such as one in it.")
     if path.is_dir() and path.is_mount():
-        raise OutputError(f"A disk is mounted at {path}.", "Choose an output folder in it.")
+        raise OutputError(
+            f"A disk is mounted at {path}, so this folder cannot be replaced.", "Choose an output folder in it."
+        )
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
@@ -201,6 +204,7 @@ def _find_last_write_time(path: Path) -> float:
 
 
 def _delete_path(path: Path) -> None:
+    """Delete a file or a folder, as far as the system allows."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -317,6 +321,7 @@ def _is_write_error(error: OSError, parent: Path) -> bool:
 
 
 def _make_write_error(path: Path, error: OSError | ValueError) -> OutputError:
+    """Make the error for a path that could not be written, from the error of the system."""
     # A ValueError is about a name that is invalid on every system, such as one with a NUL.
     if not isinstance(error, OSError):
         return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")

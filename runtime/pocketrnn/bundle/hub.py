@@ -103,7 +103,7 @@ def require_hub_library() -> Any:
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Translate errors of the hub and its library into BundleErrors of one sentence.
+    """Translate the errors that the hub and its library raise in the block into BundleErrors of one sentence.
 
     Raises:
         BundleError: the hub or its library failed.
@@ -115,7 +115,9 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
     except errors.GatedRepoError as error:
         raise BundleError(f"Only some users may read {address}.", "Ask its owner, and log in: hf auth login") from error
     except errors.RevisionNotFoundError as error:
-        raise BundleError(f"{address} has no such revision.", "Give a commit, a tag or a branch.") from error
+        raise BundleError(
+            f"{SCHEME}{address.name} has no revision {address.revision}.", "Give a commit, a tag or a branch."
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
             f"{address} is not a repository that you may read.", "Check its name; if it is private: hf auth login"

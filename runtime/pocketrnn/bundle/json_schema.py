@@ -30,7 +30,7 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 def find_first_fault(
-    value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = ""
+    value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, path: str = ""
 ) -> str | None:
     """Describe the first part of `value` that breaks `schema`, as the end of a sentence; None if `value` is valid.
 
@@ -38,7 +38,7 @@ def find_first_fault(
         value: a value as `json.loads` gives it.
         schema: the schema, or a part of it.
         root: the whole schema, whose `$defs` resolve each `$ref`.
-        at: the path of `value`, for the message.
+        path: the path of `value`, for the message.
 
     Raises:
         NotImplementedError: the schema uses a keyword that this checker does not know.
@@ -48,13 +48,13 @@ def find_first_fault(
         raise NotImplementedError(f"JSON Schema keywords {sorted(unknown)}")
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-        if fault := find_first_fault(value, referred, root, at):
+        if fault := find_first_fault(value, referred, root, path):
             return fault
     if "if" in schema:
-        branch = schema["then" if find_first_fault(value, schema["if"], root, at) is None else "else"]
-        if fault := find_first_fault(value, branch, root, at):
+        branch = schema["then" if find_first_fault(value, schema["if"], root, path) is None else "else"]
+        if fault := find_first_fault(value, branch, root, path):
             return fault
-    here = at or "the document"
+    here = path or "the document"
     if "const" in schema and not _is_equal_in_json(value, schema["const"]):
         return f"{here} is {short_repr(value)}, not {short_repr(schema['const'])}"
     if "enum" in schema and not any(_is_equal_in_json(value, allowed) for allowed in schema["enum"]):
@@ -64,9 +64,9 @@ def find_first_fault(
         if not any(_has_type(value, name) for name in names):
             return f"{here} is {short_repr(value)}, not of type {' or '.join(names)}"
     if isinstance(value, dict):
-        return _find_object_fault(value, schema, root, at)
+        return _find_object_fault(value, schema, root, path)
     if isinstance(value, list):
-        return _find_array_fault(value, schema, root, at)
+        return _find_array_fault(value, schema, root, path)
     if isinstance(value, str):
         return _find_string_fault(value, schema, here)
     if "minimum" in schema and _has_type(value, "number") and not value >= schema["minimum"]:
@@ -76,29 +76,29 @@ def find_first_fault(
     return None
 
 
-def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], path: str) -> str | None:
     for name in schema.get("required", ()):
         if name not in value:
-            return f"{f'{at}.' if at else ''}{name} is missing"
+            return f"{f'{path}.' if path else ''}{name} is missing"
     if len(value) < schema.get("minProperties", 0):
-        return f"{at or 'it'} has {len(value)} members, fewer than {schema['minProperties']}"
+        return f"{path or 'it'} has {len(value)} members, fewer than {schema['minProperties']}"
     properties = schema.get("properties", {})
     for name, member in value.items():
-        path = f"{at}.{name}" if at else name
+        member_path = f"{path}.{name}" if path else name
         # A property whose schema is false is refused like an unknown property.
         allowed = properties.get(name, schema.get("additionalProperties", True))
         if allowed is False:
-            return f"{short_repr(path)} is not a known member"
-        if allowed is not True and (fault := find_first_fault(member, allowed, root, path)):
+            return f"{short_repr(member_path)} is not a known member"
+        if allowed is not True and (fault := find_first_fault(member, allowed, root, member_path)):
             return fault
     return None
 
 
-def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], path: str) -> str | None:
     if len(value) < schema.get("minItems", 0):
-        return f"{at} has {len(value)} items, fewer than {schema['minItems']}"
+        return f"{path} has {len(value)} items, fewer than {schema['minItems']}"
     if len(value) > schema.get("maxItems", len(value)):
-        return f"{at} has {len(value)} items, more than {schema['maxItems']}"
+        return f"{path} has {len(value)} items, more than {schema['maxItems']}"
     items = schema.get("items")
     # A vocabulary of 100,000 tokens is checked in 3 ms this way, in 90 ms item by item.
     plain_strings = items is not None and items.keys() <= {"type", "description"} and items.get("type") == "string"
@@ -106,14 +106,14 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
         (plain_strings and all(type(item) is str for item in value)) or _are_numbers_in_limits(value, items)
     ):
         for i, item in enumerate(value):
-            if fault := find_first_fault(item, items, root, f"{at}[{i}]"):
+            if fault := find_first_fault(item, items, root, f"{path}[{i}]"):
                 return fault
     plain = schema.get("uniqueItems") and all(type(item) in (str, int, float) for item in value)
     if plain and len(set(value)) < len(value):
         seen: set[str | float] = set()
         for item in value:
             if item in seen:
-                return f"{at} holds {short_repr(item)} twice"
+                return f"{path} holds {short_repr(item)} twice"
             seen.add(item)
     return None
 

@@ -419,6 +419,7 @@ class Manifest:
 
 
 def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
+    """Check that vocabulary, rules, graph, stream and examples of a classifier of texts fit each other."""
     graph, rules, rows = manifest.graph, given.rules, manifest.graph.embedding_rows
     if len(given.vocabulary) > rows:
         raise BundleError(
@@ -470,6 +471,7 @@ def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
 
 
 def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
+    """Check that each golden example has the texts, ids and logits that the classifier takes and gives."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
         named = f"The golden example {example.shown[:40]!r}"
@@ -485,12 +487,18 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
         if not limits.accepts_ids(example.ids, given.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
-        fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
-        if not fits or max(example.ids) >= rows:
-            raise BundleError(f"{named} does not fit {labels} labels and {rows} rows.", MAKE_AGAIN)
+        if len(example.rows) != answers:
+            raise BundleError(f"{named} has {len(example.rows)} rows of logits, not {answers}.", MAKE_AGAIN)
+        if other := {len(row) for row in example.rows} - {labels}:
+            raise BundleError(
+                f"{named} has a row of {min(other)} logits, which does not fit {labels} labels.", MAKE_AGAIN
+            )
+        if (highest := max(example.ids)) >= rows:
+            raise BundleError(f"{named} has the token id {highest}, but the embedding has {rows} rows.", MAKE_AGAIN)
 
 
 def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
+    """Check that rules, graph, stream and examples of a classifier of numbers fit each other."""
     limits = manifest.graph.limits or Limits()
     if manifest.stream is not None and (held := explain_no_step_answers(given, limits)):
         raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
@@ -498,13 +506,17 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
     if steps and not limits.allows_length(steps):
         raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
-        widths = {len(row) for row in example.samples}
-        if widths != {len(given.channels)} or len(example.logits) != len(manifest.labels):
-            raise BundleError(f"The golden example {number} does not fit the channels or the labels.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.samples)) or len(example.samples) != (
-            given.steps or len(example.samples)
-        ):
-            raise BundleError(f"The graph's limits exclude the length of the golden example {number}.", MAKE_AGAIN)
+        named, steps, channels = f"The golden example {number}", len(example.samples), len(given.channels)
+        if other := {len(row) for row in example.samples} - {channels}:
+            raise BundleError(
+                f"{named} has a step of {min(other)} numbers, but there are {channels} channels.", MAKE_AGAIN
+            )
+        if len(example.logits) != len(manifest.labels):
+            raise BundleError(
+                f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
+            )
+        if not limits.allows_length(steps) or steps != (given.steps or steps):
+            raise BundleError(f"{named} has {steps:,} steps, which the limits of the graph exclude.", MAKE_AGAIN)
 
 
 def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
@@ -609,6 +621,7 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
+    """Convert a golden example to its member of classifier.json, without marks among the ids."""
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
         if not isinstance(example.text[1], str):
@@ -724,6 +737,7 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
 
 
 def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest:
+    """Build a manifest from valid members. A contradiction between them raises a BundleError that names the file."""
     try:
         return _build_manifest(document)
     except PocketRNNError as error:
@@ -731,6 +745,7 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
 
 
 def _check_members(document: dict[str, Any], path: Path) -> None:
+    """Check the members of classifier.json by its schema, and how deep the provenance is nested."""
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if _is_nested_deeper(document["provenance"], _DEEPEST):
@@ -801,6 +816,7 @@ def _build_text_input(document: Mapping[str, Any]) -> TextInput:
 def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
+    """Build the golden examples from the members of classifier.json."""
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members
@@ -815,6 +831,7 @@ def _build_examples(
 def _read_text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
+    """Read the text of a golden example, or its two texts or features, and its ids with marks."""
     if features:
         marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))
@@ -846,6 +863,7 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
 
 
 def _dump_json(value: Any, between: str) -> str:
+    """Encode a value as JSON with `between` after each item. Only a value with a lone surrogate is written in ASCII."""
     text = json.dumps(value, ensure_ascii=False, separators=(between, ": "), allow_nan=False)
     try:
         text.encode()
@@ -854,5 +872,5 @@ def _dump_json(value: Any, between: str) -> str:
     return text
 
 
-def _compute_hex_sha256(zeroed: bytes) -> str:
-    return hashlib.sha256(zeroed).hexdigest()
+def _compute_hex_sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -24,8 +24,8 @@ from pocketrnn.engines.engine import (
     Options,
     Steps,
     choose_message_words,
+    choose_padding_value,
     find_step_dtype,
-    padding_value,
 )
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
@@ -85,7 +85,7 @@ class OnnxRuntimeEngine:
         self._options = options
         self._words = choose_message_words(manifest)
         self._input = manifest.graph.inputs[0]
-        self._type, self._padding = find_step_dtype(manifest), padding_value(manifest)
+        self._type, self._padding = find_step_dtype(manifest), choose_padding_value(manifest)
         # Bound runs are for the CPU only; a longer text would leave its memory allocated.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
@@ -99,7 +99,7 @@ class OnnxRuntimeEngine:
         # The current directory may change after this.
         self._folder = folder.absolute()
         _register_for_fork(self)
-        self._check_answer()
+        self._check_shortest_input()
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -122,21 +122,23 @@ class OnnxRuntimeEngine:
 
     def open_step(self) -> None:
         """Open the step graph; see `Engine.open_step`."""
-        self._steps()
+        self._open_step_graph_once()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read more steps from a state on; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
-            self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
+            self._open_step_graph_once(), ["logits", "new_state"], {self._input: given, "state": state}
         )
         return logits, new_state
 
-    def _steps(self) -> onnxruntime.InferenceSession:
+    def _open_step_graph_once(self) -> onnxruntime.InferenceSession:
         step = self._manifest.stream
         if step is None:
-            what, remedy = self._words.without_step_graph
-            raise InputError(f"The bundle of {self._name} cannot answer {what}: it holds no step graph.", remedy)
+            raise InputError(
+                f"The bundle of {self._name} cannot answer {self._words.arrival}: it holds no step graph.",
+                self._words.step_graph_remedy,
+            )
         if self._step_session is None:
             with self._lock:
                 if self._step_session is None:
@@ -231,7 +233,7 @@ class OnnxRuntimeEngine:
         except IndexError:
             bound = _BoundRun(self._open_graph_once(), self._input, self._classes, self._takes_lengths)
         try:
-            logits = bound.run_one(steps)
+            logits = bound.compute_logits(steps)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._make_run_error(steps, error) from error
         self._idle.append(bound)
@@ -271,7 +273,7 @@ class OnnxRuntimeEngine:
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = find_texts_with_ids(ids, lengths, graph.alone)
-        for some in self._find_texts_for_one_run(steps, starts):
+        for some in self._group_texts(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
@@ -282,8 +284,9 @@ class OnnxRuntimeEngine:
             for rows in (some[run] for run in shapes):
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
-    def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """Group the indices of texts that may share a run, whatever their lengths."""
+    def _group_texts(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """Yield groups of texts that may share runs, as indices. Pairs without padding need first texts of one
+        length."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -337,7 +340,7 @@ class OnnxRuntimeEngine:
             )
         return logits
 
-    def _check_answer(self) -> None:
+    def _check_shortest_input(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
         given, asked = _make_shortest_input(self._manifest)
         try:
@@ -397,9 +400,7 @@ def _keep_object_forever(inherited: object) -> None:
 
 
 class _BoundRun:
-    """Answers one text at a time, with an IO binding of onnxruntime.
-
-    For each length, the graph is bound once to fixed memory for ids and logits.
+    """Answers one text at a time, with the graph bound to fixed memory for lengths and logits (IO binding).
 
     `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """
@@ -413,7 +414,8 @@ class _BoundRun:
             self._binding.bind_cpu_input("lengths", self._length)
         self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
 
-    def run_one(self, steps: Steps) -> list[float]:
+    def compute_logits(self, steps: Steps) -> list[float]:
+        """Compute the logits of one text or sequence: int64 [1, tokens], or float32 [1, time, channels]."""
         self._length[0] = steps.shape[1]
         self._binding.bind_cpu_input(self._name, steps)
         self._session.run_with_iobinding(self._binding)
@@ -442,6 +444,7 @@ def _reset_all_engines() -> None:
 
 
 def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
+    """Make the options for a run after which onnxruntime frees the memory that it keeps."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -468,6 +471,11 @@ def _open_checked_session(path: Path, sha256: str, asked: Options) -> onnxruntim
 
 
 def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
+    """Open a checked graph in onnxruntime on one thread.
+
+    Raises:
+        BundleError: onnxruntime cannot open it.
+    """
     options = onnxruntime.SessionOptions()
     # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
     # (35 us with one, 52 with two that sleep, 37 with two that spin).

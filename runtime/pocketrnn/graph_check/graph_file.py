@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.checked_files import read_checked_bytes
-from pocketrnn.graph_check.allow_list import GraphContents
+from pocketrnn.graph_check.graph_contents import GraphContents
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
@@ -51,4 +51,4 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
     found = GraphContents(path, trusted)
     walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx
     walk(content, found)
-    found.check(len(content))
+    found.check_limits(len(content))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.graph_check.allow_list import GraphContents, Node
+from pocketrnn.graph_check.graph_contents import GraphContents, Node
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 
 __all__ = ["add_output", "find_last_layer_input"]

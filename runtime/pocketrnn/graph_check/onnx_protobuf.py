@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
+from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["MESSAGES", "walk_onnx"]
 
@@ -88,10 +88,12 @@ def walk_onnx(content: bytes, found: GraphContents) -> None:
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
         raise found.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
-    _OnnxWalker(memoryview(content), found).walk_graph_holder("ModelProto", 0, len(content), 0)
+    _OnnxWalker(memoryview(content), found).read_graph_holder("ModelProto", 0, len(content), 0)
 
 
 class _OnnxWalker:
+    """Reads the messages of an ONNX file, and adds operators and small tensors to `found`."""
+
     def __init__(self, view: memoryview, found: GraphContents) -> None:
         self.view = view
         self.found = found
@@ -154,25 +156,26 @@ class _OnnxWalker:
             values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
-    def walk_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
+    def read_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
         """Read a model, a graph or a function, and add its contents."""
         if depth > _DEEPEST:
             raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         for number, _, begin, stop in self.read_fields(message, start, end):
             inner = MESSAGES[message][number][1]
             if inner == "NodeProto":
-                self.found.add(self.node(begin, stop, depth))
+                self.found.add_node(self.read_node(begin, stop, depth))
             elif inner == "TensorProto":
-                name, values = self.tensor(begin, stop)
+                name, values = self.read_tensor(begin, stop)
                 self.found.constants[name] = values
             elif inner == "AttributeProto":
-                self.attribute(Node(), begin, stop, depth)
+                self.read_attribute(Node(), begin, stop, depth)
             elif inner:
                 if inner == "FunctionProto" and not self.found.trusted:
                     raise self.found.make_refusal("holds functions of its own")
-                self.walk_graph_holder(inner, begin, stop, depth + 1)
+                self.read_graph_holder(inner, begin, stop, depth + 1)
 
-    def node(self, start: int, end: int, depth: int) -> Node:
+    def read_node(self, start: int, end: int, depth: int) -> Node:
+        """Read an operator with its attributes."""
         node = Node()
         for number, _, begin, stop in self.read_fields("NodeProto", start, end):
             if number == 1:
@@ -182,12 +185,13 @@ class _OnnxWalker:
             elif number == 4:
                 node.operator = self.read_text(begin, stop)
             elif number == 5:
-                self.attribute(node, begin, stop, depth)
+                self.read_attribute(node, begin, stop, depth)
             elif number == 7:
                 node.domain = self.read_text(begin, stop)
         return node
 
-    def attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+    def read_attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+        """Read an attribute, and add its integers or its small tensor to the node."""
         name, values = "", Values()
         for number, wire, begin, stop in self.read_fields("AttributeProto", start, end):
             if number == 1:
@@ -195,16 +199,16 @@ class _OnnxWalker:
             elif number in (3, 8):
                 values += tuple(self.read_integers(wire, begin, stop))
             elif number in (5, 10):
-                _, values = self.tensor(begin, stop)
+                _, values = self.read_tensor(begin, stop)
             elif number in (6, 11):
                 node.holds_graphs = True
                 if not self.found.trusted:
                     continue
-                self.walk_graph_holder("GraphProto", begin, stop, depth + 1)
+                self.read_graph_holder("GraphProto", begin, stop, depth + 1)
         if values:
             node.attributes[name] = values
 
-    def tensor(self, start: int, end: int) -> tuple[str, Values]:
+    def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
         """Read a tensor's name. Also read its numbers if there are few."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[tuple[int, int, int]]] = {}
@@ -229,9 +233,10 @@ class _OnnxWalker:
         if len(spans) > 1:
             raise self.found.make_refusal("holds a tensor whose numbers stand in it twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
-        return name, self.numbers(kind, spans) if few else ()
+        return name, self.read_numbers(kind, spans) if few else ()
 
-    def numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
+    def read_numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
+        """Read the numbers of a tensor of this type; none if the type or their length is not known."""
         field, letter = _NUMBERS.get(kind, (0, ""))
         if field in (5, 7) and field in spans:
             return tuple(value for span in spans[field] for value in self.read_integers(*span))

@@ -11,7 +11,7 @@ import math
 import struct
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
+from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["walk_ort"]
 
@@ -40,12 +40,14 @@ def walk_ort(content: bytes, found: GraphContents) -> None:
     graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
         raise found.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
-    walk.walk_graph(graph, 0)
+    walk.read_graph(graph, 0)
     if found.weights > len(content):
         raise found.make_refusal("holds tensors that share their bytes")
 
 
 class _OrtWalker:
+    """Reads the tables of a flatbuffer, and adds operators and small tensors to `found`."""
+
     def __init__(self, content: bytes, found: GraphContents) -> None:
         self.content = content
         self.found = found
@@ -102,7 +104,8 @@ class _OrtWalker:
         start = self.read_table_member(table, index)
         return "" if start is None else self.read_text_at(start)
 
-    def walk_graph(self, table: int, depth: int) -> None:
+    def read_graph(self, table: int, depth: int) -> None:
+        """Read a graph, and add its operators and tensors."""
         if depth > _DEEPEST:
             raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         if self.list_tables(table, _SPARSE):
@@ -115,9 +118,10 @@ class _OrtWalker:
             name, values = self.read_tensor(tensor)
             self.found.constants[name] = values
         for node in self.list_tables(table, _NODES):
-            self.found.add(self.walk_node(node, depth))
+            self.found.add_node(self.read_node(node, depth))
 
-    def walk_node(self, table: int, depth: int) -> Node:
+    def read_node(self, table: int, depth: int) -> Node:
+        """Read an operator with its attributes."""
         node = Node(
             domain=self.read_member_text(table, _NODE_DOMAIN),
             operator=self.read_member_text(table, _NODE_OPERATOR),
@@ -136,7 +140,7 @@ class _OrtWalker:
             graphs = [*([] if inner is None else [inner]), *self.list_tables(attribute, _GRAPHS)]
             node.holds_graphs |= bool(graphs)
             for graph in graphs if self.found.trusted else ():
-                self.walk_graph(graph, depth + 1)
+                self.read_graph(graph, depth + 1)
             if values:
                 node.attributes[self.read_member_text(attribute, _ATTRIBUTE_NAME)] = values
         return node
