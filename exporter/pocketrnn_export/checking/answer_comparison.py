@@ -178,6 +178,7 @@ class ComparedFile:
         )
 
     def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
+        """Call the module on a case; return the recorded call and the compared outputs, or None if the module fails."""
         try:
             call = record_call(self.called, case)
             return call, self._select_module_outputs(call)

@@ -76,6 +76,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
 def _make_proof_cases(
     called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
 ) -> dict[str, list[Case]]:
+    """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1

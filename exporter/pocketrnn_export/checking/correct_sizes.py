@@ -62,6 +62,7 @@ def _is_within_bounds(bounds: tuple[int, int | None], size: int) -> bool:
 
 
 def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
+    """Describe a range by the first phrase that fits: one size only, at least or at most; empty for all sizes."""
     if bounds[0] == bounds[1]:
         said = only.format(bounds[0])
         return said.replace("s only", " only") if bounds[0] == 1 else said

@@ -75,6 +75,7 @@ def _shorten_case(case: Case) -> Iterator[Case]:
 
 
 def _describe_input(compared: ComparedFile, case: Case) -> Shown:
+    """Describe the input of a case, the module's answer, and the file's answer or error at the largest difference."""
     expected, given = compared.compute_both_answers(case)
     shown = _describe_input_rows(compared, case)
     if isinstance(given, str):

@@ -179,6 +179,7 @@ class _MeaningSearch:
         return furthest
 
     def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
+        """Count the places and the calls as `_count_places` does, with masks of one kind."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(

@@ -165,6 +165,7 @@ def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
 
 
 def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
+    """Describe in a sentence how many batches were compared, and of how many rows and steps."""
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
     rows = _format_range(least_rows, most_rows, "rows")

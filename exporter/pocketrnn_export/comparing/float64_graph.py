@@ -212,6 +212,7 @@ def list_nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _convert_node(node: NodeProto) -> None:
+    """Make the constants and the type attributes of a node float64."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
             _convert_tensor(attribute.t)

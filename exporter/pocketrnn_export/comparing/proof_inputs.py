@@ -258,6 +258,7 @@ def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
 
 
 def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
+    """Return the tokens of pairs, with another id at the start of each text that is only padding."""
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):

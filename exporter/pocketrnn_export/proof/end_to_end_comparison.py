@@ -108,6 +108,7 @@ def _compare_rows(
 def _measure_with_spread(
     candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
 ) -> Difference:
+    """Measure the difference of an answer from the expected one; a large difference also in spreads of rounding."""
     heads = answers.reference.heads
     found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:

@@ -101,6 +101,7 @@ def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -
 
 
 def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
+    """Make the error for a module that catches the error of a call, with the line of the call and of the handler."""
     catches = "code around the call"
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -206,6 +207,7 @@ class _CallRecorder(FunctionMode):
         return func(*args, **kwargs)
 
     def _record_failing_call(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
+        """Record a call that may fail. If it is the call at `site`, raise the error of the class `kind` from it."""
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
         written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
         own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])

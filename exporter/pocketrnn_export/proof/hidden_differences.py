@@ -65,6 +65,7 @@ class RecordedRun(NodeValues):
         self._is_overwritten = any(writes_in_place(node.target) for node in program.graph.nodes)
 
     def run_node(self, n: Node) -> Any:
+        """Compute the value of a node, and record the inputs and outputs of its operator."""
         if n.op != "call_function":
             value = super().run_node(n)
             self.ran[n] = _NodeRun([], None, [], self._keep_values([value]))

@@ -129,6 +129,7 @@ def check_every_step(
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
+    """Write the note for a loop that was compared up to this step; for 0, only its answers were compared."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "

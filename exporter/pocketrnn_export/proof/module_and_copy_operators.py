@@ -108,6 +108,8 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
 
 
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
+    """Refuse a module whose two programs differ in an operator. `problem` is the error's sentence without the
+    operator."""
     index = None if other is None else find_first_difference(own.program, other.program)
     if other is None or index is None:
         return

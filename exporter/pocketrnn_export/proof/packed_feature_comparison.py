@@ -52,6 +52,7 @@ def _list_values(feature: Feature) -> Iterator[Any]:
 
 
 def _encode_in_engine(packed: Any, index: int, value: float | str) -> float | None:
+    """Encode a value of a feature in C; return None if the engine refuses the value."""
     module = import_native_module()
     try:
         return float(packed.feature(index, value))

@@ -103,6 +103,7 @@ def _find_line_with_rows(
     batch: set[Any],
     rows: int,
 ) -> str:
+    """Find the line as `find_rows_with_other_owners` does, with batches of this many rows."""
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:

@@ -138,6 +138,7 @@ class _RangeRecorder(NodeValues):
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
+        """Compute the value of a node, and record its range. A value that is not constant is left out from then on."""
         result = super().run_node(n)
         if n not in self.left:
             return result

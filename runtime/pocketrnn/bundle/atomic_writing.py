@@ -265,6 +265,7 @@ def check_file_free(path: Path, *, force: bool) -> None:
 
 
 def _check_file(path: Path, *, force: bool) -> None:
+    """Refuse an output path that is not a file, or that exists without `force`."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")

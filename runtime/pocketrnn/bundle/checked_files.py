@@ -103,6 +103,7 @@ def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int
 
 
 def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
+    """Refuse a folder, a device or a pipe, and a file of more than `largest` bytes."""
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):

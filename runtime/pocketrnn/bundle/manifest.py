@@ -763,6 +763,7 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
 
 
 def _build_manifest(document: dict[str, Any]) -> Manifest:
+    """Build a manifest from the valid members of classifier.json."""
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
     given = NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document)

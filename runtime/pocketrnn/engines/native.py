@@ -234,6 +234,7 @@ class NativeEngine:
         self._packed.stop()
 
     def _convert_error(self, error: Exception) -> PocketRNNError:
+        """Convert an error of the extension to an error of one sentence with a remedy."""
         status, sentence = error.args
         if status == self._module.COSTLY:
             return make_too_costly_error(self.manifest.name, self._words.row)

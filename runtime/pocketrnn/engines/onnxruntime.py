@@ -133,6 +133,7 @@ class OnnxRuntimeEngine:
         return logits, new_state
 
     def _open_step_graph_once(self) -> onnxruntime.InferenceSession:
+        """Return the session of the step graph; open and check the graph at the first call."""
         step = self._manifest.stream
         if step is None:
             raise InputError(
@@ -149,6 +150,7 @@ class OnnxRuntimeEngine:
         return self._step_session
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
+        """Check the names, types, ranks and sizes of the step graph's inputs and outputs."""
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -452,6 +454,7 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
 
 
 def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    """Return the providers as a tuple. Refuse a provider that this build of onnxruntime lacks."""
     if isinstance(providers, str) or not providers:
         raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
     available = onnxruntime.get_available_providers()
