@@ -112,8 +112,8 @@ class ComparedFile:
             return answers
         return [self._apply_activation("file", name, answers[number]) for number, name in self.outputs]
 
-    def _apply_activation(self, side: str, name: str, numbers: Array) -> Array:
-        of_side, activation = self.activations.get(name, ("", None))
+    def _apply_activation(self, side: str, output: str, numbers: Array) -> Array:
+        of_side, activation = self.activations.get(output, ("", None))
         return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
@@ -156,22 +156,22 @@ class ComparedFile:
             outcome, difference=difference, shapes=shapes, numbers_off=self._measure_value_difference(own, alike)
         )
 
-    def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
+    def _count_different_labels(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array], rows: int) -> int:
         """Count the rows that get another label from the file than from the module."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
-            for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+            for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
             if name in self.classes or one.dtype.kind != "f"
         ]
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
-    def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
+    def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
         """Measure the largest difference of numbers that may be values, relative to the largest number of their
         output."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
-                for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+                for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
                 if name in self.values
             ),
             default=0.0,
@@ -186,15 +186,15 @@ class ComparedFile:
         except (Exception, SystemExit):
             return None
 
-    def _find_difference_unit(self, name: str) -> float:
+    def _find_difference_unit(self, output: str) -> float:
         """Return the unit of differences in an output: its largest number, or 1 if that is larger."""
-        return min(1.0, self.largest.get(name, 0.0) or 1.0)
+        return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
-    def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
+    def _join_scales(self, outputs: Sequence[Array], rows: int) -> Logits:
         """Return the scale of each number of a table of joined outputs."""
         each = [
             np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
-            for one, (_, name) in zip(own, self.outputs, strict=True)
+            for one, (_, name) in zip(outputs, self.outputs, strict=True)
         ]
         table: Logits = np.maximum(join_outputs(each, rows), 1.0)
         return table
@@ -441,8 +441,12 @@ class ComparedFile:
         return "" if found is None else found.sentence
 
 
-def _describe_other_shape(own: Sequence[Array], given: Sequence[Array]) -> str:
-    odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
+def _describe_other_shape(module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> str:
+    odd = [
+        (one.shape, other.shape)
+        for one, other in zip(file_outputs, module_outputs, strict=True)
+        if one.shape != other.shape
+    ]
     return f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
 
 

@@ -240,15 +240,15 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
+def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated: int | None) -> list[int]:
     """List how many ids an input may have, in ascending order.
 
     They are the owner's number, or the smaller of the file's number and the module's; and the numbers of rows of the
     module's tables.
     """
-    tables = _list_table_row_counts(module, told)
-    if told is not None:
-        return sorted({told, *tables})
+    tables = _list_table_row_counts(module, stated)
+    if stated is not None:
+        return sorted({stated, *tables})
     # One-hot vectors are as long as a recurrent layer is wide.
     wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
     of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]

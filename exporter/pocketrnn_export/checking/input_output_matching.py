@@ -46,7 +46,7 @@ class MatchedInput:
 def match_inputs(
     file: CheckedFile,
     calls: Sequence[RecordedCall],
-    told: Mapping[str, str],
+    owners_pairs: Mapping[str, str],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
@@ -59,7 +59,7 @@ def match_inputs(
     Args:
         file: the file.
         calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
-        told: the owner's pairs: the name of a module's input, and of the file's.
+        owners_pairs: the owner's pairs: the name of a module's input, and of the file's.
         sizes: the batch and the sequence of each call.
 
     Raises:
@@ -68,7 +68,7 @@ def match_inputs(
     given = calls[0].inputs
     fed: dict[str, str] = {}
     ports = {port.name: port for port in file.inputs}
-    for name, of_file in told.items():
+    for name, of_file in owners_pairs.items():
         for one, known, whose in ((name, list(given), "The module"), (of_file, list(ports), str(file.path))):
             if one not in known:
                 known_names = ", ".join(known) or "none"
@@ -91,29 +91,29 @@ def match_inputs(
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
         for port in file.inputs
     ]
-    every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
-    ranks = {way: _rank_orders(way, calls, sizes) for way in every}
+    every = [tuple(matched) for matched in itertools.islice(itertools.product(*each), _MOST_RANKED)]
+    ranks = {matched: _rank_orders(matched, calls, sizes) for matched in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
     fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
-    ranked = sorted((way for way in every if ranks[way][0] <= fewest), key=lambda way: ranks[way])
+    ranked = sorted((matched for matched in every if ranks[matched][0] <= fewest), key=lambda matched: ranks[matched])
     best, most = ranked[0], (-1, -1)
-    for way in ranked[:_MOST_RUN]:
-        agreeing = [rate_answers(file, way, call) for call in calls]
+    for matched in ranked[:_MOST_RUN]:
+        agreeing = [rate_answers(file, matched, call) for call in calls]
         runs = sum(map(bool, agreeing))
-        if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
-            return way
+        if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
+            return matched
         ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
-        if any(fed.order is not None for fed in way) and _may_match_by_chance(way, sizes, ran):
+        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, ran):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
         fits = len(ran), runs
         if fits > most:
-            best, most = way, fits
+            best, most = matched, fits
     return best
 
 
 def _may_match_by_chance(
-    way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
     """Return whether answers to transposed inputs may have the right shapes only by chance.
 
@@ -122,15 +122,15 @@ def _may_match_by_chance(
     """
     if not ran:
         return True
-    if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
+    if any(isinstance(declared, int) for fed in matched for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
     return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
 
 
-def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
+def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
     """List the orders of an input's axes that agree with the declared sizes. The unchanged order (None) is the
     first."""
-    shapes = [call.inputs[name].shape for call in calls]
+    shapes = [call.inputs[module_input].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
     if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
         return [None]
@@ -147,29 +147,29 @@ def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> l
 
 
 def _rank_orders(
-    way: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
     """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
     transposes."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
-    for fed in way:
+    for fed in matched:
         for name, axis in fed.declared_sizes:
             if isinstance(name, str):
                 given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
                 meant.setdefault(name, set()).add(given)
                 wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
-    return wrong, sum(fed.order is not None for fed in way)
+    return wrong, sum(fed.order is not None for fed in matched)
 
 
-def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
+def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Rate how well the file's answers to a call fit the module's.
 
     0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
     """
-    answers = file.compute_outputs(make_file_inputs(way, call.inputs))
+    answers = file.compute_outputs(make_file_inputs(matched, call.inputs))
     if isinstance(answers, str):
         return 0
     outputs = list(call.outputs.values())
@@ -208,11 +208,11 @@ def _fits_port(port: Port, array: Array) -> bool:
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
-def make_file_inputs(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
+def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str, Array]) -> list[Array]:
     """Make the arrays for a file's inputs from the inputs of the module."""
     made = []
-    for one in fed:
-        array = given[one.name] if one.order is None else given[one.name].transpose(one.order)
+    for one in matched:
+        array = module_inputs[one.name] if one.order is None else module_inputs[one.name].transpose(one.order)
         made.append(np.ascontiguousarray(array if one.port.kind is None else array.astype(one.port.kind)))
     return made
 

@@ -79,7 +79,7 @@ def find_differing_operation(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
-    place: Place,
+    find_line: Place,
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
@@ -89,12 +89,12 @@ def find_differing_operation(
         module: computes in double precision.
         content: the graph's ONNX file.
         inputs: a batch with two different answers: tokens, and lengths if the module takes them.
-        place: gives the line of a frame.
+        find_line: gives the line of a frame.
         given: the graph's inputs by name, if they are not `inputs` in their order.
     """
     steps: list[_Step] = []
     try:
-        with _CallRecorder(steps, place):
+        with _CallRecorder(steps, find_line):
             answer = compute_answer(module, [torch.from_numpy(value) for value in inputs])
         model = convert_model_to_float64(onnx.load_from_string(content))
         named = dict(zip([value.name for value in model.graph.input], inputs, strict=False))
@@ -154,9 +154,9 @@ def _find_differing_node(
 class _CallRecorder(FunctionMode):
     """A torch function mode that records each call that makes a tensor as a step of `steps`."""
 
-    def __init__(self, steps: list[_Step], place: Place) -> None:
+    def __init__(self, steps: list[_Step], find_line: Place) -> None:
         super().__init__()
-        self.steps, self.place = steps, place
+        self.steps, self.place = steps, find_line
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         taken = tuple(list_tensors_in((args, kwargs)))

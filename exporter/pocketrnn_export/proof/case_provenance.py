@@ -37,9 +37,9 @@ def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
     return list(stated)
 
 
-def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
+def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]:
     """Return the provenance entry for the ids with which a module compares words, or {} if there are no such ids."""
-    return {ASKED_IDS: list(asked)} if asked else {}
+    return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:

@@ -87,39 +87,39 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
     return odd.tolist() if len(rows) > 1 and len(odd) <= _ODD else []
 
 
-def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
-    """Insert the ids in `asked`, next to each other, into two of every four rows of tokens [rows, steps], as often as
-    they fit, in each of their orders in turn. For an even number of steps, these are the first two rows."""
-    if not asked:
+def insert_phrases(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
+    """Insert the ids in `compared_ids`, next to each other, into two of every four rows of tokens [rows, steps], as
+    often as they fit, in each of their orders in turn. For an even number of steps, these are the first two rows."""
+    if not compared_ids:
         return tokens
     tokens = tokens.clone()
-    phrases = torch.tensor(_list_id_orders(asked), dtype=tokens.dtype)
-    steps, size = tokens.shape[1], len(asked)
+    phrases = torch.tensor(_list_id_orders(compared_ids), dtype=tokens.dtype)
+    steps, size = tokens.shape[1], len(compared_ids)
     for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
         for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
             tokens[row, start : start + size] = phrases[turn % len(phrases)]
     return tokens
 
 
-def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
+def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
     """Return all orders of a few ids. For more ids, return the rotations of the list and of the reversed list."""
-    if len(asked) <= _TOGETHER:
-        return [list(order) for order in itertools.permutations(asked)]
-    ways = (list(asked), list(asked)[::-1])
-    return [way[start:] + way[:start] for start in range(len(asked)) for way in ways]
+    if len(compared_ids) <= _TOGETHER:
+        return [list(order) for order in itertools.permutations(compared_ids)]
+    ways = (list(compared_ids), list(compared_ids)[::-1])
+    return [way[start:] + way[:start] for start in range(len(compared_ids)) for way in ways]
 
 
-def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
+def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
     """Make cases with the ids with which a program compares words: in the program's order and reversed, once and many
     times, alone and among random words. Also make all sequences of ids that are adjacent in the program.
 
     Args:
-        asked: the ids, in the order of the program.
+        compared_ids: the ids, in the order of the program.
         ids: the number of ids.
         padding_id: the token past a row's length.
         ragged: add rows of several lengths.
     """
-    real = [i for i in asked if i != padding_id]
+    real = [i for i in compared_ids if i != padding_id]
     if not real:
         return []
     generator = np.random.default_rng(5)

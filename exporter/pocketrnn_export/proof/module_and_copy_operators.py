@@ -69,18 +69,18 @@ class _RecordedProgram:
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
-def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
+def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
     """Refuse a module whose copy runs other operators than the module itself. Also refuse a module whose scripted and
     cached functions run other operators than the Python functions that are traced in their place."""
     for case in cases:
-        inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
-        with restore_module(given.module), restore_threads():
-            own = _record_program(given, given.module, inputs)
+        inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
+        with restore_module(owners.module), restore_threads():
+            own = _record_program(owners, owners.module, inputs)
         if own is None:
             return
-        copied = given.copied(given.module)
+        copied = owners.copied(owners.module)
         _compare_programs(
-            own, _record_program(given, copied, inputs),
+            own, _record_program(owners, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
             "Do not look up values by the identity of the module or of a layer (`self is`, id(self), a dict or a "
             "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), or by the number of "
@@ -98,10 +98,10 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
             if not entries and not methods:
                 continue
             # Another copy, only where it is run: copies of large weights take long.
-            fresh = given.copied(given.module)
+            fresh = owners.copied(owners.module)
             with replace_entries(entries), replace_methods(methods):
                 _compare_programs(
-                    own.make_normal_form(), (_record_program(given, fresh, inputs) or own).make_normal_form(),
+                    own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
                     f"A function of the module's file runs other operators {what}",
                     advice,
                 )  # fmt: skip
@@ -118,7 +118,7 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
     raise ExportError(f"{problem}: {apart}, {own.describe_line(index)}.", advice)
 
 
-def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
+def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
     """Record the operators that a module runs on inputs. Return None if the module fails, which other code reports."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
@@ -127,9 +127,9 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
         set_eval_mode(module)
         if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
-            convert_to_float32(module, given.kept)
+            convert_to_float32(module, owners.kept)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
-            answer = given.called(module)(*inputs)
+            answer = owners.called(module)(*inputs)
         steps = noted.find_steps_that_made(answer)
         lines = [noted.lines[step] for step in noted.find_needed_steps(steps, _TEXT)]
         return _RecordedProgram(noted.extract_program(steps, _TEXT), lines)

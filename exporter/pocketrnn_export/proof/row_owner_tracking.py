@@ -195,9 +195,9 @@ class _OwnerRun(NodeValues):
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
 
-    def _fill_missing_owners(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+    def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
         """Return the owners of a result's numbers. Numbers that did not change get the owners of the arguments."""
-        owners = told.owners
+        owners = changes.owners
         if bool((owners != _NONE).all()):
             return owners
         if read_operator_name(call.node).removesuffix("_") not in _PUTS:

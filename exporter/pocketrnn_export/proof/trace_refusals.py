@@ -46,7 +46,7 @@ _MOST_IDS: Final = 12
 
 
 def refuse_changed_answers(
-    compared: FreshCopyModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any
+    compared: FreshCopyModule, traced: TracedProgram, usual_inputs: tuple[Tensor, ...], answer_before: Any
 ) -> None:
     """Refuse a module whose answer to a text changes after the module has run on texts of other sizes.
 
@@ -54,16 +54,16 @@ def refuse_changed_answers(
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_complete_copy(compared.module), time.process_time()
-    for sizes in (None, *found.bounds):
+    for sizes in (None, *traced.bounds):
         if time.process_time() - started > SECONDS:
             return
         if sizes is not None:
-            if not is_within_limits(found.limits, sizes):
+            if not is_within_limits(traced.limits, sizes):
                 continue
             changed = f"a batch of {sizes.batch} x {sizes.tokens} tokens changes later answers"
             compute_answer_or_none(compute_answer, copied, compared.draw_inputs(sizes))
-        after = compute_answer_or_none(compute_answer, copied, usual)
-        if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
+        after = compute_answer_or_none(compute_answer, copied, usual_inputs)
+        if after is None or not np.allclose(after, answer_before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on earlier texts: {changed}.",
                 "Do not let forward store values that a later answer depends on, in the module, its file or a "
@@ -210,11 +210,11 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
     return {i: place for i, place in found.items() if place}
 
 
-def _write_ties_note(compared: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
+def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[str, ...]:
     """Return a note for a program in which the order of equal values may change an answer, or no note."""
-    if not found.sort_operators:
+    if not traced.sort_operators:
         return ()
-    line = find_tied_values(found.program, compared.draw_batch, one_text=compared.one_text)
+    line = find_tied_values(traced.program, compared.draw_batch, one_text=compared.one_text)
     if not line:
         return ()
     return (
@@ -223,27 +223,27 @@ def _write_ties_note(compared: FreshCopyModule, found: TracedProgram) -> tuple[s
     )
 
 
-def refuse_other_sizes(compared: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
+def refuse_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> tuple[str, ...]:
     """Refuse a program with another answer than its module for some size. Return notes on what was not compared."""
 
     def do_answers_agree(sizes: Sizes) -> bool:
         return compared.agrees(exported, compared.draw_inputs(sizes))
 
-    notes = _write_ties_note(compared, found)
+    notes = _write_ties_note(compared, traced)
     # Check loops first: the error names the loop.
-    if found.loops:
-        loop, one = found.loops[0], compared.one_text
+    if traced.loops:
+        loop, one = traced.loops[0], compared.one_text
         notes += check_every_step(
             compared.module,
-            found.limits,
+            traced.limits,
             loop,
             compared.draw_inputs,
             do_answers_agree,
             one_text=one,
-            bounds=found.bounds,
+            bounds=traced.bounds,
         )
-    in_pytorch = make_runnable_program(found).run
+    in_pytorch = make_runnable_program(traced).run
     check_every_size(
-        compared.module, in_pytorch, found.limits, compared.draw_inputs, do_answers_agree, one_text=compared.one_text
+        compared.module, in_pytorch, traced.limits, compared.draw_inputs, do_answers_agree, one_text=compared.one_text
     )
     return notes

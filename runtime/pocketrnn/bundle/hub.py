@@ -40,15 +40,15 @@ class HubAddress:
         return f"{SCHEME}{self.name}" + ("" if self.revision is None else f"@{self.revision}")
 
 
-def parse_address(given: str) -> HubAddress:
+def parse_address(address: str) -> HubAddress:
     """Parse the address of a repository.
 
     Raises:
         InputError: the text is not an address.
     """
-    found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
-    if found is None or ".." in given:
-        raise InputError(f"{given} is not an address of a repository.", _FORM)
+    found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
+    if found is None or ".." in address:
+        raise InputError(f"{address} is not an address of a repository.", _FORM)
     return HubAddress(found["name"], found["revision"])
 
 

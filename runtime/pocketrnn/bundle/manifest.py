@@ -345,11 +345,12 @@ class Manifest:
         """The characters that the classifier takes in addition to each token; None without characters."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
-    def require_single_text(self, what: str) -> None:
-        """Refuse a feature that works only for single texts, if the classifier takes two texts, features or characters.
+    def require_single_text(self, capability: str) -> None:
+        """Refuse what works only for a text alone, if the classifier takes two texts, or features or characters beside
+        it.
 
         Args:
-            what: the feature as the subject of a sentence: `a packed file`.
+            capability: what is refused, as the subject of a sentence: `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -357,17 +358,17 @@ class Manifest:
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, but {what} works only without them.",
+                f"{self.name} takes {names} beside a text, but {capability} works only without them.",
                 "Use the bundle as it is: classify().",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, but {what} works only without them.",
+                f"{self.name} takes the characters of each word, but {capability} works only without them.",
                 "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
             raise InputError(
-                f"{self.name} takes two texts, but {what} works only with one text.",
+                f"{self.name} takes two texts, but {capability} works only with one text.",
                 "Use the bundle as it is: classify().",
             )
 
@@ -376,18 +377,18 @@ class Manifest:
         """The names of the heads; empty if the classifier has a single set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
-    def require_single_head(self, what: str) -> None:
-        """Refuse a feature that works only for a single set of labels, if the classifier has several heads.
+    def require_single_head(self, capability: str) -> None:
+        """Refuse what works only for a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject of a sentence: `a stream`.
+            capability: what is refused, as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.
         """
         if self.heads:
             raise InputError(
-                f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
+                f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
                 f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
@@ -418,12 +419,12 @@ class Manifest:
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
 
-def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
+def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
     """Check that vocabulary, rules, graph, stream and examples of a classifier of texts fit each other."""
-    graph, rules, rows = manifest.graph, given.rules, manifest.graph.embedding_rows
-    if len(given.vocabulary) > rows:
+    graph, rules, rows = manifest.graph, text_input.rules, manifest.graph.embedding_rows
+    if len(text_input.vocabulary) > rows:
         raise BundleError(
-            f"The vocabulary holds {len(given.vocabulary)} tokens, but the embedding has {rows} rows.",
+            f"The vocabulary holds {len(text_input.vocabulary)} tokens, but the embedding has {rows} rows.",
             "Give the vocabulary that the model was trained with.",
         )
     if rules.highest_id >= rows:
@@ -436,55 +437,61 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
             f"The graph's member `alone` holds the token id {max(graph.alone)}, but the embedding has {rows} rows.",
             MAKE_AGAIN,
         )
-    if ("features" in graph.inputs) != bool(given.features):
+    if ("features" in graph.inputs) != bool(text_input.features):
         takes = ", ".join(graph.inputs)
         raise BundleError(
-            f"The graph takes {takes}, but classifier.json has {len(given.features)} features.", MAKE_AGAIN
+            f"The graph takes {takes}, but classifier.json has {len(text_input.features)} features.", MAKE_AGAIN
         )
-    if ("characters" in graph.inputs) != (given.characters is not None):
+    if ("characters" in graph.inputs) != (text_input.characters is not None):
         takes = ", ".join(graph.inputs)
-        stated = "no characters" if given.characters is None else "characters"
+        stated = "no characters" if text_input.characters is None else "characters"
         raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
-    if given.characters is not None and not manifest.output.of_tokens:
+    if text_input.characters is not None and not manifest.output.of_tokens:
         raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
-    if ("second_tokens" in graph.inputs) != given.pairs:
+    if ("second_tokens" in graph.inputs) != text_input.pairs:
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, but classifier.json is for {1 + given.pairs} texts.", MAKE_AGAIN)
-    if manifest.stream is not None and (held := _explain_no_streaming(given, graph.limits or Limits())):
+        raise BundleError(
+            f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
+        )
+    if manifest.stream is not None and (held := _explain_no_streaming(text_input, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
-    _check_text_examples(manifest, given)
+    _check_text_examples(manifest, text_input)
 
 
-def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
+def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
     """Explain in a sentence why this classifier cannot stream texts; empty if it can."""
-    rules = given.rules
+    rules = text_input.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
             "The text rules make n-grams, which come after all single tokens, so that a text cannot be read "
             "piece by piece."
         )
-    if held := name_rules_against_streaming(rules, given.vocabulary):
+    if held := name_rules_against_streaming(rules, text_input.vocabulary):
         return f"The text rules hold {held}, which a stream cannot follow."
     if (limits.min_tokens or 1) > 1:
         return f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one."
     return "The graph takes no text without a known word, but a stream may begin with one." if limits.real_token else ""
 
 
-def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
+def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
     """Check that each golden example has the texts, ids and logits that the classifier takes and gives."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
         named = f"The golden example {example.shown[:40]!r}"
-        beside = given.pairs or bool(given.features)
-        marks = int(given.pairs) + len(given.features)
+        beside = text_input.pairs or bool(text_input.features)
+        marks = int(text_input.pairs) + len(text_input.features)
         if isinstance(example.text, tuple) != beside or sum(map(_is_pair_mark, example.ids)) != marks:
-            what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
+            what = (
+                f"{len(text_input.features)} features and a text"
+                if text_input.features
+                else f"{1 + text_input.pairs} texts"
+            )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.ids) - len(given.features)):
+        if not limits.allows_length(len(example.ids) - len(text_input.features)):
             raise BundleError(
                 f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
             )
-        if not limits.accepts_ids(example.ids, given.rules.padding_id):
+        if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
         if len(example.rows) != answers:
@@ -497,16 +504,16 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
             raise BundleError(f"{named} has the token id {highest}, but the embedding has {rows} rows.", MAKE_AGAIN)
 
 
-def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
+def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> None:
     """Check that rules, graph, stream and examples of a classifier of numbers fit each other."""
     limits = manifest.graph.limits or Limits()
-    if manifest.stream is not None and (held := explain_no_step_answers(given, limits)):
+    if manifest.stream is not None and (held := explain_no_step_answers(number_input, limits)):
         raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
-    steps = given.steps or given.window
+    steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
         raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
-        named, steps, channels = f"The golden example {number}", len(example.samples), len(given.channels)
+        named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
         if other := {len(row) for row in example.samples} - {channels}:
             raise BundleError(
                 f"{named} has a step of {min(other)} numbers, but there are {channels} channels.", MAKE_AGAIN
@@ -515,16 +522,16 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
             raise BundleError(
                 f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
             )
-        if not limits.allows_length(steps) or steps != (given.steps or steps):
+        if not limits.allows_length(steps) or steps != (number_input.steps or steps):
             raise BundleError(f"{named} has {steps:,} steps, which the limits of the graph exclude.", MAKE_AGAIN)
 
 
-def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
+def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
     """Explain in a sentence why this classifier cannot answer a recording step by step; empty if it can."""
-    if given.steps is not None:
-        return f"every sequence has {given.steps:,} steps"
-    if given.window is not None:
-        return f"a recording is answered in windows of {given.window:,} steps"
+    if number_input.steps is not None:
+        return f"every sequence has {number_input.steps:,} steps"
+    if number_input.window is not None:
+        return f"a recording is answered in windows of {number_input.window:,} steps"
     least = limits.min_tokens or 1
     return f"a sequence has at least {least:,} steps" if least > 1 else ""
 
@@ -556,23 +563,27 @@ def load_manifest_schema() -> dict[str, Any]:
     return schema
 
 
-def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
+def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
     """Compute the sha256 of the labels and of all rules for the input.
 
     The rules turn texts into ids, or numbers into samples.
     """
-    of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
-    of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
-    of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
-    characters = given.characters if isinstance(given, TextInput) else None
+    of_texts: list[Any] = [input_rules.vocabulary] if isinstance(input_rules, TextInput) else []
+    of_texts += ["two texts"] if isinstance(input_rules, TextInput) and input_rules.pairs else []
+    of_texts += (
+        [make_features_document(input_rules.features)]
+        if isinstance(input_rules, TextInput) and input_rules.features
+        else []
+    )
+    characters = input_rules.characters if isinstance(input_rules, TextInput) else None
     of_texts += [] if characters is None else [characters.document]
-    content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
+    content = json.dumps([labels, input_rules.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
+def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
     """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
-    return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
+    return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

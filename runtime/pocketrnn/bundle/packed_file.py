@@ -490,9 +490,9 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     return first, [int(limits.real_token is True), channels, len(manifest.features), int(manifest.has_two_texts)]
 
 
-def read_section(content: mmap.mmap, name: int) -> bytes:
+def read_section(content: mmap.mmap, section: int) -> bytes:
     """Read one section of a packed file."""
-    offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
+    offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * section)
     return content[offset : offset + size]
 
 

@@ -167,7 +167,7 @@ class OnnxRuntimeEngine:
             )
 
     def _run_graph_for_output(
-        self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
+        self, session: onnxruntime.InferenceSession, output: str, steps: NDArray[Any], lengths: Ids
     ) -> Floats:
         """Run the graph on padded rows and their lengths, and return one output.
 
@@ -175,20 +175,20 @@ class OnnxRuntimeEngine:
         """
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
-                zip(self._manifest.graph.inputs, make_pair_inputs(given, lengths), strict=False)
+                zip(self._manifest.graph.inputs, make_pair_inputs(steps, lengths), strict=False)
             )
         elif self._features:
-            rows = split_features(given, lengths)
+            rows = split_features(steps, lengths)
             feed = {"tokens": rows.tokens, "lengths": rows.lengths, "features": rows.features}
             feed = {name: feed[name] for name in self._manifest.graph.inputs}
         elif self._characters is not None:
             # Each step is a token's id, and then those of its characters.
-            feed = {"tokens": given[..., 0], "lengths": lengths, "characters": given[..., 1:]}
+            feed = {"tokens": steps[..., 0], "lengths": lengths, "characters": steps[..., 1:]}
             feed = {name: np.ascontiguousarray(feed[name]) for name in self._manifest.graph.inputs}
         else:
-            feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
-        large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, _make_arena_shrinkage_options() if large else None)
+            feed = {self._input: steps, "lengths": lengths} if self._takes_lengths else {self._input: steps}
+        large = steps.shape[0] * steps.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
+        (found,) = self._run_session(session, [output], feed, _make_arena_shrinkage_options() if large else None)
         return found
 
     def _run_session(
@@ -203,8 +203,8 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._make_run_error(next(iter(feed.values())), error) from error
 
-    def _make_run_error(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
-        (rows, width), words = given.shape[:2], self._words
+    def _make_run_error(self, steps: NDArray[Any], error: Exception) -> PocketRNNError:
+        (rows, width), words = steps.shape[:2], self._words
         return PocketRNNError(
             f"The graph of {self._name} failed on {rows} {words.row}s of up to {width} {words.step}s: "
             f"{first_line(error)}.",
@@ -314,29 +314,29 @@ class OnnxRuntimeEngine:
                     self._embedding_session = session, name
         return self._embedding_session
 
-    def _embed_run(self, given: Steps, lengths: Ids) -> Floats:
+    def _embed_run(self, steps: Steps, lengths: Ids) -> Floats:
         """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
         session, name = self._open_embedding_graph()
-        found = self._run_graph_for_output(session, name, given, lengths)
+        found = self._run_graph_for_output(session, name, steps, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
-        rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
-        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
+        rows = rows[None] if rows.ndim == 1 and len(steps) == 1 else rows
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(steps):
             raise InputError(
                 f"In the graph of {self._manifest.name}, the input of the last linear layer has the shape "
-                f"{list(found.shape)}, not one row for each of {len(given)} {self._words.row}s.",
+                f"{list(found.shape)}, not one row for each of {len(steps)} {self._words.row}s.",
                 "Use the logits or the probabilities.",
             )
         return rows
 
-    def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
+    def _run_graph(self, steps: Steps, lengths: Ids) -> Floats:
         """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
         [batch, sequence, labels]."""
-        logits = self._run_graph_for_output(self._open_graph_once(), "logits", given, lengths)
-        logits = self._pad_missing_steps(logits, given)
-        if logits.shape != self._compute_logits_shape(given):
+        logits = self._run_graph_for_output(self._open_graph_once(), "logits", steps, lengths)
+        logits = self._pad_missing_steps(logits, steps)
+        if logits.shape != self._compute_logits_shape(steps):
             raise PocketRNNError(
-                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
+                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(steps)} "
                 f"{self._words.row}s and {self._classes} labels.",
                 _EXPORT_AGAIN,
             )
@@ -344,31 +344,31 @@ class OnnxRuntimeEngine:
 
     def _check_shortest_input(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
-        given, asked = _make_shortest_input(self._manifest)
+        steps, asked = _make_shortest_input(self._manifest)
         try:
             logits = self._run_graph_for_output(
-                self._open_graph_once(), "logits", given, np.array(given.shape[1:2], np.int64)
+                self._open_graph_once(), "logits", steps, np.array(steps.shape[1:2], np.int64)
             )
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if self._pad_missing_steps(logits, given).shape != (wanted := self._compute_logits_shape(given)):
+        if self._pad_missing_steps(logits, steps).shape != (wanted := self._compute_logits_shape(steps)):
             raise BundleError(
                 f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
 
-    def _pad_missing_steps(self, logits: Floats, given: Steps) -> Floats:
+    def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
         """Add NaN for last tokens without logits: a module that counts tokens may leave out the last ones."""
-        if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
+        if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
-        missing = given.shape[1] - logits.shape[1]
+        missing = steps.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
-    def _compute_logits_shape(self, given: Steps) -> tuple[int, ...]:
+    def _compute_logits_shape(self, steps: Steps) -> tuple[int, ...]:
         """Return the shape of the logits for steps [batch, sequence, ...]."""
-        return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
+        return (*steps.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
 def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
@@ -468,12 +468,12 @@ def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def _open_checked_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:
     """Open a graph from the bytes that were checked: the file may have changed since."""
-    return _create_session(read_graph(path, sha256, trusted=asked.trust), path, asked)
+    return _create_session(read_graph(path, sha256, trusted=engine_options.trust), path, engine_options)
 
 
-def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
+def _create_session(content: bytes, path: Path, engine_options: Options) -> onnxruntime.InferenceSession:
     """Open a checked graph in onnxruntime on one thread.
 
     Raises:
@@ -489,7 +489,7 @@ def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.I
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ORT" if path.name.endswith(ORT_SUFFIX) else "ONNX")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=list(asked.providers))
+        session = onnxruntime.InferenceSession(content, options, providers=list(engine_options.providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {first_line(error)}.",

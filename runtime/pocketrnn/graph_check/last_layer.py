@@ -29,10 +29,10 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     Raises:
         InputError: the logits are computed in another way.
     """
-    found = GraphContents(path, trusted=True)
-    walk_onnx(content, found)
-    made = {name: node for node in found.nodes for name in node.outputs}
-    fixed = _find_constants(found)
+    graph_contents = GraphContents(path, trusted=True)
+    walk_onnx(content, graph_contents)
+    made = {name: node for node in graph_contents.nodes for name in node.outputs}
+    fixed = _find_constants(graph_contents)
     name = "logits"
     while (node := made.get(name)) is not None:
         given = [one for one in node.inputs if one and one not in fixed]
@@ -48,10 +48,10 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     )
 
 
-def _find_constants(found: GraphContents) -> set[str]:
+def _find_constants(graph_contents: GraphContents) -> set[str]:
     """Find the names of all values that do not depend on the graph's input."""
-    fixed = set(found.constants)
-    for node in found.nodes:
+    fixed = set(graph_contents.constants)
+    for node in graph_contents.nodes:
         if _is_constant(node, fixed):
             fixed.update(node.outputs)
     return fixed
