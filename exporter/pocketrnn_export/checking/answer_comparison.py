@@ -187,7 +187,7 @@ class ComparedFile:
             return None
 
     def _find_difference_unit(self, output: str) -> float:
-        """Return the unit of differences in an output: its largest number, or 1 if that is larger."""
+        """Return the unit of differences in an output: its largest number, but at most 1."""
         return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
     def _join_scales(self, outputs: Sequence[Array], rows: int) -> Logits:
@@ -312,7 +312,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_reference(self) -> Reference | str:
-        """The module in double precision, or the reason why the module cannot run so."""
+        """The module in double precision, or the reason why it cannot run in it."""
         if not self.called.in_doubles:
             return f"{self.called.name} is a file."
         try:
@@ -399,7 +399,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:
-        """The file in double precision, or the reason why the file cannot run so."""
+        """The file in double precision, or the reason why it cannot run in it."""
         if self.file.model is None:
             return "the file is not ONNX."
         try:

@@ -153,7 +153,10 @@ def _open_onnx(path: Path) -> CheckedFile:
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
-        raise InputError(f"Its weights have {size:,} bytes, but the limit is 2 GB.", _MAKE_AGAIN)
+        raise InputError(
+            f"Its weights have {size:,} bytes, but onnxruntime reads at most 2 GB.",
+            "Compare a smaller model of this kind.",
+        )
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -209,7 +212,7 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _check_external_size(tensor: TensorProto, folder: Path) -> int:
-    """Check a tensor's external data; return the number of its bytes."""
+    """Check that the external data of a tensor is there; return its size in bytes, 0 for a tensor without such data."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}

@@ -250,7 +250,8 @@ def match_outputs(
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
         raise InputError(
-            f"No output of {file.path} has the shape of one of the module's: {shapes} beside {own}.",
+            f"No output of {file.path} has the shape of an output of the module: the file's are {shapes}, the "
+            f"module's {own}.",
             "Export the module whose outputs are these, or compare with the module that the file was made from.",
         )
     return tuple(pairs)

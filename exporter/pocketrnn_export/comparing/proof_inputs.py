@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn.text.pairs import make_pair_mark
 
@@ -75,7 +75,7 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The number of tokens if all texts have the same; else None."""
+        """The number of tokens of every text, if all texts have equally many; else None."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
@@ -415,8 +415,10 @@ def choose_texts_for_proof(
     Raises:
         InputError: something in `given` is not a string.
     """
-    if isinstance(given, str) or not all(isinstance(text, str) for text in given):
-        raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
+    if isinstance(given, str):
+        raise InputError("example_texts is a string, not a list of strings.", "Put the text into a list.")
+    if other := [text for text in given if not isinstance(text, str)]:
+        raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
         texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]

@@ -101,7 +101,8 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return the digests of each node's inputs, with the name of its operator and the sizes."""
+    """Return for each operator of several values its name with the sizes of its inputs, and the digests of the
+    inputs."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])

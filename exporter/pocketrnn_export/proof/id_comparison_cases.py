@@ -88,8 +88,11 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def insert_phrases(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
-    """Insert the ids in `compared_ids`, next to each other, into two of every four rows of tokens [rows, steps], as
-    often as they fit, in each of their orders in turn. For an even number of steps, these are the first two rows."""
+    """Insert phrases of some ids into two of every four rows of tokens [rows, steps].
+
+    In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
+    The two rows are the first two if the number of steps is even, else the last two.
+    """
     if not compared_ids:
         return tokens
     tokens = tokens.clone()

@@ -145,7 +145,7 @@ class ReferenceAnswers:
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or one of its tokens for a tagger, has a finite answer."""
+    """Return whether a text's answer is finite. A tagger may leave out the last tokens of a text."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 

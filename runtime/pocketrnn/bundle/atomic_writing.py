@@ -64,7 +64,10 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
-        raise OutputError(f"pocketrnn runs in the folder {path}.", "Choose another output folder, such as one in it.")
+        raise OutputError(
+            f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",
+            "Choose another output folder, such as one in it.",
+        )
     if path.is_dir() and path.is_mount():
         raise OutputError(
             f"A disk is mounted at {path}, so this folder cannot be replaced.", "Choose an output folder in it."

@@ -532,7 +532,9 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
             continue
         own = {(2, characters.width)} if node.name == "characters" and characters is not None else set()
         if any(isinstance(size, int) and (axis, size) not in fixed | own for axis, size in enumerate(node.shape)):
-            raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
+            raise BundleError(
+                f"{path} takes {node.name} of the fixed shape {node.shape} only, not of others.", _EXPORT_AGAIN
+            )
     classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(

@@ -16,7 +16,7 @@ ORT_SUFFIX: Final = ".ort"
 
 
 def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
-    """Read a graph's file once, and check its digest and graph_contents.
+    """Read a graph's file once, and check its digest and its contents.
 
     A session must be opened from these bytes, and with the format stated: onnxruntime may otherwise take one format for
     the other, whatever the file's name.

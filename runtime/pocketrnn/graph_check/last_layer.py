@@ -62,7 +62,7 @@ def _is_constant(node: Node, fixed: set[str]) -> bool:
 
 
 def add_output(content: bytes, name: str) -> bytes:
-    """Make the value of this name an output of the graph.
+    """Return an ONNX file whose graph has the value of this name as a further output.
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".

@@ -159,7 +159,7 @@ class _OnnxWalker:
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
     def read_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
-        """Read a model, a graph or a function, and add its graph_contents."""
+        """Read a model, a graph or a function, and add its operators and tensors."""
         if depth > _DEEPEST:
             raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         for number, _, begin, stop in self.read_fields(message, start, end):
