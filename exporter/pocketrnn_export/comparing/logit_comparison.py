@@ -150,13 +150,26 @@ def compare_candidate(
                 f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
-        found = measure_difference(name, case.name, logits, given, heads=heads)
-        if not found.largest <= LEAST_TOLERANCE or found.labels_differing:
-            found = measure_difference(name, case.name, logits, given, exact(case), heads)
-        differences.append(found)
+        differences.append(measure_case_difference(name, case, logits, given, exact, heads))
     return summarize_differences(
         differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
     )
+
+
+def measure_case_difference(
+    candidate: str,
+    case: Case,
+    expected: Logits,
+    given: Logits,
+    exact: Callable[[Case], ExactAnswer | None],
+    heads: Sequence[int],
+) -> Difference:
+    """Measure the differences of an answer to a case as `measure_difference` does, from the exact answer only if the
+    logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
+    found = measure_difference(candidate, case.name, expected, given, heads=heads)
+    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
+        return found
+    return measure_difference(candidate, case.name, expected, given, exact(case), heads)
 
 
 def measure_difference(

@@ -102,12 +102,10 @@ def make_perturbed_module_runs(
     run = make_float64_copy_run(moved, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
-    steps = [_compute_ulp_steps(original) for original in originals]
-    generator = np.random.default_rng(0)
-    for _ in range(draws):
+    for moved_weights in _move_weights_by_one_ulp(originals, draws):
         with torch.no_grad():
-            for tensor, original, step in zip(tensors, originals, steps, strict=True):
-                tensor.copy_(torch.from_numpy(_move_weights_by_one_ulp(original, step, generator)))
+            for tensor, weights in zip(tensors, moved_weights, strict=True):
+                tensor.copy_(torch.from_numpy(weights))
         yield run
 
 
@@ -120,11 +118,9 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
-    steps = [_compute_ulp_steps(original) for original in originals]
-    generator = np.random.default_rng(0)
-    for _ in range(draws):
-        for tensor, original, step in zip(tensors, originals, steps, strict=True):
-            tensor.CopyFrom(numpy_helper.from_array(_move_weights_by_one_ulp(original, step, generator), tensor.name))
+    for moved_weights in _move_weights_by_one_ulp(originals, draws):
+        for tensor, weights in zip(tensors, moved_weights, strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
         yield make_float64_model_run(model)
 
 
@@ -135,9 +131,14 @@ def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
-def _move_weights_by_one_ulp(
-    weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator
-) -> Doubles:
-    signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
-    moved: Doubles = np.asarray(weights + signs * steps)
-    return moved
+def _move_weights_by_one_ulp(originals: Sequence[npt.NDArray[np.float32]], draws: int) -> Iterator[Iterator[Doubles]]:
+    """Yield for each draw the tensors of weights, in their order, with each weight moved up or down at random."""
+    steps = [_compute_ulp_steps(original) for original in originals]
+    generator = np.random.default_rng(0)
+
+    def move_weights(weights: npt.NDArray[np.float32], step: Doubles) -> Doubles:
+        signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
+        return np.asarray(weights + signs * step)
+
+    for _ in range(draws):
+        yield map(move_weights, originals, steps)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_nodes import (
+    describe_node_line,
     find_batch_axes,
     find_batch_symbols,
     find_needed_nodes,
@@ -65,7 +65,7 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
         if node.op == "call_function" and (
             _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
         ):
-            return find_node_line(node) or "a line that is not known"
+            return describe_node_line(node)
     return ""
 
 

@@ -14,10 +14,8 @@ from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_tex
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.logit_comparison import (
-    LEAST_TOLERANCE,
     CandidateComparison,
-    Difference,
-    measure_difference,
+    measure_case_difference,
     summarize_differences,
 )
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
@@ -99,18 +97,9 @@ def _compare_rows(
     """Compare the answers to all cases in one call, [rows, labels], with the answers to each case."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
-        _measure_with_spread(candidate, case, rows, part, answers)
+        measure_case_difference(
+            candidate, case, rows, part, answers.compute_answer_with_spread, answers.reference.heads
+        )
         for case, rows, part in zip(cases, expected, parts, strict=True)
     ]
     return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))
-
-
-def _measure_with_spread(
-    candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
-) -> Difference:
-    """Measure the difference of an answer from the expected one; a large difference also in spreads of rounding."""
-    heads = answers.reference.heads
-    found = measure_difference(candidate, case.name, expected, given, heads=heads)
-    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
-        return found
-    return measure_difference(candidate, case.name, expected, given, answers.compute_answer_with_spread(case), heads)

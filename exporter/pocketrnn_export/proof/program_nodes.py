@@ -1,4 +1,5 @@
-"""Read the nodes of a traced program: the operator of a node, the nodes that the answer needs, and their batch axes."""
+"""Read the nodes of a traced program: their operators and lines, which of them the answer needs, and their batch
+axes."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
 
 
@@ -59,3 +61,8 @@ def read_operator_name(node: Node) -> str:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", node.target)
     return str(getattr(packet, "__name__", packet))
+
+
+def describe_node_line(*nodes: Node) -> str:
+    """Describe the line of the user's code that made the first of these nodes whose line is known."""
+    return next(filter(None, map(find_node_line, nodes)), "a line that is not known")

@@ -19,11 +19,10 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.batch_reductions import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.compared_module import fill_lengths
-from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
+from pocketrnn_export.proof.program_nodes import describe_node_line, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
 from pocketrnn_export.torch_internals import (
@@ -182,7 +181,7 @@ class _OwnerRun(NodeValues):
         told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
-            self.place = find_node_line(node) or "a line that is not known"
+            self.place = describe_node_line(node)
             return [_make_initial_owners(one) for one in results]
         return [
             self._fill_missing_owners(one, result, val, call) if isinstance(result, Tensor) else None
@@ -230,7 +229,7 @@ class _OwnerRun(NodeValues):
                 for axis in self._find_batch_axes_of_value(node.meta.get("val"), owners)[:1]:
                     rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
                     if bool(((owners != rows) & (owners != _NONE)).any()):
-                        self.place = find_node_line(node) or "a line that is not known"
+                        self.place = describe_node_line(node)
 
 
 @dataclass(frozen=True)
