@@ -20,6 +20,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
+from pocketrnn_export.proof.runnable_program import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.python_semantics.user_file_globals import compares_identity
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
@@ -40,9 +41,6 @@ APART: Final = 1e-4
 
 # The usual sizes that are compared with a size at which a module does something else.
 _ORDINARY: Final = (USUAL, Sizes(1, SHORT_TEXT + 1), Sizes(2, SHORT_TEXT))
-
-# Maps inputs as the module takes them to logits, an array [batch, classes]; may raise anything.
-Answers = Callable[[tuple[Tensor, ...]], Any]
 
 
 class AnswersDifferError(ExportError):
@@ -134,18 +132,6 @@ def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
     """Return the answer of a run in which recurrent layers have no memory, or None if the run fails."""
     with use_memoryless_layers():
         return compute_answer_or_none(run, inputs)
-
-
-def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
-    """Return the answer of a run as an array, or None if the run fails. Any program passes for inputs on which the
-    module fails, since the proof refuses such a module on its cases."""
-    try:
-        answer = run(*inputs)
-    # A user's module, or an engine, may raise anything.
-    except Exception:
-        return None
-    answer = answer[0] if isinstance(answer, tuple) else answer
-    return answer.numpy() if isinstance(answer, Tensor) else answer
 
 
 def is_same_answer(given: Any, expected: Any) -> bool:

@@ -28,10 +28,15 @@ from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
-from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
+from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
-from pocketrnn_export.proof.runnable_program import RunnableProgram, make_runnable_program
+from pocketrnn_export.proof.runnable_program import (
+    Answers,
+    RunnableProgram,
+    compute_answer_or_none,
+    make_runnable_program,
+)
 from pocketrnn_export.proof.trace_refusals import (
     find_padding_effects,
     refuse_caught_errors,

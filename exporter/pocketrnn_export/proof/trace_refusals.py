@@ -18,20 +18,13 @@ from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
-from pocketrnn_export.proof.every_size_comparison import (
-    APART,
-    MOST_TOKENS,
-    SECONDS,
-    Answers,
-    check_every_size,
-    compute_answer_or_none,
-)
+from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
-from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program
+from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
 from pocketrnn_export.proof.tied_value_order import find_tied_values
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties

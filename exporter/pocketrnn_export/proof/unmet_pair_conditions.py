@@ -13,9 +13,8 @@ from typing import Final
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
-from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
-from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.runnable_program import compute_answer_or_none, make_runnable_program
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL

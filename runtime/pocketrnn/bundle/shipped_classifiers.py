@@ -1,4 +1,4 @@
-"""Find the classifiers that ship with pocketrnn by their names."""
+"""Find the folder of a bundle by its path, by the name of a classifier that ships with pocketrnn, or by an address."""
 
 from __future__ import annotations
 
