@@ -72,7 +72,7 @@ def make_cases_for_rules(
         "drawn shapes": make_random_cases(ids, padding_id, ragged=ragged),
         "bounds": make_boundary_cases(bounds, ids, padding_id, ragged=ragged),
         "hazards": make_hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
-        "every id": make_cases_with_every_id(ids, batch=limits.max_batch or 2048, width=width),
+        "every id": make_cases_with_every_id(ids, batch=limits.max_batch, width=width),
         "asked ids": make_cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
     }
     if two_texts:

@@ -14,18 +14,19 @@ _WIDTH: Final = 3
 _ROWS: Final = 2048
 
 
-def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH) -> list[Case]:
+def make_cases_with_every_id(ids: int, *, batch: int | None = None, width: int = _WIDTH) -> list[Case]:
     """Make cases of short rows that together contain every id from 0 to `ids` - 1, in random order.
 
     Args:
         ids: the number of ids.
-        batch: the most rows of a case; 1 for a graph that takes one text a run.
+        batch: the most rows of a case, such as 1 for a graph that takes one text a run; None for 2,048.
         width: the number of tokens in a row.
     """
     order = np.random.default_rng(2).permutation(ids)
     # The last row is filled up with ids of the first rows.
     rows = np.resize(order, (-(-ids // width), width)).astype(np.int64)
+    most = batch or _ROWS
     return [
         Case(f"ids {start * width} to {min(start * width + some.size, ids) - 1}", some, np.full(len(some), width))
-        for start, some in ((start, rows[start : start + batch]) for start in range(0, len(rows), batch))
+        for start, some in ((start, rows[start : start + most]) for start in range(0, len(rows), most))
     ]
