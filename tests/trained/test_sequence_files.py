@@ -129,7 +129,7 @@ def test_tables_have_a_column_for_each_channel_and_one_that_parts_the_sequences(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("ax,label\n1,a\n", SequenceOptions(), "are not named"),
+        ("ax,label\n1,a\n", SequenceOptions(), "No channels .*walks.csv"),
         ("ax,label\n1,a\n", SequenceOptions(("az",)), "no column 'az'"),
         ("ax,label\n1,a\n", SequenceOptions(("label",)), "as a channel"),
         ("ax,label\n1,a\n", SequenceOptions(("ax",), "ax"), "as a channel"),

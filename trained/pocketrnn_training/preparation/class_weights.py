@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.tables.row_checks import list_first_names
-from pocketrnn_training.rows.labelled_rows import normalize_label
+from pocketrnn_training.rows.class_labels import normalize_label
 
 __all__ = ["compute_class_weights", "make_class_notices"]
 

@@ -23,7 +23,8 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
+from pocketrnn_training.rows.class_labels import make_class_targets
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings

@@ -57,7 +57,8 @@ def read_ts(path: Path) -> Iterator[Recording]:
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
-                f"Line {number} of {path} has {found_channels} channels, but earlier lines or the header {channels}.",
+                f"Line {number} of {path} has {found_channels} channels, but the lines before it or the header have "
+                f"{channels}.",
                 "Give every sequence the same channels, with a colon between two.",
             )
         if steps is not None and found_steps != steps:
@@ -115,6 +116,7 @@ def _check_header(header: _Header, path: Path) -> None:
 
 
 def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
+    """Parse the channels and the label of one line. `where` names the line in errors."""
     *channels, label = text.strip().split(":")
     if not channels:
         raise DataError(f"There is no label after a colon in {where}.", _SEE)
@@ -138,9 +140,14 @@ def _parse_number(field: str, where: str, header: _Header) -> float:
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:
-            raise DataError(f"A sample of {where} is missing, but the header says @missing false.", "Correct one.")
+            raise DataError(
+                f"A sample of {where} is missing, but the header says @missing false.",
+                "Write a number, or @missing true.",
+            )
         return math.nan
     try:
         return float(field)
     except ValueError:
-        raise DataError(f"{short_repr(field, 30)} in {where} is not a number.", "Correct it.") from None
+        raise DataError(
+            f"{short_repr(field, 30)} in {where} is not a number.", "Write a number, or ? for a missing sample."
+        ) from None
