@@ -37,8 +37,8 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.encoded_rows import (
-    EncodedRows,
+from pocketrnn_training.rows.encoded_rows import EncodedRows
+from pocketrnn_training.rows.epoch_batches import (
     draw_epoch_row_numbers,
     make_random_batches,
     make_similar_length_batches,

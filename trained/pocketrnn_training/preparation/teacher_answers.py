@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -77,7 +78,7 @@ def read_teacher(
     for source in sources:
         path = Path(source)
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            answers.append(_read_file(path, data, logits, text_column, label_column))
+            answers.append(_read_answers_file(path, data, logits, text_column, label_column))
         else:
             answers.append(_run_classifier(str(source), data))
     return average_teachers(answers)
@@ -88,7 +89,7 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
-        _check_one_label(checkpoint.name, checkpoint.activation)
+        _refuse_several_labels(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
             raise DataError(
                 f"The teacher {checkpoint.name} takes two texts, but a row has one.", "Name a classifier of texts."
@@ -102,14 +103,14 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
         classifier.manifest.require_single_text("a teacher")
         classifier.manifest.require_single_head("a teacher")
-        _check_one_label(classifier.name, classifier.manifest.output.activation)
+        _refuse_several_labels(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)
     return TeacherAnswers.of(values[:, order], sources=(name,))
 
 
-def _check_one_label(name: str, activation: str) -> None:
+def _refuse_several_labels(name: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
             f"The teacher {name} gives any number of labels to a text, but a teacher must say which one is right.",
@@ -134,7 +135,10 @@ def _compute_probabilities(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.
     return values
 
 
-def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str) -> TeacherAnswers:
+def _read_answers_file(
+    path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str
+) -> TeacherAnswers:
+    """Read a teacher's answers from a file with a row for each row of the data."""
     names = read_column_names(path)
     columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
@@ -147,11 +151,11 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
         # Rows after the last row of the data are only counted, for the error.
         if before + rows <= len(data):
             if has_texts:
-                _check_texts(chunk[-1], list(islice(texts, rows)), path, before)
+                _check_same_texts(chunk[-1], list(islice(texts, rows)), path, before)
             lists = (
                 _parse_lists(chunk[0], len(data.labels), path, before)
                 if is_list
-                else _transpose_columns(chunk[: len(columns)])
+                else list(map(list, zip(*chunk[: len(columns)], strict=True)))
             )
             numbers, known = _parse_numbers(lists, columns, path, before)
             places = before + np.flatnonzero(known)
@@ -162,7 +166,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
         raise DataError(f"{path} has {before:,} rows, but the data has {len(data):,}.", _SAME_ROWS)
     known = answered.numbers(np.bool_)
     if not known.any():
-        raise DataError(f"{path} answers no row.", "Give values for some rows at least.")
+        raise DataError(f"{path} answers no row: all values are empty.", "Give values for some rows at least.")
     probabilities = values.numbers(np.float32).reshape(-1, len(data.labels))
     return TeacherAnswers(probabilities, np.where(known, np.cumsum(known) - 1, -1), (path.name,))
 
@@ -192,7 +196,8 @@ def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str],
     return list(labels)
 
 
-def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -> None:
+def _check_same_texts(found: list[Any], wanted: list[str], path: Path, before: int) -> None:
+    """Refuse a file whose next texts, after `before` rows, are not those of the data."""
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=before + 1):
         if text != other:
             raise DataError(
@@ -202,20 +207,15 @@ def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -
             )
 
 
-def _transpose_columns(columns: Sequence[list[Any]]) -> list[list[Any]]:
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
 def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
-    """Parse the lists of a column, which CSV has as text: [0.9, 0.1]. An empty value becomes a list of None."""
+    """Return the list of numbers of each row; CSV has a list as text: [0.9, 0.1]. An empty value becomes a list of
+    None."""
     lists = []
     for row, value in enumerate(values, start=before + 1):
         found = value
         if isinstance(value, str) and value:
-            try:
+            with suppress(ValueError, RecursionError):
                 found = json.loads(value)
-            except (ValueError, RecursionError):
-                found = value
         if found is None or found == "":
             found = [None] * classes
         if not isinstance(found, list) or len(found) != classes:
@@ -230,7 +230,7 @@ def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> li
 def _parse_numbers(
     rows: list[list[Any]], columns: Sequence[str], path: Path, before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Parse the values of the rows, float64 [rows, classes]; also return which rows have an answer, bool [rows]."""
+    """Return the values of the rows as numbers, float64 [rows, classes], and which rows have values, bool [rows]."""
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
     known = np.ones(len(rows), dtype=bool)
     for i, row in enumerate(rows):
@@ -241,7 +241,7 @@ def _parse_numbers(
             numbers[i] = [_parse_number(value) for value in row]
         except (TypeError, ValueError, OverflowError):
             strange = next(j for j, value in enumerate(row) if not _is_number(value))
-            column = columns[strange] if len(columns) > 1 else columns[0]
+            column = columns[min(strange, len(columns) - 1)]
             what = "nothing" if row[strange] in (None, "") else short_repr(row[strange], 40)
             raise DataError(
                 f"Row {before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
