@@ -24,7 +24,8 @@ from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

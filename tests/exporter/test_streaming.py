@@ -29,7 +29,8 @@ from pocketrnn_export.forms.onnx.onnx_form import WHOLE_TEXTS, trace_onnx_graph
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]

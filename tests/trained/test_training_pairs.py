@@ -23,8 +23,8 @@ from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_export import export_trained
 from pocketrnn_training import LabelledPairs, PairSettings, evaluate, fit, read_checkpoint, read_pairs, train
 from pocketrnn_training.baselines.linear_baseline import PairBaseline, fit_linear_baseline
-from pocketrnn_training.classifiers.architecture import PairClassifier, build_classifier
 from pocketrnn_training.classifiers.checkpoint import write
+from pocketrnn_training.classifiers.recurrent_classifiers import PairClassifier, build_classifier
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare_texts

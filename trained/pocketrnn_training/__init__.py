@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 from pocketrnn.errors import require_module
 
 if TYPE_CHECKING:
-    from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+    from pocketrnn_training.classifiers.architecture import Architecture
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.classifiers.checkpoint import read as read_checkpoint
     from pocketrnn_training.classifiers.checkpoint import write as write_checkpoint
+    from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
     from pocketrnn_training.cross_validation import CrossValidation
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
@@ -92,7 +93,7 @@ _HOMES = {
     "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "PairSettings": ("settings.pair_settings", "PairSettings", ()),
-    "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
+    "RecurrentClassifier": ("classifiers.recurrent_classifiers", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
     "TagSettings": ("settings.tag_settings", "TagSettings", ()),
     "TaggedSentences": ("rows.tagged_sentences", "TaggedSentences", ()),

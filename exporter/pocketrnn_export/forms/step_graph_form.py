@@ -23,8 +23,8 @@ from pocketrnn_export.forms.chunked_runs import Floats, choose_chunk_counts, mak
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_error
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 STEP_FILE: Final = "model.step.onnx"
 

@@ -79,7 +79,7 @@ class KernelArchitecture:
         if not 1 <= self.channels <= _LARGEST_DIM:
             raise InputError(f"channels is {self.channels}.", f"Use a number from 1 to {_LARGEST_DIM}.")
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+            raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
 
     @property
     def kernels(self) -> int:

@@ -20,9 +20,9 @@ __all__ = ["data_options"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _check_not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def _refuse_empty_value(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        raise click.BadParameter("it is empty.")
+        raise click.BadParameter("it is empty: give a value, or leave it out.")
     return value
 
 
@@ -44,7 +44,7 @@ _OPTIONS: Final = (
         "--second-text-column",
         type=Text(),
         metavar="NAME",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="The column that holds the second texts, where a row is two texts that are compared.",
     ),
     make_column_option("label", "The column that holds the labels."),
@@ -54,7 +54,7 @@ _OPTIONS: Final = (
         default=LABEL_SEPARATOR,
         show_default=True,
         metavar="TEXT",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="The separator of the labels of a text with several, where they are not a list: sad|long.",
     ),
     make_encoding_option(
@@ -64,7 +64,7 @@ _OPTIONS: Final = (
         "--outside",
         type=Text(),
         metavar="LABEL",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="Rows with this label belong to none of the classes; a threshold is chosen or measured with them.",
     ),
     click.option(
@@ -114,7 +114,7 @@ _OPTIONS: Final = (
 
 
 def data_options(command: _Command) -> _Command:
-    """Add the options for DATA to a command; it receives them as one argument `source`, a `DataSource`."""
+    """Add the argument DATA and its options to a command, which receives them as one `DataSource`, `source`."""
 
     @functools.wraps(command)
     def with_source(

@@ -139,7 +139,12 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         get_chosen_answers(classifier).require_single_head("evaluate()")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
-        raise DataError(f"{classifier.name} labels {labelled}, but the data labels {other}.", f"Give {labelled}.")
+        raise DataError(
+            f"{classifier.name} labels {labelled}, but the data labels {other}.",
+            "Read sentences with read_tagged, or --labels-of tokens."
+            if gives_tags(classifier)
+            else "Read rows with read_files, or without --labels-of.",
+        )
     if isinstance(data, TaggedSentences):
         check_same_labels(data.labels, labels)
         tags = predict_tag_targets(classifier, data)
@@ -147,7 +152,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     takes_numbers = find_number_rules(classifier) is not None
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
-        remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
+        remedy = _READ_SEQUENCES if takes_numbers else "Read files of texts with read_files, or without --channels."
         raise DataError(f"{classifier.name} takes {takes}, but the rows are {rows}.", remedy)
     takes_two = takes_two_texts(classifier)
     if takes_two != isinstance(data, LabelledPairs):
@@ -164,7 +169,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         remedy = f"Read them with multi_label={not data.several_labels}."
         raise DataError(
             f"The classifier gives {given} to a {data.ROW}, but the rows have {have} each.",
-            "Use one that gives one label." if takes_numbers else remedy,
+            "Use a classifier that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
         return score_several_labels(labels, data.targets, _find_given_labels(classifier, data.inputs))
@@ -178,6 +183,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
 
 
 def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
+    """Measure how the thresholds treat rows of none of the classes and all other rows; None without rows of none."""
     if not data.outside:
         return None
     if classifier.thresholds is None:
@@ -241,7 +247,7 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
 
 
 def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Find the labels that reach their threshold, bool [texts, labels]."""
+    """Mark the labels of each text that reach their threshold, bool [texts, labels]."""
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
@@ -252,7 +258,7 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
     """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes].
 
-    See `evaluate`.
+    A padded classifier is run in batches of the training batch size (`evaluate`).
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -260,8 +266,8 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
         raise CheckpointError(
-            "The checkpoint is not packed and does not say with which batch size it was trained.",
-            'Write it into config.json, as "training": {"batch_size": 16}.',
+            f"The checkpoint {checkpoint.name} is not packed and does not say with which batch size it was trained.",
+            'Write the batch size into config.json, as "training": {"batch_size": 16}.',
         )
     encoded = encode_rows(inputs, checkpoint)
     return compute_logits(checkpoint.module, encoded, batch_size or 1)

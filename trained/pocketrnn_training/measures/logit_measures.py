@@ -37,7 +37,7 @@ def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float =
 
 
 def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """Compute the log odds of each label's share of the rows, float32 [labels]."""
+    """Compute the log odds of the share of the rows that each label has, float32 [labels]."""
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))

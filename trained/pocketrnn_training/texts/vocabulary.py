@@ -31,7 +31,7 @@ def build(
     max_size: int | None = None,
     more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
-    """Build a vocabulary from `texts`, and encode the texts. Each text is tokenized once.
+    """Build a vocabulary from `texts`; return the vocabulary and the encoded texts. Each text is tokenized once.
 
     The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
     (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
@@ -54,7 +54,7 @@ def build(
     if min_freq < 1:
         raise InputError(f"min_freq is {min_freq}.", "Use a number from 1.")
     if max_size is not None and max_size <= len(SPECIALS):
-        raise InputError(f"The vocabulary may hold {max_size} tokens.", f"Use a number above {len(SPECIALS)}.")
+        raise InputError(f"max_size is {max_size}.", f"Use a number above {len(SPECIALS)}.")
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
         raise ValueError("the ids of the rules are not those of the specials")
     # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
