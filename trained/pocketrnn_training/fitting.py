@@ -343,17 +343,19 @@ def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
         )
 
 
-def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
+def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
     """Find the name of the label `outside` among the labels that were given, by their names.
 
     Raises:
         InputError: not one text has this label.
     """
-    name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
+    name = next(
+        (name for name, label in given_labels.items() if label == outside and type(label) is type(outside)), None
+    )
     if name is None:
         raise InputError(
             f"outside is {short_repr(outside, 40)}, but no text has that label; there are "
-            f"{list_first_names(sorted(given))}.",
+            f"{list_first_names(sorted(given_labels))}.",
             "Give the label of the texts that are of none of the classes.",
         )
     return name

@@ -112,15 +112,13 @@ def _lock_file(file: int) -> None:
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
                 raise
 
 
 def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
-    """Write the folder after an epoch.
+    """Write the folder of a run after an epoch: the best checkpoint, the history, and the state to resume from.
 
     Args:
         state: the run after the epoch.
@@ -143,7 +141,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
 
 
 def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
-    """Write the folder of a run that has ended.
+    """Write the folder of a run that has ended: the checkpoint, the history and the report.
 
     Args:
         state: the run after its last epoch.

@@ -158,7 +158,7 @@ def compare_candidates(
     chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
-    read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    read = (_Variant.encode_and_fit(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:
         return None
@@ -262,7 +262,7 @@ class _Variant:
     folds: list[_Fold]
 
     @classmethod
-    def read(
+    def encode_and_fit(
         cls,
         tokenizer: str,
         source: Path | None,
@@ -270,7 +270,7 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Encode the texts in this way, and fit the linear part for each fold; None if this fails for a fold."""
+        """Encode the texts with a tokenizer, and fit the linear part for each fold; None if a fold allows none."""
         settings = replace(
             settings,
             tokenizer=tokenizer,

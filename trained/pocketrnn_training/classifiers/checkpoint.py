@@ -354,6 +354,7 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
+    """Read the architecture and the rules of texts or numbers from the members of config.json."""
     # JSON Schema counts 1.0 as an integer; a size does not.
     members = {
         name: int(value) if isinstance(value, float) and name != "dropout" else value

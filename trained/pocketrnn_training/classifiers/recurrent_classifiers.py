@@ -315,6 +315,7 @@ _LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
 
 
 def _make_recurrent_layers(a: Architecture | SequenceArchitecture) -> nn.RNNBase:
+    """Make the recurrent layers of an architecture, with random weights."""
     rnn = _LAYERS[a.cell](
         a.input_dim * (2 if a.cell == QRNN else 1),
         a.hidden_dim,

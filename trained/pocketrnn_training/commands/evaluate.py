@@ -83,7 +83,7 @@ def evaluate(
     """
     # Mistakes that can be found without PyTorch are reported first, before it is loaded; a wrong classifier name comes
     # before the others.
-    source = source.add_remembered_options(_read_reading_options(classifier))
+    source = source.add_remembered_options(_read_remembered_options(classifier))
     # A packed file does not say before it is loaded whether its labels are of tokens.
     if Path(classifier).is_dir():
         source.check_files()
@@ -165,7 +165,7 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
     return replace(rows, texts=texts)
 
 
-def _read_reading_options(path_or_name: str) -> dict[str, Any]:
+def _read_remembered_options(path_or_name: str) -> dict[str, Any]:
     """Read from a classifier's file the options with which its training rows were read; empty if it has none."""
     for file in ("config.json", "classifier.json"):
         try:
@@ -199,8 +199,8 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     return loaded
 
 
-def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
-    """Yield the lines that show an evaluation. `what` is the word for its rows."""
+def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
+    """Yield the lines that show an evaluation. `row_word` is the word for its rows."""
     if (spans := result.spans) is not None:
         yield from align_columns(
             [("spans", "precision", "recall", "F1", "true spans")]
@@ -212,7 +212,7 @@ def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
         )
         yield ""
     if result.confusion:
-        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} {what}, mean F1 {result.macro_f1:.2%}"
+        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} {row_word}, mean F1 {result.macro_f1:.2%}"
         if (outside := result.outside) is not None:
             yield (
                 f"by the threshold: {outside.right:.2%} of these rows are given their label, {outside.none:.2%} of "
@@ -241,6 +241,7 @@ def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
 
 
 def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
+    """Yield the lines of the confusion matrix."""
     yield "Confusion: a line for each true class, a column for each class given."
     yield from align_columns(
         [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
@@ -253,15 +254,15 @@ def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
 
 
 def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
-    confused = sorted(
-        (-count, i, j)
-        for i, counts in enumerate(result.confusion)
-        for j, count in enumerate(counts)
-        if count and i != j
-    )
+    """Yield the lines with the classes that are confused most often."""
+    import numpy as np
+
+    from pocketrnn_training.measures.evaluation import list_confusions
+
+    confused = list_confusions(np.array(result.confusion))
     yield f"The largest of {len(confused):,} confusions; --json gives the whole matrix."
     yield from align_columns(
         [("true class", "class given", "rows")]
-        + [(labels[i], labels[j], f"{-count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
+        + [(labels[i], labels[j], f"{count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
         left=2,
     )

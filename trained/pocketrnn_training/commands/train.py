@@ -16,7 +16,7 @@ from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
-from pocketrnn_training.commands.data_options import data_options
+from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
@@ -64,96 +64,47 @@ def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]: 
     )
 
 
+def _parse_scales(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Parse the value of --integer-scale as numbers with commas between them; None without a value."""
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, as 0.001 or 0.001,0.01.") from None
+
+
 _COUNT: Final = click.IntRange(min=1)
+# The options by the headings of the help.
+_GROUPS: Final = {
+    "Options": (
+        *("output", "vectors", "shipped_vectors", "epochs", "validation", "before", "bundle", "text_column"),
+        *("second_text_column", "label_column", "multi_label", "labels_of", "label_separator", "encoding"),
+        *("no_examples", "resume", "force"),
+    ),
+    "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed", "linear"),
+    "How a text becomes ids": (
+        *("tokenizer", "vocabulary_size", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+        *("spelling",),
+    ),
+    "Sequences of numbers": (
+        *("channels", "sequence_column", "time_column", "channels_first", "window", "hop", "missing"),
+        *("integer_scale", "units", "rate", "kernels", "convolution", "stride", "filters", "jitter", "scaling"),
+        *("time_masking",),
+    ),
+    "How it is trained": (
+        *("learning_rate", "batch_size", "dropout", "class_weights", "adversarial", "piece_dropout", "word_dropout"),
+        *("label_smoothing", "epoch_size", "patience", "metric", "none_of_these", "outside", "validation_share"),
+        *("folds", "final_fit", "seed"),
+    ),
+    "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
+    "The machine": ("device", "precision", "processes", "threads"),
+    "Rare options": ("name", "data_dir", "logger", "quiet", "report_every"),
+}
 
 
 @click.command(
     cls=Command,
     short_help="Train a classifier.",
-    groups={
-        "Options": (
-            "output",
-            "vectors",
-            "shipped_vectors",
-            "epochs",
-            "validation",
-            "before",
-            "bundle",
-            "text_column",
-            "second_text_column",
-            "label_column",
-            "multi_label",
-            "labels_of",
-            "label_separator",
-            "encoding",
-            "no_examples",
-            "resume",
-            "force",
-        ),
-        "The classifier": (
-            "cell",
-            "bidirectional",
-            "layers",
-            "hidden_dim",
-            "embedding_dim",
-            "pooling",
-            "packed",
-            "linear",
-        ),
-        "How a text becomes ids": (
-            *(
-                "tokenizer",
-                "vocabulary_size",
-                "ngrams",
-                "max_tokens",
-                "min_freq",
-                "max_vocabulary",
-                "vector_words",
-                "spelling",
-            ),
-        ),
-        "Sequences of numbers": (
-            *(
-                "channels",
-                "sequence_column",
-                "time_column",
-                "channels_first",
-                "window",
-                "hop",
-                "missing",
-                "integer_scale",
-                "units",
-                "rate",
-                "kernels",
-                "convolution",
-                "stride",
-                "filters",
-            ),
-            *("jitter", "scaling", "time_masking"),
-        ),
-        "How it is trained": (
-            "learning_rate",
-            "batch_size",
-            "dropout",
-            "class_weights",
-            "adversarial",
-            "piece_dropout",
-            "word_dropout",
-            "label_smoothing",
-            "epoch_size",
-            "patience",
-            "metric",
-            "none_of_these",
-            "outside",
-            "validation_share",
-            "folds",
-            "final_fit",
-            "seed",
-        ),
-        "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
-        "The machine": ("device", "precision", "processes", "threads"),
-        "Rare options": ("name", "data_dir", "logger", "quiet", "report_every"),
-    },
+    groups=_GROUPS,
 )
 @click.option(
     "-o",
@@ -327,11 +278,17 @@ _COUNT: Final = click.IntRange(min=1)
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
+    callback=_parse_scales,
     help="The factor for whole numbers of each channel, such as those of a sensor, here and in the bundle: 0.001 for "
-    "all, or "
-    "0.001,0.001,0.01.",
+    "all, or 0.001,0.001,0.01.",
 )
-@click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel, for information only: g,g,m/s.")
+@click.option(
+    "--units",
+    type=Text(),
+    metavar="UNITS",
+    callback=split_names,
+    help="The unit of each channel, for information only: g,g,m/s.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),

@@ -47,7 +47,7 @@ class Loop(Protocol):
         """Return the same work on another task."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
-        """Do the work, and `emit` its events. End early when `stopped` is set."""
+        """Do the work, and `emit` its events. End early when `stopped` returns True."""
 
 
 def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:

@@ -192,13 +192,13 @@ def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.boo
         module.fc.bias.copy_(compute_log_odds_of_shares(targets))
 
 
-def _initialize_embedding(module: RecurrentClassifier, start: word_vectors.Vectors | None) -> None:
+def _initialize_embedding(module: RecurrentClassifier, vectors: word_vectors.Vectors | None) -> None:
     """Scale the random embedding, and copy the word vectors into it. torch draws it with a standard deviation of 1."""
     weight = module.embedding.weight
     with torch.no_grad():
-        if start is None:
+        if vectors is None:
             # A rare word that starts large stays noise: TREC 83.2 % right with 1, 88.8 % with 0.1 (docs/training.md).
             weight.mul_(0.1)
         else:
-            weight.mul_(start.scale)
-            weight[torch.from_numpy(start.ids)] = torch.from_numpy(start.values)
+            weight.mul_(vectors.scale)
+            weight[torch.from_numpy(vectors.ids)] = torch.from_numpy(vectors.values)

@@ -38,6 +38,7 @@ __all__ = [
     "find_number_rules",
     "gives_several_labels",
     "gives_tags",
+    "list_confusions",
     "predict_tag_targets",
     "score_classes",
     "score_several_labels",
@@ -172,7 +173,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
             "Use a classifier that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
-        return score_several_labels(labels, data.targets, _find_given_labels(classifier, data.inputs))
+        return score_several_labels(labels, data.targets, _find_reached_labels(classifier, data.inputs))
     if isinstance(classifier, Checkpoint):
         predicted = compute_checkpoint_logits(classifier, data.inputs).argmax(dim=1).numpy()
     else:
@@ -191,9 +192,9 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
             f"{classifier.name} has no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
-    given = _find_given_labels(classifier, data.inputs)
+    given = _find_reached_labels(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
-    none = ~_find_given_labels(classifier, data.outside).any(axis=1)
+    none = ~_find_reached_labels(classifier, data.outside).any(axis=1)
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
@@ -231,11 +232,11 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
     return given
 
 
-def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to the scores of words, if the labels mark spans. `given` is int64 [words]."""
+def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: npt.NDArray[np.int64]) -> Evaluation:
+    """Add the scores of spans to the scores of words, if the labels mark spans. `predicted` is int64 [words]."""
     if not has_span_prefixes(data.labels):
-        return found
-    return replace(found, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, given))
+        return evaluation
+    return replace(evaluation, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, predicted))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
@@ -246,8 +247,8 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
     return activation == "sigmoid"
 
 
-def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Mark the labels of each text that reach their threshold, bool [texts, labels]."""
+def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which labels of each text reach their threshold, bool [texts, labels]."""
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
@@ -296,21 +297,30 @@ def score_classes(
     )
 
 
+def list_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """List how often each class is taken for another, the most frequent first: (rows, true class, predicted class).
+
+    `counts` is a confusion matrix, int64 [classes, classes].
+    """
+    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
+    return sorted(found, key=lambda one: (-one[0], one[1:]))
+
+
 def score_several_labels(
-    labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
+    labels: Sequence[str], targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
 ) -> Evaluation:
     """Compare predicted labels with the right labels of texts with any number of labels, by scikit-learn.
 
     Args:
         labels: their names.
         targets: bool [rows, labels], the labels that apply.
-        given: bool [rows, labels].
+        predicted: bool [rows, labels].
     """
-    precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, zero_division=0.0)
     return Evaluation(
         rows=len(targets),
-        accuracy=float((targets == given).all(axis=1).mean()),
-        micro_f1=compute_micro_f1(targets, given),
+        accuracy=float((targets == predicted).all(axis=1).mean()),
+        micro_f1=compute_micro_f1(targets, predicted),
         macro_f1=float(np.mean(f1)),
         classes=_make_class_scores(labels, precision, recall, f1, rows),
         confusion=(),

@@ -34,9 +34,9 @@ class SpanScore:
     spans: int
 
     @classmethod
-    def from_counts(cls, label: str, right: int, given: int, true: int) -> Self:
+    def from_counts(cls, label: str, right: int, predicted: int, true: int) -> Self:
         """Compute the scores from the numbers of right, predicted and true spans."""
-        return cls(label, right / max(1, given), right / max(1, true), 2 * right / max(1, given + true), true)
+        return cls(label, right / max(1, predicted), right / max(1, true), 2 * right / max(1, predicted + true), true)
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,9 @@ def prepare_tags(
 
 
 def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """Return the target of each part of a word into which the rules split the sentences, int64 [parts].
+    """Split the words of the sentences by the rules, and return the target of each part of a word, int64 [parts].
 
-    The first part of a word has its label, the other parts have none.
+    The first part of a word has the word's label, its other parts have none.
     """
     cut = make_words_function(rules)
     known: dict[str, int] = {}
@@ -128,10 +128,10 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
 
 
 def _find_forbidden_label_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
-    """Mark the labels that cannot begin a sentence, and the labels that cannot follow each label.
+    """Find which labels cannot begin a sentence, and which labels cannot follow each label, bool [1 + labels, labels].
 
-    The result is bool [1 + labels, labels]: row 0 is for the beginning of a sentence, the other rows for each label. A
-    marked label would continue a span that is not open, and no training sentence has this order.
+    Row 0 is for the beginning of a sentence, the other rows for each label. A label is forbidden if it would continue a
+    span that is not open, and no training sentence has this order.
     """
     before = (None, *data.labels)
     orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])

@@ -110,19 +110,20 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     return TeacherAnswers.of(values[:, order], sources=(name,))
 
 
-def _refuse_several_labels(name: str, activation: str) -> None:
+def _refuse_several_labels(teacher: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
-            f"The teacher {name} gives any number of labels to a text, but a teacher must say which one is right.",
+            f"The teacher {teacher} gives any number of labels to a text, but a teacher must say which one is right.",
             "Use a teacher that gives one label to each text.",
         )
 
 
-def _find_label_order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+def _find_label_order(teacher: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Find the position of each wanted label among the labels of a classifier."""
     if set(labels) != set(wanted):
         raise DataError(
-            f"The teacher {name} has the labels {list_first_names(labels)}; the data has {list_first_names(wanted)}.",
+            f"The teacher {teacher} has the labels {list_first_names(labels)}; the data has "
+            f"{list_first_names(wanted)}.",
             "Use a teacher that was trained for the labels of the data.",
         )
     return [list(labels).index(label) for label in wanted]
@@ -171,15 +172,18 @@ def _read_answers_file(
     return TeacherAnswers(probabilities, np.where(known, np.cumsum(known) - 1, -1), (path.name,))
 
 
-def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
+def _find_value_columns(
+    path: Path, columns: Sequence[str], labels: Sequence[str], other_columns: Sequence[str]
+) -> list[str]:
     """Find the columns with the values: one column for each label, or one column of lists."""
-    missing = [label for label in labels if label not in names]
+    missing = [label for label in labels if label not in columns]
     if len(missing) == len(labels):
-        lists = [name for name in _LISTS if name in names]
+        lists = [name for name in _LISTS if name in columns]
         if len(lists) == 1:
             return lists
         raise DataError(
-            f"{path} has no column for the label {missing[0]!r}; its columns are {list_first_names(names) or 'none'}.",
+            f"{path} has no column for the label {missing[0]!r}; its columns are "
+            f"{list_first_names(columns) or 'none'}.",
             "Give a column for each label, named by it, or one column named probabilities or logits.",
         )
     if missing:
@@ -188,7 +192,7 @@ def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str],
             f"{list_first_names(missing)}.",
             "Give a column for each label of the data.",
         )
-    if unknown := [name for name in names if name not in labels and name not in others]:
+    if unknown := [name for name in columns if name not in labels and name not in other_columns]:
         raise DataError(
             f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
             "Leave out every column that is not a label of the data.",
@@ -196,9 +200,9 @@ def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str],
     return list(labels)
 
 
-def _check_same_texts(found: list[Any], wanted: list[str], path: Path, before: int) -> None:
-    """Refuse a file whose next texts, after `before` rows, are not those of the data."""
-    for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=before + 1):
+def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_before: int) -> None:
+    """Refuse a file whose next texts, after `rows_before` rows, are not those of the data."""
+    for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=rows_before + 1):
         if text != other:
             raise DataError(
                 f"Row {row} of {path} has the text {short_repr(text, 40)}, but the data has {short_repr(other, 40)} "
@@ -207,11 +211,11 @@ def _check_same_texts(found: list[Any], wanted: list[str], path: Path, before: i
             )
 
 
-def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
+def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) -> list[list[Any]]:
     """Return the list of numbers of each row; CSV has a list as text: [0.9, 0.1]. An empty value becomes a list of
     None."""
     lists = []
-    for row, value in enumerate(values, start=before + 1):
+    for row, value in enumerate(values, start=rows_before + 1):
         found = value
         if isinstance(value, str) and value:
             with suppress(ValueError, RecursionError):
@@ -228,7 +232,7 @@ def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> li
 
 
 def _parse_numbers(
-    rows: list[list[Any]], columns: Sequence[str], path: Path, before: int
+    rows: list[list[Any]], columns: Sequence[str], path: Path, rows_before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return the values of the rows as numbers, float64 [rows, classes], and which rows have values, bool [rows]."""
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
@@ -244,7 +248,7 @@ def _parse_numbers(
             column = columns[min(strange, len(columns) - 1)]
             what = "nothing" if row[strange] in (None, "") else short_repr(row[strange], 40)
             raise DataError(
-                f"Row {before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
+                f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
                 "Give a number for each label, or for none to leave the row without an answer.",
             ) from None
     return numbers, known

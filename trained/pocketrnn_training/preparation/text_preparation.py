@@ -217,11 +217,11 @@ def _report_long_texts(
 
 
 def _describe_other_sources(
-    outside: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
+    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
 ) -> dict[str, Any]:
     """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
     return (
-        ({"outside_rows": outside} if outside else {})
+        ({"outside_rows": outside_rows} if outside_rows else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
         | ({"examples": MADE_EXAMPLES} if made else {})
@@ -317,14 +317,14 @@ def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _make_architecture(
-    settings: TextSettings, vocabulary_size: int, classes: int, start: word_vectors.Vectors | None
+    settings: TextSettings, vocabulary_size: int, classes: int, vectors: word_vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
     assert settings.hidden_dim is not None  # noqa: S101 - it was, too
     return Architecture(
         cell=settings.cell,
         vocabulary_size=vocabulary_size,
-        embedding_dim=_choose_embedding_dim(settings.embedding_dim, start),
+        embedding_dim=_choose_embedding_dim(settings.embedding_dim, vectors),
         hidden_dim=settings.hidden_dim,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
@@ -336,11 +336,11 @@ def _make_architecture(
     )
 
 
-def _choose_embedding_dim(asked: int | None, start: word_vectors.Vectors | None) -> int:
+def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | None) -> int:
     """Return the size of the embedding of a token: that of the word vectors, or else the asked one or 64."""
-    if start is None:
+    if vectors is None:
         return 64 if asked is None else asked
-    dimensions = int(start.values.shape[1])
+    dimensions = int(vectors.values.shape[1])
     if asked not in (None, dimensions):
         raise InputError(
             f"The word vectors have {dimensions} dimensions, but the embedding is to have {asked}.",
@@ -349,6 +349,6 @@ def _choose_embedding_dim(asked: int | None, start: word_vectors.Vectors | None)
     return dimensions
 
 
-def _describe_vectors(start: word_vectors.Vectors) -> dict[str, Any]:
-    added = len(start.added)
-    return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
+def _describe_vectors(vectors: word_vectors.Vectors) -> dict[str, Any]:
+    added = len(vectors.added)
+    return {"source": vectors.source, "words_found": len(vectors.ids) - added, "words_added": added}

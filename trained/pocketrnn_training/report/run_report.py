@@ -16,7 +16,13 @@ from pocketrnn_training.candidates.candidate import Candidate, read_candidates
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.cross_validation import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
-from pocketrnn_training.measures.evaluation import Evaluation, add_span_scores, score_classes, score_several_labels
+from pocketrnn_training.measures.evaluation import (
+    Evaluation,
+    add_span_scores,
+    list_confusions,
+    score_classes,
+    score_several_labels,
+)
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.measures.thresholds import predict_cross_fitted
@@ -137,7 +143,15 @@ def write_report(
     (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
 
 
-def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
+def _format_head(checkpoint: Checkpoint, result: Evaluation, row_word: str, answer_word: str) -> Iterator[str]:
+    """Yield the title, the accuracy, the architecture, the calibration and the threshold.
+
+    Args:
+        checkpoint: the classifier.
+        result: its scores on the validation rows.
+        row_word: the word for a row.
+        answer_word: the word for an answer.
+    """
     metrics = checkpoint.metrics
     yield f"# {_escape(checkpoint.name)}"
     yield ""
@@ -147,7 +161,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
-        yield from _format_accuracy(checkpoint, result, answer)
+        yield from _format_accuracy(checkpoint, result, answer_word)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All scores here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
@@ -159,12 +173,12 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
     if (threshold := metrics.get("threshold")) is not None:
         yield ""
-        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. On the"
+        yield f"None of these: below the probability {threshold:.4f}, a {row_word} is given no label. On the"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
         yield f"validation rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
         outside = metrics.get("outside_above_threshold")
         if outside is None:
-            yield f"No {what} outside the classes was tried: `--outside` names the label of such rows."
+            yield f"No {row_word} outside the classes was tried: `--outside` names the label of such rows."
         else:
             yield f"{outside:.1%} of {checkpoint.data['outside_rows']:,} rows of none of the classes are given a label."
             yield "They are not trained on."
@@ -173,7 +187,8 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
                 yield "half; the one that is kept is chosen on all of them."
 
 
-def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
+def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer_word: str) -> Iterator[str]:
+    """Yield the lines with the accuracy of a classifier that gives one label."""
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).summary
@@ -186,10 +201,11 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
         yield f"Spans: F1 **{spans.f1:.2%}**, precision {spans.precision:.2%}, recall {spans.recall:.2%} of"
         yield f"{spans.spans:,} true spans."
     right = f"**{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}"
-    yield f"Correct answers to {result.rows:,} validation {answer}s: {right}."
+    yield f"Correct answers to {result.rows:,} validation {answer_word}s: {right}."
 
 
 def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
+    """Yield the lines that compare the classifier with the simple model."""
     if baseline is None:
         return
     if baseline.micro_f1 is None:
@@ -204,6 +220,7 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
 
 
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Yield the section with the candidates that were compared."""
     if not candidates:
         return
     yield from ("", "## The compared variants", "")
@@ -228,6 +245,7 @@ def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
 
 
 def _format_folds(result: CrossValidation | None) -> Iterator[str]:
+    """Yield the section with the scores of each fold."""
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
@@ -241,6 +259,7 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
 
 
 def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield the section with the learning curve and the scores of each epoch."""
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
     if getattr(checkpoint.architecture, "pairs", 0):
         yield "Training scores are of the recurrent part alone, validation scores of both parts: the linear part was"
@@ -256,6 +275,7 @@ def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[
 
 
 def _format_spans(spans: SpanScores | None) -> Iterator[str]:
+    """Yield the section with the scores of the spans of each label."""
     if spans is None:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
@@ -266,6 +286,7 @@ def _format_spans(spans: SpanScores | None) -> Iterator[str]:
 def _format_classes(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
+    """Yield the sections with the scores of each class and with the confusions; for several labels, with each label."""
     if counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
@@ -279,18 +300,12 @@ def _format_classes(
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_escape(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
     yield from ("", "## Confusion", "", _describe_confusion(result), "", "![confusion](confusion.png)")
-    confused = _count_confusions(counts)
+    confused = list_confusions(counts)
     if confused and len(result.classes) > NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
         for count, true, given in confused[:_CONFUSIONS]:
             yield f"| {_escape(result.classes[true].label)} | {_escape(result.classes[given].label)} | {count:,} |"
-
-
-def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Count how often each class is taken for another: (rows, true class, predicted class), the most frequent first."""
-    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
-    return sorted(found, key=lambda one: (-one[0], one[1:]))
 
 
 def _describe_confusion(result: Evaluation) -> str:
@@ -305,6 +320,7 @@ def _describe_confusion(result: Evaluation) -> str:
 
 
 def _format_lengths(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
+    """Yield the section with the accuracy of rows by their length. `steps` is the unit of the length."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
@@ -317,6 +333,7 @@ def _format_mistakes(
     probabilities: npt.NDArray[np.float32],
     predicted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
+    """Yield the section with the rows that are given a wrong class, the most probable mistakes first."""
     wrong = np.flatnonzero(predicted != validation.targets)
     yield from ("", "## The worst mistakes", "")
     surest = "; the surest first." if len(wrong) else "."
@@ -338,6 +355,7 @@ def _format_label_mistakes(
     probabilities: npt.NDArray[np.float32],
     given: npt.NDArray[np.bool_],
 ) -> Iterator[str]:
+    """Yield the section with the rows that are given a wrong label or lack one, the highest loss first."""
     wrong = np.flatnonzero((given != validation.targets).any(axis=1))
     yield from ("", "## The worst mistakes", "")
     yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong label, or lack one" + (
@@ -357,6 +375,7 @@ def _format_label_mistakes(
 
 
 def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+    """Yield the sections with the rows, the notices about them, and the settings of the run."""
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:

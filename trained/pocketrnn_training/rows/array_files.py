@@ -54,13 +54,13 @@ class ArrayHeader:
     size: int
 
 
-def read_array_header(start: bytes) -> ArrayHeader:
+def read_array_header(content: bytes) -> ArrayHeader:
     """Read the header of a `.npy` file from its first bytes.
 
     Raises:
         ValueError: it is not a `.npy` file, or it is damaged.
     """
-    file = io.BytesIO(start[:_LONGEST_HEADER])
+    file = io.BytesIO(content[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"its version is {version}")

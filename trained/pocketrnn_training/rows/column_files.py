@@ -231,6 +231,7 @@ def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> 
 
 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
     for number, row in _read_json_rows(path, encoding):
@@ -354,6 +355,7 @@ SUFFIXES: Final = tuple(_FORMATS)
 
 
 def _find_format(path: Path) -> _Format:
+    """Find the functions that read a file and its column names, by the suffix of its name."""
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(

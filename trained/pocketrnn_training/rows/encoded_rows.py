@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -95,13 +95,14 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
-        """Encode texts; or pairs of texts, with an encoder of pairs.
+        """Encode texts; or pairs of texts, with an encoder of pairs."""
+        return cls.from_rows(map(encoder.encode, texts))
 
-        Large data is kept in a temporary file (`pocketrnn_training.rows.disk_backed_data`).
-        """
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[int]]) -> EncodedTexts:
+        """Store the ids of each row. Large data is kept in a temporary file (`rows.disk_backed_data`)."""
         ids, lengths = ByteBuffer(), ByteBuffer()
-        for text in texts:
-            row = encoder.encode(text)
+        for row in rows:
             ids.write(array("i", row).tobytes())
             lengths.write(array("q", (len(row),)).tobytes())
         return cls.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))

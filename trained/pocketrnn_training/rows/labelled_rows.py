@@ -90,7 +90,7 @@ class LabelledRows(ABC):
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """Mark the rows that are labelled, bool [rows].
+        """Return which rows have a label, bool [rows].
 
         With several labels, every row is, since having no label is an answer.
         """
@@ -105,12 +105,12 @@ class LabelledRows(ABC):
         return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
 
 
-def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
+def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
     """Refuse rows without a label.
 
     Args:
         data: the rows.
-        what: the word for a row, such as "validation row".
+        row_word: the word for a row, such as "validation row".
         remedy: what to do, one sentence.
 
     Raises:
@@ -118,7 +118,7 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
     """
     labelled = data.labelled
     if count := int((~labelled).sum()):
-        have = f"{what} has no label: row" if count == 1 else f"{what}s have no label, such as row"
+        have = f"{row_word} has no label: row" if count == 1 else f"{row_word}s have no label, such as row"
         raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
 
 
@@ -203,7 +203,7 @@ def split_classes(
     share: float,
     rng: np.random.Generator,
     *,
-    what: str = "row",
+    row_word: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split rows in two parts with equal shares of each class, as `split_rows` does, from the class of each row.
 
@@ -212,7 +212,7 @@ def split_classes(
         labels: the classes.
         share: the share of each class that goes to the second part.
         rng: decides which rows.
-        what: the word for a row, for the error.
+        row_word: the word for a row, for the error.
 
     Raises:
         DataError: as `split_rows`.
@@ -225,7 +225,7 @@ def split_classes(
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         second.append(rng.permutation(rows)[:count])
     if not second:
-        found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
+        found = f"Every class has 1 {row_word}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
             f"{found}, so none can be held out for validation.",
             "Give more rows of each class, with their labels, or rows to validate with: --validation.",

@@ -110,7 +110,7 @@ class LabelledSequences(LabelledRows):
         numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
         what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
         rng = np.random.default_rng(settings.seed)
-        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, what=what)
+        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, row_word=what)
         is_held_out = np.isin(inverse, held_out)
         if isinstance(settings, NumberSettings) and settings.by_folds(len(numbers)):
             return self, self
@@ -178,7 +178,7 @@ def make_labelled_sequences(
     stretches = short = 0
     for recording in recordings:
         _check_samples(recording, rules)
-        for start, stop, label in _find_label_runs(recording, rules):
+        for start, stop, label in _find_label_stretches(recording, rules):
             samples = recording.samples[start:stop]
             windows = [(0, stop - start)] if rules.window is None else _list_windows(stop - start, rules)
             short += not windows
@@ -213,7 +213,7 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 
-def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
+def _find_label_stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
     """Find the stretches of steps with the same label; return the start, the end (exclusive) and the label of each."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]

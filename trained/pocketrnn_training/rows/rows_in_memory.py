@@ -27,7 +27,7 @@ _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 def make_rows_of_texts(
     texts: Iterable[Any],
     labels: Iterable[Any],
-    known: tuple[str, ...] | None = None,
+    classes: tuple[str, ...] | None = None,
     *,
     several_labels: bool | None = None,
 ) -> tuple[LabelledTexts, dict[str, Any]]:
@@ -36,17 +36,17 @@ def make_rows_of_texts(
     Args:
         texts: the texts, or tuples of two texts.
         labels: one label for each text, or a list of labels for each.
-        known: the classes and their order; without them, the labels that occur, sorted by their names.
+        classes: the classes and their order; without them, the labels that occur, sorted by their names.
         several_labels: whether each text has a list of labels; None to take it from the first text.
 
     Raises:
-        DataError: the texts or labels cannot be used; see `fit`. A label is not one of `known`.
+        DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
     """
-    checked, given = check_texts(texts), dict[str, Any]()
+    checked, given_labels = check_texts(texts), dict[str, Any]()
     if _are_pairs(checked):
         firsts, seconds = (list(some) for some in zip(*checked, strict=True))
-        data, given = make_rows_of_texts(firsts, labels, known, several_labels=several_labels)
-        return LabelledPairs.of(data, seconds), given
+        data, given_labels = make_rows_of_texts(firsts, labels, classes, several_labels=several_labels)
+        return LabelledPairs.of(data, seconds), given_labels
     values = _read_labels_from_indicators(labels) or _convert_to_list(labels, "labels")
     if len(values) != len(checked):
         raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
@@ -55,13 +55,15 @@ def make_rows_of_texts(
     if several_labels is None:
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
-        return _make_multi_label_rows(checked, values, known, given), given
-    names = [_add_given_label(label, row, given) for row, label in enumerate(values)]
-    if known is None:
-        known = sort_classes(given, f"{len(checked):,} texts", "texts")
-    code_of = {name: code for code, name in enumerate(given)}
+        return _make_multi_label_rows(checked, values, classes, given_labels), given_labels
+    names = [_add_given_label(label, row, given_labels) for row, label in enumerate(values)]
+    if classes is None:
+        classes = sort_classes(given_labels, f"{len(checked):,} texts", "texts")
+    code_of = {name: code for code, name in enumerate(given_labels)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
-    return LabelledTexts(checked, make_class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
+    return LabelledTexts(
+        checked, make_class_targets(codes, tuple(given_labels), classes, _SOURCE), classes, _SOURCE
+    ), given_labels
 
 
 def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
@@ -88,19 +90,19 @@ def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any])
 
 
 def make_rows_of_sequences(
-    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
+    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, classes: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, dict[str, Any]]:
     """Make the rows of sequences of numbers; also return the labels as they were given, by their names.
 
     Raises:
-        DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `known`.
+        DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `classes`.
     """
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
         raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
         raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
-    given: dict[str, Any] = {}
+    given_labels: dict[str, Any] = {}
     recordings = []
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
@@ -108,26 +110,26 @@ def make_rows_of_sequences(
             samples = convert_sequence_to_array(array, rules.channels)
         except SequenceError as error:
             raise DataError(f"{name}: {error.problem}", error.remedy) from None
-        recordings.append(Recording(name, samples, _add_given_label(label, row, given)))
-    return make_labelled_sequences(recordings, rules, known, "sequences given in Python"), given
+        recordings.append(Recording(name, samples, _add_given_label(label, row, given_labels)))
+    return make_labelled_sequences(recordings, rules, classes, "sequences given in Python"), given_labels
 
 
 def _make_multi_label_rows(
-    texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
+    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: dict[str, Any]
 ) -> LabelledTexts:
-    """Make the rows of texts from the list of labels of each text, and add the labels to `given`."""
+    """Make the rows of texts from the list of labels of each text, and add the labels to `given_labels`."""
     names: list[list[str]] = []
-    for row, value in enumerate(values):
+    for row, value in enumerate(label_lists):
         if not isinstance(value, _LISTS):
             raise DataError(
                 f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
                 "Give a list for each text; an empty one for a text without a label.",
             )
-        names.append([_add_given_label(label, row, given) for label in value])
-    code_of = {name: code for code, name in enumerate(given)}
+        names.append([_add_given_label(label, row, given_labels) for label in value])
+    code_of = {name: code for code, name in enumerate(given_labels)}
     codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
     counts = np.fromiter(map(len, names), np.int64, len(names))
-    return make_multi_label_texts(texts, codes, counts, tuple(given), known, _SOURCE)
+    return make_multi_label_texts(texts, codes, counts, tuple(given_labels), classes, _SOURCE)
 
 
 def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
@@ -195,6 +197,7 @@ def check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
 
 
 def _check_pair(pair: Any, row: int) -> tuple[str, str]:
+    """Return two texts as plain strings. Refuse an item that is not a pair of texts."""
     if not _is_pair(pair):
         raise DataError(
             f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
@@ -204,8 +207,8 @@ def _check_pair(pair: Any, row: int) -> tuple[str, str]:
     return first, second
 
 
-def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
-    """Add a label to `given` under its name, and return the name."""
+def _add_given_label(label: Any, row: int, given_labels: dict[str, Any]) -> str:
+    """Add a label to `given_labels` under its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
@@ -215,7 +218,7 @@ def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
             else "Give a string that is not empty, a whole number or a boolean.",
         )
     name = str(label)
-    before = given.setdefault(name, label)
+    before = given_labels.setdefault(name, label)
     if type(before) is not type(label):
         raise DataError(
             f"The labels {short_repr(before)} and {short_repr(label)} have the same name, {name!r}.",

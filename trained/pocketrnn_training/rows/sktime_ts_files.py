@@ -99,6 +99,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
 
 
 def _check_header(header: _Header, path: Path) -> None:
+    """Refuse a header with time stamps, with values in place of labels, or without labels."""
     if header.flags.get("timestamps"):
         raise DataError(
             f"The sequences of {path} have time stamps, which are not read.",
@@ -137,6 +138,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
 
 
 def _parse_number(field: str, where: str, header: _Header) -> float:
+    """Parse a sample of a sequence; NaN for a missing one."""
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:

@@ -86,7 +86,7 @@ class TeacherAnswers:
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """Mark the rows with an answer, bool [rows].
+        """Return which rows have an answer, bool [rows].
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).answered.tolist()

@@ -347,20 +347,20 @@ def _read_texts_and_labels(
         yield [*columns, list(map(str, labels))]
 
 
-def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
+def _make_missing_labels_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
     """Make the error for rows without a label. It counts these rows, and names the first."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
-    have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
+    have = f"Row {first_row} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
     return DataError(
-        f"{have} nothing in the column {column!r}{'' if blank == 1 else f', the first is row {first}'}.",
+        f"{have} nothing in the column {column!r}{'' if blank == 1 else f', the first is row {first_row}'}.",
         f"Fill {'it' if blank == 1 else 'them'}, or leave such rows out: --drop-unlabelled.",
     )
 
 
-def _check_types(values: list[Any], types: tuple[type, ...], column: str, path: Path, before: int) -> None:
-    """Refuse a value of another type than `types`. The values come after `before` rows of the file."""
-    for row, value in enumerate(values, start=before + 1):
+def _check_types(values: list[Any], types: tuple[type, ...], column: str, path: Path, rows_before: int) -> None:
+    """Refuse a value of another type than `types`. The values come after `rows_before` rows of the file."""
+    for row, value in enumerate(values, start=rows_before + 1):
         # The exact type, not isinstance: True is an int in Python, but not a class number.
         if type(value) not in types:
             wanted = "text" if int not in types else "text or a whole number"

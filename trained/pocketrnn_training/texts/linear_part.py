@@ -267,10 +267,12 @@ class LinearPart:
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 
 
-def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
+def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
     """Compute the inverse document frequency of each feature, float64 [columns], from the counts [rows, columns]."""
-    rows = part.shape[0]
-    found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
+    rows = counts.shape[0]
+    found: npt.NDArray[np.float64] = (
+        np.log((1 + rows) / (1 + np.bincount(counts.indices, minlength=counts.shape[1]))) + 1
+    )
     return found
 
 

@@ -158,12 +158,9 @@ class RowWords:
     def from_texts(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
         """Split the texts into words, and keep at most `max_tokens` words of each text."""
         words, index = make_words_function(rules), dict[str, int]()
-        ids, lengths = ByteBuffer(), ByteBuffer()
-        for text in texts:
-            row = [index.setdefault(word, len(index)) for word in words(text)[: rules.max_tokens]]
-            ids.write(np.array(row, np.int32).tobytes())
-            lengths.write(np.array(len(row), np.int64).tobytes())
-        rows = EncodedTexts.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
+        rows = EncodedTexts.from_rows(
+            [index.setdefault(word, len(index)) for word in words(text)[: rules.max_tokens]] for text in texts
+        )
         return cls(rules, vocabulary, tuple(index), rows)
 
     def select_first_rows(self, rows: int) -> RowWords:

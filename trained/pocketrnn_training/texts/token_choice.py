@@ -171,7 +171,7 @@ class TokenChoice:
         )
 
     def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
-        """Mark the validation rows that the linear part classifies correctly, bool [validation rows]."""
+        """Return which validation rows the linear part classifies correctly, bool [validation rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
             tokenized.linear.logits(tokenized.validation_texts).argmax(axis=1) == self.validation.targets
@@ -282,7 +282,7 @@ class TokenChoice:
 
 
 def make_feature_counter(
-    tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
+    tokens: Sequence[str], rules: AnyTextRules, pairs: int, vectors: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
     """Make the counter of the features of a linear part, for texts that these rules split into these tokens.
 
@@ -290,12 +290,12 @@ def make_feature_counter(
         tokens: the vocabulary.
         rules: the rules of the texts.
         pairs: the number of rows of the table of pairs.
-        start: the word vectors, if there are any.
+        vectors: the word vectors, if there are any.
     """
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
     spelled = [tokens[i].replace(piece_learning.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
-    of_tokens = None if start is None else start.make_token_vectors(len(tokens))
+    of_tokens = None if vectors is None else vectors.make_token_vectors(len(tokens))
     return FeatureCounter(
         ("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces, of_tokens
     )

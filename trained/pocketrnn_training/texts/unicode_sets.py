@@ -40,6 +40,6 @@ def complement_set(name: str) -> tuple[str, ...]:
     return complement_ranges(_load_unicode_sets()[name])
 
 
-def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
+def complement_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
     """Return the ranges of all other code points. The given ranges must be sorted and must not touch."""
-    return make_ranges_from_points(complement_points(list_range_points(some)))
+    return make_ranges_from_points(complement_points(list_range_points(ranges)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -61,16 +60,14 @@ def build(
     # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens
     first_id_of: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
-    first_ids, lengths = ByteBuffer(), ByteBuffer()
-    for text in texts:
-        ids = [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN]
-        first_ids.write(array("i", ids).tobytes())
-        lengths.write(array("q", (len(ids),)).tobytes())
+    rows = EncodedTexts.from_rows(
+        [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN] for text in texts
+    )
     names = list(first_id_of)
     if len(names) == len(SPECIALS):
         raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
 
-    old_ids = first_ids.numbers(np.int32)
+    old_ids = rows.ids
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(old_ids), _CHUNK)]
     counts = np.zeros(len(names), dtype=np.int64)
     for chunk in chunks:
@@ -90,8 +87,7 @@ def build(
     renumbered = ByteBuffer()
     for chunk in chunks:
         renumbered.write(new_ids[old_ids[chunk]].tobytes())
-    encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
-    return vocabulary + added, encoded
+    return vocabulary + added, EncodedTexts(renumbered.numbers(np.int32), rows.offsets)
 
 
 def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:

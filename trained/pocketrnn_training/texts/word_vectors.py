@@ -1,4 +1,4 @@
-"""Read word vectors from a text file in GloVe's format, or from a table of 8-bit integers."""
+"""Read word vectors from a text file in GloVe's format or from a table of 8-bit integers, and write such a table."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ def read_vectors(
     return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
 
 
-def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
+def write_table(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floating[Any]]) -> None:
     """Write a table of words and their vectors. Each number has 8 bits, and each word a scale.
 
     Args:
         path: the file, whose name ends in `.npz`.
         words: the words, the most frequent first, without line breaks.
-        values: float [words, dimensions].
+        vectors: float [words, dimensions].
     """
-    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-    numbers = np.rint(values / scales).astype(np.int8)
+    scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    numbers = np.rint(vectors / scales).astype(np.int8)
     text = np.frombuffer("\n".join(words).encode(), np.uint8)
     np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
 
