@@ -163,7 +163,7 @@ def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """List the files of word vectors to try: the given one; else None, for no vectors, and perhaps the installed one."""
+    """List the files of word vectors to try: the given file; else None, for no vectors, and an installed file."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):

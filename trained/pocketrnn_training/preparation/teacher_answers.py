@@ -241,16 +241,16 @@ def _parse_numbers(
         if all(value is None or value == "" for value in row):
             known[i] = False
             continue
-        try:
-            numbers[i] = [_parse_number(value) for value in row]
-        except (TypeError, ValueError, OverflowError):
-            strange = next(j for j, value in enumerate(row) if not _is_number(value))
-            column = columns[min(strange, len(columns) - 1)]
-            what = "nothing" if row[strange] in (None, "") else short_repr(row[strange], 40)
-            raise DataError(
-                f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
-                "Give a number for each label, or for none to leave the row without an answer.",
-            ) from None
+        for j, value in enumerate(row):
+            try:
+                numbers[i, j] = _parse_number(value)
+            except (TypeError, ValueError, OverflowError):
+                column = columns[min(j, len(columns) - 1)]
+                what = "nothing" if value in (None, "") else short_repr(value, 40)
+                raise DataError(
+                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
+                    "Give a number for each label, or for none to leave the row without an answer.",
+                ) from None
     return numbers, known
 
 
@@ -259,11 +259,3 @@ def _parse_number(value: Any) -> float:
     if type(value) in (float, int, str, Decimal):
         return float(value)
     raise TypeError
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        _parse_number(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True

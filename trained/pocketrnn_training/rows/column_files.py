@@ -9,6 +9,7 @@ import codecs
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -232,20 +233,23 @@ def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> 
 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
     """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
+
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
-    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, row in _read_json_rows(path, encoding):
-        for column, values in zip(wanted, columns, strict=True):
-            if column not in row:
-                raise DataError(
-                    f"Line {number} of {path} has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}.",
-                    remedy,
-                )
-            values.append(row[column])
-        if len(columns[0]) == _ROWS:
-            yield columns
-            columns = tuple([] for _ in wanted)
-    yield columns
+    def select_members() -> Iterator[list[Any]]:
+        for number, row in _read_json_rows(path, encoding):
+            for column in wanted:
+                if column not in row:
+                    has = list_first_names(list(row)) or "nothing"
+                    raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
+            yield [row[column] for column in wanted]
+
+    return _gather_columns(select_members())
+
+
+def _gather_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the columns of rows, some thousand rows at a time."""
+    while some := list(islice(rows, _ROWS)):
+        yield tuple(map(list, zip(*some, strict=True)))
 
 
 def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -264,25 +268,24 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
     Several labels become a list.
     """
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
-    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, text in read_text_lines(path, encoding):
-        words = text.split()
-        count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
-        labels = [word.removeprefix(_LABEL) for word in words[:count]]
-        if "label" in wanted and (not labels or "" in labels):
-            raise DataError(
-                f"Line {number} of {path} does not begin with {_LABEL} and a label.",
-                f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet file.",
-            )
-        # The text after the labels, with its own spaces.
-        rest = text.split(None, count)[count] if count < len(words) else ""
-        values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
-        for name, column in zip(wanted, columns, strict=True):
-            column.append(values[name])
-        if len(columns[0]) == _ROWS:
-            yield columns
-            columns = tuple([] for _ in wanted)
-    yield columns
+
+    def parse_lines() -> Iterator[list[Any]]:
+        for number, text in read_text_lines(path, encoding):
+            words = text.split()
+            count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
+            labels = [word.removeprefix(_LABEL) for word in words[:count]]
+            if "label" in wanted and (not labels or "" in labels):
+                raise DataError(
+                    f"Line {number} of {path} does not begin with {_LABEL} and a label.",
+                    f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet "
+                    "file.",
+                )
+            # The text after the labels, with its own spaces.
+            rest = text.split(None, count)[count] if count < len(words) else ""
+            values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
+            yield [values[name] for name in wanted]
+
+    return _gather_columns(parse_lines())
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
