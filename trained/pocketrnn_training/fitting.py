@@ -354,7 +354,7 @@ def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
     )
     if name is None:
         raise InputError(
-            f"outside is {short_repr(outside, 40)}, but no text has that label; there are "
+            f"outside is {short_repr(outside, 40)}, but no text has that label; the labels are "
             f"{list_first_names(sorted(given_labels))}.",
             "Give the label of the texts that are of none of the classes.",
         )

@@ -181,7 +181,7 @@ class Checkpoint:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise CheckpointError(
                 f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
-                "Give one for each label.",
+                "Give one threshold for each label.",
             )
         _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
@@ -356,7 +356,7 @@ def read(folder: Path) -> Checkpoint:
 def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
     """Read the architecture and the rules of texts or numbers from the members of config.json."""
     # JSON Schema counts 1.0 as an integer; a size does not.
-    members = {
+    members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and name != "dropout" else value
         for name, value in document["architecture"].items()
     }

@@ -143,7 +143,7 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
     if bare := int((~labelled & ~answers.answered).sum()):
         raise DataError(
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
-            "Give them one or the other, or leave them out.",
+            "Give each of them a label or an answer, or leave them out.",
         )
     return TeacherTargets.from_answers(answers, labelled, weight, temperature)
 

@@ -100,7 +100,10 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     else:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
-            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
+            raise DataError(
+                f"The teacher {classifier.name} takes sequences of numbers, but a row has a text.",
+                "Name a classifier of texts.",
+            )
         classifier.manifest.require_single_text("a teacher")
         classifier.manifest.require_single_head("a teacher")
         _refuse_several_labels(classifier.name, classifier.manifest.output.activation)
@@ -248,7 +251,8 @@ def _parse_numbers(
                 column = columns[min(j, len(columns) - 1)]
                 what = "nothing" if value in (None, "") else short_repr(value, 40)
                 raise DataError(
-                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
+                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number "
+                    "should be.",
                     "Give a number for each label, or for none to leave the row without an answer.",
                 ) from None
     return numbers, known

@@ -49,7 +49,9 @@ def make_rows_of_texts(
         return LabelledPairs.of(data, seconds), given_labels
     values = _read_labels_from_indicators(labels) or _convert_to_list(labels, "labels")
     if len(values) != len(checked):
-        raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
+        raise DataError(
+            f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one label for each text."
+        )
     if not checked:
         raise DataError("There is no text.", "Give texts and their labels.")
     if several_labels is None:
@@ -98,10 +100,12 @@ def make_rows_of_sequences(
         DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `classes`.
     """
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
-        raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
+        raise DataError(
+            f"The sequences are {short_repr(sequences, 40)}, not a list.", "Give a list of arrays [time, channels]."
+        )
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
-        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
+        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each.")
     given_labels: dict[str, Any] = {}
     recordings = []
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
@@ -212,7 +216,7 @@ def _add_given_label(label: Any, row: int, given_labels: dict[str, Any]) -> str:
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
-            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}.",
+            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}, which cannot be a label.",
             "If a text can have several labels, give a list for each; else one label."
             if isinstance(label, _LISTS)
             else "Give a string that is not empty, a whole number or a boolean.",

@@ -150,7 +150,9 @@ def _read_checked_arrays(
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
-            raise DataError(f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one for each.")
+            raise DataError(
+                f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one item for each."
+            )
     return x, y, lengths
 
 
@@ -162,7 +164,9 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         )
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
-        raise InputError(f"The column {min(map(str, clash))!r} is named as a channel, too.", "Name it once.")
+        raise InputError(
+            f"The column {min(map(str, clash))!r} is named as a channel, too.", "Leave it out of --channels."
+        )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     samples = stack_channels(columns, options.channels, str(path))
     labels = _convert_labels(columns[label_column], label_column, path)

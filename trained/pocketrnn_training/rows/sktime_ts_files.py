@@ -119,10 +119,10 @@ def _check_header(header: _Header, path: Path) -> None:
 def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     """Parse the channels and the label of one line. `where` names the line in errors."""
     *channels, label = text.strip().split(":")
-    if not channels:
-        raise DataError(f"There is no label after a colon in {where}.", _SEE)
     label = label.strip()
-    if not label or (header.labels and label not in header.labels):
+    if not channels or not label:
+        raise DataError(f"There is no label after a colon in {where}.", _SEE)
+    if header.labels and label not in header.labels:
         raise DataError(
             f"The header does not name the label {short_repr(label, 40)} of {where}.",
             "Correct it, or name it after @classLabel true.",
@@ -132,7 +132,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
             f"The channels of {where} have different numbers of samples: {sizes}.",
-            "Give each as many samples; ? is a missing one.",
+            "Give each channel as many samples; ? is a missing one.",
         )
     return Recording(where, np.array(samples, np.float64).T, label)
 

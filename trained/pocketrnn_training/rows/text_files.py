@@ -213,7 +213,10 @@ def _read_labelled_columns(
         if multi_label:
             raise InputError(OUTSIDE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
         if labels is not None and outside in labels:
-            raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
+            raise InputError(
+                f"The label {outside!r} of --outside is one of the classes.",
+                "Name another label as outside, or leave it out.",
+            )
         labels = None if labels is None else (*labels, outside)
     read = partial(_read_texts_and_raw_labels, text_columns=text_columns, remedy=remedy, encoding=encoding)
     if multi_label:
