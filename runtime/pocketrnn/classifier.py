@@ -197,7 +197,7 @@ class Classifier(TrainedEstimator):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.convert_to_engine_labels(self._chosen)
-        other._answers = chosen.make_chosen_answers(self._answers)
+        other._answers = self._answers.restrict_to_labels(chosen.places)
         other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
         return other
 
@@ -277,7 +277,7 @@ class Classifier(TrainedEstimator):
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._texts("prepared()").ready.ids(text)
+        return self._get_text_intake("prepared()").ready.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
@@ -290,14 +290,16 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
             (1, 3)
         """
-        return self._make_number_intake("encode()").prepared(sequence)
+        return self._get_number_intake("encode()").prepared(sequence)
 
-    def _texts(self, instead: str) -> TextIntake:
+    def _get_text_intake(self, instead: str) -> TextIntake:
+        """Return the intake of texts. A classifier of numbers is told to use the method `instead`."""
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
         return self._intake
 
-    def _make_number_intake(self, instead: str) -> NumberIntake:
+    def _get_number_intake(self, instead: str) -> NumberIntake:
+        """Return the intake of numbers. A classifier of texts is told to use the method `instead`."""
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
         return cast("NumberIntake", self._intake)
@@ -364,7 +366,7 @@ class Classifier(TrainedEstimator):
     ) -> NumberStream | CarriedStream:
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
-        intake = self._make_number_intake("Stream.push()")
+        intake = self._get_number_intake("Stream.push()")
         if not self._gives_values:
             self._answers.check_top(top)
         wanted = choose_window_and_hop(self.manifest, window, hop)
@@ -392,7 +394,7 @@ class Classifier(TrainedEstimator):
             >>> [window.start for window in walking.recording(np.zeros((300, 3)), window=128, hop=64)]
             [0, 64, 128]
         """
-        self._make_number_intake("classify()")
+        self._get_number_intake("classify()")
         return self._make_recording_stream(None, window, hop, top).answer_whole_recording(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
@@ -456,9 +458,9 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._texts("predict_proba()").require_single_text("explain()")
+        self._get_text_intake("predict_proba()").require_single_text("explain()")
         self._answers.require_single_head("explain()")
-        ready = self._texts("predict_proba()").ready
+        ready = self._get_text_intake("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
             whole, label, most_fragments
@@ -574,7 +576,7 @@ class Classifier(TrainedEstimator):
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
             [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
         """
-        return self._make_tag_intake().make_text_tags(text)
+        return self._get_tag_intake().make_text_tags(text)
 
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
@@ -610,13 +612,16 @@ class Classifier(TrainedEstimator):
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
             ['B-PER']
         """
-        intake, skipped = self._make_tag_intake(), 0
-        for _, group in self._workers.map_in_order(intake.tags, intake.locate_texts_in_groups(texts, on_error)):
+        intake, skipped = self._get_tag_intake(), 0
+        for _, group in self._workers.map_in_order(
+            intake.compute_group_tags, intake.locate_texts_in_groups(texts, on_error)
+        ):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
 
-    def _make_tag_intake(self) -> TagIntake:
+    def _get_tag_intake(self) -> TagIntake:
+        """Return the intake of a tagger; refuse to tag with another classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -712,7 +717,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
             (2, 192)
         """
-        intake = self._texts("logits()")
+        intake = self._get_text_intake("logits()")
         intake.require_single_text("embed()")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
@@ -740,6 +745,7 @@ class Classifier(TrainedEstimator):
             self._warn_of_skipped(total)
 
     def _warn_of_skipped(self, count: int) -> None:
+        """Log how many items were skipped, and for which reasons items are skipped."""
         if count:
             _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
@@ -790,6 +796,7 @@ class _Intake(Protocol):
 def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
 ) -> _Intake:
+    """Build the intake for what the classifier takes: texts, pairs, texts with features, or numbers; or of a tagger."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError("out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave it out.")
@@ -836,7 +843,7 @@ def compute_logits_of_batches(
         LimitError: a text is beyond the graph's limits; likewise.
         PocketRNNError: as `Classifier.logits`.
     """
-    intake = classifier._texts("logits()")
+    intake = classifier._get_text_intake("logits()")
     work = partial(intake.logits, on_error=on_error)
     for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.batches(batches)):
         logits[skipped] = np.nan
@@ -861,7 +868,7 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
     intake = classifier._intake
     assert isinstance(intake, TagIntake)  # noqa: S101 - only labels of tokens have characters
-    return [intake.make_steps(text) for text in texts]
+    return [intake.make_engine_input(text) for text in texts]
 
 
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
@@ -883,7 +890,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
-        logits = classifier._chosen.select_from_rows(logits)
+        logits = classifier._chosen.select_logits_of_rows(logits)
     if not classifier.manifest.output.of_tokens:
         classifier._answers.check_finite(logits)
     return logits
@@ -891,7 +898,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
     """List the reasons for which the classifier refuses a text, each as the end of a sentence."""
-    return classifier._texts("classify()").list_refusal_reasons
+    return classifier._get_text_intake("classify()").list_refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
@@ -916,7 +923,7 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
 def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
     """Return the error that `classify` would raise for a skipped text."""
-    return classifier._texts("classify()").find_refusal_error(text)
+    return classifier._get_text_intake("classify()").find_refusal_error(text)
 
 
 def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
@@ -937,6 +944,7 @@ def _load_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
+    """Load the classifier that was pickled."""
     classifier = Classifier.load(
         folder,
         threads=threads,

@@ -19,7 +19,7 @@ __all__ = ["FeatureIntake"]
 class FeatureIntake(TextIntake):
     """Turns texts with features into the engine's input. The arguments are those of `TextIntake`.
 
-    Methods for a text alone are refused.
+    It refuses methods that need a text alone.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class FeatureIntake(TextIntake):
         self.ready = _FeatureRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a method that works only for texts without features.
+        """Refuse a method that needs a text without features.
 
         Raises:
             InputError: always.

@@ -19,7 +19,7 @@ __all__ = ["PairIntake"]
 class PairIntake(TextIntake):
     """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`.
 
-    Methods for one text are refused.
+    It refuses methods that need a single text.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PairIntake(TextIntake):
         self.ready = _PairRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a feature that works only for single texts.
+        """Refuse a method that needs a single text.
 
         Raises:
             InputError: always.

@@ -350,8 +350,8 @@ export class NumberClassifier extends AnyClassifier {
       throw new InputError("A saved stream is given with a window, but streams in windows are not saved.", "Leave out saved, or the window.");
     if (size === undefined)
       throw new InputError(
-        `${this.name} has no length of a window for recordings.`,
-        "Say it: stream({ window: 128, hop: 64 }); or export it with a window.",
+        `${this.name} states no window for recordings.`,
+        "Give the steps of a window: stream({ window: 128, hop: 64 }); or export the classifier with a window.",
       );
     const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;
     for (const [name, number] of Object.entries({ window: size, hop: after }))
@@ -497,7 +497,7 @@ export class NumberClassifier extends AnyClassifier {
     const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;
     return new SequenceError(
       `The sequence has ${formatNumber(steps)} steps, and ${this.name} takes ${bound}.`,
-      few ? "Give a longer one." : "Divide it; a recording in windows: stream({ window }).",
+      few ? "Give a longer one." : "Divide it, or answer a recording in windows with stream({ window }).",
     );
   }
 

@@ -260,7 +260,7 @@ def test_bench_prints_a_table_of_all_contestants(padded: Path, tmp_path: Path) -
     assert len(run("bench", bare, "--rounds", 1, "--threads", 1).stdout.splitlines()) == 5
     refused = run("bench", bare, "-", stdin="")
     assert refused.exit_code == 2
-    assert "nothing to measure" in refused.stderr
+    assert "no text to measure" in refused.stderr
 
 
 def test_version_and_bare_help() -> None:

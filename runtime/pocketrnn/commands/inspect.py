@@ -204,7 +204,8 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
 
 def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
     """Format the two verdicts and the proof, with one line for each form. --json shows all comparisons."""
-    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, group_chain_links, read_text_verdict
+    from pocketrnn.proof_chain import group_chain_links
+    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
     if rows_of == "texts":
