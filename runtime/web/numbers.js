@@ -445,7 +445,7 @@ export class NumberClassifier extends AnyClassifier {
     const problem =
       `Channel ${quoteName(channels[channel])} is ${far.value} at step ${step} (counted from 0), far outside of ${within}, in which ` +
       `${this.name} was trained.`;
-    const remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale.";
+    const remedy = "Check the unit; integer_scale converts whole numbers of a sensor to it.";
     if (this.#outOfRange === "refuse") throw new SequenceError(problem, remedy);
     this.#farSaid = `${problem} ${remedy}`;
     console.warn(this.#farSaid);

@@ -1,4 +1,4 @@
-"""Show the explanations of `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
+"""Format the explanations of `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
 
 from __future__ import annotations
 

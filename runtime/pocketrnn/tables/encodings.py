@@ -14,22 +14,10 @@ UTF8: Final = "utf-8"
 _CHUNK: Final = 1 << 20
 # Some of Python's encodings, to suggest one for a misspelt name.
 _USUAL: Final = (
-    *(
-        "utf-8",
-        "utf-16",
-        "utf-16-le",
-        "utf-16-be",
-        "utf-32",
-        "cp1252",
-        "cp1250",
-        "cp1251",
-        "cp1253",
-        "cp1254",
-        "cp1255",
-    ),
-    *("cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15"),
-    *("koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620"),
-)
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255",
+    "cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15",
+    "koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620",
+)  # fmt: skip
 _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -64,7 +52,7 @@ def guess_utf16(start: bytes) -> str | None:
 
 
 def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
-    """Make the error for a file that is not UTF-8, if the user did not name an encoding.
+    """Make the error for a file that is not UTF-8, for a user who did not name an encoding.
 
     Args:
         name: the file.
@@ -102,7 +90,7 @@ class _Utf8Stream(io.RawIOBase):
         self._file, self._name, self._encoding = file, name, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         # To find out whether the bytes are valid UTF-8 already, and not only ASCII.
-        self._as_it_stands: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
+        self._utf8_decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
         self._beyond_ascii = False
         self._waiting = b""
         self._lines = 1
@@ -132,6 +120,7 @@ class _Utf8Stream(io.RawIOBase):
         return text
 
     def _make_decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
+        """Make the error for a chunk that cannot be decoded from `state`; it names the line and the byte."""
         said = ""
         if isinstance(error, UnicodeDecodeError):
             held = len(error.object) - len(chunk)
@@ -150,13 +139,13 @@ class _Utf8Stream(io.RawIOBase):
         Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
         wrong characters.
         """
-        if self._as_it_stands is None:
+        if self._utf8_decoder is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
         try:
-            self._as_it_stands.decode(chunk, final=self._ended)
+            self._utf8_decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError:
-            self._as_it_stands = None
+            self._utf8_decoder = None
             return
         if self._ended and self._beyond_ascii:
             raise DataError(

@@ -1,4 +1,4 @@
-"""The checks that all readers of rows share, and the errors for faulty files."""
+"""The checks that all readers of rows share: of columns, labels and JSON objects; and the errors for faulty files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_same_labels(
     given: Sequence[str],
     wanted: Sequence[str],
     what: str = "The data has other labels than the classifier",
-    remedy: str = "Read it with the classifier's labels.",
+    remedy: str = "Read the data with the classifier's labels.",
 ) -> None:
     """Refuse rows that have other labels than expected, or another order of labels.
 
@@ -74,7 +74,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
                 f"{name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
             )
         if times[column] > 1:
-            raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
+            raise DataError(f"{name} has the column {column!r} twice.", "Give each column a name of its own.")
 
 
 def parse_json_object(line: str) -> dict[str, Any]:
