@@ -277,7 +277,7 @@ class Classifier(TrainedEstimator):
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._get_text_intake("prepared()").ready.ids(text)
+        return self._get_text_intake("prepared()").row_encoder.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
@@ -460,8 +460,8 @@ class Classifier(TrainedEstimator):
 
         self._get_text_intake("predict_proba()").require_single_text("explain()")
         self._answers.require_single_head("explain()")
-        ready = self._get_text_intake("predict_proba()").ready
-        whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
+        row_encoder = self._get_text_intake("predict_proba()").row_encoder
+        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
             whole, label, most_fragments
         )

@@ -26,7 +26,7 @@ class FeatureIntake(TextIntake):
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _FeatureRowEncoder(manifest, tokenizer)
+        self.row_encoder = _FeatureRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
         """Refuse a method that needs a text without features.
@@ -58,17 +58,17 @@ class _FeatureRowEncoder(TextRowEncoder):
         usual = encode_values(self._features, make_usual_values(self._features))
         self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
-    def ids(self, item: object, which: str = "The text") -> list[int]:
+    def ids(self, item: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids, with a mark for each feature in front.
 
         Args:
             item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their
                 values.
-            which: the name of the text, as the beginning of a sentence.
+            text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
             TextError: the argument is not such a tuple, or the text or a feature is refused.
         """
-        text, values = check_text_with_features(item, which)
-        marks = make_feature_marks(encode_values(self._features, values, which)).tolist()
-        return [*marks, *self._texts.ids(text, which)]
+        text, values = check_text_with_features(item, text_name)
+        marks = make_feature_marks(encode_values(self._features, values, text_name)).tolist()
+        return [*marks, *self._texts.ids(text, text_name)]

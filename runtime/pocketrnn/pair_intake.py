@@ -26,7 +26,7 @@ class PairIntake(TextIntake):
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _PairRowEncoder(manifest, tokenizer)
+        self.row_encoder = _PairRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
         """Refuse a method that needs a single text.
@@ -56,21 +56,21 @@ class _PairRowEncoder(TextRowEncoder):
         self.splits = False
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
-    def ids(self, pair: object, which: str = "The pair") -> list[int]:
+    def ids(self, pair: object, text_name: str = "The pair") -> list[int]:
         """Encode one pair as ids, with the mark between the two texts.
 
         Args:
             pair: two texts, each as for `TextRowEncoder.ids`.
-            which: the name of the pair, as the beginning of a sentence.
+            text_name: the name of the pair, as the beginning of a sentence.
 
         Raises:
             TextError: the argument is not a pair, or `TextRowEncoder.ids` refuses one of its texts.
         """
-        which = which.replace("The text", "The pair", 1)
-        first, second = check_pair(pair, which)
-        of_which = which.replace("The pair", "of the pair", 1)
+        text_name = text_name.replace("The text", "The pair", 1)
+        first, second = check_pair(pair, text_name)
+        of_pair = text_name.replace("The pair", "of the pair", 1)
         return [
-            *self._each.ids(first, f"The first text {of_which}"),
+            *self._each.ids(first, f"The first text {of_pair}"),
             self._mark,
-            *self._each.ids(second, f"The second text {of_which}"),
+            *self._each.ids(second, f"The second text {of_pair}"),
         ]

@@ -136,24 +136,28 @@ class TagIntake(TextIntake):
 
     def _locate_or_skip(self, index: int, text: object, on_error: OnError) -> _LocatedText:
         """Locate the tokens of the text at a position among all. With `on_error` `skip`, skip a refused text."""
-        which = f"The text at position {index} (counted from 0)"
+        text_name = f"The text at position {index} (counted from 0)"
         try:
-            return self._locate_tokens(text, which)
+            return self._locate_tokens(text, text_name)
         except (TextError, LimitError) as error:
             if on_error == "skip":
                 return _LocatedText(text, None)
             if isinstance(error, LimitError):
-                raise add_text_name_to_error(error, which, SKIP_THEM) from None
+                raise add_text_name_to_error(error, text_name, SKIP_THEM) from None
             raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
 
-    def _locate_tokens(self, text: object, which: str = "The text") -> _LocatedText:
-        if isinstance(text, str) and self.ready.splits:
+    def _locate_tokens(self, text: object, text_name: str = "The text") -> _LocatedText:
+        if isinstance(text, str) and self.row_encoder.splits:
             located = locate_text_tokens(self.encoder, text)
         elif isinstance(text, str):
             located = self._locate_tokenizer_tokens(text)
         else:
             # This checks that the items are tokens, or words.
-            text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
+            text = (
+                self.row_encoder.tokens(text, text_name)
+                if self.encoder.pieces is None
+                else self.row_encoder.words(text, text_name)
+            )
             located = locate_split_tokens(self.encoder, text)
         if self._limits is not None and not self._limits.accepts_ids(located.ids, self._padding_id):
             raise make_limit_error(self._name, self._limits, len(located.ids))
@@ -161,7 +165,7 @@ class TagIntake(TextIntake):
 
     def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
         """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
-        tokens, found, end = self.ready.tokens(text), [], 0
+        tokens, found, end = self.row_encoder.tokens(text), [], 0
         for token in tokens:
             start = text.find(token, end)
             if start < 0:

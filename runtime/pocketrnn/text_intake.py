@@ -35,7 +35,7 @@ class TextIntake:
         tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
 
     Attributes:
-        ready: encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
+        row_encoder: encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
         encoder: encodes strings.
 
     Raises:
@@ -51,12 +51,12 @@ class TextIntake:
         # The number of feature marks before the ids of a text.
         self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
-        self.ready = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
+        self.row_encoder = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
         self._text_engine = self._choose_text_engine(engine)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
-        return engine if isinstance(engine, TextEngine) and self.ready.splits else None
+        return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """Return the same intake with another engine and other answers."""
@@ -92,12 +92,12 @@ class TextIntake:
             TextError: the argument is not a text.
             LimitError: the text is beyond the limits.
         """
-        if isinstance(text, str) and self.ready.splits:
+        if isinstance(text, str) and self.row_encoder.splits:
             engine = self._text_engine
             if engine is not None and (logits := engine.compute_logits_of_text(text)) is not None:
                 return logits
             return self._compute_logits_of_row(self.encoder.encode_row(text))
-        return self._compute_logits_of_row(np.array([self.ready.ids(text)], np.int64))
+        return self._compute_logits_of_row(np.array([self.row_encoder.ids(text)], np.int64))
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
         """Compute the logits of token ids, int64 [1, tokens]."""
@@ -107,11 +107,11 @@ class TextIntake:
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
         """Check texts and divide them into chunks; see `pocketrnn.text.checked_texts.divide_into_chunks`."""
-        return divide_into_chunks(texts, self.ready, on_error=on_error, threads=threads)
+        return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
         """Check lists of texts; each list becomes a chunk."""
-        return check_batches(batches, self.ready)
+        return check_batches(batches, self.row_encoder)
 
     def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.

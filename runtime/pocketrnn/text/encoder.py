@@ -1,4 +1,4 @@
-"""Encode texts as token ids. Training, export and runtime all use this file, so that their ids are the same.
+"""Encode texts as token ids, by text rules and a vocabulary: in training, at export and when a bundle answers.
 
 A text goes through these steps, in this order; docs/format.md defines them for other languages:
 

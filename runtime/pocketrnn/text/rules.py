@@ -1,4 +1,7 @@
-"""Text rules: they and the vocabulary determine the ids of a text."""
+"""Text rules for words and characters, and the documents of all text rules.
+
+Text rules and the vocabulary determine the ids of a text.
+"""
 
 from __future__ import annotations
 
@@ -107,10 +110,11 @@ class TextRules(FrameRules):
             )
             object.__setattr__(self, "stop_words", tuple(dict.fromkeys(ordered)))
         if not self.is_plain:
-            self._check_steps_and_words()
+            self._check_steps_and_stop_words()
             check_frame(self)
 
-    def _check_steps_and_words(self) -> None:
+    def _check_steps_and_stop_words(self) -> None:
+        """Check the cleaning steps and the stop words."""
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
             raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
         check_growth(self.steps)
