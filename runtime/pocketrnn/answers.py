@@ -75,6 +75,10 @@ class Answers:
         sigmoid."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
+    def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
+        """Yield the name, the answers and the columns of logits of each head; here one head without a name."""
+        yield "", self, slice(0, len(self.labels))
+
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """Return the answers for some of the labels, which are given by their indices."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)

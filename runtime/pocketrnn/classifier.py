@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class Classifier(TrainedEstimator):
         self._answers = build_answers(manifest)
         self._gives_values = self._answers.gives_values
         self._chosen: ChosenLabels | None = None
-        self._intake: _Intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
+        self._intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
 
     @classmethod
     def load(
@@ -302,7 +302,7 @@ class Classifier(TrainedEstimator):
         """Return the intake of numbers. A classifier of texts is told to use the method `instead`."""
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
-        return cast("NumberIntake", self._intake)
+        return self._intake
 
     @overload
     def stream(self, saved: bytes | None = None) -> Stream: ...
@@ -735,7 +735,7 @@ class Classifier(TrainedEstimator):
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
-        total, intake = 0, self._intake
+        total, intake = 0, cast("Any", self._intake)
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)
         for _, (logits, skipped) in self._workers.map_in_order(work, chunks, intake.stop):
@@ -764,38 +764,9 @@ class Classifier(TrainedEstimator):
         return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
-class _Intake(Protocol):
-    """Turns the user's items into the engine's input. `TextIntake` and `NumberIntake` have this interface."""
-
-    @property
-    def skip_reasons(self) -> Sequence[str]:
-        """The reasons for which items are skipped, each as the end of a sentence."""
-        ...
-
-    def compute_item_logits(self, given: object) -> list[float]:
-        """The logits of one text or sequence."""
-        ...
-
-    def replace_engine(self, engine: Engine, answers: Answers) -> _Intake:
-        """Return the same intake with another engine and other answers."""
-        ...
-
-    def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
-        """Divide many items into chunks."""
-        ...
-
-    def logits(self, chunk: Any, on_error: OnError) -> tuple[Floats, list[int]]:
-        """Compute the logits of a chunk, float32 [rows, labels]; also return the indices of skipped items."""
-        ...
-
-    def stop(self) -> None:
-        """Stop the engine's work in all threads."""
-        ...
-
-
 def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
-) -> _Intake:
+) -> TextIntake | NumberIntake:
     """Build the intake for what the classifier takes: texts, pairs, texts with features, or numbers; or of a tagger."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.tags import select_text_between
 from pocketrnn.text.padding_truncation import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
@@ -122,7 +123,7 @@ class Explainer:
         # With both activations, the probability is the sigmoid of the log-odds; written with tanh it never overflows.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
-            Fragment(_join_fragment(text[start:end]), start, end, lost, fallen)
+            Fragment(select_text_between(text, start, end), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
                 (places[i] for i in kept),
                 _compute_losses_from_first(odds),
@@ -131,10 +132,6 @@ class Explainer:
             )
         )
         return Explanation(labels[index], float(probabilities[0]), fragments)
-
-
-def _join_fragment(fragment: str | list[str]) -> str:
-    return fragment if isinstance(fragment, str) else " ".join(fragment)
 
 
 def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:

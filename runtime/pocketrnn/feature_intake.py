@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features import check_text_with_features, encode_values, make_feature_marks, make_usual_values
@@ -22,11 +20,10 @@ class FeatureIntake(TextIntake):
     It refuses methods that need a text alone.
     """
 
-    def __init__(
-        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
-    ) -> None:
-        super().__init__(manifest, engine, answers, tokenizer)
-        self.row_encoder = _FeatureRowEncoder(manifest, tokenizer)
+    _item_kind = "texts with their features"
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return _FeatureRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
         """Refuse a method that needs a text without features.
@@ -38,11 +35,6 @@ class FeatureIntake(TextIntake):
             f"{self._name} takes features beside a text, but {what} works only without them.",
             "Use classify() or predict().",
         )
-
-    @property
-    def skip_reasons(self) -> list[str]:
-        """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not texts with their features", *self.list_refusal_reasons]
 
 
 class _FeatureRowEncoder(TextRowEncoder):

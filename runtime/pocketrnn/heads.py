@@ -15,7 +15,7 @@ from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset import ChosenLabels
 
-__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "format_likeliest"]
+__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest_label_indices", "join_likeliest_labels"]
 
 
 def build_answers(manifest: Manifest) -> Answers:
@@ -133,16 +133,13 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
     raise InputError(f"{answers.name} has no head {short_repr(name, 40)}.", near)
 
 
-def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
+def find_likeliest_label_indices(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
     """Find the indices of the likeliest labels, int64 [texts, heads]; int64 [texts, 1] if there are no heads."""
-    if not isinstance(answers, HeadAnswers):
-        found = [logits.argmax(1)]
-    else:
-        found = [columns.start + logits[:, columns].argmax(1) for _, _, columns in answers.iterate_heads()]
+    found = [columns.start + logits[:, columns].argmax(1) for _, _, columns in answers.iterate_heads()]
     places: NDArray[np.int64] = np.stack(found, 1)
     return places
 
 
-def format_likeliest(answers: Answers, logits: Sequence[float]) -> str:
-    """Name the likeliest label of one row of logits; with several heads, the likeliest label of each head."""
-    return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())
+def join_likeliest_labels(answers: Answers, logits: Sequence[float]) -> str:
+    """Join the likeliest labels of one row of logits, one for each head, with commas."""
+    return ", ".join(answers.labels[i] for i in find_likeliest_label_indices(answers, np.array([logits]))[0].tolist())

@@ -14,7 +14,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, name_error_subject, short_repr
-from pocketrnn.numbers.range_watch import RangeWatch
+from pocketrnn.numbers.range_watch import TrainingRangeCheck
 from pocketrnn.text.checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
@@ -48,7 +48,7 @@ class NumberIntake:
         self._name, self._engine, self._answers = manifest.name, engine, answers
         self._limits = manifest.graph.limits or Limits()
         self.input = manifest.numbers
-        self.watch = RangeWatch(manifest.name, self.input, out_of_range)
+        self.watch = TrainingRangeCheck(manifest.name, self.input, out_of_range)
 
     def compute_item_logits(self, sequence: object) -> list[float]:
         """Compute the logits of one sequence.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.pairs import check_pair, make_pair_mark
@@ -22,11 +20,10 @@ class PairIntake(TextIntake):
     It refuses methods that need a single text.
     """
 
-    def __init__(
-        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
-    ) -> None:
-        super().__init__(manifest, engine, answers, tokenizer)
-        self.row_encoder = _PairRowEncoder(manifest, tokenizer)
+    _item_kind = "two texts"
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return _PairRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
         """Refuse a method that needs a single text.
@@ -37,11 +34,6 @@ class PairIntake(TextIntake):
         raise InputError(
             f"{self._name} takes two texts, but {what} works only with one text.", "Use classify() or predict()."
         )
-
-    @property
-    def skip_reasons(self) -> list[str]:
-        """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not two texts", *self.list_refusal_reasons]
 
 
 class _PairRowEncoder(TextRowEncoder):

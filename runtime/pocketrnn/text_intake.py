@@ -42,6 +42,9 @@ class TextIntake:
         InputError: the tokenizer is not a function.
     """
 
+    # The items that the classifier takes, for messages.
+    _item_kind = "texts"
+
     def __init__(
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
     ) -> None:
@@ -51,8 +54,11 @@ class TextIntake:
         # The number of feature marks before the ids of a text.
         self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
-        self.row_encoder = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
+        self.row_encoder = self._make_row_encoder(manifest, tokenizer)
         self._text_engine = self._choose_text_engine(engine)
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
@@ -202,7 +208,7 @@ class TextIntake:
     @property
     def skip_reasons(self) -> list[str]:
         """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not texts", *self.list_refusal_reasons]
+        return [f"that are not {self._item_kind}", *self.list_refusal_reasons]
 
     def stop(self) -> None:
         """Stop the engine's work in all threads."""

@@ -18,7 +18,7 @@ from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps, read_graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.heads import build_answers, find_likeliest
+from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
@@ -220,7 +220,7 @@ def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArra
     differences = compute_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
     examples = [i for i, example in enumerate(manifest.golden_logit_rows) for _ in example]
-    likeliest = (find_likeliest(build_answers(manifest), rows).tolist() for rows in (golden, logits))
+    likeliest = (find_likeliest_label_indices(build_answers(manifest), rows).tolist() for rows in (golden, logits))
     for number, (was, now, difference) in enumerate(zip(*likeliest, differences, strict=True)):
         other = of_labels and was != now
         # Not "difference > tolerance": a NaN is not a pass.

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
 from pocketrnn.bundle.output_kinds import HeadsOutput
-from pocketrnn.heads import build_answers, format_likeliest
+from pocketrnn.heads import build_answers, join_likeliest_labels
 from pocketrnn.proof_chain import group_chain_links
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
@@ -224,7 +224,7 @@ def _render_replays(verified: Verification) -> Iterator[str]:
 def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
     """Find the likeliest label of a text, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
-    return " ".join(format_likeliest(answers, row) for row in example.rows)
+    return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 
 
 def _describe_probabilities(manifest: Manifest) -> str:

@@ -358,7 +358,7 @@ def test_data_may_have_labels_or_none(bundle: Path, tmp_path: Path) -> None:
     assert "has no column 'label'" in done.output
     done = CliRunner().invoke(main, [*line, str(rows), "--max-loss", "40"])
     assert done.exit_code == 0, done.output
-    assert "Of 20 with a label" in done.output
+    assert "20 of them have known labels" in done.output
     path.unlink()
     for wrong in ([str(texts), "--max-loss", "1"], [str(texts), "--label-column", "topic"]):
         assert CliRunner().invoke(main, [*line, *wrong]).exit_code == 2

@@ -159,7 +159,7 @@ def check_labels_separable(answers: Answers, instead: str) -> None:
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.
     """
-    each = (one for one in answers.heads.values() or [answers] if one.activation == "sigmoid")
+    each = (one for _, one, _ in answers.iterate_heads() if one.activation == "sigmoid")
     held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]
     if held:
         raise InputError(

@@ -221,7 +221,10 @@ def classify(
     if of_texts:
         _check_text_options(classifier, files, sequence_column, as_json=as_json)
     else:
-        _check_sequence_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
+        from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
+
+        text_options = (as_stream, explains, as_tokens, threshold is not None)
+        check_recording_options(classifier, files, sequence_column, top, text_options)
     features = _parse_features(classifier, files, feature)
     keeps = any(one.gives_reached_labels for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
@@ -233,7 +236,7 @@ def classify(
     if by_threshold and not as_json:
         check_labels_separable(answers, "use --json")
     # A threshold chooses among all labels.
-    top = max(len(one.labels) for one in answers.heads.values() or [answers]) if by_threshold else top or 1
+    top = max(len(one.labels) for _, one, _ in answers.iterate_heads()) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
     pairs = classifier.manifest.has_two_texts and not as_tokens
@@ -241,8 +244,6 @@ def classify(
     texts = _join_pair(texts) if pairs else texts
     wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, content, features)
     if files.input:
-        from pocketrnn.commands.classify_recordings import classify_recordings
-
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
@@ -297,25 +298,6 @@ def _check_text_options(
         raise click.UsageError(f"--second-text-column is for two texts, but {classifier.name} does not take two.")
     if not files.asks_for_file:
         raise click.UsageError("--second-text-column is for files; see --input.")
-
-
-def _check_sequence_options(
-    classifier: Classifier,
-    files: FileOptions,
-    sequence_column: str | None,
-    top: int | None,
-    text_options: Sequence[object],
-) -> None:
-    """Refuse options that have no meaning for a classifier of sequences; `text_options` are those for texts only.
-
-    Raises:
-        click.UsageError: such an option is given.
-    """
-    from pocketrnn.commands.classify_recordings import check_recording_options
-
-    if any(value not in (None, False) for value in text_options):
-        raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
-    check_recording_options(classifier, files, sequence_column, top)
 
 
 def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:

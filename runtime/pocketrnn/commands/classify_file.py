@@ -34,7 +34,6 @@ from pocketrnn.commands.answer_lines import check_labels_separable
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, name_answer_columns
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, find_error_reason, short_repr
-from pocketrnn.heads import HeadAnswers
 from pocketrnn.tables.encodings import recode_to_utf8
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind, find_file_kind
 from pocketrnn.tables.row_batches import Column, RowBatch, RowSource
@@ -134,8 +133,7 @@ def _plan_columns(
 ) -> list[_HeadColumns]:
     """Choose the new columns of each head: the labels that reach their threshold, or the likeliest labels."""
     planned = []
-    parts = answers.iterate_heads() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
-    for name, head, logits in parts:
+    for name, head, logits in answers.iterate_heads():
         names = name_answer_columns(files, min(top, len(head.labels)), name)
         reached = by_threshold and (not name or threshold is not None or head.gives_reached_labels)
         make: Any = partial(_make_reached_label_columns, head, names[0], threshold)

@@ -32,7 +32,11 @@ _NamedAnswers = tuple[list[str], list[Any]]
 
 
 def check_recording_options(
-    classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None
+    classifier: Classifier,
+    files: FileOptions,
+    sequence_column: str | None,
+    top: int | None,
+    text_options: Sequence[bool],
 ) -> None:
     """Refuse options that have no meaning for a classifier of sequences of numbers.
 
@@ -41,10 +45,15 @@ def check_recording_options(
         files: the options for files.
         sequence_column: the column that names the sequence of each row.
         top: how many labels an answer has.
+        text_options: whether --stream, --explain, --tokens and --threshold are given.
 
     Raises:
         click.UsageError, InputError: such an option is given.
     """
+    if any(text_options):
+        raise click.UsageError(
+            f"--stream, --explain, --tokens and --threshold are for texts, but {classifier.name} takes numbers."
+        )
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
         raise click.UsageError(f"--top is for labels, but {classifier.name} gives values.")
     if files.encoding != UTF8:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
 
-__all__ = ["OutOfRange", "RangeWatch", "find_channel_ranges"]
+__all__ = ["OutOfRange", "TrainingRangeCheck", "find_channel_ranges"]
 
 OutOfRange = Literal["warn", "refuse", "ignore"]
 _WAYS: Final = ("warn", "refuse", "ignore")
@@ -41,7 +41,7 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     return tuple(zip(least.tolist(), most.tolist(), strict=True))
 
 
-class RangeWatch:
+class TrainingRangeCheck:
     """Compares samples with the training range before they are scaled; warns, or refuses them.
 
     Args:

@@ -32,6 +32,7 @@ __all__ = [
     "build_steps_from_documents",
     "check_growth",
     "cleaning_function",
+    "make_step_document",
     "make_step_documents",
     "make_step_function",
 ]
@@ -198,10 +199,11 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
 def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
     """Convert the steps to documents for classifier.json."""
-    return list(map(_make_step_document, steps))
+    return list(map(make_step_document, steps))
 
 
-def _make_step_document(step: CleaningStep) -> dict[str, Any]:
+def make_step_document(step: CleaningStep) -> dict[str, Any]:
+    """Convert a step to a document for classifier.json."""
     match step:
         case Replace(what, by):
             return {"replace": what, "by": by}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 __all__ = ["CodePointCache", "make_code_point_map"]
 
-_Point = TypeVar("_Point", int, str)
+# A code point as a string, or its number.
+_Point = TypeVar("_Point")
 _Value = TypeVar("_Value")
 _MOST_KEPT: Final = 1 << 14
 
@@ -16,11 +17,11 @@ class CodePointCache(dict[_Point, _Value]):
     """A dict that computes the value of a code point when it is looked up, and keeps the values of the first 16,384.
 
     Args:
-        compute: returns the value of a code point, which is a string or a number.
+        compute: returns the value of a code point.
         known: values that need not be computed.
     """
 
-    def __init__(self, compute: Callable[[_Point], _Value], known: Mapping[_Point, _Value] | None = None) -> None:
+    def __init__(self, compute: Callable[[_Point], _Value], known: dict[_Point, _Value] | None = None) -> None:
         super().__init__(known or {})
         self._compute = compute
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_frame", "check_frame", "cut_items"]
+__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_frame", "check_frame_rules", "cut_items"]
 
 Side = Literal["left", "right"]
 
@@ -83,7 +83,7 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
     return f"the id {ids[0]}" if len(ids) == 1 else f"the ids {', '.join(map(str, ids))}"
 
 
-def check_frame(rules: Any) -> None:
+def check_frame_rules(rules: Any) -> None:
     """Check the rules for the ids added before and after a text's ids, for the widths and for the sides.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, check_growth, make_step_documents
-from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
@@ -111,7 +111,7 @@ class TextRules(FrameRules):
             object.__setattr__(self, "stop_words", tuple(dict.fromkeys(ordered)))
         if not self.is_plain:
             self._check_steps_and_stop_words()
-            check_frame(self)
+            check_frame_rules(self)
 
     def _check_steps_and_stop_words(self) -> None:
         """Check the cleaning steps and the stop words."""

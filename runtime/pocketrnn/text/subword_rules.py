@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.subword_models import (
     Bpe,
     Model,
@@ -137,7 +137,7 @@ class SubwordRules(FrameRules):
                 "unknown_id is missing, but a unigram model needs an unknown piece.",
                 "Give the id of its unknown piece.",
             )
-        check_frame(self)
+        check_frame_rules(self)
 
     @property
     def highest_id(self) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, make_step_function
+from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, make_step_document, make_step_function
 from pocketrnn.text.code_point_cache import CodePointCache, make_code_point_map
 from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.sentencepiece_charsmap import Charsmap, check_charsmap
@@ -511,10 +511,8 @@ def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, 
 
 def _make_step_document(step: SubwordStep) -> dict[str, Any]:
     match step:
-        case Replace(what, by):
-            return {"replace": what, "by": by}
-        case Keep(ranges, by):
-            return {"keep": list(ranges), "by": by}
+        case Replace() | Keep():
+            return make_step_document(step)
         case Normalize(form, inert):
             return {"normalize": form, **({"inert": list(inert)} if inert else {})}
         case LowercaseEach():
