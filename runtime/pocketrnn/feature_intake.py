@@ -42,7 +42,6 @@ class _FeatureRowEncoder(TextRowEncoder):
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._texts = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         self._features = manifest.features
         # Texts with features are not left to the encoder: each is encoded here.
@@ -63,4 +62,4 @@ class _FeatureRowEncoder(TextRowEncoder):
         """
         text, values = check_text_with_features(item, text_name)
         marks = make_feature_marks(encode_values(self._features, values, text_name)).tolist()
-        return [*marks, *self._texts.ids(text, text_name)]
+        return [*marks, *super().ids(text, text_name)]

@@ -41,7 +41,6 @@ class _PairRowEncoder(TextRowEncoder):
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._each = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         self._mark = make_pair_mark(manifest.text.rules.padding_id)
         # Pairs are not left to the encoder: each is encoded here.
@@ -62,7 +61,7 @@ class _PairRowEncoder(TextRowEncoder):
         first, second = check_pair(pair, text_name)
         of_pair = text_name.replace("The pair", "of the pair", 1)
         return [
-            *self._each.ids(first, f"The first text {of_pair}"),
+            *super().ids(first, f"The first text {of_pair}"),
             self._mark,
-            *self._each.ids(second, f"The second text {of_pair}"),
+            *super().ids(second, f"The second text {of_pair}"),
         ]

@@ -42,8 +42,9 @@ class TextRowEncoder:
             )
         self.tokenizer = tokenizer
         self._name, self._encoder, self._rows, self._rules = name, encoder, rows, encoder.rules
+        self._splits_strings = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
         # Whether strings are left to the encoder.
-        self.splits = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
+        self.splits = self._splits_strings
         # The text or ids that replace an item that is passed over.
         self.blank: str | list[int] = "" if self.splits else encoder.encode_tokens([])
 
@@ -59,7 +60,7 @@ class TextRowEncoder:
             InputError: the text is a string and there is no tokenizer; or the tokenizer fails or returns another type.
         """
         if isinstance(text, str):
-            return self._encoder.encode(text) if self.splits else self._encode_with_tokenizer(text, text_name)
+            return self._encoder.encode(text) if self._splits_strings else self._encode_with_tokenizer(text, text_name)
         return self._encode_values(_list_values(text, text_name), text_name)
 
     def tokens(self, text: object, text_name: str = "The text") -> list[str]:
@@ -154,7 +155,7 @@ class TextRowEncoder:
 
         The caller's own tokenizer may return any tokens.
         """
-        if not self.splits:
+        if not self._splits_strings:
             return
         for token in tokens:
             if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
