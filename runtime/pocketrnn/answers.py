@@ -108,7 +108,7 @@ class Answers:
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
-    def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
+    def make_prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """Convert one row of logits to an answer. If two labels have equal probabilities, the earlier label comes
         first.
 
@@ -187,22 +187,22 @@ class Answers:
             PocketRNNError: the logits are NaN or infinite.
         """
         self.check_finite(logits)
-        return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
+        return list(logits) if self.gives_values else [self.make_prediction(row, top) for row in logits.tolist()]
 
-    def predictions(self, chunks: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
+    def iterate_predictions(self, chunks: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
         """Yield the answer to each text from chunks of logits; None for a skipped text.
 
         If the caller stops before the end, the generator of the chunks is closed, too.
 
         Args:
             chunks: the logits and skipped texts.
-            top: as in `prediction`.
+            top: as in `make_prediction`.
         """
         with contextlib.closing(chunks):
             for logits, skipped in chunks:
                 passed_over = set(skipped)
                 for index, row in enumerate(logits.tolist()):
-                    yield None if index in passed_over else self.prediction(row, top)
+                    yield None if index in passed_over else self.make_prediction(row, top)
 
     def join_logits(self, chunks: Iterable[Chunk]) -> Floats:
         """Join chunks of logits into one array; the row of a skipped text is NaN."""
@@ -212,7 +212,7 @@ class Answers:
             parts.append(logits)
         return np.concatenate(parts)
 
-    def list_labels_with_probabilities(
+    def list_reached_labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
         """List the labels of one text that reach their threshold, with their probabilities.

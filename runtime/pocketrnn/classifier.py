@@ -193,6 +193,7 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(apply_label_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
+        """Return the same classifier with the chosen labels only, on the same engine."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -364,6 +365,7 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
+        """Open a stream of a recording: in windows, or from a carried state if there is no window."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
@@ -430,7 +432,7 @@ class Classifier(TrainedEstimator):
             return self.among(among).classify(given, top)
         if top != 1 or self._gives_values:
             self._answers.check_top(top)
-        return self._answers.prediction(self._intake.compute_item_logits(given), top)
+        return self._answers.make_prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Explain an answer by its words. Each word is left out once, and the evidence that the label loses is
@@ -555,7 +557,7 @@ class Classifier(TrainedEstimator):
             ['Business']
         """
         self._answers.check_top(top)
-        yield from self._answers.predictions(self._compute_logits_of_chunks(given, on_error), top)
+        yield from self._answers.iterate_predictions(self._compute_logits_of_chunks(given, on_error), top)
 
     def tag(self, text: Text) -> Tags:
         """Label each token of one text, with a bundle that labels tokens.

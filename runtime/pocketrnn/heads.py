@@ -70,13 +70,13 @@ class HeadAnswers(Answers):
         """Convert logits to probabilities: for each head, float32 [texts, its labels]."""
         return {name: head.probabilities(logits[:, columns]) for name, head, columns in self.iterate_heads()}
 
-    def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
+    def make_prediction(self, logits: Sequence[float], top: int = 1) -> Any:
         """Convert one row of logits to an answer for each head.
 
         A head with fewer labels than `top` gives all its labels.
         """
         return {
-            name: head.prediction(logits[columns], min(top, len(head.labels)))
+            name: head.make_prediction(logits[columns], min(top, len(head.labels)))
             for name, head, columns in self.iterate_heads()
         }
 

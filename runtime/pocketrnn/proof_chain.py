@@ -35,6 +35,7 @@ def group_chain_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
 
 
 def _sum_comparisons(lines: list[Comparison]) -> Comparison:
+    """Sum the comparisons of a link into one."""
     spreads = [line.spreads for line in lines if line.spreads is not None]
     return replace(
         lines[0],

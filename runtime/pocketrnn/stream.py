@@ -243,7 +243,7 @@ class Stream:
             ('World', 'Business')
         """
         self._answers.check_top(top)
-        return self._answers.prediction(self.logits(fragment).tolist(), top)
+        return self._answers.make_prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
         """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].

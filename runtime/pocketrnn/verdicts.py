@@ -226,8 +226,8 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def list_uncompared_steps(manifest: Manifest) -> list[str]:
-    """List what a bundle does with long texts, unknown words and padding, a sentence each, if nothing was compared that
-    shows what the owner's pipeline does with them.
+    """List what a bundle does with long texts, unknown words and padding: a sentence for each of these that was not
+    compared with the owner's pipeline.
 
     Example:
         >>> list_uncompared_steps(Classifier.load("ag_news").manifest)

@@ -214,15 +214,15 @@ def _render_replays(verified: Verification) -> Iterator[str]:
     yield from _render_html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _find_likeliest_labels(manifest, example), f"{difference:.1e}")
+            (example.shown or "(the empty text)", _format_example_labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
 
 
-def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
-    """Find the likeliest label of a text, or of each of its tokens, as one string."""
+def _format_example_labels(manifest: Manifest, example: Example) -> str:
+    """Format the likeliest label of a golden example, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
     return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 

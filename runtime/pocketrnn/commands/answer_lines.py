@@ -129,7 +129,7 @@ class AnswerFormat:
     def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
         """Select the labels of a prediction that are shown, with their probabilities."""
         if self.by_threshold:
-            return self.answers.list_labels_with_probabilities(answer, self.threshold)
+            return self.answers.list_reached_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
     def make_json_members(self, answer: Prediction) -> dict[str, Any]:

@@ -51,25 +51,29 @@ def guess_utf16(start: bytes) -> str | None:
     return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
 
 
-def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
+def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
     """Make the error for a file that is not UTF-8, for a user who did not name an encoding.
 
     Args:
-        name: the file.
+        file_name: the file.
         line: the line of the byte, from 1.
         byte: the byte that is not valid there.
     """
     return DataError(
-        f"{name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
+        f"{file_name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
         "Name its encoding with --encoding, such as cp1252 (Windows, western Europe) or gb18030 (Chinese), or save it "
         "as UTF-8.",
     )
 
 
-def check_not_utf16(name: str, start: bytes) -> None:
+def check_not_utf16(file_name: str, start: bytes) -> None:
     """Refuse a file that begins like UTF-16.
 
     ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
+
+    Args:
+        file_name: the file, for the error.
+        start: the first bytes of the file.
 
     Raises:
         DataError: the file begins like UTF-16.
@@ -77,7 +81,7 @@ def check_not_utf16(name: str, start: bytes) -> None:
     seems = guess_utf16(start)
     if seems is not None:
         raise DataError(
-            f"{name} is not UTF-8: it begins as a file in UTF-16 does.",
+            f"{file_name} is not UTF-8: it begins as a file in UTF-16 does.",
             f"Say so with --encoding {seems}, or save it as UTF-8.",
         )
 
@@ -154,15 +158,15 @@ class _Utf8Stream(io.RawIOBase):
             )
 
 
-def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
+def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
     """Convert the bytes of a text file to UTF-8.
 
     Args:
         file: the bytes as they are on disk.
-        name: the file, for errors.
+        file_name: the file, for errors.
         encoding: the result of `check_encoding`. UTF-8 is returned unchanged.
 
     Raises:
         DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
     """
-    return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)
+    return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

@@ -22,11 +22,11 @@ ENDINGS: Final[Mapping[str, Kind]] = {
 DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
 
 
-def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
+def find_file_kind(file_name: str, stated: str | None, option: str) -> Kind:
     """Find the kind of a file: the kind that the user stated, or else that of the end of its name.
 
     Args:
-        name: the file's name; `-` for a standard stream.
+        file_name: the file's name; `-` for a standard stream.
         stated: one of KINDS, or None.
         option: the option that states the kind, for the error.
 
@@ -35,13 +35,17 @@ def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
     """
     if stated is not None:
         return stated  # type: ignore[return-value]
-    found = ENDINGS.get(Path(name).suffix.lower())
+    found = ENDINGS.get(Path(file_name).suffix.lower())
     if found is None:
-        what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
-        by_lines = f" A file with a text on each line is read from standard input: < {name}."
+        what = (
+            f"The name {file_name}"
+            if file_name != "-"
+            else f"Standard {option.removeprefix('--').removesuffix('-format')}"
+        )
+        by_lines = f" A file with a text on each line is read from standard input: < {file_name}."
         raise InputError(
             f"{what} does not show the kind of the file.",
             f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
-            + by_lines * (name != "-" and option == "--input-format"),
+            + by_lines * (file_name != "-" and option == "--input-format"),
         )
     return found

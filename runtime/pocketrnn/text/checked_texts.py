@@ -126,7 +126,7 @@ def _check_chunk(items: Sequence[Text], row_encoder: TextRowEncoder, first: int,
 
 
 def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Return an iterator over the user's texts.
+    """Refuse what is not an ordered collection of texts; return an iterator over its texts.
 
     Raises:
         TextError: the argument is not an ordered collection of texts.

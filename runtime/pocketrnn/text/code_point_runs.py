@@ -169,7 +169,7 @@ class _RunBits:
 
 # Where the parts of a run without a limit stood when the run failed: the number of the part, its start and its end. A
 # run whose part of this number begins there fails at the same point, so that a long part is read only once.
-_Vain = dict[int, tuple[int, int]]
+_FailedParts = dict[int, tuple[int, int]]
 
 
 def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
@@ -196,22 +196,22 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     for run in each:
         firsts |= run.before | run.parts[0][0]
 
-    def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
+    def find_end(text: str, start: int, here: int, failed: list[_FailedParts]) -> int:
         """Find the end of the first run that matches at `start`; 0 if none matches."""
         for i, run in enumerate(each):
             if run.from_boundary and not _is_boundary(text, start, bits, run.word):
                 continue
             for skipped, first in ((1, run.before), (0, run.parts[0][0])):
-                if here & first and (end := _find_run_end(text, start + skipped, bits, run, vain[i])):
+                if here & first and (end := _find_run_end(text, start + skipped, bits, run, failed[i])):
                     return end
         return 0
 
     def find_runs(text: str) -> Iterator[tuple[int, int]]:
         at, size = 0, len(text)
-        vain: list[_Vain] = [{} for _ in each]
+        failed: list[_FailedParts] = [{} for _ in each]
         while at < size:
             here = bits[text[at]]
-            end = find_end(text, at, here, vain) if here & firsts else 0
+            end = find_end(text, at, here, failed) if here & firsts else 0
             if end:
                 yield at, end
             at = end or at + 1
@@ -219,13 +219,13 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     return find_runs
 
 
-def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _Vain) -> int:
+def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: _FailedParts) -> int:
     """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
     end = start
     read: list[tuple[int, int, int]] = []
     for number, (inside, least, most, to_boundary) in enumerate(run.parts):
         begin = end
-        begun, stop = vain.get(number, (0, 0))
+        begun, stop = failed.get(number, (0, 0))
         if begun <= begin < stop:
             break
         end = stop = _find_set_run_end(text, begin, bits, inside, most)
@@ -245,13 +245,13 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
             break
     else:
         return end
-    vain.update((number, (begin, stop)) for number, begin, stop in read)
+    failed.update((number, (begin, stop)) for number, begin, stop in read)
     return 0
 
 
-def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
+def _is_boundary(text: str, index: int, bits: _SetBits, word: int) -> bool:
     """Return whether `\\b` of `re` matches at a position, with a given set of word characters."""
-    before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
+    before, after = index and bits[text[index - 1]] & word, index < len(text) and bits[text[index]] & word
     return bool(before) != bool(after)
 
 

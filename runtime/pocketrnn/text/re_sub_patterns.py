@@ -477,12 +477,12 @@ def _make_items_possessive(items: _Items) -> _Items:
     return made
 
 
-def _check_without_backtracking(item: _Item, behind: _Items) -> None:
+def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
     """Check that no item has to give back code points for the items after it."""
-    for i, other in enumerate(behind):
+    for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
-            is_end = not i and not item.branches and not any(more.is_required for more in behind[1:])
+            is_end = not i and not item.branches and not any(more.is_required for more in items_after[1:])
             if not is_end and not _has_one_word_class(item):
                 raise _NoEqualStepError(
                     item.source + other.source, "its first part may have to give back more than once"
@@ -502,12 +502,12 @@ def _has_one_word_class(*items: _Item) -> bool:
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
-def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
+def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     """Convert a lazy item, such as `.*?`, to items that stop at the first code point that can follow."""
     fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
-    if not behind:
+    if not items_after:
         return fewest
-    end, *rest = behind
+    end, *rest = items_after
     if end.is_boundary and _has_one_word_class(item):
         return [replace(item, is_lazy=False)]
     is_free = not any(other.is_required for other in rest)
@@ -515,7 +515,8 @@ def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
         raise _NoEqualStepError(item.source, "alternatives follow it")
     if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
         raise _NoEqualStepError(
-            item.source + "".join(other.source for other in behind), "what follows the lazy part is not one character"
+            item.source + "".join(other.source for other in items_after),
+            "what follows the lazy part is not one character",
         )
     before = _subtract_points(item.points, end.points)
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
@@ -555,6 +556,6 @@ def _subtract_points(points: _Set, others: _Set) -> _Set:
     return complement_points(merge_ranges([*complement_points(points), *others]))
 
 
-def _has_common_points(some: _Set, others: _Set) -> bool:
+def _has_common_points(points: _Set, others: _Set) -> bool:
     """Return whether two sets have a common code point."""
-    return _subtract_points(some, others) != some
+    return _subtract_points(points, others) != points

@@ -101,8 +101,9 @@ class TextRules(FrameRules):
             )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
-        if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
-            raise InputError("A token id is negative.", "Token ids count from 0.")
+        for name in ("unknown_id", "empty_id", "padding_id"):
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}.", "Token ids count from 0.")
         if isinstance(self.stop_words, list | set | frozenset | tuple):
             # A set has no order of its own; a list of stop words often names one twice.
             ordered = (
@@ -220,7 +221,7 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
     if "steps" in members:
         members["steps"] = build_steps_from_documents(members["steps"])
     if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
-        raise InputError("The tokenizer external cannot lower-case.", "Say that lowercase is false.")
+        raise InputError("The tokenizer external cannot lower-case.", "Set lowercase to false, or leave it out.")
     if isinstance(members.get("stop_words"), list):
         members["stop_words"] = tuple(members["stop_words"])
     return TextRules(**members)

@@ -188,7 +188,7 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
         elif kind == _NUMBER:
             end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] == _OTHER:
-            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         else:
             end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
@@ -202,7 +202,7 @@ def _find_any_case_contraction_length(word: str, start: int) -> int:
     return _find_contraction_length(word[start : start + 3].lower().replace("\u017f", "s"), 0)
 
 
-def _skip_points(word: str, start: int, points: str) -> int:
+def _find_points_end(word: str, start: int, points: str) -> int:
     """Find the end of the run of the given code points that begins at `start`."""
     while start < len(word) and word[start] in points:
         start += 1
@@ -265,7 +265,7 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):
                 end += 1
-            end = _skip_points(word, end, "\r\n/")
+            end = _find_points_end(word, end, "\r\n/")
         else:
             end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
@@ -295,7 +295,7 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
         elif kind != _PUNCTUATION and first not in "\r\n" and second and kinds[second] == _LETTER:
             end = _find_run_end(word, start + 1, kinds)
         elif body < size and kinds[word[body]] == _PUNCTUATION:
-            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
             end = _find_white_space_end(word, start, kinds)
         if not end:
