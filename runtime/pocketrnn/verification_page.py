@@ -239,7 +239,7 @@ def _render_open_points(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
         "the program in float32 does, but for what was measured"
-        if _has_integer_arithmetic(manifest)
+        if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
         else "the PyTorch module does"
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
@@ -261,10 +261,6 @@ def _render_open_points(manifest: Manifest) -> Iterator[str]:
     if manifest.graph.limits is not None:
         yield "<li>Anything about texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"
-
-
-def _has_integer_arithmetic(manifest: Manifest) -> bool:
-    return any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
 
 
 def _render_provenance(manifest: Manifest) -> Iterator[str]:

@@ -85,7 +85,9 @@ def classify_file(
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
         heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
-        size, status = _find_regular_file_size(stream), _read_file_status(stream)
+        status = _read_file_status(stream)
+        # A pipe or a terminal has no size.
+        size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
@@ -283,12 +285,6 @@ def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
         return os.fstat(stream.fileno())
     except OSError:
         return None
-
-
-def _find_regular_file_size(stream: IO[bytes]) -> int | None:
-    """Return the size of a regular file in bytes; None for a pipe or a terminal."""
-    status = _read_file_status(stream)
-    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager

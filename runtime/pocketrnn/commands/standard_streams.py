@@ -176,9 +176,8 @@ def print_text(text: str, *, err: bool = False) -> None:
     """
     if not err:
         _check_stdout_open()
-    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+        _echo(text, err=err)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -232,13 +231,17 @@ def print_line(line: str, *, err: bool = False) -> None:
     Raises:
         OSError: standard output cannot be written.
     """
-    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
-        click.echo(escape_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+        _echo(escape_line(line), err=err)
     except OSError:
         if not err:
             raise
         discard_stream(sys.stderr)
+
+
+def _echo(text: str, *, err: bool) -> None:
+    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def _find_stream_encoding(stream: object) -> str:

@@ -103,7 +103,7 @@ class TextRules(FrameRules):
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
         for name in ("unknown_id", "empty_id", "padding_id"):
             if (getattr(self, name) or 0) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}.", "Token ids count from 0.")
+                raise InputError(f"{name} is {getattr(self, name)}, which is negative.", "Token ids count from 0.")
         if isinstance(self.stop_words, list | set | frozenset | tuple):
             # A set has no order of its own; a list of stop words often names one twice.
             ordered = (

@@ -73,20 +73,15 @@ def _encode_pieces(encoder: TextEncoder, text: str, *, goes_on: bool = False) ->
     return encoder.pieces.encode(text, goes_on=goes_on)
 
 
-def _classify_characters(text: str) -> list[str]:
-    """Return the kind of each code point: " " for white space, "." for punctuation, "a" for a word character."""
-    return [" " if point.isspace() else _classify_character(point) for point in text]
-
-
 def _classify_character(point: str) -> str:
-    """Return the kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
+    """Return "." for punctuation, to which ASCII symbols belong as in BERT, and "a" for another code point."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 
 
 def _cut_words(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
     """Yield where each word of a text begins and ends: at white space, and where `ends_between` two kinds is true."""
-    kinds, start = _classify_characters(text), 0
+    kinds, start = [" " if point.isspace() else _classify_character(point) for point in text], 0
     for i, kind in enumerate(kinds):
         if kind == " ":
             continue

@@ -170,7 +170,7 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     more: dict[str, Any] = {
         "steps": make_subword_step_documents(rules.steps),
         "splits": make_split_documents(rules.splits),
-        "added": [_make_added_token_document(token) for token in rules.added],
+        "added": [{"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}} for token in rules.added],
         "outside": list(rules.outside),
         "first_ids": list(rules.first_ids),
         "last_ids": list(rules.last_ids),
@@ -182,10 +182,6 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     return (
         document | {name: value for name, value in more.items() if value} | {"model": make_model_document(rules.model)}
     )
-
-
-def _make_added_token_document(token: AddedToken) -> dict[str, Any]:
-    return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
 def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRules:

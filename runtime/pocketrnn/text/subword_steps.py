@@ -405,7 +405,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
             return text.translate(table.of_ascii)
         made, index = [], 0
         while index < len(text):
-            if keeps and (whole := _find_string_at(text, index, kept.get(text[index], ()))):
+            if keeps and (whole := next((one for one in kept.get(text[index], ()) if text.startswith(one, index)), "")):
                 made.append(whole)
                 index += len(whole)
                 continue
@@ -415,11 +415,6 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
         return "".join(made)
 
     return replace
-
-
-def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
-    """Find the first of the strings that stands at an index of the text; empty without one."""
-    return next((string for string in some if text.startswith(string, index)), "")
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
