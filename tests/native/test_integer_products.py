@@ -358,7 +358,7 @@ def test_data_may_have_labels_or_none(bundle: Path, tmp_path: Path) -> None:
     assert "has no column 'label'" in done.output
     done = CliRunner().invoke(main, [*line, str(rows), "--max-loss", "40"])
     assert done.exit_code == 0, done.output
-    assert "Of 20 with a label" in done.output
+    assert "20 of them have known labels" in done.output
     path.unlink()
     for wrong in ([str(texts), "--max-loss", "1"], [str(texts), "--label-column", "topic"]):
         assert CliRunner().invoke(main, [*line, *wrong]).exit_code == 2
@@ -455,8 +455,8 @@ def test_the_interval_of_a_change_is_that_of_pairs() -> None:
 def test_a_verdict_reads_as_a_sentence() -> None:
     verdict = IntegerVerdict(4000, "dev.csv", True, 1, 0.0123, 4000, 0.91, 0.9098, (-0.001, 0.0006))
     assert verdict.sentence == (
-        "On 4,000 texts of dev.csv, 1 label changes (0.03%), and a probability by at most 0.012. Of 4,000 with a "
-        "label, 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
+        "On 4,000 texts of dev.csv, 1 label changes (0.03%), and a probability by at most 0.012. 4,000 of them "
+        "have known labels: 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
     )
     assert json.loads(json.dumps(verdict.document))["interval"] == [-0.001, 0.0006]
 
