@@ -25,7 +25,8 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step_graph_form
-from pocketrnn_export.forms.onnx.onnx_form import WHOLE_TEXTS, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_conversion import WHOLE_TEXTS
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_training.classifiers import checkpoint

@@ -1,4 +1,4 @@
-"""The TorchScript form of a module."""
+"""The TorchScript form of a module: a trace that is the same at all sizes of its example."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a trace that contains a number or a branch for its example's size: traces at other sizes differ.
+    """Refuse a module whose traces at other sizes differ, because they hold a number or a branch for their sizes.
 
-    Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
+    Cases of the proof do not show this number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()

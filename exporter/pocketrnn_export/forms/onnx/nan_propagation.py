@@ -43,24 +43,24 @@ def add_nan_guards(content: bytes) -> bytes:
     return made
 
 
-def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
+def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -> bytes:
     """Remove the guards that `make_graph_propagate_nans` added to a graph.
 
     Args:
         content: an ONNX file.
-        of: the operators whose guards are removed; None for all.
+        operators: the operators whose guards are removed; None for all.
 
     Returns:
-        the same bytes if it has no guards.
+        the file without these guards; the same bytes if it has none.
     """
     model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
     is_guarded = False
     for node in list(model.graph.all_nodes()):
         if not (node.name or "").startswith(_GUARD) or node.outputs[0].is_graph_output():
             continue
-        operator, place = str(node.name).removeprefix(_GUARD).split("_")[:2]
-        bare = node.inputs[int(place)]
-        if bare is not None and (of is None or operator in of):
+        operator, index = str(node.name).removeprefix(_GUARD).split("_")[:2]
+        bare = node.inputs[int(index)]
+        if bare is not None and (operators is None or operator in operators):
             ir.convenience.replace_all_uses_with(node.outputs[0], bare)
             is_guarded = True
     if not is_guarded:
@@ -71,6 +71,7 @@ def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes
 
 
 def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
+    """Replace each operator that would lose a NaN by guarded nodes, if its inputs may contain NaN by their ranges."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _add_guards(body, ranges)
@@ -126,11 +127,11 @@ class _GuardBuilder:
         """Make a tensor that is NaN where x is NaN, and 0 elsewhere."""
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
-    def rank_nans(self, nan: float) -> Any:
-        """Replace each NaN in x by the infinity `nan`, and each infinity of that sign by the largest finite number."""
-        bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
-        within = self.op("Min" if nan > 0 else "Max", self.x, bound)
-        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(nan))
+    def replace_nans(self, infinity: float) -> Any:
+        """Replace each NaN in x by an infinity, and each such infinity by the largest finite number of its sign."""
+        bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
+        within = self.op("Min" if infinity > 0 else "Max", self.x, bound)
+        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))
 
 
 def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ...]) -> None:
@@ -165,13 +166,13 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
 
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
     """ArgMax and ArgMin: the result is the index of the first NaN, if there is a NaN."""
-    return lambda make: (make.copy_node(make.rank_nans(np.inf if largest else -np.inf)),)
+    return lambda make: (make.copy_node(make.replace_nans(np.inf if largest else -np.inf)),)
 
 
 def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
     """TopK: NaN counts as larger than all other numbers, in both sort orders."""
     axis = make.node.attributes.get("axis")
-    _, places = make.copy_node_with_all_outputs(make.rank_nans(np.inf))
+    _, places = make.copy_node_with_all_outputs(make.replace_nans(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
     return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
 

@@ -16,12 +16,9 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
-from pocketrnn_export.forms.onnx.accurate_operator_translations import (
-    FUNCTION_TRANSLATIONS,
-    find_float32_numbers,
-    refuse_rounded_doubles,
-)
+from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.onnx.exact_optimizer import optimize
+from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numbers, refuse_rounded_doubles
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
@@ -147,9 +144,8 @@ def convert_program(
             raise
         except Exception as error:
             raise _make_unsupported_error(traced.program, find_first_cause(error)) from error
-    graph = _clean_graph(exported.model, metadata, names)
     return replace(
-        graph,
+        _make_onnx_graph(exported.model, metadata, names),
         plan=traced.plan,
         cut_counted=traced.cut_counted,
         loops=traced.loops,
@@ -162,7 +158,7 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error for an operation that ONNX does not have. It names the operation and its line."""
+    """Return the error for an operation that ONNX does not have, with the operation's name and line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
@@ -188,7 +184,7 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the nodes with this operator in the decomposed program: copysign decomposes to signbit."""
+    """Return the nodes with this operator in the decomposed program. For example, copysign decomposes to signbit."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
@@ -198,17 +194,19 @@ def _read_operator_base_name(operator: str) -> str:
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
-def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
+def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
+    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Refuse a model with
+    other inputs or outputs than a classifier."""
     graph = model.graph
     # The exporter stores the source line of every node: local paths, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
-    if tuple(value.name for value in graph.inputs) != names.inputs:
-        raise ExportError(
-            "Forward does not use one of its inputs.", "Use the lengths in forward, or remove this argument."
-        )
+    given = tuple(value.name for value in graph.inputs)
+    if given != names.inputs:
+        unused = " and ".join(name for name in names.inputs if name not in given) or "one of its inputs"
+        raise ExportError(f"Forward does not use {unused}.", "Use this input in forward, or remove its argument.")
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape

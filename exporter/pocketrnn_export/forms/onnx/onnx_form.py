@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
@@ -29,7 +28,6 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     GraphNames,
     OnnxGraph,
     convert_program,
-    find_token_lookups,
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
@@ -46,25 +44,6 @@ from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
-
-__all__ = [
-    "ONE_TEXT",
-    "ONNX",
-    "ONNX_FILE",
-    "OPSET",
-    "WHOLE_TEXTS",
-    "GraphNames",
-    "OnnxGraph",
-    "SingleTextModule",
-    "find_small_integers",
-    "find_token_lookups",
-    "list_graph_bounds",
-    "make_graph_limits",
-    "make_onnx_form",
-    "retrace_in_float64",
-    "trace_onnx_graph",
-    "wrap_onnx_graph_as_form",
-]
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +138,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module has no finite answer to two texts of one token each.",
+            "The module's answer to two texts of one token each is NaN or infinite.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = made.limits, prepared.widths.fixed
@@ -178,17 +157,13 @@ def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
-def _make_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    return make_onnx_form(prepared, description.metadata, ids=description.token_id_count)
-
-
 def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
     """Make the ONNX form of a module that takes ids.
 
     Args:
         prepared: the module.
         metadata: the file's `metadata_props`.
-        ids: the number of token ids, where the graph does not limit them.
+        ids: the number of token ids, if the graph takes any id.
 
     Raises:
         ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
@@ -247,7 +222,10 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     )
 
 
-ONNX: Final = FormKind("ONNX", _make_form)
+ONNX: Final = FormKind(
+    "ONNX",
+    lambda prepared, description, _: make_onnx_form(prepared, description.metadata, ids=description.token_id_count),
+)
 
 
 def trace_onnx_graph(
@@ -328,7 +306,7 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return onnxruntime's error with the line of forward, if onnxruntime lacks an operator for the dtypes there."""
+    """Return the error of onnxruntime for a graph, with the line of forward whose operator it lacks for some dtype."""
     if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
         return _make_half_precision_error(rounded)
     said = str(error)
@@ -357,7 +335,8 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the sizes of `like`. onnxruntime cannot run layers in float64."""
+    """Trace a module in double precision, with the branches that were taken for the graph `like`. onnxruntime cannot
+    run the layers of the new graph."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
@@ -365,6 +344,7 @@ def retrace_in_float64(
 
 
 def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
+    """Return a function that computes the first output of a graph by onnxruntime, from tensors."""
     # This runs without graph optimizations: onnxruntime would rewrite a lookup of `arange(n)` to a slice, which
     # silently cuts off an n beyond the table, and a wrong graph would seem right for every size.
     session = open_session(graph.content, optimized=False)

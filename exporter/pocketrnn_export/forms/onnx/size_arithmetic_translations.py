@@ -40,7 +40,8 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as float64 []. A number with the declared dtype float32 was made here, and is float64."""
+    """Return a number as a tensor float64 []. Floats that this file made are float64 already, although the exporter
+    declares them as float32."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))

@@ -164,11 +164,11 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
 
 
 def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
-    reckoned = _RULES.get(node.op_type)
-    if node.domain or reckoned is None:
+    compute_range = _RULES.get(node.op_type)
+    if node.domain or compute_range is None:
         return ANYTHING
     with np.errstate(all="ignore"):
-        found = reckoned(node, given, kind)
+        found = compute_range(node, given, kind)
     # The cells of an LSTM are sums, unlike its states.
     return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
@@ -275,10 +275,9 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of the first input and of the padding value, which is 0 by default."""
+    """Return the range of the first input and of the padding value, which is 0 by default. A Trilu pads by 0."""
     del kind
-    value = {"Pad": 2}.get(node.op_type, len(given))
-    return given[0] | (given[value] if len(given) > value else _ZERO)
+    return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
 
 
 def _compute_first_input_range(_node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:

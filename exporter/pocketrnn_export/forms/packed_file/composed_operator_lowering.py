@@ -29,7 +29,8 @@ def _find_float_operand(lowering: Lowering, name: str) -> int:
 def _add_elementwise_operation(
     lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
 ) -> int:
-    """Add an elementwise operation on two values. Their axes are [outer, middle, inner], or some of these."""
+    """Add an elementwise operation on two values, whose axes are [outer, middle, inner] or some of these. Return the
+    number of the result."""
     made = lowering.program.add_value(FLOAT, view)
     lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
     return made
@@ -66,7 +67,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("The operator reduces several axes, but the engine reduces only one.", "")
+        raise ExportError("The operator reduces several axes, but the engine reduces one axis.", "")
     view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _find_float_operand(lowering, source)

@@ -54,7 +54,7 @@ def lower_graph(
         state_size: the size of the state, for a step graph.
         padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
         features: the features that the graph takes beside a text.
-        alike: two texts have the same number of tokens: for comparisons of the operators, and not for a file.
+        alike: whether two texts have the same number of tokens in each run; only for comparisons of operators.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -73,6 +73,7 @@ def lower_graph(
 
 @contextmanager
 def _convert_read_errors() -> Iterator[None]:
+    """While the block runs, convert the errors of onnx and numpy to an ExportError."""
     try:
         yield
     # onnx's own errors, and numpy's for malformed tensors, have no common base class.
@@ -83,7 +84,6 @@ def _convert_read_errors() -> Iterator[None]:
 
 
 def _is_float32_cast(node: onnx.NodeProto) -> bool:
-    """Return whether a node casts a value to float32."""
     to = next((a.i for a in node.attribute if a.name == "to"), None)
     return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
 

@@ -1,5 +1,4 @@
-"""Compare each operator of a graph with its operations in a packed file. The numbers for this comparison are ones that
-texts rarely produce.
+"""Compare each operator of a graph with its operations in a packed file, on numbers that texts rarely produce.
 
 `proof/operator_comparison.py` does the same for the graph itself: comparisons of whole programs do not see the
 numbers that a gate hides in every random text. So each operator is lowered once more, into a packed file of its own
@@ -32,7 +31,12 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.packed_file.operator_lowering import HANDLERS, Lowering, make_packing_error
+from pocketrnn_export.forms.packed_file.operator_lowering import (
+    HANDLERS,
+    Lowering,
+    compute_array_strides,
+    make_packing_error,
+)
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
@@ -130,7 +134,7 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"For some numbers, it gives {here} in the native engine but {there} in onnxruntime."
+                one.node, f"For some numbers, the native engine gives {here}, but onnxruntime gives {there}."
             )
 
 
@@ -159,6 +163,7 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
 
 
 def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _OperatorWithExpands:
+    """Return an operator of the graph with the Expand nodes whose outputs are its inputs and depend on the tokens."""
     makers = {name: one for one in lowering.graph.model.graph.node for name in one.output}
     before = [makers[name] for name in node.input if name in makers and makers[name].op_type == "Expand"]
     before = [one for one in before if not lowering.depends_only_on_size(one.output[0])]
@@ -174,6 +179,7 @@ def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _Op
 
 
 def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
+    """Return how many numbers an operator reads and writes for the longest text."""
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
@@ -202,6 +208,7 @@ def _compute_array_digest(array: Array) -> str:
 def _run_operator_alone(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
+    """Run an operator on drawn numbers at all lengths, by both ways to open a packed file. Yield its outputs."""
     rows = [
         (place, drawn)
         for place, length in enumerate(lengths)
@@ -460,7 +467,5 @@ def _add_copy_in_order(
 ) -> None:
     """Add an operation that copies numbers in order, from an offset in one value to an offset in another."""
     axes = _merge_axes(sizes)
-    strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]
-    if len(strides) < len(axes):
-        raise ExportError("Two axes whose sizes depend on the number of tokens follow another axis.", "")
+    strides = compute_array_strides(axes)
     one.add_copy(source, target, axes, begin, strides, offset, strides)

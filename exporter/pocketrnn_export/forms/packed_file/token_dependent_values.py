@@ -102,7 +102,7 @@ def observe_graph(
         state_size: the size of the state, for a step graph.
         padding_id: the id that must not fill a whole text, where the graph's limits say so.
         features: the features that the graph takes beside a text.
-        alike: two texts have the same number of tokens.
+        alike: whether two texts have the same number of tokens in each run.
 
     Raises:
         ExportError: onnxruntime fails.
@@ -221,6 +221,7 @@ def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> l
 
 
 def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
+    """Run a model on each of the inputs by onnxruntime, without optimizations. Return the outputs with these names."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -252,7 +253,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes of a graph that some outputs need, in their order."""
+    """Return the nodes that compute the outputs of a graph, in their order. Values in `given` need no nodes."""
     needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
@@ -262,6 +263,7 @@ def find_needed_nodes(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
+    """Return the names of the values that depend on the tokens, the state or the features, and not only on sizes."""
     found = {"tokens", "second_tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
