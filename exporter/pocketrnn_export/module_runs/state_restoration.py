@@ -117,8 +117,8 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield each global that a function reads, as the dict that holds it and its name. Attributes of other files,
-    such as `config.CALLS`, are included."""
+    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of other
+    files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held
@@ -129,7 +129,7 @@ def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any],
 
 @functools.cache
 def _list_names(code: CodeType) -> set[str]:
-    """Return the names of all globals and attributes in a function and its inner functions."""
+    """Return the names of all globals and attributes that a function and its inner functions mention."""
     return set(code.co_names).union(*(_list_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
@@ -201,6 +201,7 @@ def _copy_content(value: Any) -> Any:
 
 
 def _restore_items(holder: Any, content: Any) -> None:
+    """Give a dict, set or deque its items from before."""
     if not isinstance(holder, dict):
         holder.clear()
         (holder.update if isinstance(holder, set) else holder.extend)(content)
@@ -217,6 +218,7 @@ def _restore_array(array: Any, content: Any) -> None:
 
 
 def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
+    """Return a function that restores a tensor's numbers, memory, gradient and `requires_grad`."""
     if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
         # It has no numbers in memory of its own; the export refuses it.
         return lambda: None
@@ -240,6 +242,7 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
 
 
 def _make_class_restorer(kind: type) -> Callable[[], None]:
+    """Return a function that restores the attributes of a class."""
     before = dict(vars(kind))
 
     def restore_class() -> None:

@@ -49,8 +49,10 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_numbe
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
 from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
@@ -70,7 +72,10 @@ def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) ->
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(
-    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
+    (
+        *(*ASSERTS, *LENGTHS, *CONSTRUCTORS, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
+        *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
+    ),
     around=run_unwrapped_call,
     after=record_lengths,
 )

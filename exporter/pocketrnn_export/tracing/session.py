@@ -1,4 +1,4 @@
-"""One trace of a module: the patches and rules that are active while forward runs, and the facts that the trace has
+"""The session of one trace: the rules and patches that are active while forward runs, and the facts that the trace
 found.
 
 A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every torch function that forward calls goes
@@ -198,6 +198,11 @@ def find_current_session() -> TraceSession | None:
     return _here.session
 
 
+def find_current_export_session() -> TraceSession | None:
+    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
+    return None if _here.session is None or _here.session.scripted else _here.session
+
+
 def is_torchscript_trace() -> bool:
     """Return whether this thread traces for TorchScript, where a size is a tensor."""
     session = _here.session
@@ -277,7 +282,7 @@ class TraceSession:
             _log.debug("Not rewritten: %s, %s (%d times)", name, reason, times)
         self._stack.__exit__(kind, error, trace)
 
-    def condition(self, relation: Any) -> Condition | None:
+    def make_condition(self, relation: Any) -> Condition | None:
         """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)

@@ -139,7 +139,7 @@ def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] |
     """Find the loop whose iterations made these tensors, one each, and whether the order is reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
-    made = [session.facts.of(tensor).iteration for tensor in tensors]
+    made = [session.facts.find_fact(tensor).iteration for tensor in tensors]
     loops = {iteration[0] for iteration in made if iteration is not None}
     iterations = [None if iteration is None else iteration[1] for iteration in made]
     forward = list(builtins.range(ITERATIONS))

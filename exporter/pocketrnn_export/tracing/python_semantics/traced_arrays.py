@@ -186,7 +186,7 @@ def find_known_number(value: Any) -> Any:
     """Return the width of the batch if a tensor is known to equal it, as for `lengths.max()`. Return other values
     unchanged; a tensor of one number computes like a number."""
     session = find_current_session()
-    fact = None if session is None else session.facts.of(value)
+    fact = None if session is None else session.facts.find_fact(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 

@@ -133,11 +133,12 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
         facts.note(result, lengths="given", whole=True, width=args[1])
         return
-    known = facts.of(args[0]).lengths
+    known = facts.find_fact(args[0]).lengths
     if not known:
         return
     first = result[0] if isinstance(result, tuple) and result else result
-    facts.note(first, width=facts.of(args[0]).width)
+    facts.note(first, width=facts.find_fact(args[0]).width)
+    order = facts.find_fact(args[-1]).lengths
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
     has_largest = ordered or known == "batch sizes"
@@ -155,7 +156,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
         facts.note(result[1], lengths="falling order" if falling else "")
     elif name in {"sort", "argsort"} and (falling if ordered else known == "negated" and not falling):
         facts.note(result[1] if name == "sort" else result, lengths="falling order")
-    elif name in {"__getitem__", "index_select"} and known == "given" and facts.of(args[-1]).lengths == "falling order":
+    elif name in {"__getitem__", "index_select"} and (known, order) == ("given", "falling order"):
         facts.note(first, lengths="falling")
     elif name == "__getitem__" and (known, args[1] if isinstance(args[1], int) else None) in _LONGEST_AT:
         facts.note(first, lengths="longest")
@@ -181,7 +182,7 @@ def _is_width(session: TraceSession, value: Any) -> bool:
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
     """Record that the largest length in a result is the width, if this is true of the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
-    if not args or not session.facts.of(args[0]).whole:
+    if not args or not session.facts.find_fact(args[0]).whole:
         return
     reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
     at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
@@ -245,7 +246,7 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
 def data(session: TraceSession, x: Any, *_: Any) -> Any:
     """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
-    fact = session.facts.of(x)
+    fact = session.facts.find_fact(x)
     session.facts.note(detached, lengths=fact.lengths, width=fact.width)
     return detached
 

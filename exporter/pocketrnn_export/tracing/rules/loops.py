@@ -44,7 +44,7 @@ def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
 def _find_source_iterations(session: TraceSession, values: Any) -> set[tuple[int, int]]:
     """Return the loops and iterations that made the tensors among some values."""
     if isinstance(values, Tensor):
-        made = session.facts.of(values).iteration
+        made = session.facts.find_fact(values).iteration
         return set() if made is None else {made}
     if isinstance(values, dict):
         values = values.values()
