@@ -219,6 +219,7 @@ def trace_program(
 
 
 def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
+    """Return the error for an exception of torch.export, with the line of user code and advice for its cause."""
     if cell := _find_stepped_cell(module):
         return ExportError(
             f"The module's {cell[0]}, and the loop that runs it cannot be traced: {find_first_cause(error)}.", cell[1]
@@ -289,7 +290,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
 
 
 def _find_last_user_line(error: BaseException) -> str:
-    """Return the last line of user code in the traceback of an error, or of one of the error's causes."""
+    """Return the last line of user code in the tracebacks of an error and its causes, as ", at line", or ""."""
     found = ""
     current: BaseException | None = error
     while current is not None:
@@ -307,7 +308,8 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first recurrent cell in a module, and advice to use a layer, or None."""
+    """Return a clause about the first recurrent cell of a module, and the advice to use a layer; None without a
+    cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -320,6 +322,7 @@ def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
 
 
 def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    """Return the error for a loop that cannot become a layer, with its line, the reason and advice."""
     cell = _find_stepped_cell(module)
     advice = "Use nn.RNN, nn.LSTM or nn.GRU. Or, if no step uses the result of another step, compute all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):

@@ -57,7 +57,7 @@ class DeclinedRule:
 
 
 def declined(reason: str) -> DeclinedRule:
-    """Return the result by which a rule declines a call."""
+    """Return the result by which a rule declines a call, with the reason."""
     return DeclinedRule(reason)
 
 
@@ -292,13 +292,14 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics, beginning with the topic at `level`."""
+        """Pass a call through the topics, beginning with the topic at `level`, and return its result."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
         return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, level))
 
     def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
+        """Return the result of the first rule of a topic that does not decline a call, or else of the later topics."""
         named = call.call_with_input_first
         for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
@@ -398,7 +399,8 @@ def find_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Name the symbols of sizes: `batch` for each first axis, and `tokens` and `second` for the texts."""
+    """Return the names of torch's symbols of sizes: `batch` for each first axis, `tokens` and `second` for the
+    texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):

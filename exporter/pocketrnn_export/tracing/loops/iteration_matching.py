@@ -34,21 +34,21 @@ TYPICAL: Final = ITERATIONS - 2
 _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
 
-def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+def _compute_lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
     gates = nn.functional.linear(x, w, b) + nn.functional.linear(hx[0], r, c)
     i, f, g, o = gates.chunk(4, 1)
     cell = torch.sigmoid(f) * hx[1] + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(cell), cell
 
 
-def _gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+def _compute_gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
     given, kept = nn.functional.linear(x, w, b).chunk(3, 1), nn.functional.linear(h, r, c).chunk(3, 1)
     reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
     new = torch.tanh(given[2] + reset * kept[2])
     return (h - new) * update + new
 
 
-def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+def _make_rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     def compute_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
         return activation(nn.functional.linear(x, w, b) + nn.functional.linear(h, r, c))
 
@@ -67,10 +67,10 @@ def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h
 
 # The equations of torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
-    torch.ops.aten.lstm_cell.default: _lstm_cell,
-    torch.ops.aten.gru_cell.default: _gru_cell,
-    torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
-    torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
+    torch.ops.aten.lstm_cell.default: _compute_lstm_cell,
+    torch.ops.aten.gru_cell.default: _compute_gru_cell,
+    torch.ops.aten.rnn_tanh_cell.default: _make_rnn_cell(torch.tanh),
+    torch.ops.aten.rnn_relu_cell.default: _make_rnn_cell(torch.relu),
     OPERATOR: _run_one_step_layer,
 }
 
@@ -116,12 +116,12 @@ class TracedGraph:
         axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
-    def shape(self, node: Node, batch: int) -> list[int]:
+    def compute_shape(self, node: Node, batch: int) -> list[int]:
         """Return the shape of a node's value for this batch size and 5 tokens."""
-        return [self.size(size, batch) for size in node.meta["val"].shape]
+        return [self.compute_size(size, batch) for size in node.meta["val"].shape]
 
-    def size(self, size: Any, batch: int) -> int:
-        """Return the number that a size is for this batch size and 5 tokens."""
+    def compute_size(self, size: Any, batch: int) -> int:
+        """Return a size as a plain number, for this batch size and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
         expression = read_size_expression(size)
@@ -232,7 +232,8 @@ class MatchedLoop:
         return NotALayer(why, self.number)
 
     def find_typical_node(self, last: Node) -> Node:
-        """Return the node of the typical iteration that corresponds to a node of the last iteration."""
+        """Return the node of the typical iteration that corresponds to a node of the last iteration. Match the two
+        first."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
@@ -276,6 +277,7 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
+        """Yield the arguments of matched nodes that are nodes to match. Refuse nodes that differ in other arguments."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")
@@ -302,6 +304,8 @@ class MatchedLoop:
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+        """Return one argument of each iteration as nodes to match, or None. If the argument comes from the iteration
+        before, record it as a state, and return the nodes after the iterations."""
         iterations = [self.find_iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
@@ -366,6 +370,7 @@ def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) 
 
 
 def _find_node_kind(node: Node) -> Any:
+    """Return a value that is equal for two nodes with one operator, or with one output of one operator."""
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target
@@ -405,7 +410,7 @@ def convert_floats_to_float64(value: Any) -> Any:
 
 
 def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
-    """Compute a node's value from the values of its arguments."""
+    """Compute a node's value from its arguments, which `value` gives; if `doubles`, in double precision."""
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
     args, kwargs = mapped[0], dict(mapped[1])
     if doubles and kwargs.get("dtype") == torch.float32:

@@ -1,4 +1,5 @@
-"""Rules for assertions about values. A trace treats them as true, because a graph cannot raise an error."""
+"""Rules for tests of tensor values. An assertion counts as true, because a graph cannot raise an error. Other tests
+whether tensors are equal are refused."""
 
 from __future__ import annotations
 

@@ -31,8 +31,6 @@ _OF_SIZES: Final = frozenset(
 _OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
 # The functions that return the same numbers in the same order.
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
-
-
 # The functions that do not change the longest of some lengths.
 _KEEP_LONGEST: Final = frozenset(
     {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
@@ -114,6 +112,7 @@ def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
 
 
 def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
+    """Return a number, a size or a tensor as a tensor of this dtype, or of its own dtype."""
     if is_size(number):
         usual = torch.int64 if isinstance(number, torch.SymInt) else torch.float32
         return torch.full((), number, dtype=usual if dtype is None else dtype)
@@ -122,7 +121,7 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
 
 
 def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
-    """Record how a call's result depends on the lengths that were given to forward."""
+    """Record how the numbers in a call's result follow from the lengths that forward takes, such as sorted ones."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
@@ -180,7 +179,7 @@ def _is_width(session: TraceSession, value: Any) -> bool:
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the largest length in a result is the width, if this is true of the given lengths."""
+    """Record that the largest length in a call's result is the width, if that holds for the lengths that it takes."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.find_fact(args[0]).whole:
         return

@@ -58,12 +58,14 @@ def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
 
 
 def _list_ordinary_sizes() -> list[Sizes]:
+    """Return sizes that are tried for every module: small ones, many rows, and long texts."""
     pairs = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
     return [Sizes(*pair) for pair in pairs]
 
 
 def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the numbers, from 1 on, after which a condition's result changes; some of them, if they are many."""
+    """Return the sizes after which a condition's result changes, from its results for the sizes 1, 2, 3, ... If they
+    are many, return some of them."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

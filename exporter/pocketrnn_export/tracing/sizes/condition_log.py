@@ -125,9 +125,9 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question whose answer varies among the sizes of a graph. Return whether it varies.
+        """Record a question if its answer varies among the sizes of a graph. Return whether the answer varies.
 
-        An operation's question that cannot be solved counts as one that does not vary.
+        The answer to an operation's question that cannot be solved counts as one that does not vary.
 
         Raises:
             ExportError: the module's own question cannot be solved, or there are too many questions.
