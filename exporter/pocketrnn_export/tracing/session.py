@@ -138,14 +138,6 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
     return lambda rewrite: Rule(names, rewrite, when)
 
 
-def _proceed_unchanged(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    return proceed(call)
-
-
-def _record_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
-    """Record nothing about a result."""
-
-
 @dataclass(frozen=True)
 class Topic:
     """Rules about one topic, which are asked together.
@@ -158,8 +150,8 @@ class Topic:
     """
 
     rules: Sequence[Rule] = ()
-    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = _proceed_unchanged
-    after: Callable[[TraceSession, Call, Any], None] = _record_nothing
+    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = lambda _, call, proceed: proceed(call)
+    after: Callable[[TraceSession, Call, Any], None] = lambda _session, _call, _result: None
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:

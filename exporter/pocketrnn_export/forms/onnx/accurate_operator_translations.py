@@ -132,15 +132,6 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
     return translate_log
 
 
-def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """Return a translation of `torch.deg2rad` or `torch.rad2deg`. torch's own translation rounds the factor twice."""
-
-    def translate_scaling(x: Any) -> Any:
-        return op.Mul(x, _make_constant_like(factor, x))
-
-    return translate_scaling
-
-
 def _translate_log1p(x: Any) -> Any:
     """Translate `torch.log1p(x)`: log(1 + x), where 1 + x is rounded, times x / ((1 + x) - 1) (W. Kahan)."""
     one = _make_constant_like(1.0, x)
@@ -617,8 +608,9 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log2.default: _make_log_translation(2),
     _ATEN.log10.default: _make_log_translation(10),
     _ATEN.log1p.default: _translate_log1p,
-    _ATEN.deg2rad.default: _make_scaling_translation(math.pi / 180),
-    _ATEN.rad2deg.default: _make_scaling_translation(180 / math.pi),
+    # torch's own translations round the factor twice.
+    _ATEN.deg2rad.default: lambda x: op.Mul(x, _make_constant_like(math.pi / 180, x)),
+    _ATEN.rad2deg.default: lambda x: op.Mul(x, _make_constant_like(180 / math.pi, x)),
     _ATEN.expm1.default: _translate_expm1,
     _ATEN.clamp.default: _translate_clamp,
     _ATEN.clamp.Tensor: _translate_clamp_by_tensors,

@@ -117,11 +117,8 @@ class _GuardBuilder:
     def add_float_constant(self, value: float) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
 
-    def add_integer_constant(self, value: int) -> Any:
+    def add_integers(self, value: int | list[int]) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
-
-    def add_integer_list(self, *values: int) -> Any:
-        return self.op("Constant", value=ir.tensor(list(values), dtype=ir.DataType.INT64))
 
     def add_nan_mask(self, x: Any) -> Any:
         """Make a tensor that is NaN where x is NaN, and 0 elsewhere."""
@@ -200,24 +197,24 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
     direction = "forward" if name is None else name.as_string()
     assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
-    flat = make.op("Reshape", w, make.add_integer_list(-1, w.shape.numpy()[2]))
+    flat = make.op("Reshape", w, make.add_integers([-1, w.shape.numpy()[2]]))
     gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
-    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integer_list(2), keepdims=0)
+    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integers([2]), keepdims=0)
     valid = None
     if lengths is not None:
-        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integer_list(0))
+        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integers([0]))
         each = make.op(
             "Unsqueeze",
-            make.op("Range", make.add_integer_constant(0), steps, make.add_integer_constant(1)),
-            make.add_integer_list(1),
+            make.op("Range", make.add_integers(0), steps, make.add_integers(1)),
+            make.add_integers([1]),
         )
         valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
         found = make.op("Where", valid, found, make.add_float_constant(0.0))
     total = make.op(
-        "Unsqueeze", make.op("ReduceSum", found, make.add_integer_list(0), keepdims=0), make.add_integer_list(0, 2)
+        "Unsqueeze", make.op("ReduceSum", found, make.add_integers([0]), keepdims=0), make.add_integers([0, 2])
     )
     given = [
-        make.op("ReduceSum", make.add_nan_mask(state), make.add_integer_list(2), keepdims=1)
+        make.op("ReduceSum", make.add_nan_mask(state), make.add_integers([2]), keepdims=1)
         for state in states
         if state is not None
     ]
@@ -225,10 +222,10 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
         total = make.op("Add", total, state)
     ways = []
     for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
-        so_far = make.op("CumSum", found, make.add_integer_constant(0), reverse=int(backward))
+        so_far = make.op("CumSum", found, make.add_integers(0), reverse=int(backward))
         if valid is not None:
             so_far = make.op("Where", valid, so_far, make.add_float_constant(0.0))
-        ways.append(make.op("Unsqueeze", so_far, make.add_integer_list(1, 3)))
+        ways.append(make.op("Unsqueeze", so_far, make.add_integers([1, 3])))
     each_step = ways[0] if len(ways) == 1 else make.op("Concat", *ways, axis=1)
     for state in given:
         each_step = make.op("Add", each_step, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -167,9 +167,8 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
         for node in program.graph.nodes
         if name and _read_operator_base_name(str(node.target)) == _read_operator_base_name(name)
     ]
-    where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
-    drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
-    if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
+    where = find_first_line(nodes or _find_decomposed_nodes(name, program))
+    if drawn := find_first_line(node for node in program.graph.nodes if node.kwargs.get("generator") is not None):
         return ExportError(
             f"The module draws random numbers with a torch.Generator, {drawn}, but ONNX has no generators.",
             "If the numbers are the same in each call, draw them once in __init__, into a buffer. Otherwise, draw them "
@@ -181,6 +180,11 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
         f"The module was traced, but its program cannot be converted to ONNX: {cause}.",
         "Replace the operation that the message names by operations that ONNX has.",
     )
+
+
+def find_first_line(nodes: Iterable[torch.fx.Node]) -> str:
+    """Return the line of user code that made the first of some nodes with a known line, or ""."""
+    return next(filter(None, map(find_node_line, nodes)), "")
 
 
 def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
@@ -233,11 +237,9 @@ def _name_axes(graph: ir.Graph) -> None:
         names[str(shapes[1][1])] = "second_sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
-            value.shape = ir.Shape([_rename_dimension(dimension, names) for dimension in value.shape])
-
-
-def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
-    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
+            value.shape = ir.Shape(
+                [n if isinstance(n, int) else ir.SymbolicDim(names.get(str(n), n.value)) for n in value.shape]
+            )
 
 
 def _name_layers(graph: ir.Graph) -> None:

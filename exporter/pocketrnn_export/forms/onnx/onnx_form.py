@@ -28,11 +28,11 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     GraphNames,
     OnnxGraph,
     convert_program,
+    find_first_line,
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
@@ -207,8 +207,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         if "'DFT'" in error.problem:
             like = {"one_text": one_text, "cut_counted": made.cut_counted}
             program = trace_program(wrap_for_trace(prepared.module), example, made.plan, TraceLog(), **like).program
-            nodes = [node for node in program.graph.nodes if "fft_" in str(node.target)]
-            line = next(filter(None, map(find_node_line, nodes)), "")
+            line = find_first_line(node for node in program.graph.nodes if "fft_" in str(node.target))
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
@@ -281,11 +280,6 @@ def trace_onnx_graph(
     )
 
 
-def _uses_half_precision(node: torch.fx.Node) -> bool:
-    """Return whether a node outputs 16-bit floats, or is a `torch.autocast` block."""
-    return "autocast" in str(node.target) or _has_half_dtype(node)
-
-
 def _has_half_dtype(node: torch.fx.Node) -> bool:
     return getattr(node.meta.get("val"), "dtype", None) in (torch.bfloat16, torch.float16)
 
@@ -298,16 +292,16 @@ def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
 
 
 def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
-    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
+    where = find_first_line(nodes)
     return ExportError(
-        f"The module computes in 16 bits{where}, but onnxruntime cannot do that on a CPU.",
+        f"The module computes in 16 bits{where and ', '}{where}, but onnxruntime cannot do that on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
     )
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
     """Return the error of onnxruntime for a graph, with the line of forward whose operator it lacks for some dtype."""
-    if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
+    if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
@@ -319,10 +313,9 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
         node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
     ]
-    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
-    of_kind = "" if kind is None else f" of {kind[1]}"
+    where, of_kind = find_first_line(nodes), "" if kind is None else f" of {kind[1]}"
     return ExportError(
-        f"onnxruntime cannot compute {named[1]}{of_kind}{where}.",
+        f"onnxruntime cannot compute {named[1]}{of_kind}{where and ', '}{where}.",
         "Convert the inputs of that operation to float32 or int64, or use other operations on that line.",
     )
 

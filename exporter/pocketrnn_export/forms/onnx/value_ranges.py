@@ -7,8 +7,10 @@ overflow or become 0, the numbers between them may. The result of an unknown ope
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -125,10 +127,8 @@ def _widen_loop_end(end: float) -> float:
 
 
 def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
-    found: NumberRange | None = None
-    for one in ranges:
-        found = one if found is None else found | one
-    return _ZERO if found is None else found
+    found = list(ranges)
+    return functools.reduce(operator.or_, found) if found else _ZERO
 
 
 def _find_array_range(array: Any) -> NumberRange:
@@ -207,8 +207,7 @@ def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     )
 
 
-def _negate_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _negate_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(-given[0].high, -given[0].low, given[0].nan)
 
 
@@ -274,14 +273,9 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
 
 
-def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_pad_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     """Return the range of the first input and of the padding value, which is 0 by default. A Trilu pads by 0."""
-    del kind
     return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
-
-
-def _compute_first_input_range(_node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
-    return given[0]
 
 
 def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -313,13 +307,11 @@ def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return moved | _ZERO if node.op_type == "AveragePool" else moved
 
 
-def _compute_max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _compute_max_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
 
 
-def _compute_min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _compute_min_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
 
 
@@ -341,8 +333,7 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
     """Return the rule for a function whose results are bounded, and which gives NaN for NaN."""
 
-    def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-        del kind
+    def compute_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
         return replace(bounds, nan=given[0].nan)
 
     return compute_range
@@ -385,12 +376,6 @@ def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Nu
     return _widen_range(found, kind)
 
 
-def _compute_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    # The softmax of nothing but minus infinities is NaN.
-    return replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite)
-
-
 def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     return _round_range(NumberRange(-2 * x.largest_magnitude - 100, 0.0, x.nan or x.may_be_infinite), kind)
@@ -431,11 +416,6 @@ def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _compute_index_range(_node: ir.Node, _given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of indices, sizes and booleans."""
-    return NumberRange(0.0, 2.0**40)
-
-
 def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     value = next(iter(node.attributes.values()), None)
     if value is None:
@@ -451,9 +431,8 @@ def _has_bounded_activations(node: ir.Node) -> bool:
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
-def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_recurrent_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     """Return the range of a recurrent layer. Finite inputs give finite outputs; infinite inputs may give NaN."""
-    del kind
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
     state = given[initial] if len(given) > initial else _ZERO
@@ -475,7 +454,9 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_scatter_range: "ScatterElements ScatterND",
     # The numbers, or their indices.
     lambda _node, given, _kind: given[0] | NumberRange(0.0, float(_MOST_SUMMED)): "TopK",
-    _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
+    lambda _node, given, _kind: given[
+        0
+    ]: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
     "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
     "GlobalMaxPool",
     _compute_leaky_range: "LeakyRelu Elu Selu Celu",
@@ -495,7 +476,8 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_log_range: "Log",
     _compute_sqrt_range: "Sqrt",
     _compute_pow_range: "Pow",
-    _compute_softmax_range: "Softmax",
+    # The softmax of nothing but minus infinities is NaN.
+    lambda _node, given, _kind: replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite): "Softmax",
     _compute_log_softmax_range: "LogSoftmax",
     _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
     "LpNormalization",
@@ -505,7 +487,10 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_fill_range: "ConstantOfShape Constant",
     _compute_recurrent_range: "RNN GRU LSTM",
     lambda _node, given, _kind: _join_ranges(given[:2]): "Range",
-    _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+    # Sizes, indices and booleans.
+    lambda _node, _given, _kind: NumberRange(
+        0.0, 2.0**40
+    ): "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
     "LessOrEqual Greater GreaterOrEqual",
 }
 _RULES: Final = {name: rule for rule, names in _OPERATORS.items() for name in names.split()}

@@ -16,23 +16,10 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_lowering
 from pocketrnn_export.forms.packed_file.length_input_removal import rewrite_layers_with_lengths
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_lowering)
-
-
-def make_program(
-    content: bytes,
-    graph: Graph,
-    *,
-    numbers: NumberInput | None = None,
-    state_size: int = 0,
-    padding_id: int | None = None,
-) -> Program:
-    """Make the program of an ONNX graph for one text or sequence. The arguments are those of `lower_graph`."""
-    return lower_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
 
 
 def lower_graph(

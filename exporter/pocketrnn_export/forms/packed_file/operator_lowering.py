@@ -184,7 +184,8 @@ class Lowering:
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", "")
         for name in filter(None, node.output):
-            if self.depends_only_on_size(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
+            kind = self.graph.values[name][0].dtype
+            if self.depends_only_on_size(name) or kind.kind not in "iu" or kind.itemsize >= 4:
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
@@ -353,12 +354,6 @@ class Lowering:
         """Use a value of the program for another graph value that has the same numbers in the same order."""
         self.known[name] = value
 
-    def add_binary(self, kind: str, left: str, right: str, out: str) -> None:
-        """Add the elementwise operation out = kind(left, right)."""
-        made = self.add_value(out)
-        operands, words = self._make_operands_and_words([left, right], out)
-        self.program.add("binary", [*operands, made], BINARY[kind], *words)
-
     def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
         """Return the operands of an elementwise operation, four sizes, and each operand's axes."""
         sizes = self.find_sizes(out)
@@ -471,11 +466,6 @@ def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> 
         f"The operator {node.op_type} cannot be packed, at {_find_node_place(node)}: {problem}",
         remedy or "Use the bundle with onnxruntime, or use other operations in that part of forward.",
     )
-
-
-def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
-    """Return whether an integer type has fewer bits than the engine's integers."""
-    return kind.kind in "iu" and kind.itemsize < 4
 
 
 def multiply_or_refuse(
@@ -762,7 +752,9 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
-    lowering.add_binary(node.op_type, left, node.input[1], out)
+    made = lowering.add_value(out)
+    operands, words = lowering._make_operands_and_words([left, node.input[1]], out)
+    lowering.program.add("binary", [*operands, made], BINARY[node.op_type], *words)
 
 
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:

@@ -600,10 +600,6 @@ def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     return _is_number_or_range(known) and known is not None and known.constant is not None
 
 
-def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
-    return True
-
-
 def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
@@ -632,7 +628,7 @@ _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduction_affine),
     **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
     **dict.fromkeys(("Cast", "CastLike"), _is_cast_affine),
-    **dict.fromkeys(("Range", "ConstantOfShape"), _is_always_affine),
+    **dict.fromkeys(("Range", "ConstantOfShape"), lambda _values, _node: True),
     "Abs": _is_absolute_value_affine, "Clip": _is_clip_affine, "Concat": _is_concat_affine,
     "CumSum": _is_running_sum_affine, "Div": _is_quotient_affine,
     "Mod": _is_quotient_affine, "Mul": _is_product_affine, "Where": _is_where_affine,

@@ -55,10 +55,11 @@ class _RerolledModule(nn.Module):
         self.order = _list_needed_nodes(self)
         taken: set[str] = set()
         self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
+        dtype = next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), torch.float32)
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
-                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
+                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(dtype))
 
     def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
         """Return the loop in which a node was called, or None for a node outside all loops."""
@@ -121,11 +122,6 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
             todo += [node for node in outside if node not in needed and node not in module.finals]
         if not todo:
             return [node for node in module.traced.nodes if node in needed]
-
-
-def _find_float_dtype(module: nn.Module) -> torch.dtype:
-    """Return the dtype of a module's first buffer of floats, or float32."""
-    return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
 
 
 class _RerolledRun:

@@ -21,11 +21,11 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.boundary_sizes import list_boundary_sizes
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import (
-    LARGEST,
     USUAL,
     Condition,
     Sizes,

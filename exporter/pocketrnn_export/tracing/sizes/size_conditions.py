@@ -23,23 +23,6 @@ from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 from pocketrnn_export.comparing.proof_inputs import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
 from pocketrnn_export.torch_internals import size_functions as of_torch
 
-__all__ = [
-    "BATCH",
-    "LARGEST",
-    "TOKENS",
-    "USUAL",
-    "AllSizes",
-    "Condition",
-    "Sizes",
-    "UnsolvableError",
-    "compute_value_at",
-    "compute_values_over_all",
-    "join_by_and",
-    "join_by_or",
-    "make_all_sizes",
-    "rename_sizes",
-]
-
 # A graph computes with 64 bits; Python's integers have no limit.
 _BITS: Final = 2.0**62
 # The number of low bits of a size that a mask may use.
