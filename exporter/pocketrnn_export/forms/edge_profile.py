@@ -59,6 +59,7 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+    """Make the form of the profile: trace a classifier of one text, and convert its graph to an old opset."""
     if prepared.convention.counts is not None:
         raise ExportError(
             "The text rules pad every text, but a graph of the profile edge takes no lengths, which the module needs.",

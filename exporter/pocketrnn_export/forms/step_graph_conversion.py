@@ -45,18 +45,18 @@ _IN_WINDOWS: Final = (
 _STATE_AT: Final = 5
 
 
-def make_bidirectional_error(whole: str, one: str) -> ExportError:
+def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
     """Return the error for a bidirectional classifier, which cannot stream.
 
     Args:
-        whole: the name of its input: `text`, `recording`.
-        one: the name of a step of it.
+        input_word: the word for its input: `text` or `recording`.
+        step_word: the word for a step of its input: `word` or `step`.
     """
     return ExportError(
-        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, so each new {one} "
-        f"changes the values of all {one}s before it.",
+        f"A bidirectional classifier cannot answer while a {input_word} arrives: it reads from both ends, so each new "
+        f"{step_word} changes the values of all {step_word}s before it.",
         "Train a classifier with `pocketrnn train --one-direction`, or leave streaming out."
-        if whole == "text"
+        if input_word == "text"
         else "Leave streaming out, and answer in windows: stream(window=...).",
     )
 
@@ -120,6 +120,7 @@ class _StepBuilder:
         self.constants: dict[str, np.ndarray] = {}
 
     def build_step_graph(self) -> tuple[bytes, int]:
+        """Convert all nodes. Return the step graph and the size of its state."""
         for node in self.model.graph.node:
             self._convert_graph_node(node)
         if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
@@ -317,9 +318,9 @@ class _StepBuilder:
     def _input_word(self) -> str:
         return "recording" if self.takes_numbers else "text"
 
-    def _make_unsupported_error(self, what: str) -> ExportError:
+    def _make_unsupported_error(self, reason: str) -> ExportError:
         return ExportError(
-            f"The classifier cannot answer while a {self._input_word} arrives: {what}.",
+            f"The classifier cannot answer while a {self._input_word} arrives: {reason}.",
             _IN_WINDOWS
             if self.takes_numbers
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
@@ -416,6 +417,7 @@ class _StepBuilder:
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
+        """Add the maximum of the new steps and of the maximum in the state, as the text's pooled value."""
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
@@ -425,6 +427,7 @@ class _StepBuilder:
         self.pooled = pooled, self._find_step_width(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
+        """Add the sum of the new steps and of the sum in the state."""
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._add_new_node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._find_step_width(node.input[0])

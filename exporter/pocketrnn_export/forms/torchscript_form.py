@@ -39,6 +39,7 @@ def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_torchscript_form(prepared: ExportableModule, _description: Description, forms: Sequence[Form]) -> Form:
+    """Make the form: trace the module, and compare the trace with traces at other sizes."""
     content, script = trace_torchscript(prepared.module_to_script, prepared.example)
     _refuse_frozen_sizes(prepared, script, forms)
     return Form(

@@ -130,6 +130,7 @@ def _find_summed_axis(node: ir.Node, index: int) -> int:
 
 
 def _is_weight(value: ir.Value) -> bool:
+    """Return whether a value is a float32 constant that is large enough to be quantized."""
     return (
         value.dtype == ir.DataType.FLOAT
         and value.const_value is not None
@@ -175,6 +176,7 @@ def round_to_int8(numbers: Floats) -> Floats:
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
+    """Convert a weight to float16. Refuse a weight with numbers beyond float16."""
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():

@@ -36,7 +36,7 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 
 def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy that shares nothing with the original. If `copy.deepcopy` fails at that, copy each object
-    attribute by attribute.
+    attribute by attribute. `known` has the copies to use for some objects, by the objects' ids.
 
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
@@ -329,6 +329,7 @@ class _ReferenceFixer:
                 holder[key] = made
 
     def _fix_function(self, value: FunctionType) -> FunctionType:
+        """Return a function whose closure and defaults are those of the copy; the function itself if they are."""
         if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
             return value
         if (value.__module__ or "").split(".")[0] in _TRUSTED:
@@ -348,6 +349,7 @@ class _ReferenceFixer:
         return made
 
     def _fix_cell(self, cell: CellType) -> CellType:
+        """Return a closure's cell with the copy of its content; the cell itself if the content needs no copy."""
         if not _is_filled(cell):
             return cell
         if id(cell) not in self._met:

@@ -212,6 +212,7 @@ def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run
 
 
 def _is_gpu(device: Any) -> bool:
+    """Return whether an argument for a device, such as 0 or "cuda:1", names another device than the CPU."""
     if isinstance(device, bool):
         return False
     # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.

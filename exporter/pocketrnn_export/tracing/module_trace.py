@@ -39,11 +39,14 @@ from pocketrnn_export.tracing.layers.recurrence import check_initial_states, tra
 from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
-from pocketrnn_export.tracing.python_semantics.caught_errors import record_errors
+from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_other_rounding
-from pocketrnn_export.tracing.python_semantics.size_condition_answers import record_program_restrictions, watch_sizes
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
+    record_program_restrictions,
+    record_size_conditions,
+)
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
@@ -106,7 +109,7 @@ def make_export_session(
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
-        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, watch_sizes, record_errors),
+        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, record_size_conditions, record_error_lines),
         log=log,
         branches=branches,
         choices=choices,
@@ -116,7 +119,9 @@ def make_export_session(
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
     """Return a session that traces the result of `reroll_loops` for torch.export. That module contains no user code."""
-    return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
+    return TraceSession(
+        module, (SLICING,), (trace_recurrence, record_size_conditions), log=log, cut_counted=cut_counted
+    )
 
 
 def make_script_session(module: nn.Module) -> TraceSession:
@@ -126,7 +131,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     """Run a module, and return the lines that raise an error which forward catches."""
-    with TraceSession(module, (SLICING,), (record_errors,)) as session:
+    with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
 

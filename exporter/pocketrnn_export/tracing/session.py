@@ -319,7 +319,7 @@ class TraceSession:
         """Run forward on each branch, and select the answer of the branch whose condition is true."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
-            self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
+            self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)
             if inputs and inputs[0].dim() > 1:
                 self.example = Sizes(
                     *(read_size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2])
@@ -380,7 +380,7 @@ def mark_full_width(lengths: Tensor) -> Tensor:
     return lengths
 
 
-def find_environment(values: Iterable[Any]) -> Any:
+def find_size_environment(values: Iterable[Any]) -> Any:
     """Return torch's environment of symbolic sizes from some tensors, or None if no tensor has a symbolic size."""
     for value in values:
         if isinstance(value, Tensor):

@@ -88,13 +88,13 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 
 
 def _make_add_with_factor_translation(
-    translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
+    of_torch: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation, in double precision, of `x + value * (a * b)` or `x + value * (a / b)`."""
+    """Return a translation of `x + value * (a * b)` or `x + value * (a / b)` that does not round `value` to float32."""
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
-            return translated(x, first, second, value=value)
+            return of_torch(x, first, second, value=value)
         return op.Add(x, op.Mul(_make_constant_like(value, x), combine(first, second)))
 
     return translate_add_with_factor

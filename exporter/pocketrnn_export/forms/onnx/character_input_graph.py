@@ -52,6 +52,7 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
 
 
 def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
+    """Return a run of a graph that gets the word and the characters of each single id."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 

@@ -98,9 +98,10 @@ class _GuardBuilder:
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
-    def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """Return a guard node's output. `remove_nan_guards` replaces it by the guard's input number `of`."""
-        name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
+    def add_guard(self, kind: str, *inputs: Any, bare: int, output: int = 0) -> Any:
+        """Add a guard node, and return its output. `remove_nan_guards` replaces it by the input with the index
+        `bare`."""
+        name = f"{_GUARD}{self.node.op_type}_{bare}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
     def copy_node(self, first: Any) -> Any:
@@ -144,7 +145,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
     """ReduceMax and ReduceMin: add NaN if one of the reduced numbers is NaN."""
     inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
-    return (make.add_guard("Add", make.copy_node(make.x), found, of=0),)
+    return (make.add_guard("Add", make.copy_node(make.x), found, bare=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
@@ -154,9 +155,9 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
     found = make.copy_node_with_all_outputs(flags)[0]
     values, *places = make.copy_node_with_all_outputs(make.x)
     is_least = make.op("LessOrEqual", values, make.add_float_constant(-_LARGEST))
-    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, of=2)
+    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, bare=2)
     return (
-        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, of=2),
+        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, bare=2),
         *places,
     )
 
@@ -231,7 +232,7 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
         each_step = make.op("Add", each_step, state)
     outputs = make.copy_node_with_all_outputs(x)
     every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
-    return tuple(make.add_guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
+    return tuple(make.add_guard("Add", given, nans, bare=0, output=i) for i, (given, nans) in enumerate(every))
 
 
 # Operators that need a guard for infinities too.

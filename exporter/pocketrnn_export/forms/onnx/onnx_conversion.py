@@ -167,8 +167,8 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
         for node in program.graph.nodes
         if name and _read_operator_base_name(str(node.target)) == _read_operator_base_name(name)
     ]
-    where = find_first_line(nodes or _find_decomposed_nodes(name, program))
-    if drawn := find_first_line(node for node in program.graph.nodes if node.kwargs.get("generator") is not None):
+    where = find_first_user_line(nodes or _find_decomposed_nodes(name, program))
+    if drawn := find_first_user_line(node for node in program.graph.nodes if node.kwargs.get("generator") is not None):
         return ExportError(
             f"The module draws random numbers with a torch.Generator, {drawn}, but ONNX has no generators.",
             "If the numbers are the same in each call, draw them once in __init__, into a buffer. Otherwise, draw them "
@@ -182,15 +182,15 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
     )
 
 
-def find_first_line(nodes: Iterable[torch.fx.Node]) -> str:
-    """Return the line of user code that made the first of some nodes with a known line, or ""."""
+def find_first_user_line(nodes: Iterable[torch.fx.Node]) -> str:
+    """Return the line of user code of the first node that has a known line, or ""."""
     return next(filter(None, map(find_node_line, nodes)), "")
 
 
-def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+def _find_decomposed_nodes(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     """Return the nodes with this operator in the decomposed program. For example, copysign decomposes to signbit."""
-    parts = program.run_decompositions().graph.nodes if name else ()
-    return [node for node in parts if f".{name}." in str(node.target)]
+    parts = program.run_decompositions().graph.nodes if operator else ()
+    return [node for node in parts if f".{operator}." in str(node.target)]
 
 
 def _read_operator_base_name(operator: str) -> str:
@@ -258,7 +258,8 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, or None."""
+    """Return the number of ids that the embedding accepts: the rows of the smallest table in which the graph looks up
+    `tokens`; None if it looks up only numbers computed from them."""
     direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(

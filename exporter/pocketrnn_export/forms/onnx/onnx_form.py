@@ -28,7 +28,7 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     GraphNames,
     OnnxGraph,
     convert_program,
-    find_first_line,
+    find_first_user_line,
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
@@ -207,7 +207,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         if "'DFT'" in error.problem:
             like = {"one_text": one_text, "cut_counted": made.cut_counted}
             program = trace_program(wrap_for_trace(prepared.module), example, made.plan, TraceLog(), **like).program
-            line = find_first_line(node for node in program.graph.nodes if "fft_" in str(node.target))
+            line = find_first_user_line(node for node in program.graph.nodes if "fft_" in str(node.target))
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
@@ -292,7 +292,7 @@ def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
 
 
 def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
-    where = find_first_line(nodes)
+    where = find_first_user_line(nodes)
     return ExportError(
         f"The module computes in 16 bits{where and ', '}{where}, but onnxruntime cannot do that on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
@@ -300,7 +300,7 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return the error of onnxruntime for a graph, with the line of forward whose operator it lacks for some dtype."""
+    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have."""
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)
@@ -313,7 +313,7 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
         node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
     ]
-    where, of_kind = find_first_line(nodes), "" if kind is None else f" of {kind[1]}"
+    where, of_kind = find_first_user_line(nodes), "" if kind is None else f" of {kind[1]}"
     return ExportError(
         f"onnxruntime cannot compute {named[1]}{of_kind}{where and ', '}{where}.",
         "Convert the inputs of that operation to float32 or int64, or use other operations on that line.",

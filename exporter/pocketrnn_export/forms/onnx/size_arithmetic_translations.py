@@ -80,6 +80,7 @@ def _translate_floor_division(first: Any, second: Any) -> Any:
 
 
 def _translate_power_of_numbers(base: Any, exponent: Any) -> Any:
+    """Translate a power of sizes. Floats are computed in double precision, and integers as products."""
     if exponent == 0.5:
         return _mark_as_size_number(op.Sqrt(_convert_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
@@ -149,8 +150,8 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Change the dtype of numbers that are computed from sizes to float64, in place. The exporter declares them as
-    float32. They are rounded to float32 where other nodes use them."""
+    """Round the float64 numbers that a model computes from sizes to float32 where other nodes use them, in place. Also
+    correct the dtype of these numbers, which the exporter declares as float32."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:

@@ -148,6 +148,7 @@ def _read_constant_array(value: ir.Value | None) -> Any:
 
 
 def _expand_sigmoid(node: ir.Node) -> None:
+    """Replace a Sigmoid by the nodes of 1 / (1 + exp(-x))."""
     x, result = node.inputs[0], node.outputs[0]
     assert x is not None and result.dtype is not None and node.graph is not None  # noqa: S101, PT018 - a Sigmoid has them
     tape = Tape()

@@ -89,6 +89,7 @@ def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.V
 
 
 def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
+    """Add the ranges of all values of a graph to `known`, which has those of its inputs."""
     for value in graph.initializers.values():
         known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
@@ -132,6 +133,7 @@ def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
 
 
 def _find_array_range(array: Any) -> NumberRange:
+    """Return the range of the numbers in an array, and whether it contains NaN."""
     if array.dtype.kind not in "fiub":
         # bfloat16 and similar types.
         array = array.astype(np.float32)
@@ -164,6 +166,7 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
 
 
 def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
+    """Return the range of an operator's output with the index `place`, by the operator's rule."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
@@ -183,7 +186,7 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 def _compute_corner_range(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
-    """Return the range of a function of two numbers that is monotone in each of them."""
+    """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
     return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
@@ -201,7 +204,7 @@ def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) 
 
 
 def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """Return a slightly wider range."""
+    """Return a slightly wider range, for a function that is not rounded to the nearest number."""
     return _round_range(
         NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
     )
@@ -399,6 +402,7 @@ def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[A
 
 
 def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """Return the range of absolute numbers, or of a norm or a sum of squares."""
     x = given[0]
     size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
     if node.op_type == "Abs":

@@ -54,7 +54,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most`, with a bound of at most `largest`, or 0."""
+    """Return the largest number of tokens, up to `most`, for which a bound is at most `largest`; 0 if there is none."""
     if bound is None:
         return 0
     least, beyond = 0, most + 1

@@ -45,6 +45,7 @@ def pad_columns(matrix: Array, gates: int = 1) -> Array:
 
 @lowers("RNN", "LSTM", "GRU")
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a recurrent layer. A GRU whose gates do not depend on its state becomes a FORGET layer."""
     attributes = read_attributes(node)
     kind, directions = _check_layer(lowering, node, attributes)
     sizes = lowering.find_sizes(node.input[0])
@@ -192,6 +193,8 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("MatMul")
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a MatMul into a linear layer if the right operand is a constant matrix, else into products of
+    matrices."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.find_sizes(left), lowering.find_sizes(right)
     if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
@@ -229,6 +232,7 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
 
 @lowers(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a reduction, or a norm, into a reduction of each group of adjacent axes."""
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.find_sizes(source)
@@ -383,6 +387,7 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate an ArgMax or ArgMin. Integers are cast to floats, if float32 holds them."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise ExportError(

@@ -256,8 +256,8 @@ class Lowering:
         self.known[name] = self.program.add_value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
-    def find_scalar(self, name: str) -> int | None:
-        """Return the number of a single number in the program that equals all elements of a graph value, or None."""
+    def add_scalar(self, name: str) -> int | None:
+        """If all elements of a graph value are equal, add a program value of one element, and return its number."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -277,7 +277,7 @@ class Lowering:
         return made
 
     def add_whole_value(self, name: str) -> int:
-        """Return the number of the program's value that holds all elements of a graph value.
+        """Add a program value that holds all elements of a graph value, unless there is one. Return its number.
 
         Raises:
             ExportError: the program cannot compute the value from the number of tokens.
@@ -293,7 +293,7 @@ class Lowering:
             array = values[0]
             self.known[name] = self.program.add_constant(array if array.ndim == 2 else array.reshape(-1))
             return self.known[name]
-        scalar = self.find_scalar(name)
+        scalar = self.add_scalar(name)
         made = self.program.add_value(self.find_type(name), self.find_sizes(name))
         if scalar is not None:
             sizes = self.find_sizes(name)
@@ -354,12 +354,13 @@ class Lowering:
         """Use a value of the program for another graph value that has the same numbers in the same order."""
         self.known[name] = value
 
-    def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, four sizes, and each operand's axes."""
+    def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+        """Return the numbers of an elementwise operation's operands, and its words: four sizes, and each operand's
+        axes."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
-            scalar = self.find_scalar(name)
+            scalar = self.add_scalar(name)
             own = self.find_sizes(name)
             own = [_ONE] * (len(sizes) - len(own)) + own
             operands.append(self.add_whole_value(name) if scalar is None else scalar)
@@ -530,6 +531,7 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
 
 
 def _multiply_bounds(left: Bound, right: Bound) -> Bound:
+    """Return the bound of a product, from the bounds of both factors."""
     if left is None or right is None:
         return None
     made = [0] * (len(left) + len(right) - 1)
@@ -681,6 +683,7 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
 
 @lowers("Concat")
 def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Concat into one copy for each operand."""
     out = node.output[0]
     sizes = lowering.find_sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
@@ -690,7 +693,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
         if (0, 0) in own:
             continue
         offset = multiply_or_refuse([before, strides[axis]], "A size is a product of two numbers of tokens.")
-        scalar = lowering.find_scalar(name)
+        scalar = lowering.add_scalar(name)
         steps = compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
         read = lowering.add_whole_value(name) if scalar is None else scalar
         lowering.add_copy(read, made, own, (0, 0), steps, offset, strides)
@@ -753,7 +756,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
         _lower_power(lowering, node)
         return
     made = lowering.add_value(out)
-    operands, words = lowering._make_operands_and_words([left, node.input[1]], out)
+    operands, words = lowering.find_operands_and_words([left, node.input[1]], out)
     lowering.program.add("binary", [*operands, made], BINARY[node.op_type], *words)
 
 
@@ -766,7 +769,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
     lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
-    (base, exponent), words = lowering._make_operands_and_words([left, right], out)
+    (base, exponent), words = lowering.find_operands_and_words([left, right], out)
     power, constant = program.add_value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
         lowering.add_unary("Cast", exponent, power)
@@ -777,6 +780,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Where. If the condition is the same for all texts, use the chosen operand itself."""
     condition, out = node.input[0], node.output[0]
     if lowering.depends_only_on_size(condition):
         values = lowering.graph.values[condition]
@@ -790,13 +794,14 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(chosen))
                 return
     made = lowering.add_value(out)
-    operands, words = lowering._make_operands_and_words(list(node.input), out)
+    operands, words = lowering.find_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
 
 @lowers("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
          "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
 def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate an elementwise operator with one operand."""
     attributes = read_attributes(node)
     kind = node.op_type
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
@@ -817,7 +822,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Neg, Abs or Relu of integers into 0 - x, max(x, -x) or max(x, 0)."""
     out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
-    (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
+    (value,), (*sizes, axes) = lowering.find_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
         other = program.add_value(INT, lowering.find_sizes(out))
@@ -831,6 +836,7 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Clip")
 def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Clip of floats, or of integers into a maximum and a minimum."""
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
@@ -846,7 +852,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     if kind == FLOAT:
         lowering.add_unary("Clip", value, lowering.add_value(out), *bounds)
         return
-    _, words = lowering._make_operands_and_words([node.input[0]], out)
+    _, words = lowering.find_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
             limit = lowering.program.add_constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
@@ -870,7 +876,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         left in known.known
         and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].extreme_numbers)
     )
-    (value, by), (*sizes, of_value, of_divisor) = lowering._make_operands_and_words([left, right], out)
+    (value, by), (*sizes, of_value, of_divisor) = lowering.find_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
 
     def add_integer_operation(

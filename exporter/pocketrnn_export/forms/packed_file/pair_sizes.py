@@ -40,7 +40,7 @@ def is_divisible(factor: int, divisor: int) -> bool:
 
 
 def bound_factor(factor: int) -> int:
-    """Return a factor by which the length of the longer text is an upper bound of the size."""
+    """Return a number whose product with the length of the longer text is an upper bound of a size with this factor."""
     return sum(map(abs, split_factors(factor)))
 
 

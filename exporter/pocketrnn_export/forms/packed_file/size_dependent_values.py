@@ -441,6 +441,7 @@ def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Return whether an operator that moves numbers gives an array of fixed size, equal numbers, or a range."""
     known = values.find_input_numbers(node, 0)
     others = [values.find_input_numbers(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):

@@ -225,6 +225,8 @@ def _patch_layers_and_packing(make_forward: Callable[[Callable[..., Any]], Calla
 
 
 def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the `forward` of a layer that expands the initial states to the batch size of its input."""
+
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if hx is None or find_current_session() is None:
             return shipped(self, input, hx)

@@ -283,6 +283,7 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the RNN that an iteration computes, also with a sigmoid or without an activation, or None."""
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.list_gates(kinds):
             if (
@@ -296,6 +297,7 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the LSTM that an iteration computes, or None."""
     new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
     sigmoids, tanhs = iteration.list_gates(_SIGMOID, flipped=True), iteration.list_gates(_TANH)
     output = next(
@@ -315,6 +317,7 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the GRU that an iteration computes, or None."""
     before = iteration.features[:, -iteration.hidden :]
     sigmoids = iteration.list_gates(_SIGMOID, flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.list_gates(_TANH)):

@@ -397,7 +397,7 @@ def read_number_or_expression(value: Any) -> Any:
 
 
 def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """Return the change of a position from one iteration to the next: 1, -1, or 0."""
+    """Return the change of a position from one iteration to the next: 1, -1, or 0. Refuse other changes."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.make_refusal("the loop does not read each step of the text, forwards or backwards")

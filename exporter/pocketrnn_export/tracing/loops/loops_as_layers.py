@@ -347,7 +347,7 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value for `rows`. Sizes of the first trace mean nothing here."""
+    """Return the shape of a node's value for this number of rows. Refuse a shape that depends on a text's length."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):

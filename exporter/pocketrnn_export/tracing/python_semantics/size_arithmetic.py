@@ -172,6 +172,7 @@ def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 def _float_in_trace(*args: Any) -> Any:
+    """Replaces `float`, so that a size becomes a symbolic float."""
     if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])

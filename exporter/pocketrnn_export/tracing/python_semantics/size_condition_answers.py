@@ -55,7 +55,7 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 
 @contextlib.contextmanager
-def watch_sizes(session: TraceSession) -> Iterator[None]:
+def record_size_conditions(session: TraceSession) -> Iterator[None]:
     """While the block runs, answer and record conditions on sizes. At the end, record the restrictions of the trace."""
 
     with answer_size_conditions(functools.partial(_answer_truth, session)):

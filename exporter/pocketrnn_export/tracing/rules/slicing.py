@@ -26,7 +26,7 @@ from pocketrnn_export.tracing.session import (
     Topic,
     TraceSession,
     declined,
-    find_environment,
+    find_size_environment,
     is_on_branch,
     rule,
 )
@@ -38,7 +38,7 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Run a call, and record the restrictions on sizes that it makes. If it raises an error, record the line."""
     args = call.args
-    environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
+    environment = find_size_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))
     try:
         return proceed(call)

@@ -40,12 +40,16 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, periods
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
             tokens = np.arange(1, LARGEST // rows + 1)
-            for edge in find_changes(question.condition.evaluate_on_sizes(np.full_like(tokens, rows), tokens)):
+            for edge in find_condition_changes(
+                question.condition.evaluate_on_sizes(np.full_like(tokens, rows), tokens)
+            ):
                 found |= {Sizes(rows, n) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
                 found |= {Sizes(2, edge), Sizes(2, edge + 1)}
         for steps in (1, 2, 7, 64) if batch is None else ():
             rows_of = np.arange(1, LARGEST // steps + 1)
-            for edge in find_changes(question.condition.evaluate_on_sizes(rows_of, np.full_like(rows_of, steps))):
+            for edge in find_condition_changes(
+                question.condition.evaluate_on_sizes(rows_of, np.full_like(rows_of, steps))
+            ):
                 if steps in (1, 7) or edge * steps <= 20_000:
                     found |= {Sizes(n, steps) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
     found = {sizes if batch is None else replace(sizes, batch=batch) for sizes in found}
@@ -64,7 +68,7 @@ def _list_ordinary_sizes() -> list[Sizes]:
     return [Sizes(*pair) for pair in pairs]
 
 
-def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
+def find_condition_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
     """Return the sizes after which a condition's result changes, from its results for the sizes 1, 2, 3, ... If they
     are many, return some of them."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]

@@ -99,6 +99,7 @@ class AnswerJudge:
         return not self.verdicts[id(attempt), case]
 
     def _agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Run a program for a case, and return whether its answer is near the module's answer."""
         try:
             given = attempt.run(case)
         # Engines raise exceptions of many classes.
@@ -157,19 +158,20 @@ class AnswerJudge:
                 raise self._make_limits_error(case)
         return limits
 
-    def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
+    def _find_limit(self, good: int, bad: int, make_sizes: Callable[[int], Sizes]) -> int:
         """Return the last number that the module accepts, between an accepted number and a refused one."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.answers_sizes(make_sizes(middle)) else (good, middle)
         return good
 
-    def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
+    def _find_upper_limit(self, asked: Collection[int], highest: int, make_sizes: Callable[[int], Sizes]) -> int | None:
         """Return the largest number that the module accepts, or None if it accepts all numbers."""
         above = [n for n in asked if n > highest]
-        return self._find_limit(highest, min(above), sizes) if above else None
+        return self._find_limit(highest, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
+        """Return the error for a case that shows that limits cannot describe the sizes that the module accepts."""
         answer = self.compute_answer_for(case)
         if isinstance(answer, Exception):
             says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"

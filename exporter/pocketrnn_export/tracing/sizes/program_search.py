@@ -219,6 +219,7 @@ class _Search(Generic[Traced]):
         self.cases = list_boundary_sizes(self.known, self.regions, self.periods)
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
+        """Return whether a program passes all comparisons with the module for some cases."""
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)

@@ -176,7 +176,7 @@ def join_by_or(conditions: list[Condition]) -> Condition:
 
 
 def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None if there are other symbols, or none."""
+    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None for other symbols, or without symbols."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None

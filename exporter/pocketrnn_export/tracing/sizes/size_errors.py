@@ -12,7 +12,7 @@ import sympy
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.proof_inputs import LARGEST
-from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
+from pocketrnn_export.tracing.sizes.boundary_sizes import find_condition_changes
 from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableError
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
@@ -111,7 +111,7 @@ def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
             usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
-            edges = find_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
+            edges = find_condition_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
             which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
             return "for " + noun.format(which)
     return f"where {question.condition} is {question.holds(case)}"
