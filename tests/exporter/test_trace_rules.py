@@ -29,8 +29,8 @@ from pocketrnn_export.tracing.rules import (
     slicing,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
-from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.trace_plan import Branch
 
 BRANCH = Branch(Sizes(3, 7))
 

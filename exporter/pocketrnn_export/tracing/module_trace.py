@@ -64,9 +64,9 @@ from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
-from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan import Branch, TracePlan
 
 
 def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +46,6 @@ from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 _log = logging.getLogger(__name__)
 
 ONNX_FILE: Final = "model.onnx"
-# A constant with more numbers is a weight.
-_SMALL: Final = 64
 # Operators that return some of their input numbers, or round each of them once.
 _EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type", "max", "min", "neg", "relu", "where"}
 # The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
@@ -73,17 +69,6 @@ class SingleTextModule(nn.Module):
         lengths = map(mark_full_width, whole) if self.takes_lengths else ()
         logits: Tensor = self.classifier(*texts, *lengths, *features)
         return logits
-
-
-def find_small_integers(content: bytes) -> list[int]:
-    """Return the integers that forward may compare ids with: those among the small constants of a graph, and their
-    neighbors. For example, `x > 3` is first true for 4."""
-    graph = onnx.load_model_from_string(content).graph
-    tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
-    small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
-    numbers = (float(number) for array in small if array.dtype.kind in "iuf" for number in array)
-    found = [int(number) for number in numbers if 0 <= number < 1 << 31 and number == int(number)]
-    return list(dict.fromkeys([*found, *(n + 1 for n in found), *(n - 1 for n in found if n)]))
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:

@@ -20,13 +20,13 @@ from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.loops.iteration_matching import (
     TYPICAL,
     MatchedLoop,
-    TracedGraph,
     compute_node_value,
     find_tensor_overload,
     read_number_or_expression,
     read_step_index,
 )
 from pocketrnn_export.tracing.loops.loop_states import plan_states
+from pocketrnn_export.tracing.loops.traced_loop_graph import TracedGraph
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
@@ -240,7 +240,7 @@ class _RerolledRun:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.make_refusal("the loop begins or ends at a step that is not supported")
+            raise loop.make_refusal("the loop does not begin and end a fixed number of steps from the ends of the text")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
