@@ -77,37 +77,25 @@ class OnnxGraph:
     program: torch.export.ExportedProgram | None = None
 
 
-@dataclass(frozen=True)
-class GraphNames:
-    """The names of a graph's inputs and outputs."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
-PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
-
-
-def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph's inputs (one text, two texts, or one text with features) and outputs."""
+def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
+    """Return the names of a graph's inputs: one text, two texts, or one text with features."""
     if takes_two_texts(inputs):
-        names = PAIRS.inputs
+        names = PAIR_INPUTS[1]
     else:
         beside = len(inputs) > 1 and inputs[-1].is_floating_point()
-        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else WHOLE_TEXTS.inputs
-    return GraphNames(names[: len(inputs)], WHOLE_TEXTS.outputs)
+        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else ("tokens", "lengths")
+    return names[: len(inputs)]
 
 
 def convert_program(
-    traced: TracedProgram, metadata: Mapping[str, str], names: GraphNames, *, in_doubles: bool = False
+    traced: TracedProgram, metadata: Mapping[str, str], names: tuple[str, ...], *, in_doubles: bool = False
 ) -> OnnxGraph:
     """Convert a traced program to an ONNX graph.
 
     Args:
         traced: the program.
         metadata: the file's `metadata_props`.
-        names: the names of the graph's inputs and outputs.
+        names: the names of the graph's inputs.
         in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
             rounded, and the proof measures by how much.
 
@@ -125,8 +113,8 @@ def convert_program(
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table=translations,
-                input_names=names.inputs,
-                output_names=names.outputs,
+                input_names=names,
+                output_names=("logits",),
                 optimize=False,
                 verbose=False,
             )
@@ -198,7 +186,7 @@ def _read_operator_base_name(operator: str) -> str:
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
-def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
+def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: tuple[str, ...]) -> OnnxGraph:
     """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Refuse a model with
     other inputs or outputs than a classifier."""
     graph = model.graph
@@ -208,14 +196,14 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphN
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
     given = tuple(value.name for value in graph.inputs)
-    if given != names.inputs:
-        unused = " and ".join(name for name in names.inputs if name not in given) or "one of its inputs"
+    if given != names:
+        unused = " and ".join(name for name in names if name not in given) or "one of its inputs"
         raise ExportError(f"Forward does not use {unused}.", "Use this input in forward, or remove its argument.")
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
     whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
-    if len(graph.outputs) != len(names.outputs) or not whole:
+    if len(graph.outputs) != 1 or not whole:
         raise ExportError(
             f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",
@@ -233,7 +221,7 @@ def _name_axes(graph: ir.Graph) -> None:
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
     names[str(shapes[0][1])] = "sequence"
-    if graph.inputs[1:] and graph.inputs[1].name == PAIRS.inputs[1] and shapes[1] is not None:
+    if graph.inputs[1:] and graph.inputs[1].name == PAIR_INPUTS[1][1] and shapes[1] is not None:
         names[str(shapes[1][1])] = "second_sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
@@ -285,7 +273,7 @@ def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], 
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
     compared: list[ir.Node] = []
-    reached = [(value, False) for value in graph.inputs if value.name in PAIRS.inputs[:2]]
+    reached = [(value, False) for value in graph.inputs if value.name in PAIR_INPUTS[1][:2]]
     reached = reached or [(graph.inputs[0], False)]
     seen = set(reached)
     while reached:

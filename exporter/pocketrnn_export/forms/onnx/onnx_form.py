@@ -22,8 +22,6 @@ from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_sess
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
-    WHOLE_TEXTS,
-    GraphNames,
     OnnxGraph,
     convert_program,
     find_first_user_line,
@@ -160,8 +158,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     def wrap_for_trace(module: nn.Module) -> nn.Module:
         return SingleTextModule(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    names = name_graph_inputs(example)
-    made = trace_onnx_graph(wrap_for_trace(prepared.module), example, metadata, names=names, one_text=one_text)
+    made = trace_onnx_graph(wrap_for_trace(prepared.module), example, metadata, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
         _log.info("Only texts of equal length share a batch, because padding may change an answer, %s", *tells.values())
@@ -169,7 +166,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
-        inputs=names.inputs,
+        inputs=name_graph_inputs(example),
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
@@ -217,23 +214,20 @@ def trace_onnx_graph(
     example: tuple[Tensor, ...],
     metadata: Mapping[str, str],
     *,
-    names: GraphNames = WHOLE_TEXTS,
     one_text: bool = False,
 ) -> OnnxGraph:
     """Trace a module as a graph that is right for every batch size and sequence length, or up to a stated limit.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; with
-            at least two rows and steps.
+        example: the module's inputs, as `name_graph_inputs` names them, with at least two rows and steps.
         metadata: the file's `metadata_props`.
-        names: the names of the graph's inputs, as many as the example has, and outputs, the first being the logits.
         one_text: keep the example's batch size, which is one; only the sequence is dynamic.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
     """
-    names = GraphNames(names.inputs[: len(example)], names.outputs)
+    names = name_graph_inputs(example)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
 
     def convert_and_wrap(traced: TracedProgram) -> RunnableProgram:
@@ -253,7 +247,7 @@ def trace_onnx_graph(
     graph = graphs[found.program]
     if graph.operators is not None:
         _refuse_half_precision(graph.operators)
-        refuse_differing_operators(graph.operators, graph.content, example, names.inputs)
+        refuse_differing_operators(graph.operators, graph.content, example, names)
     return replace(
         graph,
         operators=None,

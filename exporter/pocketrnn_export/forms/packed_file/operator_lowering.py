@@ -798,8 +798,7 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add("where", [*operands, made], *words)
 
 
-@lowers("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
-         "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
+@lowers(*(UNARY.keys() - {"Cast", "Clip", "GeluTanh"}))
 def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate an elementwise operator with one operand."""
     attributes = read_attributes(node)

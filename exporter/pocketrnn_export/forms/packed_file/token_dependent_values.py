@@ -9,7 +9,7 @@ come from runs at some lengths. A size without this form is refused, and all els
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -136,12 +136,10 @@ def observe_graph(
             made["features"] = draw_feature_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
-    ids = graph.embedding_rows
-    observed = _observe_lengths(
-        model, span, lengths, make_inputs, graph.opset, ids=ids, state_size=state_size, channels=channels
-    )
-    second_size = ((1, 0) if alike else (OF_SECOND, 0)) if of_two else None
-    return replace(observed, features=len(features), second=second_size)
+    return _observe_lengths(
+        model, span, lengths, make_inputs, graph.opset, ids=graph.embedding_rows, state_size=state_size,
+        channels=channels, features=len(features), second=(1 if alike else OF_SECOND, 0) if of_two else None,
+    )  # fmt: skip
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
@@ -174,17 +172,15 @@ def _observe_lengths(
     lengths: tuple[Lengths, ...],
     feed: Callable[[Any], dict[str, Array]],
     opset: int,
-    *,
-    ids: int = 0,
-    state_size: int = 0,
-    channels: int = 0,
+    **more: Any,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none."""
+    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none. `more` has
+    further attributes of the result."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
     size_values = SizeValues(model, lengths, values, depend, span)
-    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
+    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, **more)
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
