@@ -577,7 +577,7 @@ def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool
     return op.Greater(total, op.Constant(value_int=0))
 
 
-def _translate_sort(x: Any, **options: Any) -> tuple[Any, Any]:
+def _translate_sort(x: Any, **options: Any) -> Any:
     """Translate a stable sort by TopK, which puts the lower index first among equal values."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)

@@ -26,7 +26,7 @@ from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_un
 _ROUNDS: Final = 2
 
 
-def optimize(model: ir.Model) -> None:
+def optimize_exactly(model: ir.Model) -> None:
     """Fold constants and simplify nodes in place, by the same steps as `onnxscript.optimizer.optimize`. Then rewrite
     the nodes in which onnxruntime would lose NaN, or small results of a sigmoid."""
     passes.InlinePass()(model)

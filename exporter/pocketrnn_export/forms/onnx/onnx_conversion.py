@@ -17,7 +17,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
-from pocketrnn_export.forms.onnx.exact_optimizer import optimize
+from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly
 from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numbers, refuse_rounded_doubles
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
@@ -125,7 +125,7 @@ def convert_program(
                     record_rule_use(_make_translation_title(node.target))
             round_size_numbers_to_float32(exported.model)
             held = find_float32_numbers(exported.model.graph)
-            optimize(exported.model)
+            optimize_exactly(exported.model)
             if not in_doubles:
                 refuse_rounded_doubles(exported.model.graph, held)
         except ExportError:
