@@ -50,7 +50,7 @@ class QuantizedGraphs:
 
 
 def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> QuantizedGraphs:
-    """Store the weights of a graph in fewer bytes.
+    """Store the weights of a graph in fewer bytes. Also make the graph that has the same rounded weights in float32.
 
     Args:
         content: an ONNX file with float32 weights inside, whose first input is the token ids.
