@@ -79,11 +79,11 @@ class OnnxGraph:
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
     """Return the names of a graph's inputs: one text, two texts, or one text with features."""
+    names: tuple[str, ...] = ("tokens", "lengths")
     if takes_two_texts(inputs):
         names = PAIR_INPUTS[1]
-    else:
-        beside = len(inputs) > 1 and inputs[-1].is_floating_point()
-        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else ("tokens", "lengths")
+    elif len(inputs) > 1 and inputs[-1].is_floating_point():
+        names = FEATURE_INPUTS[takes_lengths(inputs)]
     return names[: len(inputs)]
 
 

@@ -288,17 +288,17 @@ def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -
         return data | updates
     if how.as_string() != "add":
         return ANYTHING
-    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates, _MOST_SUMMED), kind)), kind)
+    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates), kind)), kind)
 
 
-def _compute_sum_range(x: NumberRange, count: float) -> NumberRange:
-    """Return the range of sums of 1 to `count` numbers."""
+def _compute_sum_range(x: NumberRange) -> NumberRange:
+    """Return the range of sums of 1 to `_MOST_SUMMED` numbers."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
-    return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
+    return NumberRange(min(x.low, x.low * _MOST_SUMMED), max(x.high, x.high * _MOST_SUMMED), x.nan or cancels)
 
 
 def _compute_reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _round_range(_compute_sum_range(given[0], _MOST_SUMMED), kind)
+    return _round_range(_compute_sum_range(given[0]), kind)
 
 
 def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -408,8 +408,8 @@ def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any])
     if node.op_type == "Abs":
         return size
     if node.op_type == "ReduceL1":
-        return _round_range(_compute_sum_range(size, _MOST_SUMMED), kind)
-    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
+        return _round_range(_compute_sum_range(size), kind)
+    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False))
     if node.op_type == "ReduceSumSquare":
         return _round_range(squares, kind)
     return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)

@@ -34,14 +34,7 @@ def lower_graph(
 ) -> Lowering:
     """Translate an ONNX graph for one text or sequence into the program of a packed file.
 
-    Args:
-        content: the ONNX file.
-        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
-        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
-        state_size: the size of the state, for a step graph.
-        padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
-        features: the features that the graph takes beside a text.
-        alike: whether two texts have the same number of tokens in each run; only for comparisons of operators.
+    The arguments are those of `observe_graph`.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and its place.

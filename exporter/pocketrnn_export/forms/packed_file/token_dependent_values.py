@@ -100,9 +100,9 @@ def observe_graph(
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
         state_size: the size of the state, for a step graph.
-        padding_id: the id that must not fill a whole text, where the graph's limits say so.
+        padding_id: the padding id of the text rules, if the graph's limits exclude texts of padding only.
         features: the features that the graph takes beside a text.
-        alike: whether two texts have the same number of tokens in each run.
+        alike: whether two texts have the same number of tokens in each run; only for comparisons of operators.
 
     Raises:
         ExportError: onnxruntime fails.
