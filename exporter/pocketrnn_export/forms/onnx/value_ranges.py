@@ -1,8 +1,8 @@
 """Compute for each value of a graph the range of its numbers, and whether it may contain NaN.
 
-It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
-the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
-overflow or become 0, the numbers between them may. The result of an unknown operator may be any number.
+The ranges are computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps the
+order of numbers, so that the ends of a result's range are the rounded results for the ends of its inputs' ranges. The
+result of an unknown operator may be any number.
 """
 
 from __future__ import annotations

@@ -81,6 +81,8 @@ class Op:
 
 @dataclass
 class _Value:
+    """A value of a program: its number type, the factors of its size, and its numbers if it is a constant."""
+
     type: int
     factors: tuple[Size, ...]
     constant: Array | None = None
