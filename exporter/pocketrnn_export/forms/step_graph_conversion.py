@@ -199,12 +199,12 @@ class _StepBuilder:
             self._add_kept_node(node, _ValueSource.TOKENS)
             self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_word} at once")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} cannot continue from a state")
 
     @property
-    def _step_word(self) -> str:
+    def _step_words(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
     def _selects_last_step(self, node: NodeProto) -> bool:
@@ -350,7 +350,7 @@ class _StepBuilder:
         """Add a recurrent layer that starts from its part of the state, and gives its new state."""
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
-            raise make_bidirectional_error(self._input_word, self._step_word[:-1])
+            raise make_bidirectional_error(self._input_word, self._step_words[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
@@ -361,7 +361,7 @@ class _StepBuilder:
             or self.axis.get(inputs[0]) != 0
         ):
             raise self._make_unsupported_error(
-                f"the layer {node.op_type} {node.name} does not read all {self._step_word} of the {self._input_word}"
+                f"the layer {node.op_type} {node.name} does not read all {self._step_words} of the {self._input_word}"
             )
         if any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7]):
             raise self._make_unsupported_error(f"the layer {node.op_type} {node.name} does not start from zeros")
@@ -396,7 +396,7 @@ class _StepBuilder:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1):
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} does not pool the {self._step_word} of the {self._input_word}"
+                f"{node.op_type} {node.name} does not pool the {self._step_words} of the {self._input_word}"
             )
         if self.pooled is not None:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} is a second pooling")
