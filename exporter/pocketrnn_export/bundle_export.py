@@ -80,7 +80,8 @@ from pocketrnn_export.feature_arguments import (
 from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
-from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
+from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads

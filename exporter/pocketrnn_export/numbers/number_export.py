@@ -36,7 +36,8 @@ from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
+from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
