@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
@@ -106,7 +107,7 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
     manifest.require_single_text("classify_dataset()")
     manifest.require_single_head("classify_dataset()")
-    graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
+    graph = read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
@@ -118,7 +119,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
         if manifest.torchscript is not None:
             path = folder / manifest.torchscript.file
-            if manifests.compute_file_sha256(path) != manifest.torchscript.sha256:
+            if compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         _check_metadata(classifier, folder / manifest.graph.file)
         files = manifests.list_bundle_files(manifest)

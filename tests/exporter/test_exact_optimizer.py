@@ -18,7 +18,7 @@ from torch import nn
 from pocketrnn_export import export
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize_exactly
 from pocketrnn_export.forms.onnx.folded_constant_rounding import compute_rounded_constants
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph

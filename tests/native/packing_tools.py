@@ -13,7 +13,13 @@ from torch import nn
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
 from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput
-from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file, make_graph_entry, make_step_entry
+from pocketrnn.bundle.packed_file import (
+    PackedProgram,
+    encode_packed_file,
+    has_integer_weights,
+    make_graph_entry,
+    make_step_entry,
+)
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
@@ -80,7 +86,7 @@ def packed_graph(
     if integers:
         whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
     program = whole.encode_sections(steps)
-    reference = INTEGERS if program.has_integers else "onnx"
+    reference = INTEGERS if has_integer_weights(program.values) else "onnx"
     manifest = Manifest(
         name="graph",
         input=TextInput(TextRules(padding_id=1), vocabulary),

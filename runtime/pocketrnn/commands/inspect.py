@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pocketrnn.bundle.checked_files import read_file_size
 from pocketrnn.commands.grouped_options import Command
 from pocketrnn.commands.standard_streams import format_json_line, print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line, format_outline
@@ -51,10 +52,10 @@ def inspect(bundle: str, as_json: bool) -> None:
     if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
-        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.read_file_size(folder)}
+        manifest, sizes = NativeEngine(folder).manifest, {folder.name: read_file_size(folder)}
     else:
         manifest = manifests.read_manifest(folder)
-        sizes = {name: manifests.read_file_size(folder / name) for name in manifests.list_bundle_files(manifest)}
+        sizes = {name: read_file_size(folder / name) for name in manifests.list_bundle_files(manifest)}
     print_text(
         format_json_line(_describe_as_document(manifest, sizes))
         if as_json

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, InputError, find_error_reason, require_module, short_repr
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.header_line import find_delimiter

@@ -18,7 +18,7 @@ from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
+from pocketrnn_export.comparing.form_runs import make_onnx_run, open_session
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
@@ -33,9 +33,9 @@ from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
+from pocketrnn_export.proof.program_nodes import read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import RunnableProgram
-from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
