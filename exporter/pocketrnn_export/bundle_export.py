@@ -93,8 +93,8 @@ from pocketrnn_export.module_answers import compare_module_with_answers
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_short_form,
-    refuse_text_arguments,
+    refuse_arguments_beside_input,
+    refuse_arguments_of_other_kind,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
@@ -333,11 +333,11 @@ def export(
     """
     path = Path(path)
     if input is not None or output is not None:
-        shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
+        beside_input = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_short_form(shortly, input, output)
+        refuse_arguments_beside_input(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -357,7 +357,7 @@ def export(
                     "two_texts": two_texts or None, "heads": heads, "features": features,
                     "characters": characters}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
-        refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
+        refuse_arguments_of_other_kind(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
         check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
@@ -459,8 +459,8 @@ def export(
 def _list_hints(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List what the code of the module and of the tokenizer says about texts and answers, and no argument and no pair
-    shows."""
+    """List the settings for texts and answers that the code of the module and of the tokenizer names, and that no
+    argument and no pair shows. Each is a sentence with advice."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -549,7 +549,7 @@ def _export_text_module(
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
     closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
-    plan = ProofPlan.of(
+    plan = ProofPlan.from_module(
         prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
     )  # fmt: skip
@@ -595,7 +595,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Choose the texts of the proof."""
+    """Return the description with the ids of the texts that it cannot split, the user's texts, and all texts of the
+    proof."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -629,10 +630,8 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
 def _select_answered_texts(
     description: Description, answers: Sequence[tuple[OwnersText, Answer]]
 ) -> list[AnsweredText]:
-    """Select the texts that have an answer of the owner.
-
-    One without ids counts, since the owner may answer it itself.
-    """
+    """Select the texts that have an answer of the owner. A text without ids counts, too, since the owner may answer it
+    without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:

@@ -69,7 +69,7 @@ class ProofPlan:
             are taken from them.
         private: the texts that must not become golden examples.
         rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
-        tolerance: as for `comparing.verdict.is_near_enough`.
+        tolerance: as for `is_near_enough`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
@@ -96,14 +96,11 @@ class ProofPlan:
 
     @property
     def steps(self) -> NDArray[Any] | None:
-        """The engine's input for each id of a case: samples, or words with characters; None if the ids are the input.
-
-        None if the input is the ids.
-        """
+        """The engine's input for each id of a case, samples or words with characters; None if the ids are the input."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
-    def of(
+    def from_module(
         cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
     ) -> ProofPlan:
         """Make the plan for the proof of a module's forms. `others` are further attributes."""
@@ -164,7 +161,8 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them."""
+    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them. The arguments
+    are those of `make_cases_for_rules`."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -252,6 +250,8 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
 
 
 def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+    """Compare the forms that run in double precision with the reference's exact answers. Return an empty list if the
+    reference has none."""
     lines = []
     for form in forms:
         if form.float64_run is None:

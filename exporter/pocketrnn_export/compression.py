@@ -184,6 +184,7 @@ def check_kept_word_count(words: int, vocabulary_size: int) -> None:
 
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+    """Refuse a bundle that cannot be compressed, and arguments that do not apply to the bundle."""
     rules = manifest.text.rules
     manifest.require_single_text("compress()")
     manifest.require_single_head("compress()")
@@ -201,11 +202,10 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
         )
     check_data_labels(manifest, data)
-    if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
-        raise InputError(
-            f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",
-            "Give points of accuracy from 0 to 100, and labelled data to measure them on.",
-        )
+    if max_loss is not None and data is None:
+        raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
+    if max_loss is not None and not 0 <= max_loss <= 100:
+        raise InputError(f"max_loss is {max_loss}.", "Give points of accuracy from 0 to 100.")
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
@@ -247,7 +247,7 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tu
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
     """Write a bundle with its weights in this storage. It is proven equal to the original with rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
-    description = replace(Description.of(manifest), input=kept_words)
+    description = replace(Description.from_manifest(manifest), input=kept_words)
     if storage.rows is not None:
         cut = {
             text: replace_high_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()
@@ -318,6 +318,7 @@ def _compare_rounded_graph(
 
 
 def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
+    """Measure the size, the accuracy, the labels that equal the original's, and the speed of each stage."""
     examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_make_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
@@ -380,6 +381,7 @@ def _measure_folder_size(folder: Path) -> int:
 
 
 def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> None:
+    """Refuse a compressed bundle that loses more points of accuracy than `max_loss`."""
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return

@@ -153,8 +153,8 @@ def _find_crf_by_calls(
     if not lines:
         return None
     raise ExportError(
-        f"The module labels tokens by {lines[0]}. These are neither the likeliest labels of {convention.line}, nor "
-        "those of a CRF with one transition matrix.",
+        f"The module labels tokens by {lines[0]}. These labels are neither the likeliest labels of {convention.line}, "
+        "nor those of a CRF with one transition matrix.",
         "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
     )
 
@@ -205,6 +205,8 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
+    """Make a function of token ids that returns the labels in the answer of a call."""
+
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
         return read_labels_in_answer(answer) or []

@@ -68,7 +68,7 @@ def check_export_options(wanted: ExportOptions) -> None:
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
         raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
     if wanted.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {short_repr(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
+        raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
     if wanted.report is not None:
         write_report(wanted.report, [], wanted.tolerance)
 
@@ -76,16 +76,17 @@ def check_export_options(wanted: ExportOptions) -> None:
 def run_with_single_text_fallback(
     prepared: ExportableModule,
     make: Callable[[ExportableModule], _Made],
-    ask: Callable[..., ExportableModule],
+    prepare: Callable[..., ExportableModule],
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Call `make` with a module. If that fails for batches, call it for one text at a time.
+    """Make a result from a prepared module. If that fails for batches, prepare the module for one text at a time, and
+    try again.
 
     Args:
         prepared: the prepared module.
-        make: makes the result from it.
-        ask: prepares the module, with the argument `one_text`.
+        make: makes the result from a prepared module.
+        prepare: prepares the module, with the argument `one_text`.
         batches_only: do not try `make` for one text at a time.
 
     Raises:
@@ -97,7 +98,7 @@ def run_with_single_text_fallback(
         if prepared.one_text or batches_only:
             raise
         try:
-            made = make(ask(one_text=True))
+            made = make(prepare(one_text=True))
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(

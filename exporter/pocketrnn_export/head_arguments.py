@@ -17,7 +17,7 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
         multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
 
     Raises:
-        InputError: as `label_output`, of any head; or there are fewer than two.
+        InputError: as `make_label_output`, of any head; or there are fewer than two.
     """
     if not isinstance(heads, Mapping):
         raise InputError(

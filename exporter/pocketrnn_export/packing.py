@@ -96,7 +96,7 @@ from pocketrnn_export.integer_packing import (
     write_temporary_packed_file,
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
-from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
+from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.predicted_label_comparison import check_data_labels
@@ -175,7 +175,7 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing, so the data has nothing to measure.", "Use arithmetic='int8'."
+            "Products in float32 change nothing, so data and allowed have nothing to measure.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -215,6 +215,7 @@ def _pack_bundle(
     allowed: AllowedChange,
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
+    """Pack a bundle, and prove the file. Return the file's manifest and its bytes."""
     # Checked as in the runtime: the bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
@@ -296,6 +297,7 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
+    """Lower the bundle's graph, and its step graph if there is one, to programs of the engine."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
@@ -322,6 +324,7 @@ class _ProvenPackedFile:
 
 
 def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
+    """Pack the graphs of a bundle in float32, and prove the file equal to them."""
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
@@ -373,7 +376,7 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
     if most < _BEYOND_MEMORY:
         _log.warning(
             "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-            "may exceed the 32 bits of the engine's", f"{most:,}",
+            "may exceed the engine's integers of 32 bits", f"{most:,}",
         )  # fmt: skip
     return _narrow_limits(manifest, 1, most)
 
@@ -400,7 +403,7 @@ def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare a packed file with the reference: opened in both ways, its step graph and streams, and in the runtime."""
-    given = plan.make_runtime_inputs(Description.of(made))
+    given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
         compared += compare_form_on_cases(make_packed_step_form(file, made.stream, plan.rows), answers)
@@ -465,7 +468,10 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
-        reference, description = make_graph_reference(make_graph_name(manifest), content), Description.of(manifest)
+        reference, description = (
+            make_graph_reference(make_graph_name(manifest), content),
+            Description.from_manifest(manifest),
+        )
         if isinstance(manifest.output, HeadsOutput):
             reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
         texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)

@@ -60,7 +60,7 @@ def read_integer_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the texts or sequences that the options name, and the allowed change of the answers. Sequences are cut
+    """Return the rows of --data, and the change of answers that --max-loss and --max-changed allow. Sequences are cut
     into the classifier's windows.
 
     A file without the column `label` holds texts only, which is printed; a column that is named must be there.

@@ -23,9 +23,8 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
-from pocketrnn_export.commands.label_argument import read_labels
+from pocketrnn_export.commands.label_argument import read_label_argument
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -74,6 +73,12 @@ _BESIDE_A_FUNCTION: Final = frozenset(
 )
 # Those that --rules may add to a subword tokenizer.
 _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id"))
+# The options that describe a module, whose values a checkpoint contains.
+_OF_MODULES: Final = (
+    *("vocabulary", "labels", "head", "tokenizer", "max_tokens", "rules", "weights", "multi_label", "thresholds"),
+    *("random_weights", "run_notebook", "set", "pairs", "call", "gives", "one_text", "labels_of", "no_crf"),
+    *("two_texts", "features", "characters", "characters_width"),
+)
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -273,7 +278,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     with print_stages():
         of_texts = refusals.collect(lambda: None if numbers.are_given else _read_text_arguments(source, named, options))
     if named is None:
-        refusals.tell()
+        refusals.raise_collected()
     _load_pytorch()
     from pocketrnn.verdicts import list_uncompared_steps
     from pocketrnn_export.bundle_export import export as export_module
@@ -340,7 +345,7 @@ def _check_text_options(
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
@@ -478,34 +483,10 @@ def _check_source(path: Path) -> None:
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
     checkpoint."""
-    of_a_module = (
-        "vocabulary",
-        "labels",
-        "head",
-        "tokenizer",
-        "max_tokens",
-        "rules",
-        "weights",
-        "multi_label",
-        "thresholds",
-        "random_weights",
-        "run_notebook",
-        "set",
-        "pairs",
-        "call",
-        "gives",
-        "one_text",
-        "labels_of",
-        "no_crf",
-        "two_texts",
-        "features",
-        "characters",
-        "characters_width",
-    )
     if named is None and Path(source).is_dir():
-        if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
+        if given := [f"--{option.replace('_', '-')}" for option in _OF_MODULES if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
             )
         return None
     if options["labels"] is not None and options["head"]:
@@ -519,7 +500,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_from_checkpoint(needed, options)
+    _take_vocabulary_and_labels_from_checkpoint(needed, options)
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
@@ -531,7 +512,8 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
+    heads = options["head"]
+    labels = {"heads": _read_heads(heads)} if heads else {"labels": read_label_argument(options["labels"])}
     pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _names_function(options["tokenizer"]):
@@ -542,7 +524,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
     from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:
         check_weights_exist(options["weights"])
@@ -554,10 +536,11 @@ def _check_files(options: dict[str, Any]) -> None:
         check_takes_text_alone(function.path, function.name, list(function.kwargs or ()))
 
 
-def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
-    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     weights = options["weights"]
@@ -582,7 +565,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
@@ -614,9 +597,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
-    from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_function_call import adapt_function
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
@@ -664,7 +647,7 @@ def _read_module_and_arguments(
     if text is not None:
         options[CORRECTED] = tell_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
-    refusals.tell()
+    refusals.raise_collected()
     return cast("tuple[Any, dict[str, Any]]", given)
 
 
@@ -676,9 +659,11 @@ def _read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
+        refused: whether it has refused options: the module is loaded to raise_collected whether it is refused, too.
     """
     if text is None and not refused:
+        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+
         return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
     if text is None:
@@ -767,7 +752,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
-        heads[name] = list(read_labels(labels, name))
+        heads[name] = list(read_label_argument(labels, name))
     return heads
 
 
@@ -826,12 +811,12 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if options["vocabulary"] is not None:
-        raise click.UsageError(f"{given} already contains the values of --vocabulary.")
+        raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
     if options["rules"] is not None:
         widths = parse_rules(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
-            raise click.UsageError("--rules already contains the value of --max-tokens.")
+            raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
         found = add_widths_to_tokenizer(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
@@ -842,11 +827,13 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
     from pocketrnn_export.vocabularies.text_rules_file import read_rules
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
-        return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+        return replace(
+            make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
+        )
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]

@@ -33,6 +33,7 @@ def name_differing_line() -> Iterator[None]:
 
 
 def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
+    """Return the error with the line of forward at which its inputs take different branches, if there is one."""
     if error.module is None or not error.inputs:
         return error
     odd, *others = error.inputs
@@ -41,6 +42,7 @@ def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
 
 
 def _add_operation(error: FormsDifferError) -> FormsDifferError:
+    """Return the error with the operation whose result first differs from the module's, or with advice on cumsum."""
     form = next((form for form in error.forms if form.float64_run is not None), None)
     answers = error.answers
     if form is None or form.float64_run is None or answers is None or answers.reference.departs is None:

@@ -1,5 +1,5 @@
-"""Find settings for texts and answers in a checkpoint, beside its weights: lengths, stop words, a threshold. No code
-in the file is run."""
+"""Find the lengths of texts, the stop words and the threshold that a checkpoint names beside its weights. No code in
+the file is run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pocketrnn.errors import InputError
 from pocketrnn_export.safe_pickle_reader import PickledObject
-from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
+from pocketrnn_export.vocabularies.checkpoint_file import find_checkpoint_root
 
 _DEEPEST: Final = 3
 
@@ -53,26 +52,22 @@ def list_checkpoint_hints(
     has_thresholds: bool,
     rules: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
-    """List what a checkpoint says about texts and answers, and no option says, a sentence each.
+    """List the lengths, thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
 
     Args:
         path: the file of weights.
         longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
             None if the text rules cut or pad.
-        drops: whether they have stop words.
+        drops: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
-        rules: the members of --rules that are given, and are written beside others.
+        rules: the given members of --rules, which the advice repeats beside the new ones.
 
     Example:
         >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
         ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
     """
-    try:
-        root = read_checkpoint_root(path) if is_checkpoint(path) else None
-    except (InputError, OSError):
-        return []
     said, told = [], set[str]()
-    for key, value in _list_members(root):
+    for key, value in _list_members(find_checkpoint_root(path)):
         if key in told:
             continue
         number = type(value) in (int, float)
@@ -110,20 +105,21 @@ def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength
         >>> list_checkpoint_lengths(Path("model.pt"), 0)
         [NamedLength(where='model.pt', name='max_len', value=64)]
     """
-    try:
-        root = read_checkpoint_root(path) if is_checkpoint(path) and longest is not None else None
-    except (InputError, OSError):
+    if longest is None:
         return []
     found: dict[str, NamedLength] = {}
-    for key, value in _list_members(root):
-        if names_length(key) and type(value) is int and value > max(1, longest or 0):
+    for key, value in _list_members(find_checkpoint_root(path)):
+        if names_length(key) and type(value) is int and value > max(1, longest):
             found.setdefault(key, NamedLength(str(path), key, value))
     return list(found.values())
 
 
 def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
-    """Say which files name which lengths, and how to give them to the text rules, beside the given members of them. A
-    length that several files name is told once.
+    """Return a sentence for each length: the files that name this length, and the options that cut or pad texts to it.
+
+    Args:
+        lengths: the lengths.
+        rules: the given members of --rules, which the sentence repeats.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -141,7 +137,7 @@ def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = 
 
 
 def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
-    """Write the option --rules with members beside the given ones.
+    """Write the option --rules with the given members and further ones.
 
     Example:
         >>> write_rules_member({"first_id": 2}, unknown_id=0)

@@ -1,4 +1,5 @@
-"""Find the text rules that agree best with the owner's pipeline: try usual rules on the owner's texts and ids."""
+"""List usual text rules that may be those of the owner's code, and write rules as `--rules` takes them, in short forms
+if they are usual."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import functools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -18,9 +19,6 @@ from pocketrnn.text.code_point_ranges import complement_points, list_range_point
 from pocketrnn.text.code_point_runs import Run
 from pocketrnn_export.json_file import write_json_line
 
-# All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
-_FIRST_TEXTS: Final = 20
-_BEST: Final = 8
 # The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
 _MOST_WRITTEN: Final = 120
 # The format's tokenizers, tried first without steps before them.
@@ -79,6 +77,7 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
 
 
 def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+    """Return the rules with each combination of a first id, a last id and a width that the rows show."""
     padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
         (width,) = widths
@@ -96,29 +95,9 @@ def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[in
 
 
 def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
-    """Return the id that stands twice at an end of half of the rows or more, if there is one."""
+    """Return the id that stands twice in a row at an end of at least half of the rows; None if there is none."""
     ends = (row[at] for row in rows if len(row) > 1 for at, beside in ((0, 1), (-1, -2)) if row[at] == row[beside])
     return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
-
-
-def find_most_agreeing(
-    tried: Iterable[TextRules], texts: Sequence[Any], agrees: Callable[[TextRules, Any], bool]
-) -> tuple[TextRules, int]:
-    """Return the rules that agree with the ids of the most texts, and the number of these texts.
-
-    Args:
-        tried: the rules, the usual ones first.
-        texts: the texts that are given to `agrees`.
-        agrees: whether rules give the same for a text as the owner's pipeline.
-    """
-
-    def count_agreeing_texts(rules: TextRules, some: Sequence[Any]) -> int:
-        return sum(agrees(rules, text) for text in some)
-
-    ranked = sorted(tried, key=lambda rules: -count_agreeing_texts(rules, texts[:_FIRST_TEXTS]))[:_BEST]
-    counts = [count_agreeing_texts(rules, texts) for rules in ranked]
-    best = max(range(len(ranked)), key=counts.__getitem__)
-    return ranked[best], counts[best]
 
 
 def describe_rules(rules: TextRules) -> str:
@@ -136,8 +115,8 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
-    """Return the text that gives these rules: an option `--rules`, or the members that differ if the given rules are
-    long."""
+    """Write for a message how to give these rules: by the option `--rules`, or, if the steps are long and unchanged, by
+    the members that differ from the given rules."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -200,8 +179,8 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
 
 
 def _find_usual_ids(ids: Sequence[int]) -> list[int]:
-    """Return the id that at least half of the texts have at this place. A text that was cut may lack a first or last
-    id."""
+    """Return a list of the id that is at least half of the given ids; an empty list if there is none. A text that was
+    cut may lack a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
 

@@ -73,6 +73,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
+    """Refuse texts of which more than by chance have the largest length, if the rules do not cut texts. Log a warning
+    if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -89,13 +91,14 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
 
 
 def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    """Refuse rows of ids that begin or end with the padding id, if the rules do not pad texts."""
     padding = rules.padding_id
     if rules.min_width is not None or padding == rules.unknown_id or padding >= len(vocabulary):
         return
     # Without a token named so, the padding id may be a word, which can end a text once, but not twice.
     times = 1 if "pad" in vocabulary[padding].casefold() else 2
     counts = {
-        side: sum(len(row) > times and set(_select_cut_end(row, times, side)) == {padding} for row in rows)
+        side: sum(len(row) > times and set(_select_end(row, times, side)) == {padding} for row in rows)
         for side in ("right", "left")
     }
     # A row of padding only, as of an empty text, counts for both sides.
@@ -126,13 +129,13 @@ def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) 
     return {**found, "max_width": len(rows[0]), "min_width": len(rows[0]), "pad_side": side}
 
 
-def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
-    return row[-number:] if side == "right" else row[:number]
+def _select_end(row: Sequence[int], count: int, side: str) -> Sequence[int]:
+    return row[-count:] if side == "right" else row[:count]
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many texts have the largest length by chance. Lengths a little below the
-    largest show how frequent a length is."""
+    """Return the probability that as many texts as in `lengths` have the largest length by chance. Lengths a little
+    below the largest show how frequent a length is."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -140,6 +143,7 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 
 
 def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
+    """Refuse ids whose words occur in the other texts about as often as in the texts of these ids."""
     texts, special = list(given), _list_special_ids(rules)
     words = [
         Counter(
@@ -193,5 +197,5 @@ def _may_be_bytes(token: str) -> bool:
     return all(ord(character) < 0x144 for character in token)
 
 
-def _name_id(token: int, vocabulary: Sequence[str]) -> str:
-    return f"the id {token}" + (f" ({vocabulary[token]!r})" if token < len(vocabulary) else "")
+def _name_id(id_: int, vocabulary: Sequence[str]) -> str:
+    return f"the id {id_}" + (f" ({vocabulary[id_]!r})" if id_ < len(vocabulary) else "")

@@ -24,7 +24,12 @@ from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
+from pocketrnn_export.vocabularies.torchtext_vocab import (
+    SAVE_PLAIN,
+    SavedVocab,
+    read_pickled_vocabulary,
+    read_zipped_vocabulary,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +106,7 @@ class Vocabulary:
     default_index: int | None
 
     def __post_init__(self) -> None:
-        _check_tokens(self.tokens, "The vocabulary", "id", 0)
+        _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
                 f"The vocabulary's default index is {brief_text(self.default_index)}, not a whole number.",
@@ -246,8 +251,11 @@ def _find_default_of_stoi(vocab: object) -> int | None:
     return default if type(default) is int else None
 
 
-def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse tokens that are not a vocabulary. `unit` and `first` say how messages count positions."""
+def _refuse_invalid_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
+    """Refuse an empty vocabulary, a token that is not a string, and a token that occurs twice.
+
+    `unit` and `first` say how messages count: "line" from 1, or "id" from 0.
+    """
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -297,7 +305,7 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         )
     if unused:
         _fill_missing_ids(taken, highest, what)
-    return _check_saved_tokens([taken[i] for i in range(highest + 1)], what)
+    return _check_tokens_by_id([taken[i] for i in range(highest + 1)], what)
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
@@ -328,19 +336,20 @@ def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
 
 
 def _read_file(path: Path) -> Vocabulary:
+    """Read the vocabulary in a file, whose kind its content shows: a pickle, a Python literal, JSON or lines."""
     content = _read_content(path)
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
-        return _read_pickled(read_zip(content, str(path)), str(path))
+        return _convert_pickled(read_zipped_vocabulary(content, str(path)), str(path))
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
-        return _read_pickled(read_pickle(content, str(path)), str(path))
+        return _convert_pickled(read_pickled_vocabulary(content, str(path)), str(path))
     text = _decode_text(content, path)
     if (document := _parse_literal(text)) is not None:
         return _read_document(document, str(path))
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
-    return _make_vocabulary_with_unknown(_split_lines(text, path))
+    return _make_vocabulary_with_unknown(_read_token_lines(text, path))
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
@@ -361,6 +370,7 @@ def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
 
 
 def _read_content(path: Path) -> bytes:
+    """Read the bytes of a file. Refuse a file that is too large for a vocabulary."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -383,6 +393,7 @@ def _read_content(path: Path) -> bytes:
 
 
 def _decode_text(content: bytes, path: Path) -> str:
+    """Decode a UTF-8 file. Refuse binary files and UTF-16 by name."""
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
@@ -400,7 +411,8 @@ def _decode_text(content: bytes, path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
 
 
-def _split_lines(text: str, path: Path) -> tuple[str, ...]:
+def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
+    """Return the tokens of a text with one token in each line. Refuse a text that looks like data or word vectors."""
     if text.count("\r\n") == text.count("\n"):
         text = text.replace("\r\n", "\n")
     # Not splitlines: it splits at characters that tokens may contain.
@@ -427,7 +439,7 @@ def _split_lines(text: str, path: Path) -> tuple[str, ...]:
         raise DataError(
             f"{path} holds one line, {brief_text(lines[0])}, which looks like data and not like a token.", _GIVE_FILE
         )
-    _check_tokens(lines, str(path), "line", 1)
+    _refuse_invalid_tokens(lines, str(path), "line", 1)
     return tuple(lines)
 
 
@@ -437,6 +449,7 @@ def _is_vector_line(line: str) -> bool:
 
 
 def _read_json(text: str, path: Path) -> Vocabulary:
+    """Read the vocabulary in a JSON list or object, or in the JSON string that Keras' `to_json()` gives."""
     document = parse_json(text, str(path), _GIVE_FILE)
     # Keras' `to_json()` gives a string, which many save by json.dump.
     if isinstance(document, str) and document.lstrip().startswith("{"):
@@ -461,7 +474,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
                 f"{path} has {', '.join(map(brief_text, more[:6]))} in addition to tokens and default_index.",
                 "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
             )
-        return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
+        return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))
 
 
@@ -469,13 +482,13 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
     """Read the vocabulary in a list or a dict of a usual form."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
-            _check_saved_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
+            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, what)), what)
         )
     if not document or all(isinstance(value, int) for value in document.values()):
         return _make_vocabulary_with_unknown(_order_tokens(document, what))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
-        _check_tokens(tokens, what, "position", 0)
+        _refuse_invalid_tokens(tokens, what, "position", 0)
         return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
@@ -518,7 +531,7 @@ def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabular
         return _make_vocabulary_with_unknown(_order_tokens(value, what))
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
-        _check_tokens(tokens, what, "position", 0)
+        _refuse_invalid_tokens(tokens, what, "position", 0)
     return _read_document(value, what, depth)
 
 
@@ -547,7 +560,7 @@ def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
         [token for token, _ in pairs],
         [_convert_id_to_int(token, number, what) for token, number in pairs],
     )
-    _check_tokens(tokens, what, "position", 0)
+    _refuse_invalid_tokens(tokens, what, "position", 0)
     if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
         return _order_tokens(dict(zip(tokens, numbers, strict=True)), what)
     if numbers != sorted(numbers, reverse=True):
@@ -578,16 +591,18 @@ def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
 
-def _read_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+def _convert_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+    """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_check_saved_tokens(saved.tokens, source), saved.default_index)
+        return Vocabulary(_check_tokens_by_id(saved.tokens, source), saved.default_index)
     return _read_document(saved, source)
 
 
-def _check_saved_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    _check_tokens(tokens, str(source), "id", 0)
+def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+    """Return tokens in the order of their ids as a tuple. Refuse invalid ones; the message names the id."""
+    _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 
 
