@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -211,7 +211,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
-        if not list(_list_compression_steps(manifest, storage)):
+        if not _list_compression_steps(manifest, storage):
             raise InputError(
                 "The options leave nothing to do in the bundle.",
                 "Store weights as int8 or float16, or keep fewer words.",
@@ -225,23 +225,21 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         )
 
 
-def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
-    so_far, and_ = Storage("float32", "float32"), ""
+def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[str, Storage]]:
+    """List the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
+    so_far, steps = Storage("float32", "float32"), []
     if manifest.torchscript is not None:
-        yield "without TorchScript", so_far
-        and_ = "and "
+        steps.append(("without TorchScript", so_far))
     if storage.rows is not None:
         so_far = replace(so_far, rows=storage.rows)
-        yield f"{and_}the first {storage.rows:,} words", so_far
-        and_ = "and "
+        steps.append((f"the first {storage.rows:,} words", so_far))
     if storage.embedding != so_far.embedding:
         so_far = replace(so_far, embedding=storage.embedding)
-        yield f"{and_}embedding in {storage.embedding}", so_far
-        and_ = "and "
+        steps.append((f"embedding in {storage.embedding}", so_far))
     if storage.weights != so_far.weights:
         so_far = replace(so_far, weights=storage.weights)
-        yield f"{and_}other weights in {storage.weights}", so_far
+        steps.append((f"other weights in {storage.weights}", so_far))
+    return [("and " * (i > 0) + name, stored) for i, (name, stored) in enumerate(steps)]
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:

@@ -232,7 +232,7 @@ def _pack_bundle(
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
             check_can_stream(manifest.input, limits)
-        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
+        stream, step = make_step_graph(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
     if arithmetic == "float32":

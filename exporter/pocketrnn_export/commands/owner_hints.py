@@ -64,10 +64,8 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
     if weights is not None:
         hints += list_checkpoint_hints(
             weights,
-            longest=None,
             drops=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-            rules=stated,
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])

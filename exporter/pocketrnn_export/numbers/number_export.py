@@ -562,7 +562,7 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
-        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
+        stream, step = make_step_graph(content, limits)
         forms.append(wrap_step_graph_as_form(step, stream, table.rows))
     return forms
 

@@ -44,36 +44,24 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(
-    path: Path,
-    *,
-    longest: int | None,
-    drops: bool,
-    has_thresholds: bool,
-    rules: Mapping[str, Any] = MappingProxyType({}),
-) -> list[str]:
-    """List the lengths, thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
+def list_checkpoint_hints(path: Path, *, drops: bool, has_thresholds: bool) -> list[str]:
+    """List the thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
 
     Args:
         path: the file of weights.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
-            None if the text rules cut or pad.
         drops: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
-        rules: the given members of --rules, which the advice repeats beside the new ones.
 
     Example:
-        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
-        ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
+        >>> list_checkpoint_hints(Path("model.pt"), drops=False, has_thresholds=True)
+        ["model.pt has 2 words under stop_words, but the text rules drop none: give stop_words in --rules"]
     """
     said, told = [], set[str]()
     for key, value in _list_members(find_checkpoint_root(path)):
         if key in told:
             continue
         number = type(value) in (int, float)
-        if names_length(key) and type(value) is int and longest is not None and value > max(1, longest):
-            said += describe_lengths([NamedLength(str(path), key, value)], rules)
-        elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
+        if _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
                 f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
                 f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
@@ -99,7 +87,8 @@ def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength
 
     Args:
         path: the file of weights.
-        longest: as in `list_checkpoint_hints`.
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
+            None if the text rules cut or pad.
 
     Example:
         >>> list_checkpoint_lengths(Path("model.pt"), 0)

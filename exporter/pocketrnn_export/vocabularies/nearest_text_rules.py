@@ -170,12 +170,8 @@ def _shorten_step(step: Any) -> Any:
 
 def strip_padding(row: Sequence[int], padding: int) -> list[int]:
     """Return a row of ids without the padding at both ends."""
-    core = list(row)
-    while core and core[-1] == padding:
-        core.pop()
-    while core and core[0] == padding:
-        core.pop(0)
-    return core
+    kept = [i for i, id_ in enumerate(row) if id_ != padding]
+    return list(row[kept[0] : kept[-1] + 1]) if kept else []
 
 
 def _find_usual_ids(ids: Sequence[int]) -> list[int]:

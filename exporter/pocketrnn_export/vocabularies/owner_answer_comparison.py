@@ -144,7 +144,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    tolerance = _choose_tolerance(rows)
     apart = [_measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     return AnswerComparison(
@@ -171,7 +171,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := _predict_probabilities(source, one.read)) is not None]
-    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    tolerance = _choose_tolerance(rows)
     apart = [_measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
@@ -238,9 +238,9 @@ def _find_possible_columns(source: AnswerSource, rows: Sequence[Row], tolerance:
     return may
 
 
-def _choose_tolerance(answers: Iterable[Answer]) -> float:
+def _choose_tolerance(rows: Sequence[Row]) -> float:
     """Return the allowed difference of probabilities. It is larger if the owner's are rounded to two decimals."""
-    numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
+    numbers = [number for one, _ in rows if isinstance(one.answer, Mapping) for number in one.answer.values()]
     # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
         round(number, 1) != number for number in numbers

@@ -263,11 +263,8 @@ class _JsonReader:
         return self._step_readers[kind](part)
 
     def _read_step_sequence(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        return [
-            step
-            for inner in self._read_parts(part.get("normalizers"), "normalizers")
-            for step in self._list_steps(inner)
-        ]
+        inner = self._read_parts(part.get("normalizers"), "normalizers")
+        return [step for each in inner for step in self._list_steps(each)]
 
     def _make_normal_form(self, form: Any) -> Callable[[Mapping[str, Any]], list[SubwordStep]]:
         return lambda _: [Normalize(form, find_unicode_set("later"))]

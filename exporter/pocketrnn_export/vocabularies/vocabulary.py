@@ -152,8 +152,11 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
         return Vocabulary(_convert_to_plain_strings(itos()), default() if callable(default) else None)
-    if isinstance(itos := getattr(source, "itos", None), list) and _has_old_default(source):
-        return Vocabulary(_convert_to_plain_strings(itos), _find_old_default(source))
+    if isinstance(itos := getattr(source, "itos", None), list):
+        # torchtext up to 0.8: `unk_index`, or, before 0.5, the default of `stoi`. An owner's class rarely has one.
+        default = source.unk_index if hasattr(source, "unk_index") else _find_default_of_stoi(source)
+        if hasattr(source, "unk_index") or default is not None:
+            return Vocabulary(_convert_to_plain_strings(itos), default)
     if isinstance(source, Mapping):
         return _read_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
@@ -233,19 +236,8 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
     return found[0] if len(found) == 1 else None
 
 
-def _has_old_default(vocab: object) -> bool:
-    """Return whether a Vocab has a default index in the form of torchtext up to 0.8. An owner's class rarely has
-    one."""
-    return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
-
-
-def _find_old_default(vocab: object) -> Any:
-    """Return the id of the unknown word in a Vocab of torchtext up to 0.8. It is `unk_index`, or, before 0.5, the
-    default of `stoi`."""
-    return vocab.unk_index if hasattr(vocab, "unk_index") else _find_default_of_stoi(vocab)
-
-
 def _find_default_of_stoi(vocab: object) -> int | None:
+    """Return the id that the `stoi` of an old Vocab gives to unknown words; None for another object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
