@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands import export as command
-from pocketrnn_export.commands.label_argument import read_label_argument
+from pocketrnn_export.commands.label_argument import read_labels
 
 CODE = """
 raise SystemExit("nothing of this is run")
@@ -80,12 +80,12 @@ def test_a_function_of_a_text_alone_goes_on_to_pytorch(tokenizer: str, folder: P
 
 @pytest.mark.parametrize("name", ["LABELS", "INDICES", "NAMES", "LATER"])
 def test_labels_are_read_out_of_code(name: str, folder: Path) -> None:
-    assert read_label_argument(f"api.py:{name}") == ["bad", "good"]
+    assert read_labels(f"api.py:{name}") == ["bad", "good"]
 
 
 def test_labels_are_read_out_of_a_notebook_and_as_before(folder: Path) -> None:
-    assert read_label_argument("api.ipynb:LABELS") == ["bad", "good"]
-    assert read_label_argument("a.py:b,c") == ["a.py:b", "c"]
+    assert read_labels("api.ipynb:LABELS") == ["bad", "good"]
+    assert read_labels("a.py:b,c") == ["a.py:b", "c"]
     for name in ("GAPS", "TWICE"):
         with pytest.raises(InputError, match="neither a plain"):
-            read_label_argument(f"api.py:{name}")
+            read_labels(f"api.py:{name}")

@@ -43,7 +43,7 @@ class CollectedRefusals:
             self._found.append(error)
         return None
 
-    def raise_collected(self) -> None:
+    def tell(self) -> None:
         """Raise one error that contains all collected errors.
 
         Raises:

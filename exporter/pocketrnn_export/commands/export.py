@@ -24,7 +24,7 @@ from pocketrnn_export.commands.arithmetic_options import (
     read_integer_arguments,
 )
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
-from pocketrnn_export.commands.label_argument import read_label_argument
+from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -73,12 +73,6 @@ _BESIDE_A_FUNCTION: Final = frozenset(
 )
 # Those that --rules may add to a subword tokenizer.
 _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id"))
-# The options that describe a module, whose values a checkpoint contains.
-_OF_MODULES: Final = (
-    *("vocabulary", "labels", "head", "tokenizer", "max_tokens", "rules", "weights", "multi_label", "thresholds"),
-    *("random_weights", "run_notebook", "set", "pairs", "call", "gives", "one_text", "labels_of", "no_crf"),
-    *("two_texts", "features", "characters", "characters_width"),
-)
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
@@ -278,7 +272,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     with print_stages():
         of_texts = refusals.collect(lambda: None if numbers.are_given else _read_text_arguments(source, named, options))
     if named is None:
-        refusals.raise_collected()
+        refusals.tell()
     _load_pytorch()
     from pocketrnn.verdicts import list_uncompared_steps
     from pocketrnn_export.bundle_export import export as export_module
@@ -483,8 +477,32 @@ def _check_source(path: Path) -> None:
 def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
     checkpoint."""
+    of_a_module = (
+        "vocabulary",
+        "labels",
+        "head",
+        "tokenizer",
+        "max_tokens",
+        "rules",
+        "weights",
+        "multi_label",
+        "thresholds",
+        "random_weights",
+        "run_notebook",
+        "set",
+        "pairs",
+        "call",
+        "gives",
+        "one_text",
+        "labels_of",
+        "no_crf",
+        "two_texts",
+        "features",
+        "characters",
+        "characters_width",
+    )
     if named is None and Path(source).is_dir():
-        if given := [f"--{option.replace('_', '-')}" for option in _OF_MODULES if options[option]]:
+        if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
                 f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
             )
@@ -500,7 +518,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    _take_from_checkpoint(needed, options)
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
@@ -512,8 +530,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    heads = options["head"]
-    labels = {"heads": _read_heads(heads)} if heads else {"labels": read_label_argument(options["labels"])}
+    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
     pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _names_function(options["tokenizer"]):
@@ -536,7 +553,7 @@ def _check_files(options: dict[str, Any]) -> None:
         check_takes_text_alone(function.path, function.name, list(function.kwargs or ()))
 
 
-def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
@@ -647,7 +664,7 @@ def _read_module_and_arguments(
     if text is not None:
         options[CORRECTED] = tell_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
-    refusals.raise_collected()
+    refusals.tell()
     return cast("tuple[Any, dict[str, Any]]", given)
 
 
@@ -659,7 +676,7 @@ def _read_arguments(
     Args:
         source, named, options: as in `_read_text_arguments`.
         text: its result; None for a checkpoint.
-        refused: whether it has refused options: the module is loaded to raise_collected whether it is refused, too.
+        refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
     """
     if text is None and not refused:
         from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
@@ -752,7 +769,7 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
-        heads[name] = list(read_label_argument(labels, name))
+        heads[name] = list(read_labels(labels, name))
     return heads
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pocketrnn_export.intake.module_name import parse_module_name
 
 
-def read_label_argument(given: str, head: str = "") -> list[str]:
+def read_labels(given: str, head: str = "") -> list[str]:
     """Read the labels that `--labels` names: `a,b,c`, a file of labels, or `file.py:NAME` for a list in code.
 
     Args:
@@ -16,7 +16,7 @@ def read_label_argument(given: str, head: str = "") -> list[str]:
         InputError: they cannot be read.
     """
     from pocketrnn_export.source_code.named_in_file import read_labels_in_file
-    from pocketrnn_export.vocabularies.labels import read_labels
+    from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
     named = parse_module_name(given) if "," not in given else None
-    return read_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)
+    return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)

@@ -119,7 +119,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
         click.UsageError: an option applies to texts only.
         InputError: an option's value is unusable.
     """
-    from pocketrnn_export.commands.label_argument import read_label_argument
+    from pocketrnn_export.commands.label_argument import read_labels
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
@@ -127,7 +127,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
         "channels": _parse_channels(str(numbers.channels)),
-        "labels": None if options["labels"] is None else read_label_argument(options["labels"]),
+        "labels": None if options["labels"] is None else read_labels(options["labels"]),
         "values": values,
         "value_units": units,
         "scaler": numbers.scaler,
