@@ -58,7 +58,7 @@ WINGS = (
         "integer_accuracy",
         "integer_packing",
     ),
-    *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
+    *("export_arguments", "numbers", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
     *("bundle_export", "checkpoint_export"),
     *(
         "compression",

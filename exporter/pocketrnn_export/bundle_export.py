@@ -61,16 +61,12 @@ from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
     DescribedArguments,
+    ExportOptions,
     NumberArguments,
     OwnersPair,
-)
-from pocketrnn_export.export_guards import (
-    ExportOptions,
     check_export_options,
-    convert_exceptions,
-    lock_exports,
-    run_with_single_text_fallback,
 )
+from pocketrnn_export.export_guards import convert_exceptions, lock_exports, run_with_single_text_fallback
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
     check_feature_arguments,

@@ -14,7 +14,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description, make_label_output, validate_name
-from pocketrnn_export.export_guards import ExportOptions
+from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler

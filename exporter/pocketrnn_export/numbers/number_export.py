@@ -33,7 +33,8 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
-from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
+from pocketrnn_export.export_arguments import ExportOptions
+from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
