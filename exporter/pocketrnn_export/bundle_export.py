@@ -482,6 +482,7 @@ def _make_text_input(
     *,
     two_texts: bool,
 ) -> TextInput:
+    """Make the input of a classifier of texts, with characters or features, or of two texts."""
     if characters is not None:
         return CharacterInput(rules, vocabulary, characters)
     if features:

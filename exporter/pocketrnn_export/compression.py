@@ -396,6 +396,7 @@ def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> No
 def _make_compressed_provenance(
     manifest: Manifest, storage: Storage, steps: Sequence[StageMeasurement], data: LabelledTexts | None
 ) -> dict[str, Any]:
+    """Add to the provenance of a bundle how it was compressed, and the measurements of the last step."""
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
         "words": storage.rows or len(manifest.text.vocabulary),

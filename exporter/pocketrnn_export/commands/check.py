@@ -97,6 +97,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
 
 
 def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
+    """Compare an exported file with its module. A module that cannot be loaded is a wrong input."""
     from pocketrnn_export.checking.check import check as check_module
 
     named = parse_source(source, options)
@@ -110,6 +111,7 @@ def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verd
 
 
 def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
+    """Compare two exported files. Refuse options that apply to a module."""
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:

@@ -185,6 +185,7 @@ def _prepare_sequence(known: NumberExport, number: int, sequence: object) -> Sam
 
 
 def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+    """Make the rows of numbers for the proof, with the channels, the steps and the range of the rules."""
     rules = known.rules
     return make_sample_table(
         len(rules.channels),
@@ -200,6 +201,7 @@ def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> Sam
 def _prepare_module_on_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
 ) -> ExportableModule:
+    """Prepare a module that takes ids in place of samples, as a module of texts is prepared."""
     call = known.wanted.call
     return prepare_module(
         module,

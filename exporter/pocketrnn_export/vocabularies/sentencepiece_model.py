@@ -230,6 +230,7 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
 
 
 def _read_piece(content: bytes) -> _Piece:
+    """Read the text, the score and the type of a piece from its protobuf message."""
     members = dict(_read_fields(content))
     try:
         text = _require_bytes(members.get(1, b"")).decode()

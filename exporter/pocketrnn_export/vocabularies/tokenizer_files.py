@@ -74,6 +74,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def _read_checkpoint(path: Path) -> Subwords:
+    """Read the tokenizer in a checkpoint, and log the key that holds it."""
     held = find_tokenizer_in_checkpoint(path)
     if held is None:
         raise InputError(f"{path} holds no tokenizer of subwords.", _GIVE)
@@ -122,6 +123,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _read_folder(folder: Path) -> Subwords:
+    """Read the tokenizer.json, the vocab.txt or the merges.txt in a folder of `save_pretrained`."""
     if (folder / "tokenizer.json").is_file():
         return read_tokenizer_json(_read_text(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
     config = _read_config(folder)

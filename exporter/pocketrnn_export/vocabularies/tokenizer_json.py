@@ -270,6 +270,7 @@ class _JsonReader:
         return lambda _: [Normalize(form, find_unicode_set("later"))]
 
     def _read_bert_steps(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the steps of a BertNormalizer, as its flags choose them."""
         lowercase = self._read_flag(part, "lowercase", True)
         accents = part.get("strip_accents")
         steps: list[SubwordStep] = []
@@ -282,6 +283,7 @@ class _JsonReader:
         return [*steps, LowercaseEach()] if lowercase else steps
 
     def _read_precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the step that replaces characters by sentencepiece's compiled table."""
         given = part.get("precompiled_charsmap")
         try:
             if not isinstance(given, str):
@@ -296,6 +298,7 @@ class _JsonReader:
         return [Strip("both" if left and right else "left" if left else "right")] if left or right else []
 
     def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the step of a Replace, whose pattern is a string or runs of characters."""
         kind, pattern = self._read_pattern(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
@@ -343,6 +346,7 @@ class _JsonReader:
         return _SPLIT_BEHAVIORS[behavior]
 
     def _read_metaspace(self, part: Mapping[str, Any]) -> list[Split]:
+        """Return the splits of a Metaspace, which marks spaces and cuts at the marks."""
         mark = self._read_string(part, "replacement")
         scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
         if scheme not in ("always", "first", "never"):
@@ -371,6 +375,7 @@ class _JsonReader:
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
+        """Return the split at a string or at a regular expression. Refuse a pattern that is not supported."""
         kind, pattern = self._read_pattern(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
@@ -423,6 +428,7 @@ class _JsonReader:
         raise self.make_refusal_error(f"the model {brief_text(kind)}")
 
     def _read_piece_ids(self, vocab: Any) -> dict[str, int]:
+        """Return the ids of the pieces of a model. Refuse an id that is not a whole number or is given twice."""
         if not isinstance(vocab, dict) or not vocab:
             raise self.make_damaged_error(
                 f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"

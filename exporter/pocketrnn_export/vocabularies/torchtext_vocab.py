@@ -226,6 +226,7 @@ class _VocabReader(PickleReader):
         return _Name(full)
 
     def _make_refused_name_error(self, name: str) -> DataError:
+        """Make the error for a pickle that names a class or function that a vocabulary does not need."""
         name = _shorten_text(ascii(name)[1:-1])
         modules = b"torch.nn.modules" in self.content or b"_parameters" in self.content
         if modules and b"torchtext" not in self.content:
