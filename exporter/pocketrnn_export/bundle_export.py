@@ -511,15 +511,15 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    ask = _make_prepare_function(module, description, wanted)
+    prepare = _make_prepare_function(module, description, wanted)
     answered = _select_answered_texts(description, answers)
     compare = functools.partial(compare_module_with_answers, description=description, answered=answered)
     try:
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
     except AmbiguousCallError as error:
         call = _choose_call_by_answers(module, description, error, answers)
-        ask = functools.partial(ask, call=call)
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
+        prepare = functools.partial(prepare, call=call)
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -791,7 +791,7 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
 
 
 def _prepare_module_and_forms(
-    ask: Callable[..., ExportableModule],
+    prepare: Callable[..., ExportableModule],
     kinds: Sequence[FormKind],
     description: Description,
     compare: Callable[[ExportableModule], None],
@@ -803,12 +803,12 @@ def _prepare_module_and_forms(
     If it has no form for batches, prepare it for one text at a time.
 
     Args:
-        ask: prepares the module.
+        prepare: the function that prepares the module.
         kinds, description, one_text: as in `_export_text_module`.
         compare: refuses a module that gives other answers than its owner's classifier.
     """
     _log.info("Finding out how forward is called")
-    prepared = ask(one_text=one_text)
+    prepared = prepare(one_text=one_text)
     compare(prepared)
     rules, padding = description.text.rules, prepared.padding_id
     framed = {*rules.first_ids, *rules.last_ids} - {padding}
@@ -845,12 +845,12 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    again = functools.partial(_prepare_again, ask, prepared)
+    again = functools.partial(_prepare_again, prepare, prepared)
     return run_with_single_text_fallback(prepared, make_forms, again, batches_only=EDGE in kinds)
 
 
 def _prepare_again(
-    ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
+    prepare: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
     """Prepare a module again, for one text at a time.
 
@@ -858,12 +858,12 @@ def _prepare_again(
     for batches.
     """
     try:
-        return ask(one_text=one_text)
+        return prepare(one_text=one_text)
     except AmbiguousCallError as error:
         called = prepared.convention
         if called.line not in error.calls:
             raise
-        found = ask(one_text=one_text, call=called.line)
+        found = prepare(one_text=one_text, call=called.line)
         return replace(found, convention=replace(found.convention, pair=called.pair, notes=called.notes))
 
 

@@ -288,7 +288,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Judge the comparisons of the forms as `judge_proof` does, before the runtime reads the forms.
+    """Return the comparisons of the forms as the proof if they pass, as `judge_proof` does. The error has the forms.
 
     Raises:
         FormsDifferError: a comparison differs by too much.

@@ -291,14 +291,14 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 
 
 def _mark_runs_as_compressed(form: Form) -> Form:
-    """Mark the runs of a form as compressed in their names."""
+    """Return a form with the same runs under names that say that the graph is compressed."""
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the graph with rounded weights with the original graph."""
+    """Compare the original graph with the graph whose weights are rounded."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -356,7 +356,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Make the inputs for the golden examples of a bundle, or of the larger bundle before it."""
+    """Make the inputs of a bundle for golden examples: their texts, or their ids without those that it lacks."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]

@@ -66,7 +66,7 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Add the CRF of a tagger to the description; also return the labels to compare it with.
+    """Add the CRF of a tagger to the description. Also return the owner's decoder, for a later comparison.
 
     Without a CRF, the description is unchanged.
 
@@ -280,7 +280,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding."""
+    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding explains."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

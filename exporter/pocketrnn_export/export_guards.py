@@ -76,7 +76,7 @@ def run_with_single_text_fallback(
 
 @contextlib.contextmanager
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` that names it."""
+    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
     try:
         with name_differing_line(), keep_module_unchanged(module):
             yield

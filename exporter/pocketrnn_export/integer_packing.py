@@ -28,7 +28,7 @@ _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 
 
 
 def assemble_programs(programs: Programs) -> PackedProgram:
-    """Assemble copies of the programs into sections. The programs themselves are not changed."""
+    """Assemble the programs into the sections of a packed file. The programs themselves are not changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
 
@@ -83,7 +83,7 @@ def add_measurement(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """Add the measurement to the manifest of a file with integers.
+    """Add the measured effect of integers to the manifest of a packed file.
 
     Args:
         made: its manifest before.
@@ -105,7 +105,7 @@ def add_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Mark the proof of a file with integers: the effect of the integers is not measured yet.
+    """Add to a proof the line that says that the effect of integers is not measured yet.
 
     The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     """

@@ -14,7 +14,7 @@ _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 def parse_json(
     text: str, source: str, remedy: str, *, strict: bool = True, parse_float: Callable[[str], float] = float
 ) -> Any:
-    """Parse a JSON text.
+    """Parse a JSON text. Refuse NaN and repeated names.
 
     Args:
         text: the whole text.

@@ -364,7 +364,8 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Limit the tokens of the manifest to what the engine's integers allow. Refuse two texts."""
+    """Limit the tokens of the manifest to what the engine's integers allow. Refuse a bundle of two texts, which cannot
+    have a limit."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -382,7 +383,7 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Lower the graph so that operators can be compared one by one. Two texts have one length."""
+    """Lower the graph for the comparison of its operators one by one, with two texts of equal length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)

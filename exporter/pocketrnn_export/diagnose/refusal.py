@@ -17,8 +17,7 @@ from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 @contextlib.contextmanager
 def name_differing_line() -> Iterator[None]:
-    """Add to an error of the block the place where the exported program first differs from the module, if it is
-    found.
+    """Add to the error that the block raises the place where the exported program first differs from the module.
 
     Raises:
         AnswersDifferError: the block raised one.

@@ -377,11 +377,11 @@ def _try_layout(
             ):
                 raise _LayoutNotExportableError(error) from error
             raise
-        answers = _answer_one_sequence(prepared)
+        answers = _compute_one_answer(prepared)
     return _FoundLayout(layout, table, prepared, answers, tuple(said))
 
 
-def _answer_one_sequence(prepared: ExportableModule) -> Logits:
+def _compute_one_answer(prepared: ExportableModule) -> Logits:
     """Return the module's answer to one sequence. The sequence has 31 steps if the module accepts so many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
@@ -515,7 +515,7 @@ def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
 
 
 def _has_constant_row(case: Case) -> bool:
-    """Return whether all steps of a row are equal in a case."""
+    """Return whether a case has a row of several steps that are all equal."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 

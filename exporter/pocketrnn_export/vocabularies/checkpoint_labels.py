@@ -53,7 +53,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
         found = of_head
     distinct = {repr(_order_by_index(value)): key for key, value in reversed(found.items())}
     if len(distinct) != 1:
-        raise _make_no_labels_error(path, root, sorted(distinct.values()))
+        raise _make_labels_error(path, root, sorted(distinct.values()))
     key = next(iter(found))
     shown = _order_by_index(found[key])
     more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
@@ -116,7 +116,7 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
     return [labels[index] for index in sorted(labels, key=int)]
 
 
-def _make_no_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
+def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
     """Make the error for a checkpoint without labels, or with different labels under several keys."""
     members = vars(root) if isinstance(root, PickledObject) else root
     if label_keys:

@@ -55,7 +55,7 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
                 elif tokenizer != "basic_english" and not rules.steps:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
-    for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between(tokens)):
+    for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between_words(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
             yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
 
@@ -73,10 +73,10 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     widths = {len(row) for row in rows}
     other = _find_padding_id(rows) if len(widths) == 1 else None
     tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
-    return [one for some in tried for one in _frame_rules(some, rows, widths)]
+    return [one for some in tried for one in _list_framed_rules(some, rows, widths)]
 
 
-def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+def _list_framed_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
     """Return the rules with each combination of a first id, a last id and a width that the rows show."""
     padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
@@ -151,7 +151,7 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
     """Return cleaning steps as `--rules` takes them, in short forms if possible."""
     if names := _find_step_names(steps):
         return list(names)
-    if pattern := _find_pattern(steps):
+    if pattern := _find_pattern_between_words(steps):
         return [{"sub": [pattern, " "]}]
     for longest in range(1, LONGEST_SHORT_WORD + 1):
         short = make_short_word_steps(longest)
@@ -161,7 +161,7 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _shorten_step(step: Any) -> Any:
-    """Return a cleaning step as `--rules` takes it."""
+    """Return a cleaning step as `--rules` takes it: its name, a short form, or its members in classifier.json."""
     if isinstance(step, CleaningStep):
         name = next((name for name in NAMED_STEPS if _make_steps((name,)) == (step,)), "")
         return name or make_step_documents([step])[0]
@@ -190,7 +190,7 @@ def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
     return cleaning(("sub", pattern, by))
 
 
-def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
+def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
     """Yield patterns of all characters that the vocabulary's words do not contain. Digits count as characters of
     words in some patterns.
 
@@ -216,7 +216,7 @@ def _escape(point: str) -> str:
     return f"\\{point}" if point in "\\]^-[&~|" else point
 
 
-def _find_pattern(steps: Sequence[CleaningStep]) -> str:
+def _find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
     """Return the pattern between words, if replacing it by a space is the only step. Else return an empty string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:

@@ -156,13 +156,13 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given: int = 0) -> list[Row]:
+def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given_count: int = 0) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
-        given: the number of texts with answers that were given, if only some of them are compared.
+        given_count: the number of texts with answers that were given, if only some of them are compared.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -177,7 +177,9 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
     if wrong:
         one, found = rows[wrong[0]]
         of_all = (
-            f"the {len(rows):,} texts that were asked, of {given:,}" if given > len(rows) else f"{len(rows):,} texts"
+            f"the {len(rows):,} texts that were asked, of {given_count:,}"
+            if given_count > len(rows)
+            else f"{len(rows):,} texts"
         )
         raise ParityError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
@@ -438,7 +440,7 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
 
 
 def _write_threshold(between: tuple[float, float]) -> str:
-    """Return a number above the first and not above the second, with the fewest digits. Prefer 0.5."""
+    """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
     lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"

@@ -25,9 +25,9 @@ _GIVE: Final = (
 
 
 def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
-    """Read text rules in the form in which users write them.
+    """Read the text rules that `--rules` gives: a JSON object, or a file with one.
 
-    They are an object with members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
+    The object has members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
     a name that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as
     "first_id": "<sos>". The vocabulary implies the missing members.
 
@@ -74,7 +74,7 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
 
 
 def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
-    """Parse text rules as users write them. Return a name of the rules for messages, and the JSON object.
+    """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
 
     Args:
         given: the path of a file, or the JSON itself, which begins with a brace.

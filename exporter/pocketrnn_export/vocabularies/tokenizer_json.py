@@ -166,10 +166,10 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
     return rules, tokens
 
 
-def _ends_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
+def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
     """Return whether the last step converts a text to GPT-2's characters for bytes. The model then receives nothing
     else."""
-    changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
+    changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
 

@@ -56,7 +56,7 @@ def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source
             )
     rules = replace(subwords.rules, **widths)
     if rules.min_width is not None and "padding_id" not in widths:
-        if not _names_padding(subwords):
+        if not _states_padding_id(subwords):
             raise InputError(
                 f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
                 'Give the id with which your pipeline pads, as in "padding_id": 0.',
@@ -108,7 +108,7 @@ def _has_padding_part(subwords: Subwords) -> bool:
     return isinstance(subwords.content, str) and json.loads(subwords.content).get("padding") is not None
 
 
-def _names_padding(subwords: Subwords) -> bool:
+def _states_padding_id(subwords: Subwords) -> bool:
     """Return whether the tokenizer's file states the padding id. Without a stated id, readers take 0, or
     sentencepiece's unknown piece."""
     padding = subwords.rules.padding_id

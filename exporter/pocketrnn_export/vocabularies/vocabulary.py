@@ -243,18 +243,18 @@ def _find_default_of_stoi(vocab: object) -> int | None:
     return default if type(default) is int else None
 
 
-def _refuse_invalid_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
+def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
     """Refuse an empty vocabulary, a token that is not a string, and a token that occurs twice.
 
     `unit` and `first` say how messages count: "line" from 1, or "id" from 0.
     """
     if not tokens:
-        raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
+        raise DataError(f"{source} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
+            f"{source} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
             "string.",
             _GIVE_LIST,
         )
@@ -263,26 +263,27 @@ def _refuse_invalid_tokens(tokens: Sequence[Any], what: str, unit: str, first: i
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    f"{source} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
                     "Give every token once; a token's position is its id.",
                 )
 
 
-def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
     """Return the tokens in the order of their ids. Placeholders stand for a few ids without a token."""
     if isinstance(ids, collections.Counter):
-        raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+        raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
-            f"{what} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
+            f"{source} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
             "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
-        number = _convert_id_to_int(token, value, what)
+        number = _convert_id_to_int(token, value, source)
         if taken.setdefault(number, token) is not token:
             raise DataError(
-                f"{what} gives the id {brief_text(number)} to {brief_text(taken[number])} and to {brief_text(token)}.",
+                f"{source} gives the id {brief_text(number)} to {brief_text(taken[number])} and to "
+                f"{brief_text(token)}.",
                 "Give every token an id of its own.",
             )
     lowest, highest = min(taken, default=0), max(taken, default=-1)
@@ -291,30 +292,33 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         wrong = lowest if lowest < 0 else highest
         missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{what} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the id "
-            f"{missing}.",
+            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the "
+            f"id {missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
-        _fill_missing_ids(taken, highest, what)
-    return _check_tokens_by_id([taken[i] for i in range(highest + 1)], what)
+        _fill_missing_ids(taken, highest, source)
+    return _check_tokens_by_id([taken[i] for i in range(highest + 1)], source)
 
 
-def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
+def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     """Add a placeholder token for every id without a token."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
-        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", what, PADDING)
+        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""
         _log.warning(
-            "%s has no tokens with the ids %s%s. No text gets these ids.", what, ", ".join(map(str, missing[:5])), more
+            "%s has no tokens with the ids %s%s. No text gets these ids.",
+            source,
+            ", ".join(map(str, missing[:5])),
+            more,
         )
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
-def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
+def _convert_id_to_int(token: Any, value: Any, source: str) -> int:
     """Return an id as an int. Integers of numpy and torch are accepted, but True is not."""
     try:
         if isinstance(value, bool):
@@ -322,7 +326,7 @@ def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
+            f"{source} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
             _GIVE_LIST,
         ) from None
 
@@ -470,21 +474,21 @@ def _read_json(text: str, path: Path) -> Vocabulary:
     return _read_document(document, str(path))
 
 
-def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
+def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict of a usual form."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
-            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, what)), what)
+            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
         )
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(document, what))
+        return _make_vocabulary_with_unknown(_order_tokens(document, source))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
-        _refuse_invalid_tokens(tokens, what, "position", 0)
-        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
+        _refuse_invalid_tokens(tokens, source, "position", 0)
+        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), source))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
-        return _read_keras(config, what)
+        return _read_keras(config, source)
     named = [
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
@@ -492,39 +496,39 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
         if _normalize_key(name) in kind and _is_usual_member(name, value)
     ]
     if named and depth < 3:
-        return _read_named_members(named, what, depth + 1)
-    return _make_vocabulary_with_unknown(_order_tokens(document, what))
+        return _read_named_members(named, source, depth + 1)
+    return _make_vocabulary_with_unknown(_order_tokens(document, source))
 
 
-def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
+def _read_named_members(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key of a dict. If several keys have a vocabulary, they must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
-    first, vocabulary = named[0][0], _read_named_value(*named[0], what, depth)
+    first, vocabulary = named[0][0], _read_named_value(*named[0], source, depth)
     for name, value in named[1:]:
         try:
-            other = _read_named_value(name, value, what, depth)
+            other = _read_named_value(name, value, source, depth)
         except DataError:
             continue
         if other.tokens != vocabulary.tokens:
             raise DataError(
-                f"{what} holds different vocabularies under {brief_text(first)} and {brief_text(name)}.",
+                f"{source} holds different vocabularies under {brief_text(first)} and {brief_text(name)}.",
                 "Give only the vocabulary that the model was trained with.",
             )
     return vocabulary
 
 
-def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
+def _read_named_value(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction:
     {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(value, what))
+        return _make_vocabulary_with_unknown(_order_tokens(value, source))
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
-        _refuse_invalid_tokens(tokens, what, "position", 0)
-    return _read_document(value, what, depth)
+        _refuse_invalid_tokens(tokens, source, "position", 0)
+    return _read_document(value, source, depth)
 
 
 def _is_usual_member(name: Any, value: object) -> bool:
@@ -543,42 +547,42 @@ def _is_id_key(name: Any) -> bool:
     return type(name) is int
 
 
-def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
+def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
     """Return the tokens of a list of tokens, of (token, id), of (id, token), or of (token, count) by falling count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
     tokens, numbers = (
         [token for token, _ in pairs],
-        [_convert_id_to_int(token, number, what) for token, number in pairs],
+        [_convert_id_to_int(token, number, source) for token, number in pairs],
     )
-    _refuse_invalid_tokens(tokens, what, "position", 0)
+    _refuse_invalid_tokens(tokens, source, "position", 0)
     if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
-        return _order_tokens(dict(zip(tokens, numbers, strict=True)), what)
+        return _order_tokens(dict(zip(tokens, numbers, strict=True)), source)
     if numbers != sorted(numbers, reverse=True):
         raise DataError(
-            f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
+            f"{source} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
             _GIVE_LIST,
         )
-    _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", what)
+    _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", source)
     return tokens
 
 
-def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
+def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
     """Read a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1, and only ids below `num_words` are used.
 
     The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
     """
     index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
-    ids = parse_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
+    ids = parse_json(index, f"{source}: word_index", _GIVE_FILE) if isinstance(index, str) else index
     if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
-        raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
+        raise DataError(f"{source} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _order_tokens(ids, what)
+    tokens = _order_tokens(ids, source)
     _log.warning(
         "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s).",
-        what, brief_text(config.get("lower")), brief_text(config.get("filters")),
+        source, brief_text(config.get("lower")), brief_text(config.get("filters")),
     )  # fmt: skip
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
