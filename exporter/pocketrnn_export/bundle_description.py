@@ -108,12 +108,9 @@ def validate_name(name: str) -> str:
     Raises:
         InputError: it is empty, too long or cannot be printed.
     """
-    if not name:
-        raise InputError("The name is empty.", "Give another name.")
-    if len(name) > 200:
-        raise InputError(f"The name {name[:40]!r}... is longer than 200 characters.", "Give a shorter name.")
-    if not name.isprintable():
-        raise InputError(f"The name {name!r} has characters that cannot be printed.", "Give another name.")
+    if not name or len(name) > 200 or not name.isprintable():
+        wrong = "is empty" if not name else "is longer than 200 characters" if len(name) > 200 else "cannot be printed"
+        raise InputError(f"The name {name[:40]!r} {wrong}.", "Give another name.")
     return name
 
 

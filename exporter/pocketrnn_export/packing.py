@@ -256,18 +256,20 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         manifest.require_single_text("a packed file")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
-    if arithmetic == "int8" and manifest.output.of_tokens:
-        raise InputError(
-            f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of texts.",
-            "Pack it in float32.",
-        )
     if arithmetic == "int8":
+        if manifest.output.of_tokens:
+            raise InputError(
+                f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of "
+                "texts.",
+                "Pack it in float32.",
+            )
         manifest.require_single_text("integer arithmetic")
         manifest.require_single_head("integer arithmetic")
-    if arithmetic == "int8" and manifest.output.activation == "values":
-        raise InputError(
-            f"{manifest.name} gives values, but the effect of integers is measured by labels.", "Pack it in float32."
-        )
+        if manifest.output.activation == "values":
+            raise InputError(
+                f"{manifest.name} gives values, but the effect of integers is measured by labels.",
+                "Pack it in float32.",
+            )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
     return folder, manifest

@@ -211,13 +211,10 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
         "scale": _parse_numbers("scale", numbers.scale),
     }
     single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}
-    for name, value in single.items():
-        if value is not None and name in said:
-            raise click.UsageError(f"Both --numbers and --{name} give {name}. Leave one of them out.")
     count = len(names) if isinstance(names := _parse_channels(str(numbers.channels)), list) else names
     single |= make_checkpoint_overrides(numbers, count)
-    for name in OF_CHECKPOINTS:
-        if name in said and getattr(numbers, name) is not None:
+    for name, value in single.items():
+        if value is not None and name in said:
             option = name.replace("_", "-")
             raise click.UsageError(f"Both --numbers and --{option} give {name}. Leave one of them out.")
     if "channels" in said:

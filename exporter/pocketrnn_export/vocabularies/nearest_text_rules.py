@@ -38,6 +38,7 @@ LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
 _MOST_RANGES: Final = 24
 _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
+_make_steps: Final = functools.cache(cleaning)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
@@ -54,10 +55,10 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
                 if not steps:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
                 elif tokenizer != "basic_english" and not rules.steps:
-                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
+                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(*steps))
     for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between_words(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
-            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
+            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(("sub", pattern, " ")))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -144,7 +145,7 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
     """Return the cleaning steps that remove words of at most `longest` letters."""
-    return _make_sub_steps(rf"\b\w{{1,{longest}}}\b", "")
+    return _make_steps(("sub", rf"\b\w{{1,{longest}}}\b", ""))
 
 
 def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
@@ -163,7 +164,7 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 def _shorten_step(step: Any) -> Any:
     """Return a cleaning step as `--rules` takes it: its name, a short form, or its members in classifier.json."""
     if isinstance(step, CleaningStep):
-        name = next((name for name in NAMED_STEPS if _make_steps((name,)) == (step,)), "")
+        name = next((name for name in NAMED_STEPS if _make_steps(name) == (step,)), "")
         return name or make_step_documents([step])[0]
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
@@ -178,16 +179,6 @@ def _find_usual_ids(ids: Sequence[int]) -> list[int]:
     """Return a list of the id that is at least half of the given ids; an empty list if there is none. A text that was
     cut may lack a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
-
-
-@functools.cache
-def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
-    return cleaning(*names)
-
-
-@functools.cache
-def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
-    return cleaning(("sub", pattern, by))
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
@@ -222,13 +213,13 @@ def _find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
             tried = (*_BETWEEN_WORDS, _write_pattern(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
-            return next((one for one in tried if _make_sub_steps(one) == tuple(steps)), "")
+            return next((one for one in tried if _make_steps(("sub", one, " ")) == tuple(steps)), "")
         case _:
             return ""
 
 
 def _find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
-    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == _make_steps(names)), ())
+    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == _make_steps(*names)), ())
 
 
 def _describe_steps(rules: TextRules) -> str:
