@@ -873,12 +873,13 @@ def _add_padding_effect(
     """Log how padding changes the module's answers, and add this to the provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
+        change = max(prepared.alone.values())
         _log.warning(
             "The module's answer to a text with %s differs between a batch and the text alone%s, for example "
             "because forward takes this id for padding and pools up to the longest text of the batch. pocketrnn "
             "answers such a text alone, which is slower for many texts",
             _describe_ids(prepared.alone, description.text.vocabulary),
-            _describe_probability_change(max(prepared.alone.values())),
+            f", by up to {change:.2g} in probability" if 0 < change < 1 else "",
         )  # fmt: skip
     effect = measure_padding_effect(
         prepared.make_reference(),
@@ -916,10 +917,6 @@ def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
-
-
-def _describe_probability_change(probability: float) -> str:
-    return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
 
 
 def _warn_of_few_words(module: nn.Module, tokens: Sequence[str]) -> None:

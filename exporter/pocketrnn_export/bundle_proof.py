@@ -204,7 +204,7 @@ def select_provable_forms(
                 raise FormsDifferError(error.problem, error.remedy) from error
             _log.warning("%s is left out. %s", form.file, error.problem)
             continue
-        if not form.required and not _all_comparisons_pass(found, plan.tolerance):
+        if not form.required and not all(is_near_enough(one, plan.tolerance) for line in found for one in line.each):
             _log.warning("%s is left out: its answers differ from those of %s", form.file, plan.reference.name)
             continue
         kept.append(form)
@@ -231,10 +231,6 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
                 )
             )
     return compared
-
-
-def _all_comparisons_pass(compared: Iterable[CandidateComparison], tolerance: float | None) -> bool:
-    return all(is_near_enough(found, tolerance) for one in compared for found in one.each)
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:

@@ -257,13 +257,9 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     if storage.rows is not None:
         kept = tuple(i for i in graph.alone if i < storage.rows)
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
-    forms = [
-        _mark_runs_as_compressed(
-            wrap_edge_graph_as_form(small.content, graph)
-            if graph.batch == 1
-            else wrap_onnx_graph_as_form(small.content, graph)
-        )
-    ]
+    wrap = wrap_edge_graph_as_form if graph.batch == 1 else wrap_onnx_graph_as_form
+    form: Form = wrap(small.content, graph)
+    forms = [replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})]
     if (stream := manifest.stream) is not None:
         steps = quantize_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(wrap_step_graph_as_form(steps.content, stream))
@@ -288,11 +284,6 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     return _compare_rounded_graph(
         manifest, content, small.rounded, plan, encode_text_cases(texts, description.encoder())
     )
-
-
-def _mark_runs_as_compressed(form: Form) -> Form:
-    """Return a form with the same runs under names that say that the graph is compressed."""
-    return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
 def _compare_rounded_graph(

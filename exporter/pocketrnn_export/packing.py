@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import logging
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -89,11 +90,8 @@ from pocketrnn_export.integer_packing import (
     assemble_programs,
     compare_integer_answers,
     compute_integer_tolerance,
-    compute_token_limit,
-    find_size_order_changes,
     make_integer_programs,
     mark_proof_as_unmeasured,
-    write_temporary_packed_file,
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
@@ -333,7 +331,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
         manifest = _narrow_limits(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    manifest = _limit_tokens(manifest, compute_token_limit(programs))
+    each = [program for program in programs if program is not None]
+    # With more tokens, or steps, an integer of the programs would not fit into 32 bits.
+    manifest = _limit_tokens(manifest, min((program.most for program in each if program.most), default=None))
     program = assemble_programs(programs)
     made = replace(
         manifest,
@@ -348,9 +348,11 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     for lowering in filter(None, (_lower_for_comparison(manifest, content, whole), of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
-    plan = _make_plan(manifest, content, find_size_order_changes(programs))
+    # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
+    turns = frozenset[int]().union(*(program.turns for program in each))
+    plan = _make_plan(manifest, content, turns)
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    with use_one_thread(), write_temporary_packed_file(encode_packed_file(made, program)) as file:
+    with use_one_thread(), _write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
         if step is not None and made.stream is not None:
             compared += _compare_with_step_graph(
@@ -363,6 +365,15 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
     return _ProvenPackedFile(made, encode_packed_file(made, program), programs, plan)
+
+
+@contextlib.contextmanager
+def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
+    """Write a packed file that exists while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        file = Path(folder) / "packed.prnn"
+        file.write_bytes(content)
+        yield file
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
@@ -438,8 +449,8 @@ def _pack_with_integers(
     made = replace(made, parity=mark_proof_as_unmeasured(made.parity))
     with (
         use_one_thread(),
-        write_temporary_packed_file(packed.content) as before,
-        write_temporary_packed_file(encode_packed_file(made, program)) as file,
+        _write_temporary_packed_file(packed.content) as before,
+        _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
         exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]

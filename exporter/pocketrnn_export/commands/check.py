@@ -92,7 +92,8 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
 
         with write_whole_file(page, force=options["force"]) as file:
             file.write(make_verdict_page(found).encode("utf-8"))
-    print_text(format_json_line(found.document) if options["as_json"] else "\n".join(_format_verdict_lines(found)))
+    lines = [*map(escape_line, found.lines), *(align_columns(found.table) if found.comparisons else [])]
+    print_text(format_json_line(found.document) if options["as_json"] else "\n".join(lines))
     raise click.exceptions.Exit(found.exit_status)
 
 
@@ -138,7 +139,3 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
             "Write the module's name, then the file's name: tokens=input_ids.",
         )
     return {name: value for name, _, value in pairs}
-
-
-def _format_verdict_lines(verdict: Verdict) -> list[str]:
-    return [*map(escape_line, verdict.lines), *(align_columns(verdict.table) if verdict.comparisons else [])]

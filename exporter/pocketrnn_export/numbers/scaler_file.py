@@ -164,15 +164,10 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(
-            f"{name} holds {_describe_value(value)}, but one finite number for each channel is needed.", _OTHER
-        )
+        shown = short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)
+        raise InputError(f"{name} holds {shown}, but one finite number for each channel is needed.", _OTHER)
     return numbers
 
 
 def _list_items(row: object) -> Sequence[object]:
     return row if isinstance(row, list | tuple) else ()
-
-
-def _describe_value(value: object) -> str:
-    return short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)

@@ -107,7 +107,11 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
         empty_id=unknown[0],
         padding_id=padding,
         steps=_make_steps(spec, [piece.text for piece in pieces if piece.kind == _USER_DEFINED], source),
-        added=() if unigram else _make_user_defined_tokens(kinds),
+        added=()
+        if unigram
+        else tuple(
+            AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
+        ),
         outside=tuple(i for i, kind in enumerate(kinds) if kind not in given),
     )
     return Subwords(rules, tokens, "a .model of sentencepiece")
@@ -147,18 +151,11 @@ def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -
             f"{short_repr(whole[0], 40)}, the text rules need scores below 0.",
             EXTERNAL_WAY,
         )
-    scores = (_score_user_defined(piece.text) if piece.kind == _USER_DEFINED else piece.score for piece in pieces)
-    return Unigram(tuple(scores), spec.byte_fallback, exact=False)
-
-
-def _score_user_defined(text: str) -> float:
-    return float(np.float32(0.1 * (len(text.encode()) - 1)))
-
-
-def _make_user_defined_tokens(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
-    return tuple(
-        AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
+    scores = (
+        float(np.float32(0.1 * (len(piece.text.encode()) - 1))) if piece.kind == _USER_DEFINED else piece.score
+        for piece in pieces
     )
+    return Unigram(tuple(scores), spec.byte_fallback, exact=False)
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
