@@ -205,7 +205,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if max_loss is not None and data is None:
         raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
     if max_loss is not None and not 0 <= max_loss <= 100:
-        raise InputError(f"max_loss is {max_loss}.", "Give points of accuracy from 0 to 100.")
+        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give points of accuracy from 0 to 100.")
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")

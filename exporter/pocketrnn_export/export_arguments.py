@@ -105,7 +105,9 @@ def check_export_options(wanted: ExportOptions) -> None:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
     """
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
-        raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
+        raise InputError(
+            f"The tolerance is {wanted.tolerance}, which is out of range.", "Give a finite number from 0, such as 1e-5."
+        )
     if wanted.gives not in (None, "logits", "probabilities"):
         raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
     if wanted.report is not None:

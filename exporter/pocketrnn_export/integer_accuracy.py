@@ -44,7 +44,7 @@ class AllowedChange:
     def __post_init__(self) -> None:
         for name, value in (("max_changed", self.labels), ("max_loss", self.loss)):
             if not 0 <= value <= 100:
-                raise InputError(f"{name} is {value}.", "Give a number from 0 to 100.")
+                raise InputError(f"{name} is {value}, which is out of range.", "Give a number from 0 to 100.")
 
 
 @dataclass(frozen=True)

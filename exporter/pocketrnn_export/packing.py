@@ -170,7 +170,7 @@ def pack(
     """
     import_native_module()
     if arithmetic not in ("float32", "int8"):
-        raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
+        raise InputError(f"arithmetic is {arithmetic!r}, which is unknown.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
             "Products in float32 change nothing, so data and allowed have nothing to measure.", "Use arithmetic='int8'."

@@ -45,7 +45,9 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
                 content = file.read(_LARGEST)
         return read_checkpoint(content)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {find_error_reason(error)}.", "Check the file.") from None
+        raise InputError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check that you may read the file."
+        ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", remedy) from None

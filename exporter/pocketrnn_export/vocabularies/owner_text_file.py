@@ -393,7 +393,7 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
 def _check_probability(value: Any, where: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 <= value <= 1:
         raise InputError(
-            f"{where} has the probability {brief_text(value)}.",
+            f"{where} has the probability {brief_text(value)}, which is out of range.",
             "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",
         )
     return float(value)

@@ -110,7 +110,8 @@ def _read_content(path: Path) -> bytes:
         near = suggest_near_file(path, (".json", ".txt")) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not content or len(content) > _LARGEST:
-        raise InputError(f"{path} is {'larger than 128 MiB' if content else 'empty, or not a file'}.", _GIVE)
+        wrong = "larger than 128 MiB" if content else "empty" if path.is_file() else "not a file"
+        raise InputError(f"{path} is {wrong}.", _GIVE)
     return content
 
 
