@@ -83,6 +83,7 @@ def write_bundle(
         proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
             (work / form.file).write_bytes(form.content)
+        entries: dict[str, Any] = {form.member: form.entry for form in proven_forms if form.member is not None}
         compared += as_given
         for name, content in (other_files or {}).items():
             (work / name).write_bytes(content)
@@ -93,7 +94,7 @@ def write_bundle(
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
             parity=judge_forms(plan, compared, proven_forms, answers),
-            **{"torchscript": None, **{form.member: form.entry for form in proven_forms if form.member is not None}},
+            **{"torchscript": None, **entries},
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
