@@ -205,17 +205,17 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    (hint,) = list_checkpoint_hints(Path("whole.pt"), drops=False, has_thresholds=False)
+    (hint,) = list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=False)
     assert re.search(r"best_threshold=0\.43.*--thresholds 0\.43", hint)
-    assert list_checkpoint_hints(Path("whole.pt"), drops=False, has_thresholds=True) == []
+    assert list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=True) == []
     (length,) = describe_lengths(list_checkpoint_lengths(Path("whole.pt"), 0))
     assert re.search(r"max_len=50.*--max-tokens 50", length)
     assert list_checkpoint_lengths(Path("whole.pt"), None) == list_checkpoint_lengths(Path("whole.pt"), 50) == []
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), has_stop_words=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), has_stop_words=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
     if weights is not None:
         hints += list_checkpoint_hints(
             weights,
-            drops=rules is None or bool(getattr(plain, "stop_words", ())),
+            has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:

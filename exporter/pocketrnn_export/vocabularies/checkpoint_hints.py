@@ -44,16 +44,16 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(path: Path, *, drops: bool, has_thresholds: bool) -> list[str]:
+def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
     """List the thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
 
     Args:
         path: the file of weights.
-        drops: whether the text rules have stop words.
+        has_stop_words: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
 
     Example:
-        >>> list_checkpoint_hints(Path("model.pt"), drops=False, has_thresholds=True)
+        >>> list_checkpoint_hints(Path("model.pt"), has_stop_words=False, has_thresholds=True)
         ["model.pt has 2 words under stop_words, but the text rules drop none: give stop_words in --rules"]
     """
     said, told = [], set[str]()
@@ -67,7 +67,12 @@ def list_checkpoint_hints(path: Path, *, drops: bool, has_thresholds: bool) -> l
                 f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
                 "with the labels that your code gives: a message then shows the --call that moves the logit"
             )
-        elif _STOP_WORDS.search(key) and isinstance(value, list | tuple | set | frozenset) and value and not drops:
+        elif (
+            _STOP_WORDS.search(key)
+            and isinstance(value, list | tuple | set | frozenset)
+            and value
+            and not has_stop_words
+        ):
             said.append(
                 f"{path} has {len(value)} words under {key}, but the text rules drop none: give stop_words in --rules"
             )
