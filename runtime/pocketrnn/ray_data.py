@@ -112,7 +112,7 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
 
 
 class _ClassifierActor:
-    """The actor of Ray Data that holds a Classifier."""
+    """An actor of Ray Data. It holds a Classifier, and answers batches of rows as tables of pyarrow."""
 
     def __init__(self, files: list[Any], threads: int, columns: tuple[str, str, str], on_error: OnError) -> None:
         import ray
@@ -126,6 +126,7 @@ class _ClassifierActor:
 
 
 def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
+    """Load a classifier from the names and contents of its files."""
     # The Classifier reads the files when it is loaded; they can be deleted afterwards.
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         for name, content in files.items():
@@ -159,7 +160,8 @@ def add_answer_columns(
         )
     if taken := [name for name in added if name in table.column_names]:
         raise InputError(
-            f"The rows have a column {taken[0]!r} already.", "Name the new ones: label_column=, probability_column=..."
+            f"The rows have a column {taken[0]!r} already.",
+            "Give the new columns other names: label_column=..., probability_column=...",
         )
     logits = classifier.logits(table.column(text_column).to_pylist(), on_error=on_error)
     skipped = np.isnan(logits[:, 0])

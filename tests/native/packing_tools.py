@@ -26,7 +26,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
@@ -81,8 +81,8 @@ def packed_graph(
     integers: bool = False,
 ) -> bytes:
     """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules; with products of integers."""
-    steps = None if step is None else make_program(step[0], graph, state_size=step[1].state_size)
-    whole = make_program(content, graph)
+    steps = None if step is None else lower_graph(step[0], graph, state_size=step[1].state_size).program
+    whole = lower_graph(content, graph).program
     if integers:
         whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
     program = whole.encode_sections(steps)
@@ -127,7 +127,7 @@ def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
     )  # fmt: skip
     form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
     assert isinstance(form.entry, Graph)
-    return form.entry, make_program(form.content, form.entry, padding_id=1).encode_sections(None)
+    return form.entry, lower_graph(form.content, form.entry, padding_id=1).program.encode_sections(None)
 
 
 def packed_tagger(

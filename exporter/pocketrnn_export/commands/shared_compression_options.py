@@ -1,4 +1,5 @@
-"""Write a smaller bundle: the code that `pocketrnn compress` and `pocketrnn export --compress` share."""
+"""The options for measuring a smaller bundle, and the writing of one: what `compress`, `pack` and `export --compress`
+share."""
 
 from __future__ import annotations
 
@@ -99,7 +100,7 @@ def read_rows_to_measure(
     if data is None:
         return None
     require_module("pyarrow", "train")
-    from pocketrnn_training.rows.labelled_texts import read_files
+    from pocketrnn_training.rows.text_files import read_files
 
     return read_files(
         [data],
