@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.parity_verdict import write_report
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError

@@ -34,7 +34,7 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile_profile import write_mobile_bundle

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.intake.copy_comparison import convert_to_float32
+from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, find_layer_tensors
 from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
@@ -51,7 +47,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
             _refuse_old_weights(made)
-            made = convert_to_float32(made, find_layer_tensors)
+            made = convert_to_float32(made)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
                 _renormalize_embedding(layer)
@@ -83,8 +79,9 @@ def copy_module(module: nn.Module) -> nn.Module:
         else:
             known |= {
                 id(tensor): tensor.detach().clone()
-                for tensor in _find_computed_tensors(layer)
-                if id(tensor) not in known
+                for tensor in find_layer_tensors(layer)
+                # deepcopy refuses results of autograd.
+                if not tensor.is_leaf and id(tensor) not in known
             }
     return make_complete_copy(module, known)
 
@@ -146,32 +143,6 @@ def _refuse_old_weights(module: nn.Module) -> None:
                     "its parametrization, such as weight_norm, was added or changed.",
                     "Call module.cpu(), so that PyTorch reads the weights again, and check the module's answers.",
                 )
-
-
-def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer that are results of autograd. `deepcopy` refuses them."""
-    return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
-
-
-def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds, also in containers and lists of layers. The tensors of child layers are
-    left out."""
-    waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in met:
-            continue
-        met.add(id(value))
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
-            waiting += vars(value).values()
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set | frozenset | deque):
-            waiting += value
-        elif dataclasses.is_dataclass(value) or type(value) is SimpleNamespace:
-            waiting += vars(value).values() if hasattr(value, "__dict__") else ()
 
 
 def _renormalize_embedding(layer: nn.Module) -> None:

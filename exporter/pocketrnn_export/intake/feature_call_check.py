@@ -19,7 +19,8 @@ from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.call_trial import can_run_line, read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
+from pocketrnn_export.intake.call_line import Call, list_names_in_line
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
 
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.

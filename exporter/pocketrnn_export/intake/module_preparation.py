@@ -44,20 +44,12 @@ from pocketrnn_export.intake.batch_dependence_advice import explain_batch_depend
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import (
-    Call,
-    CallAdapter,
-    Convention,
-    FeatureModule,
-    PackedFeatureModule,
-    TwoTextModule,
-)
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_check import find_convention_with_characters
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
-    copy_module,
-    find_layer_tensors,
     has_torchscript,
     make_parts_traceable,
     unwrap_module,
@@ -75,6 +67,7 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_sizes,
 )
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
+from pocketrnn_export.intake.traced_wrappers import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 _log = logging.getLogger(__name__)
@@ -286,7 +279,7 @@ def prepare_module(
     _log_convention(convention)
     is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
-    traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
+    traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
@@ -313,18 +306,7 @@ def _make_owners_module(
 ) -> OwnersModule:
     """Return the owner's module in the form in which it is compared with its copy."""
     given = unwrap_module(module)
-    return OwnersModule(given, called, convention.takes_lengths, find_layer_tensors, copy_module, asked.head_sizes)
-
-
-def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
-    """Return a module in the form that is traced, with its convention."""
-    if convention.has_two_texts:
-        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
-        return TwoTextModule(called)
-    if convention.features:
-        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
-        return (PackedFeatureModule if convention.takes_lengths else FeatureModule)(called, widths.fixed)
-    return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
+    return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
 
 
 def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
@@ -515,23 +497,6 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     for text, of_text in zip(texts, of_texts, strict=True):
         text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
     return (*texts, *of_texts, *beside)
-
-
-class FixedWidthModule(nn.Module):
-    """A module whose texts all have the same number of tokens. A trace treats this number as a constant."""
-
-    def __init__(self, module: nn.Module, width: int) -> None:
-        super().__init__()
-        self.module = module
-        self.width = width
-
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits [batch, classes] for tokens [batch, width]."""
-        # The same tokens, of a size that is known while tracing.
-        tokens = tokens.index_select(1, torch.arange(self.width))
-        # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
-        logits: Tensor = self.module(tokens) if lengths is None else self.module(tokens, lengths)
-        return logits
 
 
 def _explain_failures(run: Run, padding_id: int) -> Run:

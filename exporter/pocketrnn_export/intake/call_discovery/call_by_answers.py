@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
 # The largest difference from the owner's probabilities, which may be rounded to two decimals. The proof compares the

@@ -61,7 +61,8 @@ from pocketrnn_export.intake.call_discovery.optional_lengths import (
     find_deciding_id,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
-from pocketrnn_export.intake.calling_convention import Call, Convention
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.crf_discovery import list_emission_calls
 from pocketrnn_export.intake.feature_call import FeatureCall

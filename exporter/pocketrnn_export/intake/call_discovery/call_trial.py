@@ -37,14 +37,8 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
-from pocketrnn_export.intake.calling_convention import (
-    Call,
-    CallAdapter,
-    Convention,
-    compile_call,
-    undo_assignments,
-    uses_lengths,
-)
+from pocketrnn_export.intake.call_line import Call, compile_call, uses_lengths
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention, undo_assignments
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_marks, draw_features
 from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line

@@ -18,6 +18,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import suggest_similar_name
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_line import wrap_last_expression
 
 # Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(
@@ -26,7 +27,9 @@ _BESIDE: Final = frozenset(
 )  # fmt: skip
 _LAST_NAME: Final = re.compile(r"""(?:\[(?:'([^']*)'|"([^"]*)")\]|\.(\w+))$""")
 _HEADS_FIRST: Final = "{}.transpose(0, 1).flatten(1)"
-_WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out = {}; torch.cat([...], 1)", or call=.'
+_JOIN_YOURSELF: Final = (
+    'Or join them yourself, in the order of the heads: --call "out = module(tokens); torch.cat([...], 1)", or call=.'
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,7 @@ class JoinedHeads:
 
     def write_call(self, line: str) -> str:
         """Return the line of a call that joins the heads at its end."""
-        *setup, last = line.split("; ")
-        return "; ".join([*setup, self.around.replace("{}", last)]) if self.around else line
+        return wrap_last_expression(line, self.around) if self.around else line
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
             where = " and ".join(f"answer{one.suffix}" for one in found)
             return (
                 f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})",
-                _write_call_advice(),
+                _JOIN_YOURSELF,
             )
         if not found[0].fits_head(head := asked.heads[name]):
             return (
@@ -189,7 +191,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
             problem = f"forward names its outputs ({said}), but the heads are called {_list_names(asked)}"
-            return (problem, f"Give the heads the names of their outputs. {_write_call_advice()}"), ""
+            return (problem, f"Give the heads the names of their outputs. {_JOIN_YOURSELF}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
         chosen |= of_heads
@@ -223,12 +225,8 @@ def _explain_counts(
     return (
         f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, but "
         f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
-        f"Give each head as many labels as its output has numbers. {_write_call_advice()}",
+        f"Give each head as many labels as its output has numbers. {_JOIN_YOURSELF}",
     )
-
-
-def _write_call_advice() -> str:
-    return _WAY_OUT.format("module(tokens)")
 
 
 def _list_names(asked: ModuleFacts) -> str:

@@ -21,6 +21,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
 from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
@@ -119,7 +120,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
-        least = _wrap_last_expression(convention, "-%s")
+        least = wrap_last_expression(convention.line, "-{}")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
     if (other := _find_range_with_other_weights(asked, convention, probed)) is not None:
@@ -328,20 +329,20 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         raise ExportError(
             f"The module gives numbers that sum to {total:.4g} for every text, which may be shares of it or logits.",
             "Say which: --gives logits, or --call "
-            f'"{_wrap_last_expression(convention, f"torch.log(%s / {total:.4g})")}".',
+            f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
     if probed.kind == "sigmoid" and not probed.exp_sums_to_one(1):
         return
     if probed.exp_sums_to_one(-1):
         raise ExportError(
             "The module gives negative log-probabilities: the least is the likeliest.",
-            f'Say so: --call "{_wrap_last_expression(convention, "-%s")}", or call=.',
+            f'Say so: --call "{wrap_last_expression(convention.line, "-{}")}", or call=.',
         )
     for base in (2, 10):
         if probed.exp_sums_to_one(math.log(base)):
             raise ExportError(
                 f"The module gives logarithms to the base {base} of numbers that sum to 1.",
-                f'Say so: --call "{_wrap_last_expression(convention, f"%s * {math.log(base):.9f}")}", or --gives '
+                f'Say so: --call "{wrap_last_expression(convention.line, f"{{}} * {math.log(base):.9f}")}", or --gives '
                 "logits.",
             )
 
@@ -349,7 +350,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
     """Return the error for numbers that may be logits or probabilities: they keep their sign with all tried weights."""
     if probed.sign == -1:
-        line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
+        line = wrap_last_expression(convention.line, "torch.logit(torch.exp({}))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
         if probed.kind == "sigmoid":
             meant, before = "sigmoid of them is meant, as nn.BCEWithLogitsLoss takes them", "F.logsigmoid"
@@ -371,12 +372,6 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
         "The module gives no number below 0: as logits, they would give no probability below 0.5.",
         "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
     )
-
-
-def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
-    """Return the line of a call with its last expression put into another expression."""
-    *setup, last = convention.line.split("; ")
-    return "; ".join([*setup, wrapped % last])
 
 
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:

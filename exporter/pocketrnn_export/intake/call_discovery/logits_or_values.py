@@ -12,6 +12,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
 
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
@@ -44,10 +45,9 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
         )
     else:
         return
-    *setup, last = convention.line.split("; ")
     divided = (
         "; for a text, subtract the value that separates the two labels, such as 3 in "
-        f'--call "{"; ".join([*setup, f"{last} - 3"])}" --gives logits'
+        f'--call "{wrap_last_expression(convention.line, "{} - 3")}" --gives logits'
     )
     raise ExportError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
-from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
-from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
