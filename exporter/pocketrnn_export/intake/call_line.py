@@ -141,11 +141,6 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def wrap_last_expression(line: str, wrapper: str) -> str:
-    """Return a line with its last expression put in the place of {} in other code.
-
-    Example:
-        >>> wrap_last_expression("x = 3; module(x)", "-{}")
-        'x = 3; -module(x)'
-    """
+    """Return a line with code around its last expression: `x = 3; -module(x)` for `x = 3; module(x)` and `-{}`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])

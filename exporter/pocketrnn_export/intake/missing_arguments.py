@@ -19,13 +19,15 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
 from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
 from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.intake.sizes_from_weights import find_class, find_parameter_values, find_values_without_effect
+from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.values_from_weights import find_cell_names, find_first_matrices
 from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.source_code.class_definitions import find_class
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 
 _log = logging.getLogger(__name__)
