@@ -541,7 +541,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
     from pocketrnn_export.vocabularies.labels import read_lines
 
     if options["weights"] is not None:

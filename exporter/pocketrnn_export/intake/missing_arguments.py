@@ -28,7 +28,7 @@ from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.values_from_weights import find_cell_names, find_first_matrices
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,9 @@ def complete_arguments(
         return {}
     takes = _list_other_parameters(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    cells = _read_cells(named)
+    cells: Sequence[Cell] = ()
+    with contextlib.suppress(InputError):
+        cells = read_python_cells(named.path)
     definition = _find_definition(found, cells) if inspect.isclass(found) else None
     shown: dict[str, Any] = {}
     if definition is not None and weights is not None:
@@ -299,12 +301,6 @@ def _write_value(value: Any) -> str:
 
 def _join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _read_cells(named: ModuleName) -> list[Cell]:
-    with contextlib.suppress(InputError):
-        return read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-    return []
 
 
 def _find_definition(found: type, cells: Iterable[Cell]) -> ast.ClassDef | None:

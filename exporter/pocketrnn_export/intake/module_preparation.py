@@ -41,6 +41,7 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
+from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, find_candidate_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
@@ -59,14 +60,14 @@ from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_check import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
-from pocketrnn_export.intake.padding_effect import find_batch_dependent_ids, find_candidate_ids
+from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
     is_changed_by_calls,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
+from pocketrnn_export.intake.text_length_limits import find_least_tokens, keep_answered_lengths
 from pocketrnn_export.intake.traced_wrappers import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 

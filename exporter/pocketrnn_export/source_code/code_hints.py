@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.vocabularies.checkpoint_hints import (
     NamedLength,
     describe_lengths,
@@ -197,7 +197,7 @@ def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]
         seen.add(path)
         cells: Sequence[Cell] = ()
         with contextlib.suppress(InputError):
-            cells = read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+            cells = read_python_cells(path)
         for cell in cells:
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree

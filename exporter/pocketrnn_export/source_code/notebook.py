@@ -109,6 +109,15 @@ def read_python_file(path: Path) -> Cell:
     return Cell("", str(path), source, tuple(statements))
 
 
+def read_python_cells(path: Path) -> list[Cell]:
+    """Return the Python cells of a notebook, or a Python file as one cell.
+
+    Raises:
+        InputError: as `read_notebook` and `read_python_file`.
+    """
+    return read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+
+
 def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,6 +21,7 @@ from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST,
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state, find_changed_attributes
 from pocketrnn_export.intake.call_discovery.label_output_check import (
     describe_omitted_outputs,
     explain_unsuitable_output,
@@ -29,11 +29,10 @@ from pocketrnn_export.intake.call_discovery.label_output_check import (
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     count_numbers_per_output,
-    explain_missing_logits,
     find_float_tensors,
     find_logits_places,
-    find_missing_logits_reason,
 )
+from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
@@ -45,7 +44,6 @@ from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 
@@ -406,7 +404,7 @@ def _find_batch_dependence(
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
             alone = _answer_texts_one_by_one(asked, convention, tokens, lengths)
-            # For texts with padding, padding_effect later finds whether they may share a batch.
+            # For texts with padding, batch_dependent_ids.py later finds whether they may share a batch.
             whole = int(lengths.min()) == tokens.shape[1]
             if (
                 whole
@@ -434,7 +432,7 @@ def _depends_on_batch_only_by_highest_id(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
     """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
-    padding; `padding_effect.py` finds such ids."""
+    padding; `batch_dependent_ids.py` finds such ids."""
     plain = asked.replace_highest_id(tokens)
     if plain is None:
         return False
@@ -516,47 +514,6 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         "Remove randomness, such as dropout or a random initial state, from eval mode. If the module keeps a state "
         "from one call to the next, make the state in the call: --call, or call=."
     )
-
-
-def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
-    """Return the attributes that every call changes, without the attributes that the line of the call sets."""
-    batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
-    with undo_assignments(asked.module):
-        found = find_attributes_changed_by_run(
-            lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module
-        )
-    return [kept for kept in found if not _is_set_in_line(kept, line)]
-
-
-def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
-    names = " and ".join(kept.name for kept in changed)
-    changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
-    # A weight is not a state that could be reset for each call.
-    if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
-        return f"{changes} Compute with the new value instead of writing it: F.linear(x, torch.renorm(weight, ...))."
-    states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
-    made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
-    if not made or not all(made):
-        return changes
-    line = "; ".join([*made, line])
-    return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
-
-
-def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
-    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
-
-
-def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
-    name = f"module.{kept.name}"
-    if isinstance(kept.after, list | deque) and kept.after is kept.before:
-        return "" if kept.after else f"{name}.clear()"
-    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
-        return f"{name}.zero_()"
-    if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
-        return f"{name} = tuple(map(torch.zeros_like, {name}))"
-    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""
 
 
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
@@ -694,12 +651,6 @@ def _compute_answers_around_ends(
             for numbers in (own, changed, cut)
         )
     return own, changed, cut
-
-
-def call_and_keep_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the module's answer, and keep the state that the call leaves in the module."""
-    with torch.no_grad(), run_quietly_on_cpu():
-        return run_user_call(function, module, tokens.clone(), lengths.clone())
 
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
