@@ -29,7 +29,7 @@ _MOST: Final = 96
 
 
 def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
-    """Return the ids that a module may treat as padding: special ids, the first ids and the last id, ids in
+    """Return the ids that a module may treat as padding: the special ids, the first ids and the last id, ids in
     attributes (`self.pad_idx`), and ids with an embedding of zeros."""
     found = [*special, *range(_FIRST), ids - 1]
     for layer in module.modules():
@@ -61,7 +61,7 @@ def find_batch_dependent_ids(
     Args:
         reference: the module.
         candidates: the ids that are tried.
-        known: ids that are known to do so, which no tried text contains.
+        known: ids that were already found; no tried text contains them.
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
@@ -74,17 +74,17 @@ def find_batch_dependent_ids(
     """
     if not candidates:
         return {}
-    plain, reference = (
+    words, reference = (
         _choose_likely_word_ids(ids, candidates, known, padding_id),
         replace(reference, run=make_run_with_cache(reference.run)),
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
-        beside = _make_rows(plain, 2, width)
+        beside = _make_rows_of_words(words, 2, width)
         if not _are_texts_independent(reference, _add_neighbour_rows(beside, beside[:0], padding_id)):
             # It fails on this few tokens; or it mixes all texts, which another check finds.
             continue
         short = max(width - 2, 1) if ragged else width
-        held = {i: _keep_answered_rows(reference.run, _make_rows_with_id(i, plain, short)) for i in candidates}
+        held = {i: _keep_answered_rows(reference.run, _make_rows_with_id(i, words, short)) for i in candidates}
         if not any(len(rows) for rows in held.values()):
             continue
         # Nearly always no id has the effect: one batch of all shows that.
@@ -126,13 +126,15 @@ def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collecti
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
 
 
-def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
-    return np.resize(np.roll(plain, -3), (rows, width)).astype(np.int64)
+def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
+    """Return rows that are filled with the ids of words, in order."""
+    return np.resize(np.roll(words, -3), (rows, width)).astype(np.int64)
 
 
-def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
-    """Return six rows that contain an id: inside, at the start, at the end, nearly everywhere and everywhere."""
-    rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
+def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
+    """Return six rows of words that also contain an id: inside, at the start, at the end, nearly everywhere and
+    everywhere."""
+    rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
     rows[2, :some] = token
@@ -143,8 +145,7 @@ def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
 
 
 def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
-    """Return the rows to which the module gives finite numbers when it gets one row. It may fail on a row that is
-    only padding."""
+    """Run the module on each row alone. Return the rows to which it gives finite numbers."""
     kept = []
     for i, row in enumerate(rows):
         try:
@@ -156,7 +157,7 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
 
 
 def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
-    """Make a case of rows and other rows that are as wide or wider."""
+    """Make a case of full rows and of rows that are padded to their width."""
     (some, width), (more, length) = full.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
@@ -172,7 +173,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
 
 
 def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
-    """Return the largest change of a probability that the other rows of a batch cause."""
+    """Return the largest change of a probability that the other rows of a batch cause; infinity if the module fails."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]

@@ -81,13 +81,13 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
     Args:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
-            given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
-            the place of tokens and lengths, for a module that takes two texts.
+            given_to; statements before it are divided by `;`. For a module of two texts, first, second, first_lengths
+            and second_lengths stand in the place of tokens and lengths.
         features: the features whose names the line uses, too (`list_feature_variables`).
         spellings: what ids stand for, where the line uses `characters`, too.
 
     Raises:
-        InputError: it is not Python, or does not end in an expression.
+        InputError: the line is not Python, or does not end in an expression.
     """
     advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
     try:
@@ -129,7 +129,7 @@ def _names_two_texts(body: list[ast.stmt]) -> bool:
 
 
 def uses_lengths(line: str) -> bool:
-    """Return whether a line uses the lengths."""
+    """Return whether a line uses the lengths of the texts."""
     named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
     return bool(named & {"lengths", *PAIR_NAMES[2:]})
 
@@ -144,3 +144,8 @@ def wrap_last_expression(line: str, wrapper: str) -> str:
     """Return a line with code around its last expression: `x = 3; -module(x)` for `x = 3; module(x)` and `-{}`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])
+
+
+def write_layer_code(path: str) -> str:
+    """Return the code of a layer by its path in the module: `module.convs[0]` for `convs.0`."""
+    return "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)

@@ -86,7 +86,7 @@ class Convention:
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """Return the shape of an answer that does not have to be reshaped."""
+        """Return the shape of the graph's answer: [rows, units], or [rows, steps, units] for labels of tokens."""
         return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
@@ -138,14 +138,14 @@ class CallAdapter(nn.Module):
     Args:
         module: the user's module.
         convention: how it is called.
-        passing: whether the activation is left out; else the answer is probabilities if the module gives them.
+        as_logits: whether the answer is turned into logits; else it is what the module gives, as probabilities.
     """
 
-    def __init__(self, module: nn.Module, convention: Convention, *, passing: bool = True) -> None:
+    def __init__(self, module: nn.Module, convention: Convention, *, as_logits: bool = True) -> None:
         super().__init__()
         self.module = module
         self.convention = convention
-        self.passing = passing
+        self.as_logits = as_logits
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the logits of a batch of texts. For a module with features, the rows of ids contain the features."""
@@ -164,15 +164,17 @@ class CallAdapter(nn.Module):
 
         def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
             # Counted lengths sort the rows.
-            own = numbers[_order_by_length(_count_ids(tokens, self.convention.counts))] if counts else numbers
+            own = numbers[_order_by_length(_count_real_ids(tokens, self.convention.counts))] if counts else numbers
             return function.call_module_with_features(module, texts, of_texts, own)
 
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the logits of texts. Missing lengths become the width of the batch, or the counts of ids that are not
+        padding."""
         convention, back = self.convention, None
         if convention.counts is not None:
-            lengths = _count_ids(tokens, convention.counts)
+            lengths = _count_real_ids(tokens, convention.counts)
             # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
                 order = _order_by_length(lengths)
@@ -188,7 +190,7 @@ class CallAdapter(nn.Module):
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
-            if calls and self.passing:
+            if calls and self.as_logits:
                 with ActivationSkipper(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
             else:
@@ -198,7 +200,7 @@ class CallAdapter(nn.Module):
             answer = answer.reshape(convention.shape(tokens.shape[0], -1))
         if back is not None:
             answer = answer[back]
-        if not self.passing:
+        if not self.as_logits:
             given: Tensor = answer
             return given
         if not convention.heads or not any(_needs_conversion_to_logits(part) for part in convention.heads):
@@ -220,7 +222,7 @@ def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
 
 
-def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
+def _count_real_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
     lengths: Tensor = torch.ne(tokens, padding_id).sum(1).clamp(min=1)  # type: ignore[arg-type]
     return lengths
 

@@ -65,6 +65,10 @@ class OwnersModule:
         """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
         have another precision, the difference is logged.
 
+        Args:
+            answered: the cases, each with the answer of the copy.
+            exact: gives the answer to a case in double precision.
+
         Raises:
             ParityError: the copy gives other answers.
         """
@@ -107,7 +111,7 @@ class OwnersModule:
                 raise ParityError(
                     f"The module's answer changes by {worst.largest:.1e} from call to call, on {worst.case}"
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
-                    "A text's answer must not depend on earlier calls.",
+                    "Let forward keep nothing on which a later answer depends.",
                 )
             lost = find_copy_difference(self.module, _try_copy(self.module))
             raise ParityError(
@@ -121,6 +125,7 @@ class OwnersModule:
     def _compare_all_answers(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
     ) -> CandidateComparison:
+        """Compare the copy's answers to all cases with the module's own answers."""
         run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
         return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
@@ -144,6 +149,8 @@ class OwnersModule:
     def _compare_in_precision(
         self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
+        """Compare the copy's answers with the module's answers in the precision of its weights. Return no comparison if
+        the module does not run in this precision."""
         run, name = (
             make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
             f"as given in {precision}",
@@ -205,6 +212,7 @@ def _list_plain_values(module: nn.Module) -> dict[str, Any]:
 
 
 def _try_copy(module: nn.Module) -> Any:
+    """Return a copy of the module, or the module itself if copying it fails."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.

@@ -46,7 +46,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
             made = set_eval_mode(copy_module(module))
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
-            _refuse_old_weights(made)
+            _refuse_outdated_weights(made)
             made = convert_to_float32(made)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
@@ -91,7 +91,7 @@ def has_torchscript(module: nn.Module) -> bool:
     return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
 
 
-def make_parts_traceable(module: nn.Module) -> nn.Module:
+def replace_torchscript(module: nn.Module) -> nn.Module:
     """Return a copy in which modules that can be traced replace all TorchScript.
 
     Raises:
@@ -117,6 +117,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
+    """Refuse a module with a weight that has no shape or no values yet."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
@@ -130,7 +131,7 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
             )
 
 
-def _refuse_old_weights(module: nn.Module) -> None:
+def _refuse_outdated_weights(module: nn.Module) -> None:
     """Refuse a recurrent layer that still computes with weights from before a change of its parametrization."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
@@ -154,6 +155,7 @@ def _renormalize_embedding(layer: nn.Module) -> None:
 
 
 def _make_weights_plain(layer: nn.Module) -> None:
+    """Replace the weights that a parametrization or a hook computes by plain weights with the same values, in place."""
     if isinstance(layer, torch.jit.ScriptModule):
         return
     registered = read_own_forward_pre_hooks(layer)

@@ -114,6 +114,8 @@ def _find_function_name(func: Any) -> str:
 
 
 def _find_call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+    """Return the stack of code and instructions that leads to a call of a torch function, and the file and line of the
+    call."""
     frames = list(list_call_frames(frame))
     line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

@@ -52,6 +52,7 @@ def _has_weight(tensors: Mapping[str, Tensor], name: str) -> bool:
 
 
 def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each embedding, recurrent layer and linear layer, with its sizes in words."""
     for key, tensor in tensors.items():
         name, _, weight = key.rpartition(".")
         if weight in ("weight_ih_l0", "weight_ih") and tensor.dim() == 2:
@@ -65,6 +66,8 @@ def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
 
 
 def _describe_recurrent_layer(tensors: Mapping[str, Tensor], key: str, tensor: Tensor) -> str:
+    """Describe a recurrent layer: its kind and sizes, how many layers are stacked, and whether both directions are
+    read."""
     recurrent = tensors.get(key.replace("weight_ih", "weight_hh"))
     projected = tensors.get(key.replace("weight_ih", "weight_hr"))
     # Where an LSTM projects its state, the recurrent weights have as many columns as the projection has rows.

@@ -25,7 +25,7 @@ from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
-from pocketrnn_export.intake.values_from_weights import find_cell_names, find_first_matrices
+from pocketrnn_export.intake.values_from_weights import find_cell_names, find_initial_matrices
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
@@ -52,10 +52,10 @@ class MissingArgumentsError(InputError):
 def complete_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return values for the arguments of a class that the user did not give. The shapes of the weights show them, or
-    calls in the class's file do.
+    """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
+    arguments in a checkpoint, or the calls of the class in its file.
 
-    They are logged, and so are the defaults that are taken where the calls in the file have other values.
+    The values are logged, and so are the defaults that are taken where the calls in the file have other values.
 
     Args:
         found: the class, or a function.
@@ -64,8 +64,8 @@ def complete_arguments(
         weights: the weights that are loaded afterwards.
 
     Raises:
-        MissingArgumentsError: there are others that it needs; the message has all of them.
-        InputError: it does not take the given ones.
+        MissingArgumentsError: the class needs arguments that are still unknown; the message has all of them.
+        InputError: the class does not take the given arguments.
     """
     try:
         signature = inspect.signature(found)
@@ -94,7 +94,7 @@ def complete_arguments(
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_cell_names(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
-        matrices = find_first_matrices(definition, [name for name in required if name not in taken], weights.tensors)
+        matrices = find_initial_matrices(definition, [name for name in required if name not in taken], weights.tensors)
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
@@ -107,16 +107,18 @@ def complete_arguments(
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
         values = {name: value for name, value in values.items() if name not in matrices}
-        objects = [name for name in missing if _is_object(signature.parameters[name], definition)]
+        objects = [name for name in missing if _takes_object(signature.parameters[name], definition)]
         compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
-    for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
+    for name in _find_contradicting_arguments(
+        found, args, {**kwargs, **found_values}, called.keys() - required, weights
+    ):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
     _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
-        _log_other_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
+        _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
 
 
@@ -152,17 +154,17 @@ def _take_from_calls(
     }
 
 
-def _find_contradicted(
+def _find_contradicting_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return the arguments that contradict the file: without them, the shapes of the class's weights are the shapes
+    """Make the class without some arguments. Return those without which the shapes of its weights become the shapes
     in the file."""
     names = sorted(names)
     if weights is None or not names:
         return []
     held = Counter(tuple(tensor.shape) for tensor in weights.tensors.values())
 
-    def fits(without: Iterable[str]) -> bool:
+    def has_shapes_of_file(without: Iterable[str]) -> bool:
         try:
             with torch.random.fork_rng(devices=[]):
                 made = found(*args, **{name: value for name, value in kwargs.items() if name not in without})
@@ -171,9 +173,9 @@ def _find_contradicted(
         except (Exception, SystemExit):
             return False
 
-    if fits([]) or not fits(names):
+    if has_shapes_of_file([]) or not has_shapes_of_file(names):
         return []
-    return [name for name in names if not fits([other for other in names if other != name])]
+    return [name for name in names if not has_shapes_of_file([other for other in names if other != name])]
 
 
 def _has_own_code_only(found: type) -> bool:
@@ -200,7 +202,7 @@ def _log_taken_values(
         if call is None and told and isinstance(default, bool | str):
             kept.setdefault("", {})[name] = default
         elif call is not None and not call.confirms(default):
-            kept.setdefault(f" ({call.where_and_verb} it with {call.what})", {})[name] = default
+            kept.setdefault(f" ({call.where_and_verb} it with {call.listed_values})", {})[name] = default
     if kept:
         names = [*itertools.chain(*kept.values())]
         whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
@@ -211,7 +213,7 @@ def _log_taken_values(
         _log.warning("%s is made with %s", named.name, "; ".join(told))
 
 
-def _log_other_values(
+def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Log the values in a checkpoint that differ from the arguments with which the module is made."""
@@ -239,6 +241,8 @@ def _refuse_missing_arguments(
     objects: Sequence[str],
     compared: Mapping[str, Sequence[str]],
 ) -> None:
+    """Refuse a class that needs more arguments. The message says what the weights and the code tell of them, and how to
+    write the call."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared.items()
@@ -260,14 +264,14 @@ def _refuse_missing_arguments(
     if objects:
         first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
         known.append(
-            f"{_join(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function make() "
-            f"that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
+            f"{_join_names(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function "
+            f"make() that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
             "docs/your-files.md."
         )
         source = "made.py:make"
     said = " ".join(known)
     raise MissingArgumentsError(
-        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join(missing)}, which "
+        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not given.",
         f"{said} Write {shlex.quote(source)}.",
         said,
@@ -275,9 +279,9 @@ def _refuse_missing_arguments(
     )
 
 
-def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter is an object of a class outside Python, by its annotation or by the attributes that
-    the code reads."""
+def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
+    """Return whether a parameter takes an object of a class outside Python, by its annotation or by the attributes
+    that the code reads."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -286,6 +290,7 @@ def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) ->
 
 
 def _write_values(values: Mapping[str, Any]) -> str:
+    """Return arguments as Python code: `dim=64, name="x"`."""
     return ", ".join(f"{name}={_write_value(value)}" for name, value in values.items())
 
 
@@ -299,7 +304,7 @@ def _write_value(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str) and value.isprintable() and value.isascii() else repr(value)
 
 
-def _join(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -45,8 +45,6 @@ _log = logging.getLogger(__name__)
 
 # The most notes and places that are shown; the others are counted.
 _MOST_NOTES: Final = 2
-
-
 # The names that a value on the command line may use: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
@@ -91,7 +89,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     if not callable(function):
         raise InputError(
             f"{named.function} in {named.path} is not a function.",
-            "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
+            f"Define it: def {named.function}(module, tokens, lengths): return module(tokens.t()).",
         )
     return made, function
 
@@ -104,8 +102,8 @@ def load_function(
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
             object that can be called; or a class of such objects, which is made with the arguments.
-        read_from, content: the name of a file, and what it holds: the value of a name that the code makes by opening
-            this file, which is not run.
+        read_from, content: the name of a file of words, and the ids of its words. A name that the code makes by opening
+            this file gets these ids, and the code is not run.
 
     Raises:
         InputError: there is no such name, or it is not a function.
@@ -124,10 +122,7 @@ def load_function(
             made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
-        args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
-        kwargs = {
-            name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
-        }
+        args, kwargs = _evaluate_arguments(named, file)
         if isinstance(found, type) and not issubclass(found, str):
             found, args, kwargs = found(*args, **kwargs), [], {}
     where = f"{named.path}:{named.name}"
@@ -313,6 +308,7 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
 
 
 def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], given: Set[str]) -> bool:
+    """Return whether all statements that some names need are safe to run."""
     try:
         find_needed_statements(cells, names, str(named.path), given)
     except InputError:
@@ -343,6 +339,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
+    """Log the statements that are not run but may matter, and the cells that are not Python 3."""
     if notes:
         _log.warning(
             "These statements are not run, but may change the code that is run: %s",
@@ -358,6 +355,7 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
 
 
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
+    """Log the statements that check whether they run in Jupyter, or whether their file is run by itself."""
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
@@ -418,6 +416,7 @@ def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
 
 
 def _make_empty_module(path: Path) -> ModuleType:
+    """Return an empty Python module with the name and the path of a file."""
     # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
     # Python file of the same name may be in its folder.
     name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
@@ -428,17 +427,15 @@ def _make_empty_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """Return the object with a name if it is a module. Else call it with the arguments, and return the result."""
+    """Return the object that the user names, if it is a module. Else call it with the arguments, and return the
+    result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
             raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
         return found
     where = f"{named.path}:{named.name}"
-    args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
-    kwargs = {
-        name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
-    }
+    args, kwargs = _evaluate_arguments(named, file)
     if callable(found):
         kwargs |= complete_arguments(found, args, kwargs, named, weights)
     try:
@@ -449,6 +446,15 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
             f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
+
+
+def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
+    """Evaluate the arguments that the user gives, by position and by name."""
+    path, names = str(named.path), vars(file)
+    by_name = (named.kwargs or {}).items()
+    return [_evaluate_argument(node, path, names) for node in named.args], {
+        name: _evaluate_argument(node, path, names) for name, node in by_name
+    }
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
@@ -497,6 +503,8 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 
 
 def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+    """Return the error for a name that a file does not define. It proposes a similar name, and lists the names of the
+    file."""
     remedy = [suggest_similar_name(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
     remedy += [f"Cells that are not Python 3 are not read: {', '.join(unreadable[:10])}."] if unreadable else []

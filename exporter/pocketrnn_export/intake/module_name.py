@@ -47,21 +47,21 @@ class ModuleName:
         return self.path.suffix == ".ipynb"
 
 
-def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
-    """Parse `model.py:Classifier(8000, hidden=32)`. Return None if `given` does not have this form.
+def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | None:
+    """Parse `model.py:Classifier(8000, hidden=32)`. Return None for a text of another form.
 
     The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
     evaluated here.
 
     Args:
-        given: the text from the command line.
+        text: what stands on the command line.
         values: `name=value` for names of the file: a Python literal, or a call of torch or numpy. `name.part=value`
             stands for an object of which only that part is used.
 
     Raises:
-        InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
+        InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
     """
-    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", text)
     if found is None:
         return None
     path, name, call = found.groups()
@@ -111,8 +111,9 @@ def _check_argument(node: ast.expr) -> None:
             raise ValueError("it unpacks a dictionary")
 
 
-def _parse_assignment(given: str) -> tuple[str, ast.expr]:
-    name, _, value = given.partition("=")
+def _parse_assignment(text: str) -> tuple[str, ast.expr]:
+    """Parse `name=value` of --set. Return the name, and the syntax tree of the value."""
+    name, _, value = text.partition("=")
     try:
         if not all(part.isidentifier() for part in name.strip().split(".")):
             raise ValueError("no name")
@@ -121,5 +122,5 @@ def _parse_assignment(given: str) -> tuple[str, ast.expr]:
         return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
-            f"{short_repr(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+            f"{short_repr(text)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
         ) from None

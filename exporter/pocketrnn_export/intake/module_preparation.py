@@ -52,10 +52,10 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
     has_torchscript,
-    make_parts_traceable,
+    replace_torchscript,
     unwrap_module,
 )
-from pocketrnn_export.intake.extracted_scalars import describe_unseen_state
+from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_check import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
@@ -179,10 +179,10 @@ class ExportableModule:
         """Return the module as the reference of all comparisons. A run raises ExportError if the module fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
-            run = _compare_probabilities(run, self.reference, self.activation)
+            run = _make_probability_checking_run(run, self.reference, self.activation)
         return Reference(
             "pytorch",
-            _explain_failures(run, self.padding_id),
+            _make_explaining_run(run, self.padding_id),
             _make_float64_run(self),
             lambda: make_perturbed_module_runs(self.module_for_float64, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_differing_operation(self, content, case, place),
@@ -248,13 +248,13 @@ def prepare_module(
     Args:
         module: the user's module, which is not changed.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
-            label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
+            label's logit, and the first gets 0. Softmax of the two is the sigmoid of the one.
         multi_label: whether each label has a probability of its own. Then no logit is added.
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
-        others: the facts about it, as in `ModuleFacts`.
+        others: facts about the module, as in `ModuleFacts`.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
@@ -262,7 +262,7 @@ def prepare_module(
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
-    traceable = make_parts_traceable(reference)
+    traceable = replace_torchscript(reference)
     refuse_nonfinite_weights(reference)
     widths = widths or Widths()
     asked = ModuleFacts(
@@ -271,7 +271,7 @@ def prepare_module(
         features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
     convention = _find_convention(asked, call)
-    _check_number_of_texts(convention, two_texts=two_texts)
+    _refuse_other_number_of_texts(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
@@ -286,7 +286,7 @@ def prepare_module(
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
         widths=widths, given=_make_owners_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
-        notes=describe_unseen_state(asked, convention),
+        notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
@@ -297,6 +297,7 @@ def prepare_module(
 
 
 def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
+    """Find out how to call a module of texts, of texts with features, or of words with their characters."""
     if asked.spellings is not None:
         return find_convention_with_characters(asked, asked.spellings, call)
     return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
@@ -310,7 +311,8 @@ def _make_owners_module(
     return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
 
 
-def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
+def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
+    """Refuse a call with two texts for a module of one text, and the reverse."""
     if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
@@ -324,6 +326,8 @@ def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
 def _refuse_dependence_on_sizes(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
+    """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
+    through the `max_norm` of an embedding."""
     refuse_dependence_on_sizes(asked, convention, sizes)
     refuse_direct_weight_reads(asked, convention, norms, sizes)
 
@@ -379,6 +383,7 @@ def _return_unchanged(module: nn.Module) -> nn.Module:
 
 
 def _describe_call(convention: Convention) -> str:
+    """Describe in a sentence how forward is called, and what is assumed about its answer."""
     said = f"forward is called as {convention.line}"
     if convention.pair:
         said += f"; a pair is ({', '.join(convention.pair)}), in this order"
@@ -414,11 +419,11 @@ def _log_convention(convention: Convention) -> None:
         _log.warning("%s", note)
 
 
-def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
+def _make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
     """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
     user's module gives. For a head that gives logits, the logits are compared."""
     convention = called.convention
-    module = CallAdapter(called.module, convention, passing=False)
+    module = CallAdapter(called.module, convention, as_logits=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
 
     def run_and_compare(tokens: Ids, lengths: Ids) -> Logits:
@@ -485,6 +490,8 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
 
 
 def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
+    """Return the inputs of the trace: tokens, and lengths and features if the module takes them, with different sizes
+    for all axes."""
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts them may fail on a text of padding only.
@@ -500,7 +507,7 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     return (*texts, *of_texts, *beside)
 
 
-def _explain_failures(run: Run, padding_id: int) -> Run:
+def _make_explaining_run(run: Run, padding_id: int) -> Run:
     """Return a run that turns an exception of the module into an ExportError with the input in its message."""
 
     def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:

@@ -28,6 +28,8 @@ _IDS_OF_A_BATCH: Final = 50_000
 _ROUNDING: Final = 1e-5
 _MOST_TEXTS: Final = 64
 _MOST_EACH: Final = 16
+# The widths of the texts of padding only that are tried. A convolution needs the wider ones.
+_PADDING_WIDTHS: Final = (1, 2, 7, 31)
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,6 @@ class _PaddedRun:
         full = [] if self._one_text else [np.resize(rows[0], width).tolist()]
         lengths = [*(len(row) if self._takes_lengths else width for row in rows), *(width for _ in full)]
         return np.array([*padded, *full], np.int64), np.array(lengths, np.int64)
-
-
-# Lengths of the texts of padding only that are tried. A convolution needs the longer ones.
-_PADDING_WIDTHS: Final = (1, 2, 7, 31)
 
 
 def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:

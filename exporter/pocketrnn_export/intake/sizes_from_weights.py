@@ -160,6 +160,7 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
 
 
 def _is_literal(node: ast.expr) -> bool:
+    """Return whether an expression is a literal of Python, such as a number or a list of strings."""
     try:
         ast.literal_eval(node)
     except ValueError:
@@ -179,6 +180,7 @@ def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.C
 
 
 def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
+    """Yield the name and the call of each layer that an nn.Sequential or an nn.ModuleList is made with."""
     kind, parts = read_called_name(call), call.args
     if kind == "ModuleList" and len(parts) == 1 and isinstance(parts[0], ast.List | ast.Tuple):
         parts = parts[0].elts
@@ -199,6 +201,7 @@ def _read_name_in_len(node: ast.AST) -> str:
 
 
 def _is_only_length_used(definition: ast.ClassDef, name: str) -> bool:
+    """Return whether a class uses a name only in `len(NAME)`."""
     first = name.split(".")[0]
     uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == first]
     return len(uses) == sum(_read_name_in_len(node) == name for node in ast.walk(definition))

@@ -15,10 +15,10 @@ from pocketrnn_export.comparing.proof_inputs import Case, Run, Widths, choose_no
 _FEW_TOKENS: Final = (12, 8, 5)
 
 
-def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> int:
-    """Return the smallest number of tokens that the module answers. A standard deviation over steps needs more than
-    one."""
-    for tokens in range(1, shortest + 1):
+def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
+    """Return the smallest number of tokens that the module answers, of 1 to `tried_up_to`. A standard deviation over
+    steps needs more than 1 token."""
+    for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
             if np.isfinite(run(np.full((1, width), choose_non_padding_id(padding_id)), np.array([width])).max()):

@@ -41,7 +41,9 @@ def refuse_fixed_states(module: nn.Module) -> None:
                     )
 
 
-def _depends_on_input(value: Any, own: Any) -> bool:
+def _depends_on_input(value: Any, module_value: Any) -> bool:
+    """Return whether a value is computed from an input of the graph. The module itself, its first input, does not
+    count."""
     waiting, met = [value], set[str]()
     while waiting:
         current = waiting.pop()
@@ -49,7 +51,7 @@ def _depends_on_input(value: Any, own: Any) -> bool:
             continue
         met.add(current.debugName())
         node = current.node()
-        if own is not None and current.debugName() == own.debugName():
+        if module_value is not None and current.debugName() == module_value.debugName():
             continue
         # An input, or the output of a loop or a branch: not followed.
         if node.kind() in {"prim::Param", "prim::If", "prim::Loop", "prim::CallMethod"}:

@@ -87,6 +87,7 @@ class TwoTextModule(nn.Module):
 
 
 def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the lengths. Missing lengths become the width of the batch."""
     return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
 
 

@@ -156,6 +156,7 @@ def _join_names(names: Sequence[str], most: int) -> str:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors file by name."""
     try:
         return safetensors.torch.load_file(path)
     # Damaged headers raise errors of other classes than safetensors' own.

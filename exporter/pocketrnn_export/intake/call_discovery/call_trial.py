@@ -663,7 +663,7 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
 def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
     too."""
-    called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
+    called = CallAdapter(asked.module, replace(convention, activation=None), as_logits=False)
     answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
     return answer
 

@@ -10,13 +10,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.call_line import write_layer_code
 from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
 # The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
     r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I
 )
-
 _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 
 
@@ -93,7 +93,7 @@ def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer with its name in Python code. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left out."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
-            yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
+            yield write_layer_code(path), layer
 
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.call_line import write_layer_code
 from pocketrnn_export.intake.calling_convention import (
     BATCH_SIZE,
     find_global_batch_sizes,
@@ -70,9 +71,8 @@ def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
 def list_setup_statements(module: nn.Module) -> list[str]:
     """Return statements that may be needed before a call: they set a batch size or make a new state."""
     sizes, states = [], []
-    names = dict(module.named_modules())
-    for path, layer in names.items():
-        target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
+    for path, layer in module.named_modules():
+        target = write_layer_code(path)
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
