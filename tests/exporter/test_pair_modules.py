@@ -267,7 +267,7 @@ def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:
     line = compile_call("module(first, len(first))")
     assert isinstance(line, PairCall)
     named = [names["call"].__code__.co_varnames for names in find_users_globals(module) if "call" in names]
-    assert line.of_both.__code__.co_varnames in named
+    assert line.wrapped.__code__.co_varnames in named
 
 
 def test_a_question_about_the_second_text_names_its_line() -> None:

@@ -153,7 +153,7 @@ class CallAdapter(nn.Module):
         if not isinstance(function, FeatureCall):
             return self._call_on_texts(function, tokens, lengths)
         full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
-        tokens, full, numbers = function.split(tokens, full)
+        tokens, full, numbers = function.split_rows(tokens, full)
         return self.call_with_features(tokens, None if lengths is None else full, numbers)
 
     def call_with_features(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:

@@ -39,24 +39,24 @@ class FeatureCall:
     features).
 
     Attributes:
-        named: the wrapped call.
+        wrapped: the wrapped call.
         features: the features.
     """
 
-    named: Callable[[nn.Module, Tensor, Any, Mapping[str, Tensor]], Any]
+    wrapped: Callable[[nn.Module, Tensor, Any, Mapping[str, Tensor]], Any]
     features: Features
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
         """Return the module's answer to rows of ids that contain texts and their features."""
-        tokens, lengths, numbers = self.split(tokens, lengths)
+        tokens, lengths, numbers = self.split_rows(tokens, lengths)
         return self.call_module_with_features(module, tokens, lengths, numbers)
 
     def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
         """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
         # A copy: forward may write into what it is given.
-        return self.named(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
+        return self.wrapped(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
 
-    def split(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
+    def split_rows(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
         """Split rows of ids into the texts, their lengths, and the numbers of their features."""
         if int(tokens[0, 0]) >= 0:
             return tokens, lengths, draw_features(self.features, tokens)

@@ -79,7 +79,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
                 f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
-                "A feature belongs to a whole text; for tokens, a bundle has only ids.",
+                "Leave these numbers out of the module: a feature belongs to a whole text, and a token has only an id.",
             )
 
 

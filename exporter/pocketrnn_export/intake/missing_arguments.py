@@ -49,7 +49,7 @@ class MissingArgumentsError(InputError):
         self.known, self.source = known, source
 
 
-def complete_arguments(
+def find_missing_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the

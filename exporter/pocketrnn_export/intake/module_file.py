@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
-from pocketrnn_export.intake.missing_arguments import complete_arguments
+from pocketrnn_export.intake.missing_arguments import find_missing_arguments
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
@@ -437,7 +437,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
     where = f"{named.path}:{named.name}"
     args, kwargs = _evaluate_arguments(named, file)
     if callable(found):
-        kwargs |= complete_arguments(found, args, kwargs, named, weights)
+        kwargs |= find_missing_arguments(found, args, kwargs, named, weights)
     try:
         return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.

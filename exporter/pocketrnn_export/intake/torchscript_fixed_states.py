@@ -37,7 +37,7 @@ def refuse_fixed_states(module: nn.Module) -> None:
                         f"The TorchScript {path or 'module'} gives its {kind.removeprefix('aten::').upper()} an "
                         "initial state for a fixed number of texts; a run on another number reads beyond the state "
                         "and may end the process.",
-                        "Export the Python module, or trace it again with a state made of x.size(0) by torch.zeros.",
+                        "Export the Python module, or trace it again with a state of torch.zeros for x.size(0) texts.",
                     )
 
 

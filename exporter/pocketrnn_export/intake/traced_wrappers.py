@@ -82,7 +82,7 @@ class TwoTextModule(nn.Module):
         assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
         given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
         return self.called.call_and_read_logits(
-            lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2]
+            lambda module, _tokens, _lengths: function.wrapped(module, *given), first, given[2]
         )
 
 

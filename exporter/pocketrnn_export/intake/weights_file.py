@@ -284,4 +284,7 @@ def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
 
 
 def _make_damaged_file_error(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a file of weights: {first_line(error)}.", "Save it again.")
+    return InputError(
+        f"{path} is not a file of weights: {first_line(error)}.",
+        "Save the weights again: torch.save(module.state_dict(), path).",
+    )

@@ -194,6 +194,7 @@ def find_only_new_names(node: ast.AST) -> set[str]:
 
 
 def _is_new_value(node: ast.expr | None) -> bool:
+    """Return whether an expression makes a new object: a number, a string, a container or a layer."""
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func).split(".")[-1]
         return name[:1].isupper() or name in _MAKE_NEW

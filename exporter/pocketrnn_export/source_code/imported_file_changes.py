@@ -38,6 +38,7 @@ class ImportableFiles:
         return found
 
     def _find_file_facts(self, name: str) -> FileFacts | None:
+        """Return the facts about a module of the folder; None for a module outside the folder."""
         if name not in self._files:
             self._files[name] = None
             path = self._find_module_path(name)
@@ -58,6 +59,7 @@ class ImportableFiles:
         return None
 
     def _collect_file_facts(self, name: str, path: Path, found: FileFacts) -> None:
+        """Read a file, and add to `found` what its import and its functions may change."""
         parts = [part for part in list_statements([read_python_file(path)]) if not part.alone]
         inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for part in parts:

@@ -116,7 +116,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
     ]
 
 
-def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
+def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
     """Yield a note on each name whose cells did not run from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
@@ -161,10 +161,12 @@ class _NotRunError(Exception):
 
     @property
     def reads_file(self) -> bool:
+        """Whether the statement is not run because it may read a file."""
         return _READS.search(self.reason) is not None
 
     @property
     def full_reason(self) -> str:
+        """The end of a sentence that says how the statement makes the name, and why it is not run."""
         because = f"needs `{self.root.title}` of {self.root.cell_or_line}, and that statement {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
@@ -321,7 +323,7 @@ class _NeededSearch:
         """Return the collected statements with their notes."""
         run = self.order_taken_statements()
         alone = tuple(self._describe_notes(index for index in self.notes if self._all[index].alone))
-        notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_find_other_orders(self, run))
+        notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_note_unordered_cells(self, run))
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
@@ -375,6 +377,7 @@ class _NeededSearch:
         return taken
 
     def _take_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
+        """Collect a statement, and the statements that it needs. Raise an error if one of these is not safe to run."""
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
             raise _NotRunError(
@@ -427,7 +430,7 @@ class _NeededSearch:
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return `name.part` if only this part has a likely value, else the name."""
+        """Return `name.part` if this part alone has a likely value, else the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
@@ -465,6 +468,7 @@ class _NeededSearch:
         return now - (own - _find_names_in_head(statement.node)), later - own
 
     def _may_be_called(self, method: str) -> bool:
+        """Return whether a forward pass may call a method with this name."""
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
 
 
@@ -494,6 +498,8 @@ def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[St
 
 
 def _surely_binds(node: ast.stmt, name: str) -> bool:
+    """Return whether a statement defines a name in each of its branches."""
+
     def binds_in_all_blocks(*blocks: Sequence[ast.stmt]) -> bool:
         return all(any(_surely_binds(part, name) for part in block) for block in blocks)
 

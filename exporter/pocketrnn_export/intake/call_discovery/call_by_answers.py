@@ -30,10 +30,13 @@ def find_calls_that_agree(
         labels: the labels, in the order of the module's numbers.
         multi_label: whether each label is right or wrong by itself.
     """
-    return [call for call in calls if _agrees(module, call, rows, labels, multi_label=multi_label)]
+    return [call for call in calls if _gives_owners_answers(module, call, rows, labels, multi_label=multi_label)]
 
 
-def _agrees(module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _gives_owners_answers(
+    module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
+) -> bool:
+    """Return whether a call gives the owner's answer to every text, as logits or as probabilities."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:
@@ -47,11 +50,13 @@ def _agrees(module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, 
         made = numbers.sigmoid() if binary or multi_label else numbers.softmax(0)
         for i, one in enumerate((numbers, made)):
             each = torch.cat([1 - one, one]) if binary else one
-            fits[i] = fits[i] and _is_answer(each, answer, labels, multi_label=multi_label)
+            fits[i] = fits[i] and _matches_owners_answer(each, answer, labels, multi_label=multi_label)
     return any(fits)
 
 
-def _is_answer(found: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _matches_owners_answer(found: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
+    """Return whether numbers of the labels agree with the owner's answer: with its probabilities, or with its
+    labels."""
     if len(found) != len(labels):
         return False
     if isinstance(answer, Mapping):

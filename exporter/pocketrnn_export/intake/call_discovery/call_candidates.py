@@ -57,8 +57,8 @@ class CallCandidate:
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
-        around: code with {} for the call, which returns the input of a CRF or joins the heads; empty for the call
-            itself.
+        around: code with {} in the place of the call, which reads the input of a CRF or joins the heads; empty for
+            the call itself.
     """
 
     signature: Signature | None
@@ -138,7 +138,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    for signature, values in (found for one in signatures for found in _list_inputs_beside(asked, one)):
+    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(asked, one)):
         choices = [
             _make_options("beside", *values[i]) if i in values else _list_input_options(asked, signature, i)
             for i in range(len(signature.slots))
@@ -170,8 +170,11 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
-def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield ways to give features or characters to the inputs, if the module takes features or characters."""
+def _list_feature_and_character_inputs(
+    asked: ModuleFacts, signature: Signature
+) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+    """Yield the signature with the code to try for the inputs that take features or characters. Without features and
+    characters, this code is empty."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:
@@ -216,6 +219,7 @@ def _make_options(given: Given, *values: str) -> list[_InputOption]:
 
 
 def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+    """Return the code of tokens as forward may take them: ids in some shape, or one-hot vectors."""
     # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
         "tokens", *_list_one_hot_options(asked.module, asked.ids), "tokens", "tokens.t()", "tokens[0]"
@@ -224,6 +228,7 @@ def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
 
 
 def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
+    """Return the code of lengths as forward may take them."""
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )

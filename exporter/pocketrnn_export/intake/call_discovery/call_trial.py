@@ -34,7 +34,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
+from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constant_inputs
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_line import Call, compile_call, uses_lengths
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention, undo_assignments
@@ -95,7 +95,7 @@ def try_candidate(
         # `[tokens.size(1)]` is tried in its place.
         return
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
-    with_constants = find_constants(asked, way, batches)
+    with_constants = find_constant_inputs(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
     yield from tried(
@@ -113,6 +113,7 @@ def _try_call(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call on batches. Yield a result for each part of its answer that may be the logits, or one failure."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -146,7 +147,7 @@ def _try_call(
             _read_answer_part(answer, written, *batch).float().reshape(rows, -1)
             for batch, answer in zip(batches, answers, strict=True)
         ]
-        alike = [other for other in working_calls if not other.leaks and _gives_same_answers(other, given)]
+        alike = [other for other in working_calls if not other.leaks and _has_same_answers(other, given)]
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
@@ -203,7 +204,7 @@ def _try_head_outputs(
         Convention(line + part, _wrap_answer_part(function, part), units, takes_lengths=True, one_text=one_text)
         for part, units in zip(joined.parts, joined.units, strict=True)
     )
-    join, way = _wrap_head_outputs(function, joined), None if way is None else replace(way, around=joined.around)
+    join, way = _wrap_in_head_join(function, joined), None if way is None else replace(way, around=joined.around)
     for one in _try_call(
         asked, joined.write_call(line), join, batches, way, one_text=one_text, working_calls=working_calls
     ):
@@ -219,7 +220,8 @@ def _try_head_outputs(
         yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
 
 
-def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
+def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
+    """Return a call whose answer is the joined outputs of all heads."""
     if not joined.around:
         return function
     # The answer stands for `module` in the code.
@@ -248,7 +250,7 @@ def _choose_outputs(
 
 
 def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Yield each batch that the module answers, with the answer."""
+    """Return the tokens of each batch that the module answers, with the answer."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -273,13 +275,15 @@ def have_same_program(
     return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
 
 
-def _gives_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
+def _has_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
+    """Return whether a working call gave these answers to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
 
 
 def _wrap_answer_part(function: Call, suffix: str) -> Call:
+    """Return a call whose answer is the part that a suffix selects."""
     if not suffix:
         return function
     return _wrap_answer(function, lambda answer, tokens, lengths: _read_answer_part(answer, suffix, tokens, lengths))
@@ -288,19 +292,11 @@ def _wrap_answer_part(function: Call, suffix: str) -> Call:
 def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
     """Return a call that changes the answer of another call by the function `change`. It gets the answer, the tokens
     and the lengths."""
-    if isinstance(function, PairCall):
-        of_both = function.of_both
-
-        return PairCall(lambda module, *given: change(of_both(module, *given), given[0], given[2]))
-
-    if isinstance(function, FeatureCall):
-        named = function.named
-        return replace(function, named=lambda module, *given: change(named(module, *given), given[0], given[1]))
-
-    if isinstance(function, CharacterCall):
-        spelled = function.spelled
-        return replace(function, spelled=lambda module, *given: change(spelled(module, *given), given[0], given[1]))
-
+    if isinstance(function, PairCall | FeatureCall | CharacterCall):
+        wrapped: Callable[..., Any] = function.wrapped
+        # A pair has the second text before the lengths.
+        at = 2 if isinstance(function, PairCall) else 1
+        return replace(function, wrapped=lambda module, *given: change(wrapped(module, *given), given[0], given[at]))
     return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 
@@ -354,7 +350,7 @@ def _check_call(
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
-            if not _ignores_tokens_past_length(asked, convention, way, i, batches[-1]):
+            if not _works_as_mask(asked, convention, way, i, batches[-1]):
                 slot = way.slots[i]
                 if slot.role != "mask":
                     width = way.replace_value(i, "tokens.size(1)").line
@@ -424,6 +420,7 @@ def _find_batch_dependence(
 
 
 def _answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the numbers [texts, n] of the texts of a batch, each answered alone."""
     rows = range(len(tokens))
     return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
 
@@ -532,6 +529,7 @@ def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tupl
 
 
 def _is_near(a: Tensor, b: Tensor) -> bool:
+    """Return whether two answers are equal up to rounding."""
     # Each number by its own size: beside the -1e4 of a label that cannot be, others may differ.
     return bool(((a - b).abs() <= _SAME * b.abs().clamp(min=1.0)).all())
 
@@ -552,7 +550,7 @@ def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Seq
             first, second, *_ = split_pairs(tokens, lengths)
             call_and_restore_state(
                 asked.module,
-                lambda module, _, none: pair_call.of_both(module, first, second, none, none),
+                lambda module, _, none: pair_call.wrapped(module, first, second, none, none),
                 tokens,
                 none,
             )
@@ -571,11 +569,11 @@ class _UnusableLengths:
         raise AttributeError(name)
 
 
-def _ignores_tokens_past_length(
+def _works_as_mask(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether an input works as a mask: if only this input gets shorter lengths, the tokens past them do not
-    change the answer.
+    """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
+    them do not change the answer.
 
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
     mask is tested, as it may be true at the tokens or at the padding.
@@ -587,7 +585,7 @@ def _ignores_tokens_past_length(
     return _stops_at_lengths_of_input(asked, convention, way, i, batch)
 
 
-def describe_inputs_unlike_lengths(
+def note_inputs_unlike_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
     """Yield notes on inputs that have the name of lengths, but that are something else, such as a number of
@@ -654,6 +652,7 @@ def _compute_answers_around_ends(
 
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the module's answer, and undo the assignments of the call."""
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths

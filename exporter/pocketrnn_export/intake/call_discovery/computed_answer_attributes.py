@@ -72,10 +72,11 @@ def read_attribute(value: Any, name: str) -> Any:
     return _read_value_or_missing(lambda: getattr(value, name))
 
 
-def _read_value_or_missing(ask: Any) -> Any:
+def _read_value_or_missing(read_value: Any) -> Any:
+    """Return a value of an object; the marker object if its code raises an exception."""
     # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
-        return ask()
+        return read_value()
     return _MISSING
 
 
@@ -87,7 +88,7 @@ def _find_parts_by_name(
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_list_words_in_code(getattr(function, "__code__", None)))
+        names |= dict.fromkeys(_list_strings_in_code(getattr(function, "__code__", None)))
     kept = getattr(value, "__dict__", {})
     for part in [value, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
@@ -106,10 +107,11 @@ def _find_parts_by_name(
         yield written.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
+def _list_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
+    """Yield the constant strings in code, also in the functions inside it."""
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _list_words_in_code(constant)
+            yield from _list_strings_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)

@@ -97,6 +97,7 @@ def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
+    """Yield the integers that layers hold as attributes, with their names in Python code."""
     for target, layer in _list_named_layers(module):
         if type(layer).__module__.startswith("torch."):
             continue

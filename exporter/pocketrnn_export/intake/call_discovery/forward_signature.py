@@ -107,6 +107,7 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
+    """Return the slot of a parameter."""
     required = parameter.default is parameter.empty
     no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
@@ -123,6 +124,7 @@ def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) ->
 
 
 def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
+    """Write a call with arguments. After one that is left out, they are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -175,7 +177,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Add targets behind the single argument that contains the other inputs."""
+    """Return a signature with target labels behind the single argument that contains the other inputs."""
     if not targets:
         return signature
 
@@ -187,9 +189,10 @@ def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
 
 
 def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+    """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
-        names, more = _record_names(module, targets, keys=keys)
+        names, more = _record_read_names(module, targets, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -234,6 +237,7 @@ def _find_unpacked_names(module: nn.Module) -> list[str]:
 
 
 def _list_tuple_signatures() -> Iterator[Signature]:
+    """Yield signatures of a forward with one argument that is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
         yield from _assign_roles(slots, _write_tuple)
@@ -314,16 +318,18 @@ class _RecordingFields:
         return self._give(name)
 
 
-def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the names that forward reads from its single argument until it fails, the required names, and the other
-    ones."""
+def _record_read_names(
+    module: nn.Module, targets: Sequence[Slot], *, keys: bool
+) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """Return the names that forward reads from its single argument until it fails, each with whether forward needs it.
+    Also return a phrase for further names that it may read."""
     names: dict[str, bool] = {}
     more = False
-    for present, (text, other) in itertools.product((True, False), _list_dummy_values(pairs=not keys)):
+    for present, (text, other) in itertools.product((True, False), _list_trial_values(pairs=not keys)):
         if not present and (not keys or all(names.values())):
             # It needs every key.
             break
-        give = functools.partial(_make_dummy, text=text, other=other)
+        give = functools.partial(_make_trial_value, text=text, other=other)
         batch = _RecordingDict(give, present=present) if keys else _RecordingFields(give)
         with (
             contextlib.suppress(Exception, SystemExit),
@@ -337,7 +343,7 @@ def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> 
     return names, ("further keys",) if more else ()
 
 
-def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
+def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
     """Yield values for the text, and for inputs that are neither the text nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
@@ -346,7 +352,8 @@ def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
             yield (one, lengths), other
 
 
-def _make_dummy(name: str, text: Any, other: Any) -> Any:
+def _make_trial_value(name: str, text: Any, other: Any) -> Any:
+    """Return a value for an input by its name: lengths, a mask, the text, or the other value."""
     role = find_role(name)
     if role == "lengths":
         return torch.full((3,), 5)
@@ -358,9 +365,11 @@ def _make_dummy(name: str, text: Any, other: Any) -> Any:
 def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
     """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
     names: list[str] = []
-    for text, other in _list_dummy_values(pairs=False):
+    for text, other in _list_trial_values(pairs=False):
         for _ in range(8):
-            given = {n: _make_dummy(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]}
+            given = {
+                n: _make_trial_value(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]
+            }
             try:
                 with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
                     module(**given)
@@ -392,13 +401,13 @@ def _find_optional_keywords(
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Return whether a module runs with None as the value of one more name."""
-    for text, other in _list_dummy_values(pairs=False):
+    for text, other in _list_trial_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),
             torch.no_grad(),
             run_quietly_on_cpu(),
             undo_assignments(module),
         ):
-            module(**{n: _make_dummy(n, text, other) for n in required}, **{name: None})
+            module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
             return True
     return False

@@ -122,6 +122,7 @@ def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Outpu
 
 
 def _name_output(answer: Any, suffix: str) -> str:
+    """Return the name of an output: a field, a key or an attribute; an empty string for an index."""
     # The names of a named tuple's fields, in their order.
     fields = getattr(type(answer), "__match_args__", ())
     if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
@@ -219,12 +220,13 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
 def _explain_counts(
     asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> tuple[str, str]:
+    """Return the problem and advice for heads whose numbers of labels no outputs have."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
     count = len(asked.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))
     return (
-        f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, but "
-        f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
+        f"forward gives {gives}: {len(fitting) or 'none'} of these outputs fit{'s' * (len(fitting) == 1)} the {count} "
+        f"labels of the head{'s' * (len(names) > 1)} {heads}",
         f"Give each head as many labels as its output has numbers. {_JOIN_YOURSELF}",
     )
 

@@ -44,6 +44,7 @@ def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
 
 
 def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
+    """Return whether the line of a call sets the attribute."""
     return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
 
 

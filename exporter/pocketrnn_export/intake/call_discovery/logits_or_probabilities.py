@@ -73,7 +73,7 @@ class _ProbedAnswers:
 
     @property
     def sign(self) -> int:
-        """1 if all numbers are at least 0, -1 if all are at most 0, and 0 for numbers of both signs."""
+        """The sign of all numbers: 1 from 0 on, -1 up to 0, and 0 for numbers of both signs."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
@@ -131,7 +131,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """Add the activation of each head, as `add_activation` does for a single head."""
+    """Add to each head's convention what `add_activation` adds."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
@@ -164,6 +164,7 @@ def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, hea
 
 
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
+    """Return the answers to random texts of several lengths, for conclusions from the numbers."""
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
     tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
@@ -278,6 +279,7 @@ def _make_sum_axis_indices(shares: Tensor) -> Tensor:
 
 
 def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
+    """Return whether the activation of logits gives the answers, for every batch."""
     return all(
         torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
         for given, answer in zip(logits, answers, strict=True)
@@ -327,7 +329,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
-            f"The module gives numbers that sum to {total:.4g} for every text, which may be shares of it or logits.",
+            f"The module gives numbers that sum to {total:.4g} for every text: logits, or shares of this sum.",
             "Say which: --gives logits, or --call "
             f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
@@ -369,7 +371,7 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
     if probed.are_between_zero_and_one:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
     return ExportError(
-        "The module gives no number below 0: as logits, they would give no probability below 0.5.",
+        "The module gives no number below 0: as logits, its numbers would give no probability below 0.5.",
         "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
     )
 

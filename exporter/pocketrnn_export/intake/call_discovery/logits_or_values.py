@@ -40,9 +40,8 @@ def refuse_regression_values(module: nn.Module, convention: Convention, numbers:
     if one and least > _SURE:
         why = f"from {least:.3g} to {most:.3g} for the tried texts: as logits, they give every text the second label"
     elif loss is not None:
-        why = (
-            f"and its file names {loss}, but no loss for labels: {'it' if one else 'they'} may be a value, as a rating"
-        )
+        meant = "it may be a value, such as a rating" if one else "they may be values, such as ratings"
+        why = f"and its file names {loss}, but no loss for labels: {meant}"
     else:
         return
     divided = (

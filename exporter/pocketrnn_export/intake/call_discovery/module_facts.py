@@ -64,7 +64,6 @@ class ModuleFacts:
     of_tokens: bool = False
     two_texts: bool = False
     heads: Mapping[str, LabelOutput] = field(default_factory=dict, hash=False)
-
     features: Features = ()
     spellings: Spellings | None = None
     labels_are_words: bool = True
@@ -87,8 +86,7 @@ class ModuleFacts:
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
-        """Return more lengths at which to measure the sizes of a call's outputs. Some of them are outside the
-        lengths of texts.
+        """Return more lengths of texts at which to measure the sizes of a call's outputs.
 
         Args:
             tried: the lengths at which the size is known.
@@ -99,7 +97,7 @@ class ModuleFacts:
         return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not within)
 
     def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return random tokens [rows, width] without padding, and their lengths. The tokens include the highest id."""
+        """Return random tokens [rows, width] with the highest id among them and without padding, and their lengths."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
         low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0
@@ -166,6 +164,7 @@ class ModuleFacts:
 
 
 def list_forward_parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """Return the parameters of forward, without `self`."""
     if isinstance(module, torch.jit.ScriptModule):
         arguments = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
         kind = inspect.Parameter.POSITIONAL_ONLY

@@ -34,7 +34,8 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """The function that computed a tensor, its input tensors, the sizes of its weights, and all its outputs."""
+    """How a tensor was computed: by which function, from which tensors, with weights of which sizes, and beside which
+    other outputs. A tensor is given by its Python id."""
 
     function: str
     of: tuple[int, ...]
@@ -81,6 +82,7 @@ class FlowRecorder(FunctionMode):
         return result
 
     def _record_function_call(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Record from which inputs a call of a torch function computed its outputs."""
         self._alive |= {id(tensor): tensor for tensor in (*inputs, *outputs)}
         self._weights |= {id(tensor) for tensor in inputs if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
         of = [id(tensor) for tensor in inputs]
