@@ -52,7 +52,8 @@ from pocketrnn_export.commands.verdict_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
+from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:

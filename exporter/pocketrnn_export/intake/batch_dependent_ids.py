@@ -184,10 +184,7 @@ def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> fl
 
 def compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
     """Return the largest difference of a probability over the rows with finite answers."""
-    first, second = (_compute_row_probabilities(logits, activation=activation) for logits in (one, other))
+    exact = (torch.from_numpy(np.asarray(logits, np.float64)) for logits in (one, other))
+    first, second = (apply_activation(activation, logits).numpy() for logits in exact)
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
-
-
-def _compute_row_probabilities(logits: Any, *, activation: Activation) -> Any:
-    return apply_activation(activation, torch.from_numpy(np.asarray(logits, np.float64))).numpy()

@@ -3,31 +3,22 @@ answer."""
 
 from __future__ import annotations
 
-import contextlib
-import dis
-import functools
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pocketrnn.text.features import Features
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
 from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
-
-# The names of a batch size.
-BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -229,37 +220,6 @@ def _count_real_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
 
 def _order_by_length(lengths: Tensor) -> Tensor:
     return torch.argsort(lengths, descending=True, stable=True)
-
-
-@contextlib.contextmanager
-def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """After the block, restore the attributes of a module and its layers that the block assigned. Restore a global
-    batch size in the module's file, too."""
-    layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
-    try:
-        with restore_attributes(module):
-            yield
-    finally:
-        for names, name, size in sizes:
-            names[name] = size
-
-
-def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the globals from which forward reads a fixed batch size. Each is given as the dict that holds it and
-    its name."""
-    forward = getattr(getattr(layer, "forward", None), "__func__", None)
-    if not isinstance(forward, FunctionType):
-        return []
-    names = forward.__globals__
-    return [(name, names) for name in _find_batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
-
-
-@functools.cache
-def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of globals with a batch size that code reads. The results are cached, since `dis` is slow."""
-    read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
-    return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:

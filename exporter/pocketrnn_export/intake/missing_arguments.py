@@ -77,20 +77,12 @@ def find_missing_arguments(
     with contextlib.suppress(InputError):
         cells = read_python_cells(named.path)
     definition = _find_definition(found, cells) if inspect.isclass(found) else None
-    shown: dict[str, Any] = {}
-    if definition is not None and weights is not None:
-        shown = find_parameter_values(definition, weights.tensors)
     stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
-    unused: dict[str, Any] = {}
-    if definition is not None and weights is not None and _has_own_code_only(found):
-        unused = find_values_without_effect(definition)
-    taken = {
-        name: shown[name]
-        for name, parameter in takes.items()
-        if name in shown and _differs_from_default(parameter, shown)
-    }
-    matrices: dict[str, Any] = {}
+    shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
+        shown |= find_parameter_values(definition, weights.tensors)
+        taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
+        unused |= find_values_without_effect(definition) if _has_own_code_only(found) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_cell_names(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}

@@ -25,8 +25,9 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
+from pocketrnn_export.intake.given_file_check import check_file_exists
 from pocketrnn_export.intake.missing_arguments import find_missing_arguments
-from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
+from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR

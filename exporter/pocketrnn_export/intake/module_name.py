@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.intake.given_file_check import check_file_exists
 
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (
@@ -78,24 +77,6 @@ def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | Non
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
     return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, values)))
-
-
-def check_file_exists(
-    path: Path,
-    ends: tuple[str, ...] = (".py", ".ipynb"),
-    remedy: str = "Give the Python file or notebook that defines the module.",
-) -> None:
-    """Refuse a path that is not a file. The error names the file with the most similar path, or gives the remedy."""
-    with contextlib.suppress(OSError, ValueError):
-        if path.is_file():
-            return
-    raise InputError(f"{path} is not a file.", suggest_near_file(path, ends) or remedy)
-
-
-def check_weights_exist(path: Path) -> None:
-    """Refuse a path of weights that is not a file."""
-    ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
-    check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
 
 
 def _check_argument(node: ast.expr) -> None:

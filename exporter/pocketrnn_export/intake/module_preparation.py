@@ -279,7 +279,7 @@ def prepare_module(
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log_convention(convention)
     is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
-    called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
+    called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
@@ -376,10 +376,6 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
     return add_ids_that_need_own_batch(replace(prepared, padding=True), candidates)
-
-
-def _return_unchanged(module: nn.Module) -> nn.Module:
-    return module
 
 
 def _describe_call(convention: Convention) -> str:

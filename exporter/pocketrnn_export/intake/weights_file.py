@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.module_name import check_weights_exist
+from pocketrnn_export.intake.given_file_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -252,12 +252,11 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
 
 
 def _is_state_dict(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and all(isinstance(name, str) and _is_dense_tensor(tensor) for name, tensor in value.items())
-
-
-def _is_dense_tensor(value: Any) -> bool:
-    """Return whether a value is a dense tensor, and not a sparse or nested tensor."""
-    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+    """Return whether a value holds dense tensors by their names, and nothing else."""
+    return bool(value) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_nested
+        for name, tensor in value.items()
+    )
 
 
 def _find_arguments(saved: Any) -> dict[str, Any]:

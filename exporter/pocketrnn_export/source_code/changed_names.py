@@ -309,9 +309,9 @@ class ChangeFinder:
         known = (self._find_made_class(one) for one in self._binding.get(name, ()))
         return any(reads_own_state(one) for one in known if one is not None)
 
-    def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement may change. With `later`, calls of its functions are
-        considered."""
+    def find_changed_packages(self, statement: Statement, file_name: str, *, later: bool = False) -> set[str]:
+        """Return the packages and files that a statement of the file `file_name` may change. With `later`, return those
+        that calls of its functions may change."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
@@ -320,7 +320,7 @@ class ChangeFinder:
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
         imported = {self.find_full_name(name).split(".")[0] for name in written if name in self._imports}
-        return imported | used.changes_later | ({own} if written - set(self._imports) else set())
+        return imported | used.changes_later | ({file_name} if written - set(self._imports) else set())
 
     def find_source_modules(self, names: Iterable[str]) -> set[str]:
         """Return the modules from which names are imported."""
@@ -328,8 +328,8 @@ class ChangeFinder:
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
         return {module for one in given if one.is_import for module in one.now.modules}
 
-    def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
-        """Return the packages that a statement may change, also packages that the statement does not mention."""
+    def filter_changed_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
+        """Return which of some packages a statement may change, also through files that it imports."""
         total = self.totals[statement.index]
         used = self._beside(self.find_source_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
@@ -450,4 +450,5 @@ def _is_simple_assignment(node: ast.stmt) -> bool:
 
 
 def _read_top_name(name: str) -> str:
+    """Return the first part of a dotted name: `torch` for `torch.nn`."""
     return name.split(".", 1)[0]

@@ -294,7 +294,7 @@ class _NeededSearch:
             if statement.is_star:
                 return PossibleChanges(anything=statement.title)
             found = names.find_changes(statement, objects, code, parts, models)
-            changed = names.find_touched_packages(statement, packages)
+            changed = names.filter_changed_packages(statement, packages)
             return PossibleChanges(tuple(dict.fromkeys((*found.names, *changed))), found.made, found.anything)
 
         return find_possible_changes

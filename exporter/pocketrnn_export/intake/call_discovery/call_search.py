@@ -366,8 +366,8 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two calls give the same answer. Probabilities equal the logits that give them. Two outputs of
-    one call are compared by their operators, too, since they may differ only for rare texts."""
+    """Return whether two calls give the same answers, where logits and their probabilities count as the same. Two
+    outputs of one call are compared by their operators, too, since they may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

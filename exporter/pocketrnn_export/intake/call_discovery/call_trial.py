@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
@@ -37,7 +38,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constant_inputs
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_line import Call, compile_call, uses_lengths
-from pocketrnn_export.intake.calling_convention import CallAdapter, Convention, undo_assignments
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_marks, draw_features
 from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
@@ -55,8 +56,15 @@ _ROUNDING: Final = 2e-6
 
 @dataclass(frozen=True)
 class WorkingCall:
-    """A call that works, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked
-    row change the answers."""
+    """A call that works.
+
+    Attributes:
+        convention: how the module is called, and where the logits are in its answer.
+        answers: the logits that it gave to the trial batches.
+        leaks: whether tokens past the end of a masked row change the answers.
+        way: the candidate that was tried; None for a call that the owner wrote.
+        suffix: the code that selects the logits in the answer.
+    """
 
     convention: Convention
     answers: tuple[Tensor, ...]
@@ -73,7 +81,7 @@ class WorkingCall:
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that the owner wrote."""
+    """Try a call that the owner wrote. Yield the call that works, or why it fails."""
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -296,7 +304,11 @@ def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -
         wrapped: Callable[..., Any] = function.wrapped
         # A pair has the second text before the lengths.
         at = 2 if isinstance(function, PairCall) else 1
-        return replace(function, wrapped=lambda module, *given: change(wrapped(module, *given), given[0], given[at]))
+
+        def call_and_change(module: nn.Module, *given: Any) -> Any:
+            return change(wrapped(module, *given), given[0], given[at])
+
+        return replace(function, wrapped=call_and_change)  # type: ignore[arg-type]  # each gives other arguments
     return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 

@@ -15,10 +15,10 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
-from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The most inputs that are tried for a forward of *args or a tuple.

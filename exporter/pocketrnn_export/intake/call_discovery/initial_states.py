@@ -10,11 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.assignment_undoing import BATCH_SIZE, find_global_batch_sizes
 from pocketrnn_export.intake.call_line import write_layer_code
-from pocketrnn_export.intake.calling_convention import (
-    BATCH_SIZE,
-    find_global_batch_sizes,
-)
 
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_line import wrap_last_expression
-from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
     ActivationRecorder,
@@ -377,8 +378,8 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Return a range of answers that probabilities cannot have, found with other weights. Return None if all answers
-    stay in the range of probabilities. A matrix of one sign keeps its sign.
+    """Run the module with other weights. Return in words a range of its answers that probabilities cannot have; None
+    if all answers stay in the range of probabilities. A matrix of one sign keeps its sign.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum

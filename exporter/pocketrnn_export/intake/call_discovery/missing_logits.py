@@ -18,8 +18,6 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 _LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
-
-
 # The advice where a module may give labels and not their numbers.
 _DECODED: Final = (
     ' If a CRF decodes the labels, export the emissions that the CRF takes, as in --call "module.emissions(tokens)".'

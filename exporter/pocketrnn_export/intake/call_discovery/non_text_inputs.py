@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu

@@ -13,9 +13,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_line import Call
-from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
@@ -148,8 +148,8 @@ class FlowRecorder(FunctionMode):
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether another tensor uses the output of the last weights before a tensor, too. A mean of
-        attention weights is an example."""
+        """Return whether `other` is computed from the outputs of the last weights before `one`, too, as where `one` is
+        a mean of attention weights."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 
