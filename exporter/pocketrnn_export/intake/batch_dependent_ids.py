@@ -99,14 +99,14 @@ def find_batch_dependent_ids(
 
 
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Return the ids for which the module answers a text of this id only. A module may fail on a text that is only
-    padding."""
+    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers: a module may fail on a
+    text of padding only."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _keep_answered_rows(run, rows)]
 
 
 def make_run_with_cache(run: Run) -> Run:
-    """Return a run that remembers its answers. Each text is compared twice, but runs alone only once."""
+    """Return a run of the module that remembers its answers: each text is compared twice, but runs alone only once."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
@@ -156,11 +156,13 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
     return rows[kept]
 
 
-def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
+def _add_neighbour_rows(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
     """Make a case of full rows and of rows that are padded to their width."""
-    (some, width), (more, length) = full.shape, rows.shape
+    (some, width), (more, length) = full_rows.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
-    return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
+    return Case(
+        "beside others", np.concatenate([full_rows, padded]), np.array([width] * some + [length] * more, np.int64)
+    )
 
 
 def _are_texts_independent(reference: Reference, case: Case) -> bool:

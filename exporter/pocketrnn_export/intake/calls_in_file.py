@@ -55,7 +55,7 @@ class GivenByCalls:
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 
-def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
+def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
     """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
@@ -63,19 +63,19 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
 
     Args:
         cells: the code of the file.
-        name: the name of the class or function.
+        class_name: the name of the class or function.
         signature: its signature.
     """
     calls: list[tuple[str, Mapping[str, ast.expr], bool]] = []
     times = 0
     for cell in cells:
         for statement in cell.statements:
-            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == class_name:
                 times += 1
                 if times > 1:
                     calls.clear()
             for call in ast.walk(statement):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name:
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == class_name:
                     args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
                     unpacks = len(args) < len(call.args) or any(k.arg is None for k in call.keywords)
                     try:

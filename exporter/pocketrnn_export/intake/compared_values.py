@@ -9,15 +9,15 @@ from collections.abc import Iterator
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
+def list_compared_values(definition: ast.ClassDef, argument: str) -> list[str]:
     """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
 
     An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
     recurrent layer.
     """
-    names = {name}
+    names = {argument}
     for node in ast.walk(definition):
-        if isinstance(node, ast.Assign) and _strip_call(node.value) == name:
+        if isinstance(node, ast.Assign) and _strip_call(node.value) == argument:
             names.update(ast.unparse(target) for target in node.targets)
     found = [value for node in ast.walk(definition) for value in _list_strings_compared_by(node, names)]
     return list(dict.fromkeys(found))

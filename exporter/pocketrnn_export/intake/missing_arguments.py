@@ -50,7 +50,7 @@ class MissingArgumentsError(InputError):
 
 
 def find_missing_arguments(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
+    maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
     arguments in a checkpoint, or the calls of the class in its file.
@@ -58,7 +58,7 @@ def find_missing_arguments(
     The values are logged, and so are the defaults that are taken where the calls in the file have other values.
 
     Args:
-        found: the class, or a function.
+        maker: the class, or a function.
         args, kwargs: the arguments that were given.
         named: the file and the name.
         weights: the weights that are loaded afterwards.
@@ -68,7 +68,7 @@ def find_missing_arguments(
         InputError: the class does not take the given arguments.
     """
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(maker)
     except (ValueError, TypeError):
         return {}
     takes = _list_other_parameters(signature, args, kwargs, named)
@@ -76,13 +76,13 @@ def find_missing_arguments(
     cells: Sequence[Cell] = ()
     with contextlib.suppress(InputError):
         cells = read_python_cells(named.path)
-    definition = _find_definition(found, cells) if inspect.isclass(found) else None
+    definition = _find_definition(maker, cells) if inspect.isclass(maker) else None
     stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
         shown |= find_parameter_values(definition, weights.tensors)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
-        unused |= find_values_without_effect(definition) if _has_own_code_only(found) else {}
+        unused |= find_values_without_effect(definition) if _has_own_code_only(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_cell_names(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
@@ -103,7 +103,7 @@ def find_missing_arguments(
         compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
     for name in _find_contradicting_arguments(
-        found, args, {**kwargs, **found_values}, called.keys() - required, weights
+        maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
@@ -147,9 +147,9 @@ def _take_from_calls(
 
 
 def _find_contradicting_arguments(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
+    maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Make the class without some arguments. Return those without which the shapes of its weights become the shapes
+    """Make the class with and without some arguments. Return the arguments with which its weights get other shapes than
     in the file."""
     names = sorted(names)
     if weights is None or not names:
@@ -159,7 +159,7 @@ def _find_contradicting_arguments(
     def has_shapes_of_file(without: Iterable[str]) -> bool:
         try:
             with torch.random.fork_rng(devices=[]):
-                made = found(*args, **{name: value for name, value in kwargs.items() if name not in without})
+                made = maker(*args, **{name: value for name, value in kwargs.items() if name not in without})
             return Counter(tuple(tensor.shape) for tensor in made.state_dict().values()) == held
         # A user's code may raise any exception, and call sys.exit.
         except (Exception, SystemExit):
@@ -170,10 +170,12 @@ def _find_contradicting_arguments(
     return [name for name in names if not has_shapes_of_file([other for other in names if other != name])]
 
 
-def _has_own_code_only(found: type) -> bool:
+def _has_own_code_only(made_class: type) -> bool:
     """Return whether a class inherits from PyTorch's classes only. Methods of other base classes may read an
     argument, too."""
-    return [kind for kind in found.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [found]
+    return [kind for kind in made_class.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [
+        made_class
+    ]
 
 
 def _log_taken_values(
@@ -300,10 +302,10 @@ def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _find_definition(found: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
+def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
     """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports
     it."""
-    owner = next((kind for kind in found.__mro__ if "__init__" in vars(kind)), found)
+    owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:
         return inside[0]

@@ -308,10 +308,10 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
     return values
 
 
-def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], given: Set[str]) -> bool:
+def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]) -> bool:
     """Return whether all statements that some names need are safe to run."""
     try:
-        find_needed_statements(cells, names, str(named.path), given)
+        find_needed_statements(cells, names, str(named.path), known_values)
     except InputError:
         return False
     return True
@@ -364,9 +364,9 @@ def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
         )
 
 
-def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
-    more = f"{between}and {len(said) - most} more" if len(said) > most else ""
-    return between.join(said[:most]) + more
+def _join_first_notes(notes: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
+    more = f"{between}and {len(notes) - most} more" if len(notes) > most else ""
+    return between.join(notes[:most]) + more
 
 
 def _run_statement(
@@ -503,11 +503,17 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 
-def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+def _make_no_such_name_error(
+    path: Path, name: str, defined_names: Sequence[str], unreadable: Sequence[str]
+) -> InputError:
     """Return the error for a name that a file does not define. It proposes a similar name, and lists the names of the
     file."""
-    remedy = [suggest_similar_name(name, known)]
-    remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
+    remedy = [suggest_similar_name(name, defined_names)]
+    remedy += (
+        [f"It defines: {', '.join(defined_names[:20])}{', ...' if len(defined_names) > 20 else '.'}"]
+        if defined_names
+        else []
+    )
     remedy += [f"Cells that are not Python 3 are not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
     return InputError(f"{path} defines no {name}.", said)

@@ -438,22 +438,22 @@ def _make_probability_checking_run(run: Run, called: CallAdapter, activation: Ac
 
 
 def _split_heads(
-    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
+    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, probabilities: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
     """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
     module gives."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
-        yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
+        yield part, logits[:, columns], probabilities[:, columns], numbers[:, of : of + part.units]
         at, of = at + labels, of + part.units
 
 
-def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
+def _are_probabilities(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
     """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
-    ours = given if part.activation is not None or part.undone is not None else logits
+    ours = probabilities if head.activation is not None or head.undone is not None else logits
     # A single number is that of the second label.
-    ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
+    ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours
     return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
 
 

@@ -36,15 +36,15 @@ def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
     """
-    own = list(_find_held_generators(module))
+    held = list(_find_held_generators(module))
     found, at = "", sys._getframe()
-    line, last = 0, _list_generator_states(own)
+    line, last = 0, _list_generator_states(held)
 
     def trace_frame(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal found, at, line, last
         if found or not _runs_owners_file(frame):
             return None
-        if (now := _list_generator_states(own)) != last:
+        if (now := _list_generator_states(held)) != last:
             found, last = (describe_line(at, line) if line else ""), now
         # A draw seen after the end of a function belongs to the line that called it.
         caller: FrameType | None = frame
@@ -68,9 +68,9 @@ def _runs_owners_file(frame: FrameType) -> bool:
     return is_user_frame(frame) and not is_installed_file(frame.f_code.co_filename)
 
 
-def _list_generator_states(own: list[Any]) -> list[Any]:
-    """Return the states of the global generators and of these generators."""
-    return [read_generator_states(), *map(_read_generator_state, own)]
+def _list_generator_states(held: list[Any]) -> list[Any]:
+    """Return the states of the global generators and of the held generators."""
+    return [read_generator_states(), *map(_read_generator_state, held)]
 
 
 def _read_generator_state(generator: Any) -> Any:

@@ -66,29 +66,31 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     return {expression: sizes.pop() for expression, sizes in found.items() if len(sizes) == 1}
 
 
-def _list_shown_arguments(layer: ast.Call, name: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[ast.expr, int]]:
+def _list_shown_arguments(
+    layer: ast.Call, layer_name: str, tensors: Mapping[str, Tensor]
+) -> Iterator[tuple[ast.expr, int]]:
     """Yield each argument of a layer's call whose value the weights show, with this value."""
     kind = read_called_name(layer)
-    if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, name):
+    if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, layer_name):
         # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
-        kind = next((kind for kind, gates in GATES.items() if gates == count_gates(tensors, name)), kind)
+        kind = next((kind for kind, gates in GATES.items() if gates == count_gates(tensors, layer_name)), kind)
     given: dict[str | int | None, ast.expr] = {keyword.arg: keyword.value for keyword in layer.keywords}
     given |= dict(enumerate(layer.args))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
-        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.{weight}")]
+        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{layer_name}.{weight}")]
         found = given.get(place, given.get(argument))
         if len(held) == 1 and held[0].dim() == 2 and found is not None:
             parts = GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
             yield found, held[0].shape[axis] // parts
-    if kind in GATES and count_layers(tensors, name):
+    if kind in GATES and count_layers(tensors, layer_name):
         for argument, place, read in _BY_NAMES:
             if (found := given.get(place, given.get(argument))) is not None:
-                yield found, read(tensors, name)
+                yield found, read(tensors, layer_name)
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Return the name in `name + 1`, `name - 1` or `2 * name` with its value. Return another expression with the
-    whole value."""
+    """Return the name in `name + 1`, `name - 1` or `2 * name`, and the value of the name. Return another expression
+    with its own value."""
     if isinstance(expression, ast.BinOp):
         left, right = expression.left, expression.right
         if isinstance(left, ast.Constant) and isinstance(expression.op, ast.Add | ast.Mult):
@@ -179,7 +181,7 @@ def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.C
                     yield from _find_layers_in_sequence(target.attr, node.value)
 
 
-def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
+def _find_layers_in_sequence(attribute: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
     """Yield the name and the call of each layer that an nn.Sequential or an nn.ModuleList is made with."""
     kind, parts = read_called_name(call), call.args
     if kind == "ModuleList" and len(parts) == 1 and isinstance(parts[0], ast.List | ast.Tuple):
@@ -188,7 +190,7 @@ def _find_layers_in_sequence(name: str, call: ast.Call) -> Iterator[tuple[str, a
         return
     for place, part in enumerate(parts):
         if isinstance(part, ast.Call):
-            yield f"{name}.{place}", part
+            yield f"{attribute}.{place}", part
 
 
 def _read_name_in_len(node: ast.AST) -> str:

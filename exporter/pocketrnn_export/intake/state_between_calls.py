@@ -310,8 +310,10 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, without a change of its next answer. Such
-    assignments are undone. A module whose next answer changes, as with a counter, is refused later."""
+    """Return whether forward assigns to attributes, such as a cache, and its next answer stays the same.
+
+    Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
+    """
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))

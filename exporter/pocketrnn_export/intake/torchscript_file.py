@@ -72,7 +72,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has more numbers than its memory, as after `expand`."""
+    """Return whether a tensor has more numbers than its memory holds, as after `expand`."""
     return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 

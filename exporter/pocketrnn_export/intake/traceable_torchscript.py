@@ -291,9 +291,9 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     return result if isinstance(result, tuple) and node.outputsSize() > 1 else (result,)
 
 
-def _make_untraceable_error(what: str) -> ExportError:
+def _make_untraceable_error(held_part: str) -> ExportError:
     """Return the error for TorchScript that holds something that cannot be traced."""
     return ExportError(
-        f"The TorchScript module holds {what}, which cannot be traced again.",
+        f"The TorchScript module holds {held_part}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",
     )

@@ -117,20 +117,20 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the weights with the module's names, if a single prefix is the only difference of the names."""
     state = weights.tensors
-    if own.keys() == state.keys():
+    if own_tensors.keys() == state.keys():
         return state
-    prefix = _find_prefix(own, state)
+    prefix = _find_prefix(own_tensors, state)
     if prefix:
         inner = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         outside = [name for name in state if not name.startswith(prefix)]
         left_out = f", and {_join_names(outside, 3)} left out" if outside else ""
         _log.warning("%s: the prefix %s is removed from the names of its weights%s.", weights.path, prefix, left_out)
         return inner
-    added = _find_prefix(state, own)
-    if added and own.keys() == {f"{added}{name}" for name in state}:
+    added = _find_prefix(state, own_tensors)
+    if added and own_tensors.keys() == {f"{added}{name}" for name in state}:
         _log.warning("%s: the prefix %s is added to the names of its weights.", weights.path, added)
         return {f"{added}{name}": tensor for name, tensor in state.items()}
     return state
@@ -273,10 +273,13 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
     }
 
 
-def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
-    """Return the error for a file with objects of other classes. `what` names the classes; it is empty if they are
-    unknown."""
-    held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
+def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
+    """Return the error for a file with objects of other classes. Without `class_names`, the classes are unknown."""
+    held = (
+        _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
+        if class_names
+        else "a whole module"
+    )
     return InputError(
         f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE
     )

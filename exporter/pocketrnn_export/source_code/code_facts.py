@@ -113,7 +113,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
 
 
 def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Return whether an expression is certainly a number, a string or a similar value. `names` refer to such values."""
+    """Return whether an expression is certainly a number, a string or a similar value, as the variables `names` are."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):

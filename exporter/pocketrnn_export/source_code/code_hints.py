@@ -129,13 +129,13 @@ def list_code_hints(
     return said
 
 
-def find_function_of_ids(path: Path, name: str) -> str:
-    """Return the function of a file that splits a text by the named function and looks up the ids of its tokens.
-    Return an empty string unless there is exactly one.
+def find_function_of_ids(path: Path, splitter: str) -> str:
+    """Return the name of the function that splits a text by the named function and looks up the ids of its tokens.
+    Return an empty string unless the file has exactly one.
 
     Args:
         path: the file.
-        name: the function that splits a text.
+        splitter: the function that splits a text.
 
     Example:
         >>> find_function_of_ids(Path("api.py"), "tokenize")
@@ -144,13 +144,13 @@ def find_function_of_ids(path: Path, name: str) -> str:
     found = []
     for given, _, tree in _list_code([path]):
         for node in tree.body if given == path else ():
-            if not isinstance(node, ast.FunctionDef) or node.name == name or not node.args.args:
+            if not isinstance(node, ast.FunctionDef) or node.name == splitter or not node.args.args:
                 continue
             text = node.args.args[0].arg
             parts = [part for statement in node.body for part in ast.walk(statement)]
             is_split = any(
                 isinstance(part, ast.Call)
-                and _read_name(part.func) == name
+                and _read_name(part.func) == splitter
                 and any(getattr(one, "id", "") == text for argument in part.args for one in ast.walk(argument))
                 for part in parts
             )

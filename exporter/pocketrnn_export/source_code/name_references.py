@@ -429,9 +429,9 @@ class _MentionReader:
         self.now.writes_given = True
         self.now.sets_given |= sets and not weight
 
-    def record_unlimited_change(self, what: str) -> None:
+    def record_unlimited_change(self, code: str) -> None:
         """Record the first expression that may reach any name or object."""
-        self.now.anything = self.now.anything or what[:60]
+        self.now.anything = self.now.anything or code[:60]
 
 
 def _is_harmless_command(node: ast.Call) -> bool:

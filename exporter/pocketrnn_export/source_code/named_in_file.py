@@ -12,7 +12,7 @@ from pocketrnn_export.source_code.notebook import read_python_cells
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
-def read_labels_in_file(path: Path, name: str) -> list[str]:
+def read_labels_in_file(path: Path, variable: str) -> list[str]:
     """Read the labels from a line `NAME = [...]` of a file, or `NAME = {...}` with labels and their indices.
 
     Raises:
@@ -22,10 +22,10 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
     for statement in (one for cell in read_python_cells(path) for one in cell.statements):
         for node in ast.walk(statement):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            if isinstance(node, ast.Assign | ast.AnnAssign) and name in {getattr(one, "id", "") for one in targets}:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and variable in {getattr(one, "id", "") for one in targets}:
                 value = node.value
     if value is None:
-        raise InputError(f"{path} has no line {name} = [...].", _GIVE)
+        raise InputError(f"{path} has no line {variable} = [...].", _GIVE)
     held: object = None
     with contextlib.suppress(ValueError):
         held = ast.literal_eval(value)
@@ -34,6 +34,6 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
         raise InputError(
-            f"{name} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
+            f"{variable} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
         )
     return [str(label) for label in held]

@@ -70,7 +70,7 @@ def find_needed_statements(
     cells: Sequence[Cell],
     wanted: Iterable[str],
     path: str,
-    given: Set[str],
+    names_with_value: Set[str],
     likely: Mapping[str, str] | None = None,
 ) -> NeededCode:
     """Find the statements that define the wanted names, and the statements that these need. Statements that may
@@ -84,14 +84,14 @@ def find_needed_statements(
         cells: all code.
         wanted: the names.
         path: the name of the file in messages.
-        given: names that already have a value; their statements are not needed.
+        names_with_value: names that already have a value; their statements are not needed.
         likely: likely values of names, for the message.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
     """
     try:
-        search = _NeededSearch(cells, path, given, likely or {})
+        search = _NeededSearch(cells, path, names_with_value, likely or {})
         wanted = list(wanted)
         # The reachable methods depend on the needed code, and the other way round.
         while True:
@@ -221,8 +221,8 @@ class _NeededSearch:
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 
-    def _take_binding_statements(self, name: str, before: int | None, asked_by: Statement | None) -> None:
-        """Collect the statements that define `name` before the statement with the index `before`."""
+    def _take_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
+        """Collect the statements that define `name` before the statement with the index `before_index`."""
         if name in self.given:
             return
         binding = self.names.binding.get(name)
@@ -230,7 +230,7 @@ class _NeededSearch:
             if name not in _BUILTINS:
                 self.unresolved.add(name)
             return
-        end = len(self._all) if before is None else before
+        end = len(self._all) if before_index is None else before_index
         if name in _BUILTINS and is_last_deleted(name, self._all[:end]):
             return
         earlier = [statement for statement in binding if statement.index < end]

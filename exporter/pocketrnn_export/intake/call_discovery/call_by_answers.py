@@ -54,13 +54,13 @@ def _gives_owners_answers(
     return any(fits)
 
 
-def _matches_owners_answer(found: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _matches_owners_answer(numbers: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
     """Return whether numbers of the labels agree with the owner's answer: with its probabilities, or with its
     labels."""
-    if len(found) != len(labels):
+    if len(numbers) != len(labels):
         return False
     if isinstance(answer, Mapping):
-        return all(abs(answer[label] - float(found[labels.index(label)])) <= _NEAR for label in answer)
+        return all(abs(answer[label] - float(numbers[labels.index(label)])) <= _NEAR for label in answer)
     if multi_label:
-        return {label for label, p in zip(labels, found.tolist(), strict=True) if p >= 0.5} == set(answer)
-    return labels[int(found.argmax())] in answer
+        return {label for label, p in zip(labels, numbers.tolist(), strict=True) if p >= 0.5} == set(answer)
+    return labels[int(numbers.argmax())] in answer

@@ -81,9 +81,9 @@ class CallCandidate:
         """The inputs of forward."""
         return () if self.signature is None else self.signature.slots
 
-    def find_inputs_of_kind(self, given: Given) -> list[int]:
+    def find_inputs_of_kind(self, kind: Given) -> list[int]:
         """Return the indexes of the inputs of one kind."""
-        return [i for i, option in enumerate(self.options) if option.given == given]
+        return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
         """Return the candidate with a new value for one input."""
@@ -214,12 +214,12 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
     return [*given, *left_out] if slot.role in {"lengths", "batch size"} else [*left_out, *given]
 
 
-def _make_options(given: Given, *values: str) -> list[_InputOption]:
-    return [_InputOption(value, given) for value in values]
+def _make_options(kind: Given, *values: str) -> list[_InputOption]:
+    return [_InputOption(value, kind) for value in values]
 
 
 def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
-    """Return the code of tokens as forward may take them: ids in some shape, or one-hot vectors."""
+    """Return the code of values for the input of the tokens: ids in several shapes, or one-hot vectors."""
     # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
         "tokens", *_list_one_hot_options(asked.module, asked.ids), "tokens", "tokens.t()", "tokens[0]"
@@ -228,7 +228,7 @@ def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
 
 
 def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
-    """Return the code of lengths as forward may take them."""
+    """Return the code of values for the input of the lengths: a tensor, a list, an array or a number."""
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )

@@ -151,7 +151,7 @@ def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | No
 
 
 def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
-    """Return the error for several calls or several outputs of one call, without the attributes that programs read."""
+    """Return the error for several calls, or for several outputs of one call."""
     calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in calls]
     if len({call for call, _ in calls}) == 1:

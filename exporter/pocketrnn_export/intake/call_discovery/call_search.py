@@ -105,7 +105,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return add_activation(asked, convention, found=call is None)
+    return add_activation(asked, convention, was_searched=call is None)
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
@@ -343,10 +343,10 @@ def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequ
     return replace(working.convention, notes=notes)
 
 
-def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other: str) -> AmbiguousCallError:
+def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
     """Return the error for a working call and another one with other answers. It names the id that decides, if one
     does."""
-    lines = working.convention.line, other
+    lines = working.convention.line, other_line
     found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 

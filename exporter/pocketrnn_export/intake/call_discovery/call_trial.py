@@ -132,7 +132,7 @@ def _try_call(
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
-        lengths = asked.list_further_lengths(tried, within=way is None)
+        lengths = asked.list_further_lengths(tried, skip_short=way is None)
         known += _list_answered_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
         following = count_numbers_per_output(asked, known).following
         places = [place for place in places if place.suffix not in following]
@@ -237,17 +237,21 @@ def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
 
 
 def _choose_outputs(
-    asked: ModuleFacts, found: Sequence[WorkingCall | FailedCall], flow: FlowRecorder, known: Sequence[Known], line: str
+    asked: ModuleFacts,
+    outcomes: Sequence[WorkingCall | FailedCall],
+    flow: FlowRecorder,
+    known: Sequence[Known],
+    line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
     """Yield the outputs that may be the logits, each with a note on the other outputs. Yield no output if another
     output shows that the answer does not fit the labels."""
-    suffixes = [one.suffix for one in found if isinstance(one, WorkingCall)]
+    suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
         if no_answer is not None and no_answer.other not in suffixes:
             yield no_answer.fails
             return
-    for one in found:
+    for one in outcomes:
         if not isinstance(one, WorkingCall):
             yield one
         elif (no_answer := refused[one.suffix]) is not None:

@@ -135,14 +135,14 @@ def _find_batch_axis_of_state(state: Tensor) -> int:
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 
 
-def _write_zeros(shape: Sequence[int], at: int) -> str:
-    return f"torch.zeros({', '.join('tokens.size(0)' if i == at else str(n) for i, n in enumerate(shape))})"
+def _write_zeros(shape: Sequence[int], batch_axis: int) -> str:
+    return f"torch.zeros({', '.join('tokens.size(0)' if i == batch_axis else str(n) for i, n in enumerate(shape))})"
 
 
-def _write_container(value: object, zeros: Sequence[str]) -> str:
+def _write_container(container: object, zeros: Sequence[str]) -> str:
     """Return the code of zeros in the same container as the tensors: a dict, a list, a tuple or none."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(value, zeros, strict=True))}}}"
-    if isinstance(value, list):
+    if isinstance(container, dict):
+        return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(container, zeros, strict=True))}}}"
+    if isinstance(container, list):
         return f"[{', '.join(zeros)}]"
-    return f"({', '.join(zeros)},)" if isinstance(value, tuple) else zeros[0]
+    return f"({', '.join(zeros)},)" if isinstance(container, tuple) else zeros[0]

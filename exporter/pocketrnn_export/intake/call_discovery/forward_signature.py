@@ -99,7 +99,7 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
             beside = _name_unread_inputs(more or "", extra, bool(keys), reads)
             yield from (replace(signature, plain=True, more=beside) for signature in _assign_roles(slots, write))
     required = [_make_slot(p) for p in own if p.default is p.empty]
-    targets = [_set_role(slot, "targets") for slot in required[1:] if find_role(slot.name) == "targets"]
+    targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
         yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
     elif len(own) == 1:
@@ -113,18 +113,18 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
-def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) -> tuple[str, ...]:
+def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs) -> tuple[str, ...]:
     """Return the names of *args and **kwargs, if forward may read more from them than the call gives."""
     found = []
-    if rest and (reads.rest or reads.places > given):
-        found.append(f"{'more of ' * bool(given)}*{rest}")
+    if args_name and (reads.rest or reads.places > given_count):
+        found.append(f"{'more of ' * bool(given_count)}*{args_name}")
     if reads.keywords:
-        found.append(f"{'more of ' * keys}**{reads.keywords}")
+        found.append(f"{'more of ' * gives_keywords}**{reads.keywords}")
     return tuple(found)
 
 
 def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
-    """Write a call with arguments. After one that is left out, they are given by name."""
+    """Write the line of a call. Arguments after one that is left out are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -144,7 +144,7 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for at in range(min(2, len(required))):
             roles = [find_role(s.name, required=s.required) if s.named else "other" for s in slots]
             roles[slots.index(required[at])] = "tokens"
-            yield Signature(tuple(_set_role(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
+            yield Signature(tuple(replace(slot, role=role) for slot, role in zip(slots, roles, strict=True)), write)
         return
     at = _find_tokens_slot(slots)
     text = slots[at].name
@@ -155,13 +155,9 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
             roles[again] = "other"
     yield Signature(
-        tuple(_set_role(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
+        tuple(replace(slot, role="tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
         write,
     )
-
-
-def _set_role(slot: Slot, role: Role) -> Slot:
-    return replace(slot, role=role)
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
@@ -353,7 +349,7 @@ def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def _make_trial_value(name: str, text: Any, other: Any) -> Any:
-    """Return a value for an input by its name: lengths, a mask, the text, or the other value."""
+    """Return a value for a trial call by the name of the input: lengths, a mask, `text`, or `other`."""
     role = find_role(name)
     if role == "lengths":
         return torch.full((3,), 5)
@@ -362,13 +358,14 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
     return text if is_text_name(name) else other
 
 
-def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
+def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
     """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
     names: list[str] = []
     for text, other in _list_trial_values(pairs=False):
         for _ in range(8):
             given = {
-                n: _make_trial_value(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]
+                n: _make_trial_value(n, text, other)
+                for n in [*names, *(p.name for p in parameters if p.default is p.empty)]
             }
             try:
                 with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
@@ -387,14 +384,14 @@ def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter])
 
 
 def _find_optional_keywords(
-    module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
+    module: nn.Module, parameters: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
     """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
-    taken = {*keys, *(p.name for p in own)}
+    taken = {*keys, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
         return names
-    required = [*keys, *(p.name for p in own if p.default is p.empty)]
+    required = [*keys, *(p.name for p in parameters if p.default is p.empty)]
     further = [name for name in list_optional_names(module) if name not in taken | set(names)]
     return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
 

@@ -70,13 +70,15 @@ class _Output:
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
 
-def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
+def find_head_outputs(
+    asked: ModuleFacts, known: Sequence[Known], answer_to_one_text: Any | None
+) -> JoinedHeads | tuple[str, str]:
     """Find the output of each head. If this is not possible, return the problem and advice.
 
     Args:
         asked: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
-        alone: its answer to a single text; None if it fails on one.
+        answer_to_one_text: its answer to a single text; None if it fails on one.
     """
     answer, rows = known[0][1], len(known[0][0])
     units, total = asked.head_sizes, asked.classes
@@ -99,7 +101,7 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
         return chosen
     taken = [chosen[name] for name in asked.heads]
     leaves = dict(find_float_tensors(answer))
-    single = {} if alone is None else dict(find_float_tensors(alone))
+    single = {} if answer_to_one_text is None else dict(find_float_tensors(answer_to_one_text))
     parts = tuple(
         one.suffix
         if tuple(leaves[one.suffix].shape) == (rows, one.numbers)
@@ -162,11 +164,13 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
     return chosen
 
 
-def _find_outputs_by_name(name: str, outputs: Sequence[_Output]) -> list[_Output]:
+def _find_outputs_by_name(head_name: str, outputs: Sequence[_Output]) -> list[_Output]:
     """Return the outputs with the name of a head. If there are several, return the outputs with `logits` in their
     path."""
-    found = [one for one in outputs if one.name == name]
-    found = found or [one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(name)]
+    found = [one for one in outputs if one.name == head_name]
+    found = found or [
+        one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(head_name)
+    ]
     logits = [one for one in found if "logit" in one.suffix.lower()]
     return logits if len(found) > 1 and logits else found
 

@@ -16,21 +16,21 @@ from pocketrnn_export.intake.call_line import write_layer_code
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
 
-def list_initial_states(module: nn.Module, part: int | None = None) -> list[str]:
+def list_initial_states(module: nn.Module, tensor_index: int | None = None) -> list[str]:
     """Return the code of initial states. A method of the module makes them; else they are None or zeros.
 
     Args:
         module: the module.
-        part: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which of them.
+        tensor_index: for a forward that takes the tensors of a state one by one, such as `h0` and `c0`, which of them.
     """
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(module)]
-    if part is not None:
-        made = [*(f"{state}[{part}]" for state in made), *made]
+    if tensor_index is not None:
+        made = [*(f"{state}[{tensor_index}]" for state in made), *made]
     zeros = []
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             state = f"torch.zeros({layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size})"
-            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) and part is None else state)
+            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) and tensor_index is None else state)
             break
     size = next((v for n in ("hidden_size", "hidden_dim") if isinstance(v := getattr(module, n, None), int)), None)
     if size is not None and not zeros:

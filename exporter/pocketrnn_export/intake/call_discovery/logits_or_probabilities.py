@@ -92,14 +92,14 @@ class _ProbedAnswers:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
+def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
     """Add to a convention whether the answers are logits, and the activation that turns logits into probabilities.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
     if asked.heads:
-        return _add_activations(asked, convention, found=found)
+        return _add_activations(asked, convention, was_searched=was_searched)
     if asked.values:
         return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
@@ -117,7 +117,7 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_common_sums(convention, probed)
-    refuse_regression_values(asked.module, convention, probed.all, found=found)
+    refuse_regression_values(asked.module, convention, probed.all, was_searched=was_searched)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
@@ -131,12 +131,12 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     raise _make_ambiguous_numbers_error(convention, probed)
 
 
-def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
+def _add_activations(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
     """Add to each head's convention what `add_activation` adds."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
-            heads.append(add_activation(asked.make_facts_for_head(name), one, found=found))
+            heads.append(add_activation(asked.make_facts_for_head(name), one, was_searched=was_searched))
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
     heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]
@@ -148,20 +148,22 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
     return replace(convention, heads=tuple(heads), gives=gives, notes=notes)
 
 
-def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
+def _take_logarithm_for_dependent_heads(
+    asked: ModuleFacts, head: Convention, heads: Sequence[Convention]
+) -> Convention:
     """Return the convention of a head. If another head reads its probabilities, the logits are the logarithm of
     these: without the activation, the other head would change."""
-    if one.activation is None:
-        return one
-    batch = asked.draw_batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
+    if head.activation is None:
+        return head
+    batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_widths[0][0])
     for other in heads:
         own = read_answer(asked, other, *batch)
-        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(one.activation):
+        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
             without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
-        if other is not one and not torch.equal(own, without.float().reshape(own.shape)):
-            undone = "sigmoid" if one.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
-            return replace(one, activation=None, undone=undone, gives=f"{one.gives}; another head reads them")
-    return one
+        if other is not head and not torch.equal(own, without.float().reshape(own.shape)):
+            undone = "sigmoid" if head.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
+            return replace(head, activation=None, undone=undone, gives=f"{head.gives}; another head reads them")
+    return head
 
 
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
@@ -427,9 +429,9 @@ def _select_finite_answers(
             yield answer[torch.isfinite(answer).all(1)]
 
 
-def _draw_weights(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
     """Draw weights of both signs with the size of the module's own weights times a scale."""
-    if own.numel() > _LARGE:
-        return own.flip(0).mul_(-scale)
-    size = float(own.float().pow(2).mean().sqrt()) or 0.1
-    return torch.randn(own.shape, generator=generator).to(own.dtype) * (scale * size)
+    if own_weights.numel() > _LARGE:
+        return own_weights.flip(0).mul_(-scale)
+    size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1
+    return torch.randn(own_weights.shape, generator=generator).to(own_weights.dtype) * (scale * size)

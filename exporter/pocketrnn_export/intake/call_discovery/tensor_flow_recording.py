@@ -111,20 +111,20 @@ class FlowRecorder(FunctionMode):
             found += [] if made is None or made.function not in _SHAPES else [self._alive[i] for i in made.of]
         return found
 
-    def leads_to(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether the tensor `other` is computed from the tensor `one`."""
-        return self._find_origin(one) in self._find_ancestors(id(other))
+    def leads_to(self, source: Tensor, result: Tensor) -> bool:
+        """Return whether the tensor `result` is computed from the tensor `source`."""
+        return self._find_origin(source) in self._find_ancestors(id(result))
 
-    def is_only_source(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether everything that `other` knows about the text comes through `one`."""
-        origin = self._find_origin(one)
-        return self.leads_to(one, other) and self._given.isdisjoint(
-            self._find_ancestors(id(other), lambda i, _: i == origin)
+    def is_only_source(self, source: Tensor, result: Tensor) -> bool:
+        """Return whether everything that `result` knows about the text comes through `source`."""
+        origin = self._find_origin(source)
+        return self.leads_to(source, result) and self._given.isdisjoint(
+            self._find_ancestors(id(result), lambda i, _: i == origin)
         )
 
-    def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
+    def has_weights_between(self, source: Tensor, result: Tensor) -> bool:
         """Return whether a path from one tensor to another uses weights."""
-        above, found = self._find_ancestors(id(other)), {self._find_origin(one)}
+        above, found = self._find_ancestors(id(result)), {self._find_origin(source)}
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
             if i in above and not found.isdisjoint(made.of):
