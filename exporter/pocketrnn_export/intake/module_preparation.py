@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
@@ -28,9 +28,6 @@ from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
     Case,
-    Ids,
-    Logits,
-    Run,
     Widths,
     add_real_tokens,
     choose_non_padding_id,
@@ -58,9 +55,10 @@ from pocketrnn_export.intake.export_copy import (
 from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_check import find_convention_with_features
-from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
+from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.padding_effect import find_padding_fault
+from pocketrnn_export.intake.reference_runs import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
     is_changed_by_calls,
@@ -179,10 +177,10 @@ class ExportableModule:
         """Return the module as the reference of all comparisons. A run raises ExportError if the module fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
-            run = _make_probability_checking_run(run, self.reference, self.activation)
+            run = make_probability_checking_run(run, self.reference, self.activation)
         return Reference(
             "pytorch",
-            _make_explaining_run(run, self.padding_id),
+            make_explaining_run(run, self.padding_id),
             _make_float64_run(self),
             lambda: make_perturbed_module_runs(self.module_for_float64, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_differing_operation(self, content, case, place),
@@ -415,48 +413,6 @@ def _log_convention(convention: Convention) -> None:
         _log.warning("%s", note)
 
 
-def _make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
-    user's module gives. For a head that gives logits, the logits are compared."""
-    convention = called.convention
-    module = CallAdapter(called.module, convention, as_logits=False)
-    own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
-
-    def run_and_compare(tokens: Ids, lengths: Ids) -> Logits:
-        logits, numbers = run(tokens, lengths), own(tokens, lengths)
-        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
-        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
-        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
-            raise ExportError(
-                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
-                f"{len(tokens)} x {tokens.shape[1]} tokens.",
-                "Return the logits from forward, or say where they are: --call, or call=.",
-            )
-        return logits
-
-    return run_and_compare
-
-
-def _split_heads(
-    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, probabilities: Logits, numbers: Logits
-) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
-    module gives."""
-    at = of = 0
-    for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
-        columns = slice(at, at + labels)
-        yield part, logits[:, columns], probabilities[:, columns], numbers[:, of : of + part.units]
-        at, of = at + labels, of + part.units
-
-
-def _are_probabilities(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
-    ours = probabilities if head.activation is not None or head.undone is not None else logits
-    # A single number is that of the second label.
-    ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours
-    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
-
-
 def _make_float64_run(prepared: ExportableModule) -> Run64:
     """Return a run in double precision. The module is copied at the first call, since float32 is usually enough."""
 
@@ -501,35 +457,3 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     for text, of_text in zip(texts, of_texts, strict=True):
         text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
     return (*texts, *of_texts, *beside)
-
-
-def _make_explaining_run(run: Run, padding_id: int) -> Run:
-    """Return a run that turns an exception of the module into an ExportError with the input in its message."""
-
-    def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
-        try:
-            return run(tokens, lengths)
-        except PocketRNNError:
-            raise
-        # A user's module may raise any exception, and call sys.exit.
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {first_line(error)}"
-            if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
-                raise ExportError(
-                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
-                    f"a known word or with the word for padding may: {what}.",
-                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
-                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
-                    "empty_id=...).",
-                ) from error
-            shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
-            advice = "A classifier must take any number of texts of any length: correct forward for this batch."
-            if isinstance(error, IndexError) and "out of range in self" in str(error):
-                advice = (
-                    f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
-                    f"has a row for each, and a table of positions one for each of {tokens.shape[1]} tokens."
-                )
-            ids = ", ".join(map(str, tokens[0, :8]))
-            raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
-
-    return run_with_explanation
