@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 

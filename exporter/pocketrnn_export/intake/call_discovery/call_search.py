@@ -39,15 +39,13 @@ from pocketrnn_export.intake.call_discovery.call_failures import (
 )
 from pocketrnn_export.intake.call_discovery.call_trial import (
     WorkingCall,
-    call_and_restore_state,
-    can_run_line,
     have_same_program,
-    note_inputs_unlike_lengths,
     try_call_line,
     try_candidate,
 )
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
+from pocketrnn_export.intake.call_discovery.length_use import note_inputs_unlike_lengths
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
@@ -61,6 +59,7 @@ from pocketrnn_export.intake.call_discovery.optional_lengths import (
     find_deciding_id,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, can_run_line
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CharacterCall

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
-from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.trial_answers import read_answer
 from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.last_activation_removal import (
