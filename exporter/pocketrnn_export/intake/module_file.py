@@ -79,11 +79,6 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     with _add_import_folders(named.path):
         file = _run_file(named, weights)
         made = _make_module(named, file, weights)
-    if not isinstance(made, nn.Module):
-        raise InputError(
-            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
-            "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
-        )
     if named.function is None:
         return made, None
     function = getattr(file, named.function, None)
@@ -142,8 +137,8 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
     Jupyter and shell commands are left out.
 
     Raises:
-        InputError: there is no such notebook.
-        ExportError: a cell raises, or the name is not a module.
+        InputError: there is no such notebook, or the name is not a module.
+        ExportError: a cell raises.
     """
     cells, _ = read_notebook(named.path)
     with _add_import_folders(named.path):
@@ -155,13 +150,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
             for statement in list_statements(cells):
                 _run_statement(statement, file, cells, named)
                 vars(file).update(values)
-        made = _make_module(named, file, weights)
-    if not isinstance(made, nn.Module):
-        raise ExportError(
-            f"{named.name} in {named.path} makes an object of the type {type(made).__name__}, not a torch.nn.Module.",
-            "Name a module, its class, or a function that returns a module.",
-        )
-    return made
+        return _make_module(named, file, weights)
 
 
 class _JupyterStandIn:
@@ -390,20 +379,22 @@ def _run_statement(
     code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
-    except ImportError as error:
-        raise ExportError(
-            f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
-            f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
-            if getattr(statement.node, "level", 0)
-            else "Install that package, or copy the class to a Python file without it."
-            f"{_suggest_values(statement, likely)}",
-        ) from error
     except (Exception, SystemExit) as error:
+        instead = _suggest_values(statement, likely)
+        if not isinstance(error, ImportError):
+            remedy = "Install that package anew" if statement.is_import else "Correct it"
+            remedy += f", or copy the class to a Python file{' without it' * statement.is_import}.{instead}"
+        elif getattr(statement.node, "level", 0):
+            folder = path.absolute().parent.name
+            remedy = (
+                f"Write a file beside the folder {folder} with the line `from {folder}.{path.stem} import {name}`, "
+            )
+            remedy += "and name it there."
+        else:
+            remedy = f"Install that package, or copy the class to a Python file without it.{instead}"
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            f"{'Correct it' if not statement.is_import else 'Install that package anew'}, or copy the class to a "
-            f"Python file{' without it' * statement.is_import}.{_suggest_values(statement, likely)}",
+            remedy,
         ) from error
 
 
@@ -427,7 +418,7 @@ def _make_empty_module(path: Path) -> ModuleType:
     return file
 
 
-def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
+def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> nn.Module:
     """Return the object that the user names, if it is a module. Else call it with the arguments, and return the
     result."""
     found = getattr(file, named.name, None)
@@ -440,13 +431,19 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
     if callable(found):
         kwargs |= find_missing_arguments(found, args, kwargs, named, weights)
     try:
-        return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
+        made = found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
+            "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
+        )
+    return made
 
 
 def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
