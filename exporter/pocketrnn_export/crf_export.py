@@ -27,9 +27,10 @@ from pocketrnn_export.intake.call_discovery.call_candidates import (
     list_forward_candidates,
     list_method_candidates,
 )
-from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state, read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Call, CallAdapter, Convention, compile_call
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, read_answer
+from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.crf_discovery import (
     Decoder,
     find_decoder,

@@ -52,7 +52,8 @@ from pocketrnn_export.commands.verdict_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
+from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -541,7 +542,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
     from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:

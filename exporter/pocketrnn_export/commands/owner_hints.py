@@ -105,7 +105,7 @@ def _find_function_of_ids(tokenizer: str | None) -> str:
     """Return the function, file.py:name, that gives ids from the tokens of the function of --tokenizer; an empty string
     if there is none that takes a text alone."""
     from pocketrnn_export.source_code.code_hints import find_function_of_ids
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
 
     named = parse_module_name(tokenizer or "")
     name = "" if named is None else find_function_of_ids(named.path, named.name)

@@ -40,7 +40,7 @@ from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, s
 from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
