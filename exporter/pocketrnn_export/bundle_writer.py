@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,8 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
-from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
+from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows
@@ -83,6 +83,7 @@ def write_bundle(
         proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
             (work / form.file).write_bytes(form.content)
+        entries: dict[str, Any] = {form.member: form.entry for form in proven_forms if form.member is not None}
         compared += as_given
         for name, content in (other_files or {}).items():
             (work / name).write_bytes(content)
@@ -93,7 +94,7 @@ def write_bundle(
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
             parity=judge_forms(plan, compared, proven_forms, answers),
-            **_make_form_entries(proven_forms),
+            **{"torchscript": None, **entries},
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
@@ -118,11 +119,6 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
     # Only the texts that the bundle takes were compared.
     texts = {"texts": answers.labels + answers.probabilities} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
-
-
-def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """Make the manifest's entries for the forms, by member."""
-    return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
 def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:

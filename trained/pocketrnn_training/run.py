@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.atomic_writing import make_classifier_name
+from pocketrnn.bundle.path_names import make_classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline

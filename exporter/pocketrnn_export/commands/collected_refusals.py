@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.grouped_options import write_command_again
+from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
 
@@ -58,14 +58,14 @@ class CollectedRefusals:
                 changes |= error.changes
                 near = self._write_rules(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""
-        line += f" Write: {write_command_again(self._shorten(changes))}" if changes else ""
+        line += f" Write: {write_command_again(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
         said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
         raise InputError(f"There are {len(self._found)} problems. {said}", line.strip()) from None
 
-    def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """Replace long text rules in the options by the name of a file, and write the rules to that file."""
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
+from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
@@ -23,7 +24,6 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
@@ -52,7 +52,8 @@ from pocketrnn_export.commands.verdict_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
+from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ def _check_text_options(
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
@@ -405,7 +406,7 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.atomic_writing import make_classifier_name
+    from pocketrnn.bundle.path_names import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -505,7 +506,7 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
             )
         return None
     if options["labels"] is not None and options["head"]:
@@ -541,8 +542,8 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:
         check_weights_exist(options["weights"])
@@ -557,7 +558,8 @@ def _check_files(options: dict[str, Any]) -> None:
 def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
-    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     weights = options["weights"]
@@ -582,7 +584,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
@@ -614,9 +616,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
-    from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_function_call import adapt_function
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
@@ -679,6 +681,8 @@ def _read_arguments(
         refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
     """
     if text is None and not refused:
+        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+
         return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
     if text is None:
@@ -826,12 +830,12 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if options["vocabulary"] is not None:
-        raise click.UsageError(f"{given} already contains the values of --vocabulary.")
+        raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
     if options["rules"] is not None:
         widths = parse_rules(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
-            raise click.UsageError("--rules already contains the value of --max-tokens.")
+            raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
         found = add_widths_to_tokenizer(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
@@ -842,11 +846,13 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
     from pocketrnn_export.vocabularies.text_rules_file import read_rules
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
-        return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+        return replace(
+            make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
+        )
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]

@@ -50,12 +50,12 @@ class GivenByCalls:
         return f"{kind}s {', '.join(place.removeprefix(f'{kind} ') for place in places)} call"
 
     @property
-    def what(self) -> str:
+    def listed_values(self) -> str:
         """The different values that the calls give, as a phrase."""
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 
-def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
+def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
     """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
@@ -63,32 +63,34 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
 
     Args:
         cells: the code of the file.
-        name: the name of the class or function.
+        class_name: the name of the class or function.
         signature: its signature.
     """
-    bound: list[tuple[str, Mapping[str, ast.expr], bool]] = []
+    calls: list[tuple[str, Mapping[str, ast.expr], bool]] = []
     times = 0
     for cell in cells:
         for statement in cell.statements:
-            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == class_name:
                 times += 1
                 if times > 1:
-                    bound.clear()
+                    calls.clear()
             for call in ast.walk(statement):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name:
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == class_name:
                     args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
                     unpacks = len(args) < len(call.args) or any(k.arg is None for k in call.keywords)
                     try:
                         given = signature.bind_partial(*args, **{k.arg: k.value for k in call.keywords if k.arg})
                     except TypeError:
                         continue
-                    bound.append((cell.name or f"line {call.lineno}", given.arguments, unpacks))
-    return {parameter: _read_values(parameter, bound) for parameter in signature.parameters} if bound else {}
+                    calls.append((cell.name or f"line {call.lineno}", given.arguments, unpacks))
+    return {parameter: _collect_given_values(parameter, calls) for parameter in signature.parameters} if calls else {}
 
 
-def _read_values(parameter: str, bound: Sequence[tuple[str, Mapping[str, ast.expr], bool]]) -> GivenByCalls:
+def _collect_given_values(parameter: str, calls: Sequence[tuple[str, Mapping[str, ast.expr], bool]]) -> GivenByCalls:
+    """Return what the calls give to one parameter. Each call has its place, its arguments, and whether it unpacks
+    others."""
     values, written = [], []
-    for _, given, unpacks in bound:
+    for _, given, unpacks in calls:
         expression = given.get(parameter)
         if isinstance(expression, ast.expr):
             written.append(ast.unparse(expression))
@@ -98,5 +100,5 @@ def _read_values(parameter: str, bound: Sequence[tuple[str, Mapping[str, ast.exp
                 continue
         else:
             written.append("an unpacked argument" if unpacks else "nothing")
-    places = tuple(place for place, _, _ in bound)
-    return GivenByCalls(tuple(values) if len(values) == len(bound) else (), tuple(written), places)
+    places = tuple(place for place, _, _ in calls)
+    return GivenByCalls(tuple(values) if len(values) == len(calls) else (), tuple(written), places)

@@ -21,7 +21,8 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.json_schema import find_first_fault, parse_versioned_document
+from pocketrnn.bundle.json_parsing import parse_versioned_document
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, short_repr
+from pocketrnn.tables.file_kinds import ENDINGS, Kind
 from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
-from pocketrnn.tables.row_batches import ENDINGS, Kind
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.sktime_ts_files import read_ts
