@@ -149,8 +149,8 @@ def cross_validate_rows(
         data: the rows, all of which have a label.
         settings: the choices; the seed decides the folds, too.
         folds: how many, from 2.
-        report: called with the progress: a `Step` after each fold, and a `Progress` whose epochs are counted over all
-            folds.
+        report: called with the progress: a `StageNotice` after each fold, and a `Progress` whose epochs are counted
+            over all folds.
         word_vectors: as in `train`.
         before: as in `train`.
 

@@ -47,7 +47,7 @@ class TrainingRun:
         settings: the settings, of the class that fits the rows (`DataSource.settings`).
         name: the name of the classifier; without it, that of the output folder, without a suffix such as `.ckpt`.
         validation: files of validation rows.
-        word_vectors: a file of word vectors to start from (`texts.vectors.read_vectors`).
+        word_vectors: a file of word vectors to start from (`texts.word_vectors.read_vectors`).
         teachers: files of probabilities, checkpoints or bundles to learn from; of several, their mean.
         teacher_logits: the files of teachers hold logits.
         unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.

@@ -80,9 +80,9 @@ def train(
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
             need no label.
-        word_vectors: a file of word vectors to start from, in GloVe's format or a table (`texts.vectors.write_table`).
-            Words that it lacks start at random. Without one, the installed word vectors for the language of the rows
-            are tried, if there are any.
+        word_vectors: a file of word vectors to start from, in GloVe's format or a table
+            (`texts.word_vectors.write_table`). Words that it lacks start at random. Without one, the installed word
+            vectors for the language of the rows are tried, if there are any.
         examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows, which whoever
             has the checkpoint can read. An empty list puts in texts made of the vocabulary's words.
         report: called with the progress of the run, for display.

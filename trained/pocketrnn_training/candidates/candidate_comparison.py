@@ -149,7 +149,7 @@ def compare_candidates(
         data: the training rows.
         settings: the choices, as they were given.
         run: does the work of a loop.
-        report: called with a `Step` about each candidate, and with a notice of the choice.
+        report: called with a `StageNotice` about each candidate, and with a notice of the choice.
         sources: files of word vectors to start from, each for a variant of its own; None for a start without vectors.
         measure: the answers of the folds are to measure the classifier, too.
     """

@@ -41,7 +41,7 @@ class OtherSources:
 
     Attributes:
         teacher: a teacher's answers for the training rows.
-        word_vectors: a file of word vectors to start from (`texts.vectors.read_vectors`).
+        word_vectors: a file of word vectors to start from (`texts.word_vectors.read_vectors`).
         before: a checkpoint that the run continues from.
     """
 
