@@ -644,3 +644,54 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
     assert map_answers_to_labels([OwnersText("oil", answer=0.4, label="so")], labels)[0][1] == {"so": 0.4}
     with pytest.raises(InputError, match=r"1 probabilities.*3 labels"):
         map_answers_to_labels([OwnersText("oil", answer=[0.4])], labels)
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "named"),
+    [
+        ("p_negative,p_positive", ("Negative", "Positive"), True),
+        ("negative (%),positive (%)", ("negative", "positive"), True),
+        ("prob_0,prob_1", ("bad", "good"), True),
+        # Logits, columns of another kind, and those of `classify --top`.
+        ("p_bad,p_good", ("bad", "good"), False),
+        ("p_bad,p_other", ("bad", "good"), False),
+        ("label_0,score_0,label_1,score_1", ("bad", "good"), False),
+    ],
+)
+def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
+    columns: str, labels: tuple[str, ...], named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, numbers = tmp_path / "answers.csv", "0.25,0.75"
+    if not named:
+        numbers = "bad,0.25,good,0.75" if "label" in columns else "-3.5,2.25"
+    path.write_text(f"text,label,{columns}\noil,{labels[1]},{numbers}\n")
+    (one,) = read_pairs(path, labels)
+    assert ((one.answer == dict(zip(labels, (0.25, 0.75), strict=True))) or not named) and one.text == "oil"
+    assert ("are read as the probabilities" in caplog.text) == named
+
+
+def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("id,label\n7,good\n3,bad\n")
+    (tmp_path / "other.csv").write_text("id,text\n7,wind\n")
+    (tmp_path / "texts.csv").write_text("id,text\n3,oil\n7,film\n9,sea\n")
+    assert [(one.text, one.answer) for one in read_pairs(path, ["bad", "good"])] == [("film", "good"), ("oil", "bad")]
+    assert "texts.csv" in caplog.text and "not read" not in caplog.text
+    # The rows of two files, or none: which texts were answered is not known.
+    for again, said in (("3,a\n7,b\n", r"more\.csv, texts\.csv"), ("3,a\n3,b\n7,c\n", "")):
+        (tmp_path / "more.csv").write_text(f"id,text\n{again}")
+        if not said:
+            (tmp_path / "texts.csv").unlink()
+        with pytest.raises(InputError, match=f"column text: 'id', 'label'.*{said}"):
+            read_pairs(path, ["bad", "good"])
+
+
+def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label\noil,World|Sports\nfilm,\n")
+    found = map_answers_to_labels(read_pairs(path, LABELS, multi_label=True), LABELS, multi_label=True)
+    assert [answer for _, answer in found] == [("World", "Sports"), ()]
+    assert "1 rows" in caplog.text
+    assert [one.text for one in read_pairs(path, LABELS)] == ["oil"]

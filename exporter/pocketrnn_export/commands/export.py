@@ -532,7 +532,10 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         )
     tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
-    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
+    several = options["multi_label"]
+    pairs = [] if options["pairs"] is None else read_pairs(
+        options["pairs"], labels.get("labels", ()), multi_label=several
+    )  # fmt: skip
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _names_function(options["tokenizer"]):
         rules = _read_agreeing_rules(tokens, rules, pairs, options)
