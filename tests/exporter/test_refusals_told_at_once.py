@@ -94,6 +94,20 @@ def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(
     assert read_manifest(Path("out")).text.rules.lowercase is False
 
 
+def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(folder: Path) -> None:
+    Path("labels.json").write_text("{")
+    Path("answers.csv").write_text("sentence,label\noil,bad\n")
+    result = export("net.py:Net", "--weights", "plain.pt", "--vocabulary", "none.json", "--labels", "labels.json",
+                    "--pairs", "answers.csv", "--tokenizer", "net.py:with_table")  # fmt: skip
+    assert result.exit_code == 2
+    assert re.search(
+        r"5 problems.*\(1\) net\.py.*\(2\) none\.json.*\(3\) labels\.json.*\(4\) answers\.csv .*\(5\) Net.*pooling",
+        result.stderr,
+    )
+    result = export("net.py:Net", "--weights", "none.pt", "--vocabulary", "whole.pt", "--labels", "bad,good")
+    assert (result.exit_code, result.stderr.count("none.pt")) == (2, 1)
+
+
 def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "net.py:tokenize",
                     "--pairs", "pairs.jsonl")  # fmt: skip

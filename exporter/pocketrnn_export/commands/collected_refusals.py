@@ -32,15 +32,13 @@ class CollectedRefusals:
         return bool(self._found)
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
-        """Return the result of a function. If the function refuses options, keep the error and return None."""
+        """Return the result of a function. If the function raises an error, keep it and return None."""
         try:
             return make()
-        except RefusedOptionsError as error:
-            self._found.append(error)
         except PocketRNNError as error:
-            if not self._found:
-                raise
-            self._found.append(error)
+            # A file may be read twice.
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
         return None
 
     def tell(self) -> None:

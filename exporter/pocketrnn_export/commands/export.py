@@ -271,7 +271,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     refusals = CollectedRefusals(output)
     with print_stages():
-        of_texts = refusals.collect(lambda: None if numbers.are_given else _read_text_arguments(source, named, options))
+        of_texts = refusals.collect(
+            lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
+        )
     if named is None:
         refusals.tell()
     _load_pytorch()
@@ -475,9 +477,11 @@ def _check_source(path: Path) -> None:
         raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
-def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
+def _read_text_arguments(
+    source: str, named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
+) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
-    checkpoint."""
+    checkpoint, or if a file is refused."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -510,16 +514,19 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         return None
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
-    _check_files(options)
+    refusals.collect(lambda: _check_files(options))
     _take_tokenizer_from_checkpoint(options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _names_function(options["tokenizer"])
-    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
-
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_from_checkpoint(needed, options)
+    refusals.collect(lambda: _refuse_missing_options(source, needed, options))
+    return _read_files(options, refusals, subwords=subwords)
+
+
+def _refuse_missing_options(source: str, needed: Sequence[str], options: dict[str, Any]) -> None:
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
@@ -530,12 +537,28 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
             f"a module with one number a text, two labels, and the number is the second label's.{held}",
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
-    tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
-    several = options["multi_label"]
-    pairs = [] if options["pairs"] is None else read_pairs(
-        options["pairs"], labels.get("labels", ()), multi_label=several
-    )  # fmt: skip
+
+
+def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool) -> dict[str, Any] | None:
+    """Read the files that the options name. Return None if one of them is refused; the others are read to tell
+    whether they are refused, too."""
+    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
+
+    def read_all_labels() -> dict[str, Any]:
+        if options["head"]:
+            return {"heads": _read_heads(options["head"])}
+        return {} if options["labels"] is None else {"labels": read_labels(options["labels"])}
+
+    read, has_tokens = None, subwords or options["vocabulary"] is not None
+    if has_tokens:
+        read = refusals.collect(lambda: _read_tokens_and_rules(options, subwords=subwords))
+    labels = refusals.collect(read_all_labels) or {}
+    names, several = labels.get("labels", ()), options["multi_label"]
+    file = options["pairs"]
+    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several))
+    if read is None or pairs is None or refusals:
+        return None
+    tokens, rules = read
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _names_function(options["tokenizer"]):
         rules = _read_agreeing_rules(tokens, rules, pairs, options)

@@ -171,7 +171,7 @@ def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[s
         raise InputError(f"{path} has no column text: {_list_names([*rows[0]])}.{several}", _LINE)
     ((other, column, texts),) = found
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
-    return [{**row, "text": texts[row.pop(column)]} for row in rows]
+    return [{"text": texts[row.pop(column)], **row} for row in rows]
 
 
 def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, str]:
