@@ -85,7 +85,7 @@ def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(
     result = export("net.py:Net", *given, "--tokenizer", "basic_english")
     assert result.exit_code == 2
     error = result.stderr[result.stderr.index("Error:") :]
-    assert re.search(r"2 problems.*\(1\) Text 1 .*\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
+    assert re.search(r"2 problems.*\(1\) Text 1 .*\n\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
     words = shlex.split(error.split("Write: ")[1])
     assert "--tokenizer" not in words
     words[words.index("net.py:Net(words=8, dim=6, pooling=...)")] = 'net.py:Net(pooling="mean")'
@@ -100,8 +100,9 @@ def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(fol
     result = export("net.py:Net", "--weights", "plain.pt", "--vocabulary", "none.json", "--labels", "labels.json",
                     "--pairs", "answers.csv", "--tokenizer", "net.py:with_table")  # fmt: skip
     assert result.exit_code == 2
-    assert re.search(
-        r"5 problems.*\(1\) net\.py.*\(2\) none\.json.*\(3\) labels\.json.*\(4\) answers\.csv .*\(5\) Net.*pooling",
+    assert re.fullmatch(
+        r"Error: .*5 problems.*\(1\) net\.py.*\n\(2\) .*none\.json.*\n\(3\) labels\.json.*\n\(4\) answers\.csv .*"
+        r"\n\(5\) Net.*pooling.*\nWrite: pocketrnn export .*\n",
         result.stderr,
     )
     result = export("net.py:Net", "--weights", "none.pt", "--vocabulary", "whole.pt", "--labels", "bad,good")

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.grouped_options import write_command_again
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
 
@@ -60,8 +61,11 @@ class CollectedRefusals:
         if len(self._found) == 1:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
-        said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
-        raise InputError(f"There are {len(self._found)} problems. {said}", line.strip()) from None
+        said = [f"({number}) {escape_line(str(error))}" for number, error in enumerate(self._found, 1)]
+        lines = "\n".join([*said, line.strip()]).rstrip()
+        all_of_them = InputError(f"There are {len(said)} problems.", lines)
+        all_of_them.of_lines = True
+        raise all_of_them from None
 
     def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """Replace long text rules in the options by the name of a file, and write the rules to that file."""

@@ -28,11 +28,9 @@ from pocketrnn.commands.standard_streams import discard_stdout, discard_stream, 
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
-    CompressionError,
     InputError,
     MissingExtraError,
     OutputError,
-    ParityError,
     PocketRNNError,
     Terminated,
     first_line,
@@ -65,8 +63,7 @@ class _CommandError(click.ClickException):
 
     def __init__(self, error: PocketRNNError, command: click.Command | None = None, after: Sequence[str] = ()) -> None:
         message = translate_to_options(str(error), command)
-        # The messages of these two are tables of several lines; every other message is one line.
-        lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
+        lines = message.split("\n") if error.of_lines else [message]
         super().__init__("\n".join(map(_limit_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._after = after
