@@ -219,7 +219,7 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
 
 @pytest.mark.parametrize(
     ("shift", "said"),
-    [(0, '24 of 24 texts agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
+    [(0, 'All 24 .* agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
     pairs = [(text.upper().replace("-", " "), None, answer([2 + (i - 2 + shift) % 60 for i in ids_of(text)]))
@@ -230,6 +230,68 @@ def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str,
         exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
     if not shift:
         exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
+UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
+
+
+@pytest.fixture
+def owners_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module, its weights and vocabulary, and the answers of a pipeline that cleans texts and pads them to 40 ids."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULE + "\n\ndef words(text):\n    return text.split()\n")
+    torch.save(NET.state_dict(), "net.pt")
+    Path("words.txt").write_text("\n".join(WORDS))
+    return tmp_path
+
+
+def write_answers(of: Any) -> None:
+    """Write answers.csv: each text, and what a function of its ids gives, as a label or as probabilities."""
+    rows = [(text, of(ids_of(own))) for text, own in zip(UNCLEAN, TEXTS, strict=True)]
+    given = [dict(zip(LABELS, one, strict=True)) if isinstance(one, list) else {"label": one} for _, one in rows]
+    lines = [",".join(["text", *given[0]]), *(f'"{text}",' + ",".join(map(str, one.values()))
+             for (text, _), one in zip(rows, given, strict=True))]  # fmt: skip
+    Path("answers.csv").write_text("\n".join(lines))
+
+
+GIVEN = ["net.py:Net", "--weights", "net.pt", "--vocabulary", "words.txt", "--labels", ",".join(LABELS),
+         "--pairs", "answers.csv", "-o", "out", "--no-torchscript"]  # fmt: skip
+
+
+def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer([0, *ids], 40))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    rules = manifests.read_manifest(owners_folder / "out").text.rules
+    assert (rules.max_width, rules.min_width, rules.lowercase) == (40, 40, True)
+    assert re.search(r"--rules .*\"min_width\": 40.* are taken", result.stderr)
+    assert "probabilities within 0.001" in result.stdout
+
+
+@pytest.mark.parametrize("more", [["--tokenizer", "whitespace"], ["--rules", '{"padding_id": 1}'], []])
+def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
+    more: list[str], owners_folder: Path
+) -> None:
+    def of(ids: list[int]) -> Any:
+        found = answer([0, *ids], 40)
+        return found if more else LABELS[int(np.argmax(found))]
+
+    write_answers(of)
+    result = CliRunner().invoke(main, ["export", *GIVEN, *more])
+    assert result.exit_code == 3, result.output
+    words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    again = CliRunner().invoke(main, words[1:])
+    assert again.exit_code == 0, again.output
+
+
+def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer(ids, 40))
+    text = Path("answers.csv").read_text().replace("<b>", "").splitlines()
+    plain = [re.sub('"(.*)"', lambda found: '"' + re.sub("[,!]", "", found[1]) + '"', line) for line in text]
+    Path("answers.csv").write_text("\n".join(plain))
+    result = CliRunner().invoke(main, ["export", *GIVEN, "--tokenizer", "net.py:words"])
+    assert result.exit_code == 0, result.output
+    assert manifests.read_manifest(owners_folder / "out").text.rules.min_width == 40
 
 
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:

@@ -196,7 +196,9 @@ def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: s
 def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder: Path) -> None:
     result = export("net.py:Net", "--weights", "plain.pt")
     assert result.exit_code == 2
-    assert re.search(r"needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b,c", result.stderr)
+    assert re.search(
+        r"(?s)needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b,c", result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     )
     result = export("net.py:Net", "--weights", "whole.pt", "--tokenizer", "stem.py:words", "--pairs", "pairs.jsonl")
     assert result.exit_code == 2
-    assert re.search(r"rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
+    assert re.search(r"(?s)rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
 
 

@@ -17,6 +17,7 @@ from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
+from pocketrnn_export.commands.answered_rules import export_by_answers
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
@@ -278,7 +279,6 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         refusals.tell()
     _load_pytorch()
     from pocketrnn.verdicts import list_uncompared_steps
-    from pocketrnn_export.bundle_export import export as export_module
 
     with print_stages():
         if numbers.are_given:
@@ -301,11 +301,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    if options["compress"] or profile in ("mobile", "packed"):
-        manifest = _export_in_stages(module, output, description, options)
-    else:
-        with print_stages():
-            manifest = export_module(module, output, **description, force=options["force"])
+    manifest = export_by_answers(lambda given: _write_bundle(module, output, given, options), description, options)
     if "channels" in description:
         for line in format_number_summary(manifest, output, whole=options["report"] is not None):
             print_line(line)
@@ -402,6 +398,16 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
         raise click.UsageError(
             f"{asked[0]} applies to classifiers with one head, but this module has several. Leave it out."
         )
+
+
+def _write_bundle(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
+    """Export with the arguments of `description`, and write the result to the output."""
+    from pocketrnn_export.bundle_export import export as export_module
+
+    if options["compress"] or options["profile"] in ("mobile", "packed"):
+        return _export_in_stages(module, output, description, options)
+    with print_stages():
+        return export_module(module, output, **description, force=options["force"])
 
 
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
@@ -869,20 +875,24 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
     from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
-    from pocketrnn_export.vocabularies.text_rules_file import read_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules, read_rules
 
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+    members = parse_rules(options["rules"])[1]
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]
     if options["max_tokens"]:
         beside["max_tokens"] = options["max_tokens"]
-    if beside:
-        left = " and ".join(f"--{name.replace('_', '-')}" for name in beside)
+    if twice := [name for name in beside if members.get(name, beside[name]) != beside[name]]:
+        option = f"--{twice[0].replace('_', '-')}"
         raise click.UsageError(
-            f"--rules says all of the text rules. Leave {left} out, and write in the rules: {json.dumps(beside)[1:-1]}."
+            f"--rules has {twice[0]} {json.dumps(members[twice[0]])}, but {option} is {beside[twice[0]]}. Leave one of "
+            "them out."
         )
+    if beside:
+        return read_rules(json.dumps({**members, **beside}), vocabulary)
     return read_rules(options["rules"], vocabulary)
 
 
