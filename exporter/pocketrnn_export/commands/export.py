@@ -528,19 +528,33 @@ def _read_text_arguments(
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_from_checkpoint(needed, options)
-    refusals.collect(lambda: _refuse_missing_options(source, needed, options))
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
     return _read_files(options, refusals, subwords=subwords)
 
 
-def _refuse_missing_options(source: str, needed: Sequence[str], options: dict[str, Any]) -> None:
+def _refuse_missing_options(
+    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
+) -> None:
+    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights."""
+    from pocketrnn_export.source_code.code_hints import describe_vocabulary_to_save
+
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
-        held = f" {options['weights']} does not clearly hold them." if options["weights"] is not None else ""
+        remedy = []
+        if "vocabulary" in missing:
+            paths = [] if named is None else [named.path]
+            remedy.append(f"The vocabulary is a file. {describe_vocabulary_to_save(paths)}")
+        if "labels" in missing:
+            remedy.append(
+                "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
+                "labels, and the number is the second label's."
+            )
+        if options["weights"] is not None:
+            remedy.append(f"{options['weights']} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
         raise RefusedOptionsError(
             f"{source} needs {said}{numbers}.",
-            "The vocabulary is a file. The labels are a,b,c in the order of the logits, or a file; for "
-            f"a module with one number a text, two labels, and the number is the second label's.{held}",
+            " ".join(remedy),
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
 

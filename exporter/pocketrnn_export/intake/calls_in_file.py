@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -20,7 +22,8 @@ class GivenByCalls:
     """The arguments that the calls of a class in its own file give to one parameter.
 
     Attributes:
-        values: the literal of each call; empty if a call has another expression, or leaves the parameter out.
+        values: the literal of each call, also by a name that is given it once; empty if a call has another
+            expression, or leaves the parameter out.
         written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
         places: the cell or the line of each call.
     """
@@ -55,6 +58,17 @@ class GivenByCalls:
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call: its place, the expressions that it gives, whether it unpacks others, and the names with literals that it
+    can see."""
+
+    place: str
+    given: Mapping[str, ast.expr]
+    unpacks: bool
+    known: Mapping[str, Any]
+
+
 def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
     """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
@@ -66,14 +80,16 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
         name: the name of the class or function.
         signature: its signature.
     """
-    bound: list[tuple[str, Mapping[str, ast.expr], bool]] = []
-    times = 0
+    bound: list[_Call] = []
+    literals, times = _find_named_literals(cells), 0
     for cell in cells:
         for statement in cell.statements:
             if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
                 times += 1
                 if times > 1:
                     bound.clear()
+            hidden = {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
+            known = {one: value for one, value in literals.items() if one not in hidden}
             for call in ast.walk(statement):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name:
                     args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
@@ -82,21 +98,41 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
                         given = signature.bind_partial(*args, **{k.arg: k.value for k in call.keywords if k.arg})
                     except TypeError:
                         continue
-                    bound.append((cell.name or f"line {call.lineno}", given.arguments, unpacks))
+                    bound.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
     return {parameter: _read_values(parameter, bound) for parameter in signature.parameters} if bound else {}
 
 
-def _read_values(parameter: str, bound: Sequence[tuple[str, Mapping[str, ast.expr], bool]]) -> GivenByCalls:
+def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Find the names to which a file gives a literal at its top level, and nothing else anywhere."""
+    statements = [statement for cell in cells for statement in cell.statements]
+    given = Counter(
+        node.id for statement in statements for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+    )  # fmt: skip
+    found = {}
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            (target,) = statement.targets
+            if isinstance(target, ast.Name) and given[target.id] == 1:
+                with contextlib.suppress(ValueError, TypeError):
+                    found[target.id] = ast.literal_eval(statement.value)
+    return found
+
+
+def _read_values(parameter: str, bound: Sequence[_Call]) -> GivenByCalls:
     values, written = [], []
-    for _, given, unpacks in bound:
-        expression = given.get(parameter)
-        if isinstance(expression, ast.expr):
+    for call in bound:
+        expression = call.given.get(parameter)
+        if isinstance(expression, ast.Name) and expression.id in call.known:
+            values.append(call.known[expression.id])
+            written.append(f"{expression.id}={values[-1]!r}")
+        elif isinstance(expression, ast.expr):
             written.append(ast.unparse(expression))
             try:
                 values.append(ast.literal_eval(expression))
             except (ValueError, TypeError):
                 continue
         else:
-            written.append("an unpacked argument" if unpacks else "nothing")
-    places = tuple(place for place, _, _ in bound)
+            written.append("an unpacked argument" if call.unpacks else "nothing")
+    places = tuple(call.place for call in bound)
     return GivenByCalls(tuple(values) if len(values) == len(bound) else (), tuple(written), places)

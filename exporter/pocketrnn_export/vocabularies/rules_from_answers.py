@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.vocabularies.nearest_text_rules import list_candidate_rules
+from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
 
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]
@@ -29,6 +30,8 @@ _SURELY: Final = 1e-5
 _COMPARED: Final = 3
 # How many rules, of those with the most known words, are tried with another handling of unknown words.
 _BEST: Final = 8
+# How many words of the vocabulary are asked whether rules can give them.
+_WORDS: Final = 300
 _SIDES: Final[tuple[Literal["right", "left"], ...]] = ("right", "left")
 
 
@@ -100,35 +103,44 @@ def find_rules_from_answers(
     whole = _Trial(tokens, sorted(enumerate(texts), key=lambda one: len(one[1])), measure, tolerance)
     some = [whole.texts[i * len(texts) // _SOME] for i in range(_SOME)] if len(texts) > _SOME else whole.texts
     trial = _Trial(tokens, some, measure, tolerance)
-    found: list[AgreeingRules] = []
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     try:
         splits = _list_different_splits(whole, rules)
         for widths in ((), _ROUND, _TENS, _SMALL) if is_open else ((),):
-            for split in splits:
-                for one in _try_widths(trial, split, widths):
-                    found.append(one)
-                    if one.distance < _SURELY:
-                        raise _EnoughError
-            if found:
-                break
+            if found := _list_agreeing(trial, whole, splits, widths):
+                return sorted(found, key=lambda one: one.distance)
     except _EnoughError:
         pass
+    return []
+
+
+def _list_agreeing(
+    trial: _Trial, whole: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
+) -> list[AgreeingRules]:
+    """List the rules that agree on all texts, of those that agree best on some; only one, if it is surely right."""
+    found: list[AgreeingRules] = []
+    for split in splits:
+        for one in _try_widths(trial, split, widths):
+            if one.distance < _SURELY and whole.find_first_missed(one.rules)[0] == len(whole.texts):
+                return [one]
+            found.append(one)
     found.sort(key=lambda one: one.distance)
     each = ((one.rules, *whole.find_first_missed(one.rules)) for one in found[:_COMPARED])
-    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(texts)]
+    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(whole.texts)]
 
 
 def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
-    """List the rules that give different ids to the texts, those with the most known words first. Unknown words may
-    also be dropped, or become padding."""
-    found: dict[tuple[tuple[int, ...], ...], tuple[int, TextRules]] = {}
-    unknown = rules.unknown_id
+    """List the rules that give different ids to the texts, those that know most words of the texts, and give most
+    words of the vocabulary, first. Unknown words may also be dropped, or become padding."""
+    found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
+    unknown, words = rules.unknown_id, [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     for split in (rules, *list_candidate_rules(rules, trial.tokens)):
         encoder = TextEncoder(split, trial.tokens)
         rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
-        missed = sum(row.count(-1 if unknown is None else unknown) for row in rows)
-        found.setdefault(rows, (2 * missed - sum(map(len, rows)), split))
+        if rows not in found:
+            missed = sum(row.count(-1 if unknown is None else unknown) for row in rows) / sum(map(len, rows))
+            unreached = len(find_unreachable_words(encoder, words)) / len(words)
+            found[rows] = missed + unreached, split
     ranked = [split for _, split in sorted(found.values(), key=lambda one: one[0])]
     others = dict.fromkeys([None, rules.padding_id, 0])
     return [*ranked, *(replace(s, unknown_id=id_) for s in ranked[:_BEST] for id_ in others if id_ != unknown)]
