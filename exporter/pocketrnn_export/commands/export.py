@@ -46,6 +46,7 @@ from pocketrnn_export.commands.shared_compression_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.verdict_lines import (
+    describe_empty_texts,
     format_example_note,
     format_proof_summary,
     format_proof_table,
@@ -278,7 +279,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     if named is None:
         refusals.tell()
     _load_pytorch()
-    from pocketrnn.verdicts import list_uncompared_steps
+    from pocketrnn.verdicts import list_uncompared_steps, read_text_verdict
 
     with print_stages():
         if numbers.are_given:
@@ -310,10 +311,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")))
+    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
+                is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
     graph_limits = manifest.graph.limits
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
-    limits = [f"Limits: {said}."] if said else []
+    limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)

@@ -35,6 +35,10 @@ from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_w
 TOLERANCE: Final = 1e-3
 # The same where all of the owner's are rounded to two decimals.
 _OF_TWO_DECIMALS: Final = 6e-3
+# A column is another label's if its probabilities are so many times farther away than those of the own column, which
+# may be as near as float32 rounds.
+_TIMES_NEARER: Final = 10
+_ROUNDING: Final = 1e-7
 Probabilities: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
@@ -237,7 +241,7 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > _MOST_LABELS:
         return list_labels_without_answer((one for one, _ in rows), labels)
-    may = _find_possible_columns(source, naming, tolerance)
+    may = _find_possible_columns(source, naming, tolerance, is_precise=True)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):
@@ -246,15 +250,27 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
 
 
-def _find_possible_columns(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
-    """Return, for each label, the columns of the logits that agree with all answers."""
+def _find_possible_columns(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, *, is_precise: bool = False
+) -> dict[str, set[int]]:
+    """Return, for each label, the columns of the logits that agree with all answers.
+
+    Args:
+        source, rows, tolerance: as in `_find_unordered_labels`.
+        is_precise: whether the probabilities that the label's own column has show how near those of the right one are.
+    """
     may = {}
-    for label in source.labels:
-        columns = np.ones(len(source.labels), bool)
-        for one, found in rows:
-            columns &= _measure_distance_at(one.answer, label, slice(None), found, source) <= tolerance
-            if not columns.any():
-                break
+    for own, label in enumerate(source.labels):
+        columns, nearest = np.ones(len(source.labels), bool), tolerance
+        apart = [
+            (isinstance(one.answer, Mapping), _measure_distance_at(one.answer, label, slice(None), found, source))
+            for one, found in rows
+        ]
+        if is_precise:
+            of_own = max((each[own] for of_number, each in apart if of_number), default=0.0)
+            nearest = min(tolerance, max(_TIMES_NEARER * of_own, _ROUNDING))
+        for of_number, each in apart:
+            columns &= each <= (nearest if of_number else tolerance)
         may[label] = set(np.flatnonzero(columns).tolist())
     return may
 
