@@ -296,3 +296,27 @@ def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
     assert set(written) == {"INFO:root:the file runs"}
     notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
     assert len(notes) == len(set(notes))
+
+
+def test_the_functions_that_a_function_of_a_label_calls_are_named(folder: Path) -> None:
+    Path("text").mkdir()
+    Path("text/clean.py").write_text("def clean(text):\n    return text.lower()\n\n\nLIMIT = 3\n")
+    Path("use.py").write_text(
+        "from text.clean import clean, LIMIT\n\n\ndef encode(text):\n    return text.split()\n\n\n"
+        "def answer(model, limit, text):\n    return int(model(encode(clean(text))[:LIMIT]).argmax())\n"
+    )
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
+    assert result.exit_code == 2
+    assert re.search(r"use\.py:answer takes .*calls use\.py:encode and text/clean\.py:clean: ", result.stderr)
+    assert (folder / "use.py").exists()
+
+
+def test_a_route_of_a_web_service_is_not_asked_for_a_value_of_the_service(folder: Path) -> None:
+    Path("use.py").write_text(
+        "from fastapi import FastAPI\nfor i in range(3):\n    print(i)\napp = FastAPI()\n\n\n"
+        "@app.post('/answer')\ndef answer(text):\n    return 1\n"
+    )
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
+    assert result.exit_code == 2
+    assert ("--set" in result.stderr, "decorates answer" in result.stderr) == (False, True)
+    assert (folder / "use.py").exists()

@@ -11,6 +11,8 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
 from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_arguments_error
 
+# The most functions that a message names.
+_MOST_CALLED = 4
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
@@ -61,7 +63,29 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
     needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
     if len(needed) > 1 and find_vocabulary_argument(needed) is None:
-        raise make_arguments_error(f"{path}:{name}", needed)
+        error = make_arguments_error(f"{path}:{name}", needed)
+        if called := _list_called_functions(path, function):
+            error = InputError(
+                error.problem,
+                f"It calls {' and '.join(called)}: name the one that gives tokens or ids of a text, or write a "
+                "function of the text, def encode(text), that calls them and returns these.",
+            )
+        raise error
+
+
+def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
+    """List the functions that a function calls, as file.py:name, of its file and of files beside it."""
+    statements = _list_statements(path)
+    places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            file = path.parent.joinpath(*node.module.split(".")).with_suffix(".py")
+            if file.is_file():
+                held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
+                places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
+    called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
+              if isinstance(node.func, ast.Name)]  # fmt: skip
+    return [f"{places[name]}:{name}" for name in dict.fromkeys(called) if name in places][:_MOST_CALLED]
 
 
 def _list_statements(path: Path) -> list[ast.stmt]:

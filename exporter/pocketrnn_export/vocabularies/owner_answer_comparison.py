@@ -206,7 +206,7 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
             remedy,
-            source.text.rules,
+            None if agreeing is None else source.text.rules,
             agreeing,
             sum(isinstance(one.answer, Mapping) for one, _ in rows[:_TEXTS]),
         )

@@ -186,13 +186,19 @@ def _run_function(
     function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
 ) -> _Compared:
     try:
-        tokens: list[Any] = [*function(text)]
+        given: Any = function(text)
     # Whatever the owner's function raises.
     except Exception as error:
         raise InputError(
             f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
             "Give a function that takes a text and returns its tokens.",
         ) from error
+    if not hasattr(given, "__iter__") or isinstance(given, Mapping):
+        raise InputError(
+            f"tokenizer gives {brief_text(given)} on {short_repr(text)}, which is neither tokens nor ids.",
+            "Name the function that gives the tokens or the ids of a text: one that gives a label calls it.",
+        )
+    tokens: list[Any] = [*given]
     if tokens and all(type(token) is int and token >= 0 for token in tokens):
         return _Compared(text, None, tokens)
     if wrong := [token for token in tokens if not isinstance(token, str)]:
