@@ -758,3 +758,20 @@ def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, capl
     assert [answer for _, answer in found] == [("World", "Sports"), ()]
     assert "1 rows" in caplog.text
     assert [one.text for one in read_pairs(path, LABELS)] == ["oil"]
+
+
+def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label,p_positive\noil,Positive,0.75\n,ERROR,\nfilm,Negative,0.25\n")
+    found = map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])
+    assert [(one.text, answer) for one, answer in found] == [
+        ("oil", {"Positive": 0.75, "Negative": 0.25}),
+        ("film", {"Positive": 0.25, "Negative": 0.75}),
+    ]
+    assert re.search(r"1 rows are left out: 'ERROR'", caplog.text)
+    # With labels only, it may be a label that is missing in --labels.
+    path.write_text("text,label\noil,Positive\n,ERROR\n")
+    with pytest.raises(InputError, match=r"'ERROR'.*leave a text out"):
+        map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])

@@ -35,6 +35,10 @@ _PAIRS: Final = tuple(
 )
 # The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
 _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
+# The pattern of what is removed, often after another step.
+_REMOVALS: Final = tuple(
+    product(("", "html_tags_to_space", "remove_html_tags", "remove_urls"), (r"[^a-z\s]", r"[^a-z0-9\s]"))
+)
 # Words up to this length may be left out for it.
 LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
@@ -44,7 +48,8 @@ _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
     """Yield rules to try. First come rules with each tokenizer, then with each named step, then with usual pairs of
-    steps. Last come rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do.
+    steps, then rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do. Last come
+    rules that remove all characters but small letters, digits and spaces.
 
     Args:
         rules: where they have steps, no others are tried.
@@ -60,6 +65,8 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
     for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
             yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
+    for removal in () if rules.steps else _REMOVALS:
+        yield replace(rules, tokenizer="whitespace", lowercase=True, steps=_make_removal_steps(removal))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -174,6 +181,9 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
         return list(names)
     if pattern := _find_pattern(steps):
         return [{"sub": [pattern, " "]}]
+    for before, removed in _REMOVALS:
+        if steps == _make_removal_steps((before, removed)):
+            return [*filter(None, [before]), {"sub": [removed, ""]}]
     for longest in range(1, LONGEST_SHORT_WORD + 1):
         short = make_short_word_steps(longest)
         if steps and steps[-len(short) :] == short:
@@ -213,6 +223,12 @@ def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
 @functools.cache
 def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
     return cleaning(("sub", pattern, by))
+
+
+@functools.cache
+def _make_removal_steps(removal: tuple[str, str]) -> tuple[CleaningStep, ...]:
+    before, pattern = removal
+    return cleaning(*filter(None, [before]), ("sub", pattern, ""))
 
 
 def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:

@@ -40,6 +40,7 @@ _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 # The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
 _LIKELY: Final = 0.5
+_BEFORE_LABELS: Final = ("p_", "prob_", "proba_", "probability_", "score_", "confidence_")
 # The most files in which the texts of a file without them are looked for.
 _MOST_FILES: Final = 50
 
@@ -118,12 +119,17 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
             path, _list_names([*renamed]), _list_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
+        if len(labels) == 2 and len(renamed) == 1 and not multi_label:
+            (given,) = renamed.values()
+            other = labels[0] if given == labels[1] else labels[1]
+            rows = [{**row, other: str(1 - float(row[given])) if row[given] else ""} for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
         _log.warning("%s: not read, since no label has this name: %s", path, _list_names(unread))
+    rows = _leave_out_failed_rows(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -139,6 +145,29 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Leave out rows with another word in place of a label, such as ERROR, and without the numbers of other rows."""
+    numbers = [
+        name for name in (rows[0] if rows else ())
+        if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
+    ]  # fmt: skip
+    if not numbers or "label" not in rows[0]:
+        return rows
+    failed = [
+        bool(row["label"]) and not {row["label"], *row["label"].split(LABEL_SEPARATOR)} & {*labels}
+        and not any(row[name] for name in numbers)
+        for row in rows
+    ]  # fmt: skip
+    if any(failed) and not all(failed):
+        words = dict.fromkeys(row["label"] for row, is_one in zip(rows, failed, strict=True) if is_one)
+        _log.warning(
+            "%s: %d rows are left out: %s is not a label, and they have no probability",
+            path, sum(failed), _list_names([*words]),
+        )  # fmt: skip
+        return [row for row, is_one in zip(rows, failed, strict=True) if not is_one]
+    return rows
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -191,7 +220,10 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
             found = {columns[one]: label for one, label in zip(around, labels, strict=True)}
             if all(_is_probability(row[one]) for row in rows for one in found):
                 return found
-    return {}
+    # One column of two labels, say, as of a sigmoid.
+    named = {columns[f"{before}{label.casefold()}"]: label for label in labels for before in _BEFORE_LABELS
+             if f"{before}{label.casefold()}" in columns}  # fmt: skip
+    return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
 
 
 def _is_probability(field: str) -> bool:
@@ -461,7 +493,8 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
                 f"{', ...' if len(labels) > 8 else ''}.",
                 f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
                 if several
-                else "Give the label that your classifier gives, by its name, or the probabilities. Write several "
+                else "Give the label that your classifier gives, by its name, or the probabilities; leave a text out "
+                "where it gives none. Write several "
                 f'labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, ["a", "b"] does the same.',
             )
     return found
