@@ -294,6 +294,14 @@ def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Pat
     assert manifests.read_manifest(owners_folder / "out").text.rules.min_width == 40
 
 
+def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer([*ids[::-1], 5], 40))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 3
+    assert re.search(r"net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
+    assert (owners_folder / "net.py").exists()
+
+
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
     pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
     other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))

@@ -43,6 +43,7 @@ def export_by_answers(
     except OtherAnswersError as error:
         agreeing, numbers = error.agreeing, error.numbers
         if agreeing is None or isinstance(agreeing, SubwordRules):
+            _name_functions(error, options)
             raise
         changed = write_rules_option(agreeing, error.before)
         members = json.loads(changed)
@@ -59,6 +60,22 @@ def export_by_answers(
         err=True,
     )
     return write({**description, "rules": agreeing})
+
+
+def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
+    """Refuse an export with the functions of the owner's files that split texts, where nobody has stated rules."""
+    from pocketrnn_export.source_code.named_in_file import list_text_functions
+
+    named = parse_module_name(options["source"])
+    if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):
+        return
+    if found := list_text_functions(named.path):
+        line = write_command_again({"tokenizer": found[0]})
+        raise ParityError(
+            error.problem,
+            f"{error.remedy} Functions of your code that may split or clean texts: {', '.join(found)}. Give the one "
+            f"that your classifier uses. Write: {line}",
+        ) from None
 
 
 def _change_options(

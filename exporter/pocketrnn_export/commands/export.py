@@ -302,7 +302,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    manifest = export_by_answers(lambda given: _write_bundle(module, output, given, options), description, options)
+    manifest = export_by_answers(
+        lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+    )
     if "channels" in description:
         for line in format_number_summary(manifest, output, whole=options["report"] is not None):
             print_line(line)

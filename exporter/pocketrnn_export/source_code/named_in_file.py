@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_ar
 
 # The most functions that a message names.
 _MOST_CALLED = 4
+_MOST_FILES = 60
+# The names of functions that split texts, and of those that only clean them.
+_TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
@@ -71,6 +75,29 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
                 "function of the text, def encode(text), that calls them and returns these.",
             )
         raise error
+
+
+def list_text_functions(path: Path) -> list[str]:
+    """List the functions, as file.py:name, whose names say that they split or clean texts, in a file, in Python files
+    beside it and in those of the working folder and of its folders; those that split first.
+
+    Args:
+        path: the file.
+    """
+    here = Path()
+    folders = sorted(here.glob("*/*.py")) if (here / path).resolve().is_relative_to(here.resolve()) else []
+    files = [path, *sorted(path.parent.glob("*.py")), *sorted(here.glob("*.py")), *folders][:_MOST_FILES]
+    found: dict[str, int] = {}
+    for file in dict.fromkeys(files):
+        with contextlib.suppress(InputError):
+            for one in _list_statements(file):
+                if not isinstance(one, ast.FunctionDef) or one.decorator_list:
+                    continue
+                ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
+                needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]
+                if ranks and 1 <= len(needed) <= 2:
+                    found.setdefault(f"{file}:{one.name}", ranks[0])
+    return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
 
 
 def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:

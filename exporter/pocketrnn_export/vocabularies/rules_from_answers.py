@@ -7,6 +7,7 @@ the tokenizer. So both are tried together, on one text after the other: a wrong 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -17,8 +18,9 @@ from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_w
 
 # How far the module's answer for some ids is from the owner's answer to the text with this number.
 Measure: TypeAlias = Callable[[int, Sequence[int]], float]
-# The most ids that the module reads for all tries: some 20 s of a small LSTM.
+# The most ids that the module reads for all tries, and the seconds that a slow one may take.
 _MOST_IDS: Final = 300_000
+_SECONDS: Final = 60.0
 # The texts on which all rules are tried; those that agree are compared on all texts.
 _SOME: Final = 40
 # Widths that people choose, the most usual ones first.
@@ -64,7 +66,7 @@ class _Trial:
 
     def __init__(self, tokens: Sequence[str], texts: Sequence[tuple[int, str]], measure: Measure, tolerance: float):
         self.tokens, self.texts, self.tolerance = tokens, texts, tolerance
-        self._measure, self._left = measure, _MOST_IDS
+        self._measure, self._left, self._end = measure, _MOST_IDS, time.monotonic() + _SECONDS
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def measure(self, number: int, ids: Sequence[int]) -> float:
@@ -72,7 +74,7 @@ class _Trial:
         key = (number, tuple(ids))
         if key not in self._known:
             self._left -= len(ids)
-            if self._left < 0:
+            if self._left < 0 or time.monotonic() > self._end:
                 raise _EnoughError
             self._known[key] = self._measure(number, ids)
         return self._known[key]
