@@ -13,11 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pocketrnn.bundle.atomic_writing import make_classifier_name
+from pocketrnn.bundle.path_names import make_classifier_name
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.grouped_options import Command, list_command_examples, translate_to_options
+from pocketrnn.commands.grouped_options import Command, list_command_examples
+from pocketrnn.commands.option_names_in_messages import translate_to_options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings
 from pocketrnn_training.rows.data_source import DataSource
@@ -47,7 +48,9 @@ def test_a_mistyped_command_is_helped_whichever_package_brings_it(wrong: str, ri
 
 
 def test_a_command_is_suggested_whose_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_BROUGHT", {"train": ("pocketrnn_no_such_package.commands.train", "train")})
+    monkeypatch.setattr(
+        cli, "_OTHER_PACKAGES_COMMANDS", {"train": ("pocketrnn_no_such_package.commands.train", "train")}
+    )
     assert "Did you mean train?" in refusal("trian")
 
 

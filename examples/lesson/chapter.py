@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.text import TextRules
 from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, TextSettings
-from pocketrnn_training.rows.encoded_rows import make_random_batches
+from pocketrnn_training.rows.epoch_batches import make_random_batches
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN, build
 
 # --8<-- [end:imports]

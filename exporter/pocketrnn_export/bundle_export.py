@@ -14,10 +14,11 @@ from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
-from pocketrnn.bundle.atomic_writing import check_folder_free, make_classifier_name
+from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
+from pocketrnn.bundle.path_names import make_classifier_name
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -80,7 +81,8 @@ from pocketrnn_export.feature_arguments import (
 from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
-from pocketrnn_export.forms.onnx.onnx_form import ONNX, find_small_integers
+from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
@@ -99,7 +101,8 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
 from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
-from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_provenance import make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds

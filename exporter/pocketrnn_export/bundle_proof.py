@@ -17,12 +17,8 @@ from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_proof import prove_graph
-from pocketrnn_export.comparing.logit_comparison import (
-    CandidateComparison,
-    Reference,
-    compare_candidate,
-    make_module_run,
-)
+from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate
 from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
 from pocketrnn_export.crf_export import OwnersLabels
@@ -31,7 +27,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.every_size_comparison import check_batches_of_mixed_lengths
+from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
 from pocketrnn_export.proof.module_and_copy_operators import refuse_other_operators
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText

@@ -18,8 +18,8 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
-from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_cases
+from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows

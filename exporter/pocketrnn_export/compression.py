@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
-from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
+from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
@@ -30,7 +30,8 @@ from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.logit_comparison import make_graph_reference, make_onnx_run
+from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.forms.edge_profile import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
@@ -254,7 +255,7 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         }
         description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
-    content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
+    content = read_checked_bytes(folder / graph.file, graph.sha256)
     small = quantize_graph(content, storage, metadata)
     if storage.rows is not None:
         kept = tuple(i for i in graph.alone if i < storage.rows)
@@ -267,7 +268,7 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         )
     ]
     if (stream := manifest.stream) is not None:
-        steps = quantize_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
+        steps = quantize_graph(read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(wrap_step_graph_as_form(steps.content, stream))
     texts = list(description.known) or choose_texts_for_proof(
         [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules

@@ -15,8 +15,8 @@ from torch import nn
 
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
-from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.parity_verdict import write_report
+from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule

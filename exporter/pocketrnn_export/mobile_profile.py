@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import make_graph_name
@@ -44,10 +45,10 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
             f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
         )
     graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
-    content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
+    content = read_checked_bytes(folder / graph.file, graph.sha256)
     forms = [make_ort_form(content, graph)]
     if stream is not None:
-        forms.append(make_ort_step_form(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
+        forms.append(make_ort_step_form(read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=make_graph_reference(make_graph_name(manifest), content),
         cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),

@@ -53,7 +53,6 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import read_package_versions
 from pocketrnn_export.c_array import convert_to_c_array, make_array_name
-from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
     Reference,
@@ -69,6 +68,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_texts_for_proof,
     encode_text_cases,
 )
+from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.feature_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards

@@ -1,4 +1,4 @@
-"""Build the C extension as one wheel for every Python from 3.11 on, with Python's stable ABI."""
+"""Build the engine as a C extension: one wheel for every Python from 3.11 on, with Python's stable ABI."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _read_version() -> str:
     ):
         if file.exists() and (found := re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE)):
             return found[1]
-    raise SystemExit("The version is in runtime/pocketrnn/__init__.py of the repository, which is not here.")
+    raise SystemExit("The version of pocketrnn cannot be read. Build in the repository, or from a source distribution.")
 
 
 setup(

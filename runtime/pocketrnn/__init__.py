@@ -40,9 +40,9 @@ __all__ = [
     "verify",
 ]
 
-# Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
-# numpy and onnxruntime are read.
-_FROM = {
+# The module that defines each name. It is imported when the name is first used, so that the command line can handle
+# signals before numpy and onnxruntime are read.
+_MODULE_OF_NAME = {
     "Category": "pocketrnn.text.features",
     "CharacterInput": "pocketrnn.text.text_input",
     "Characters": "pocketrnn.text.token_characters",
@@ -72,8 +72,8 @@ if not TYPE_CHECKING:
         """Import a name of `__all__`, or a module such as `pocketrnn.errors`, when it is first used."""
         from importlib import import_module
 
-        if name in _FROM:
-            value = globals()[name] = getattr(import_module(_FROM[name]), name)
+        if name in _MODULE_OF_NAME:
+            value = globals()[name] = getattr(import_module(_MODULE_OF_NAME[name]), name)
             return value
         if name.isidentifier() and not name.startswith("_"):
             module = f"{__name__}.{name}"

@@ -18,7 +18,7 @@ def main() -> None:
         if not isinstance(error.code, int):
             raise
         exit_process(error.code)
-    # A signal that comes between two blocks that would have handled it.
+    # For a signal that comes outside of the blocks that handle signals.
     except KeyboardInterrupt:
         exit_process(SHELL_STATUS + 2)
     except Terminated as error:

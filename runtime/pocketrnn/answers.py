@@ -1,4 +1,4 @@
-"""Turn logits into answers: probabilities and labels."""
+"""Turn logits into answers: labels with their probabilities, or values."""
 
 from __future__ import annotations
 
@@ -75,16 +75,22 @@ class Answers:
         sigmoid."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
+    def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
+        """Yield the name, the answers and the columns of logits of each head; here one head without a name."""
+        yield "", self, slice(0, len(self.labels))
+
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """Return the answers for some of the labels, which are given by their indices."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that needs a single set of labels, if the classifier has several heads.
+        """Refuse a method that needs a single set of labels, if the classifier has several heads.
+
+        This class refuses nothing: it has one set of labels.
 
         Args:
-            what: the feature as the subject of a sentence: `explain()`.
+            what: the method as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: there are several heads.
@@ -102,7 +108,7 @@ class Answers:
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
-    def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
+    def make_prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """Convert one row of logits to an answer. If two labels have equal probabilities, the earlier label comes
         first.
 
@@ -137,7 +143,7 @@ class Answers:
         return Prediction(*likeliest[0], likeliest)
 
     def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
-        """Mark the labels that reach their threshold. With softmax, only the likeliest label can be marked.
+        """Return a mask of the labels that reach their threshold. With softmax, only the likeliest label can reach it.
 
         Args:
             probabilities: float32 [texts, labels].
@@ -158,15 +164,15 @@ class Answers:
         """List for each text the labels that reach their threshold, in the classifier's order.
 
         Args:
-            probabilities, threshold: as in `reached`.
+            probabilities, threshold: as in `mark_reached_labels`.
         """
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
-    def find_likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
+    def find_likeliest_labels(self, chunks: Iterable[Chunk]) -> list[str | None]:
         """Find the likeliest label of each text from chunks of logits; None for a skipped text."""
         labels: list[str | None] = []
-        for logits, skipped in answered:
+        for logits, skipped in chunks:
             start = len(labels)
             labels += [self.labels[i] for i in logits.argmax(1).tolist()]
             for index in skipped:
@@ -181,39 +187,39 @@ class Answers:
             PocketRNNError: the logits are NaN or infinite.
         """
         self.check_finite(logits)
-        return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
+        return list(logits) if self.gives_values else [self.make_prediction(row, top) for row in logits.tolist()]
 
-    def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
+    def iterate_predictions(self, chunks: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
         """Yield the answer to each text from chunks of logits; None for a skipped text.
 
         If the caller stops before the end, the generator of the chunks is closed, too.
 
         Args:
-            answered: the chunks.
-            top: as in `prediction`.
+            chunks: the logits and skipped texts.
+            top: as in `make_prediction`.
         """
-        with contextlib.closing(answered) as chunks:
+        with contextlib.closing(chunks):
             for logits, skipped in chunks:
                 passed_over = set(skipped)
                 for index, row in enumerate(logits.tolist()):
-                    yield None if index in passed_over else self.prediction(row, top)
+                    yield None if index in passed_over else self.make_prediction(row, top)
 
-    def join_logits(self, answered: Iterable[Chunk]) -> Floats:
+    def join_logits(self, chunks: Iterable[Chunk]) -> Floats:
         """Join chunks of logits into one array; the row of a skipped text is NaN."""
         parts = [np.empty((0, len(self.labels)), np.float32)]
-        for logits, skipped in answered:
+        for logits, skipped in chunks:
             logits[list(skipped)] = np.nan
             parts.append(logits)
         return np.concatenate(parts)
 
-    def list_labels_with_probabilities(
+    def list_reached_labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
         """List the labels of one text that reach their threshold, with their probabilities.
 
         Args:
             answer: the prediction for the text, with all labels in `top`.
-            threshold: as in `reached`.
+            threshold: as in `mark_reached_labels`.
 
         Returns:
             the labels that are given, with their probabilities, likeliest first.

@@ -107,22 +107,25 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
             taken = run()
             if turn:
                 seconds[name].append(taken)
-    first = [taken.sum() for taken in next(iter(seconds.values()))]
-    return [_compute_median_speed(name, taken, first, texts) for name, taken in seconds.items()]
+    first_totals = [taken.sum() for taken in next(iter(seconds.values()))]
+    return [_compute_median_speed(name, taken, first_totals, texts) for name, taken in seconds.items()]
 
 
-def _compute_median_speed(name: str, taken: list[NDArray[np.float64]], first: list[float], texts: int) -> Speed:
-    single = len(taken[0]) == texts
+def _compute_median_speed(
+    name: str, seconds: list[NDArray[np.float64]], first_totals: list[float], texts: int
+) -> Speed:
+    """Compute the speed of a contestant from the seconds of its rounds and those of the first contestant."""
+    is_single = len(seconds[0]) == texts
 
     def percentile(q: int) -> float | None:
-        return statistics.median(float(np.percentile(t, q)) for t in taken) * 1e6 if single else None
+        return statistics.median(float(np.percentile(t, q)) for t in seconds) * 1e6 if is_single else None
 
     return Speed(
         name=name,
         p50=percentile(50),
         p99=percentile(99),
-        mean=statistics.median(float(t.sum()) for t in taken) / texts * 1e6,
-        ratio=statistics.median(float(t.sum() / f) for t, f in zip(taken, first, strict=True)),
+        mean=statistics.median(float(t.sum()) for t in seconds) / texts * 1e6,
+        ratio=statistics.median(float(t.sum() / f) for t, f in zip(seconds, first_totals, strict=True)),
     )
 
 
@@ -140,7 +143,7 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
 
 
 def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open the graph in onnxruntime with default settings and this number of threads."""
+    """Open a graph in onnxruntime with default settings and `threads` threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -174,8 +177,10 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
         BundleError: there is no such bundle, or it is damaged.
         InputError: there is no text, or `rounds` or `threads` is less than 1.
     """
-    if not texts or rounds < 1:
-        raise InputError("There is nothing to measure.", "Give at least one text and one round.")
+    if not texts:
+        raise InputError("There is no text to measure.", "Give at least one text.")
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}.", "Use a whole number from 1.")
     folder = find_bundle_folder(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, Run] = {}

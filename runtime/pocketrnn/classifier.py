@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class Classifier(TrainedEstimator):
         self._answers = build_answers(manifest)
         self._gives_values = self._answers.gives_values
         self._chosen: ChosenLabels | None = None
-        self._intake: _Intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
+        self._intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
 
     @classmethod
     def load(
@@ -193,11 +193,12 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(apply_label_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
+        """Return the same classifier with the chosen labels only, on the same engine."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.convert_to_engine_labels(self._chosen)
-        other._answers = chosen.make_chosen_answers(self._answers)
+        other._answers = self._answers.restrict_to_labels(chosen.places)
         other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
         return other
 
@@ -277,7 +278,7 @@ class Classifier(TrainedEstimator):
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._texts("prepared()").ready.ids(text)
+        return self._get_text_intake("prepared()").row_encoder.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
@@ -290,17 +291,19 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
             (1, 3)
         """
-        return self._make_number_intake("encode()").prepared(sequence)
+        return self._get_number_intake("encode()").prepared(sequence)
 
-    def _texts(self, instead: str) -> TextIntake:
+    def _get_text_intake(self, instead: str) -> TextIntake:
+        """Return the intake of texts. A classifier of numbers is told to use the method `instead`."""
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
         return self._intake
 
-    def _make_number_intake(self, instead: str) -> NumberIntake:
+    def _get_number_intake(self, instead: str) -> NumberIntake:
+        """Return the intake of numbers. A classifier of texts is told to use the method `instead`."""
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
-        return cast("NumberIntake", self._intake)
+        return self._intake
 
     @overload
     def stream(self, saved: bytes | None = None) -> Stream: ...
@@ -362,9 +365,10 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
+        """Open a stream of a recording: in windows, or from a carried state if there is no window."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
-        intake = self._make_number_intake("Stream.push()")
+        intake = self._get_number_intake("Stream.push()")
         if not self._gives_values:
             self._answers.check_top(top)
         wanted = choose_window_and_hop(self.manifest, window, hop)
@@ -392,7 +396,7 @@ class Classifier(TrainedEstimator):
             >>> [window.start for window in walking.recording(np.zeros((300, 3)), window=128, hop=64)]
             [0, 64, 128]
         """
-        self._make_number_intake("classify()")
+        self._get_number_intake("classify()")
         return self._make_recording_stream(None, window, hop, top).answer_whole_recording(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
@@ -428,7 +432,7 @@ class Classifier(TrainedEstimator):
             return self.among(among).classify(given, top)
         if top != 1 or self._gives_values:
             self._answers.check_top(top)
-        return self._answers.prediction(self._intake.compute_item_logits(given), top)
+        return self._answers.make_prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Explain an answer by its words. Each word is left out once, and the evidence that the label loses is
@@ -456,10 +460,10 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
-        self._texts("predict_proba()").require_single_text("explain()")
+        self._get_text_intake("predict_proba()").require_single_text("explain()")
         self._answers.require_single_head("explain()")
-        ready = self._texts("predict_proba()").ready
-        whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
+        row_encoder = self._get_text_intake("predict_proba()").row_encoder
+        whole = text if isinstance(text, str) and row_encoder.splits else row_encoder.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explain_label(
             whole, label, most_fragments
         )
@@ -553,7 +557,7 @@ class Classifier(TrainedEstimator):
             ['Business']
         """
         self._answers.check_top(top)
-        yield from self._answers.predictions(self._compute_logits_of_chunks(given, on_error), top)
+        yield from self._answers.iterate_predictions(self._compute_logits_of_chunks(given, on_error), top)
 
     def tag(self, text: Text) -> Tags:
         """Label each token of one text, with a bundle that labels tokens.
@@ -574,7 +578,7 @@ class Classifier(TrainedEstimator):
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
             [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
         """
-        return self._make_tag_intake().make_text_tags(text)
+        return self._get_tag_intake().make_text_tags(text)
 
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
@@ -610,13 +614,16 @@ class Classifier(TrainedEstimator):
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
             ['B-PER']
         """
-        intake, skipped = self._make_tag_intake(), 0
-        for _, group in self._workers.map_in_order(intake.tags, intake.locate_texts_in_groups(texts, on_error)):
+        intake, skipped = self._get_tag_intake(), 0
+        for _, group in self._workers.map_in_order(
+            intake.compute_group_tags, intake.locate_texts_in_groups(texts, on_error)
+        ):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
 
-    def _make_tag_intake(self) -> TagIntake:
+    def _get_tag_intake(self) -> TagIntake:
+        """Return the intake of a tagger; refuse to tag with another classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -712,7 +719,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
             (2, 192)
         """
-        intake = self._texts("logits()")
+        intake = self._get_text_intake("logits()")
         intake.require_single_text("embed()")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
@@ -730,7 +737,7 @@ class Classifier(TrainedEstimator):
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Yield for each chunk, in order, its logits and the indices of its skipped items."""
-        total, intake = 0, self._intake
+        total, intake = 0, cast("Any", self._intake)
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)
         for _, (logits, skipped) in self._workers.map_in_order(work, chunks, intake.stop):
@@ -740,6 +747,7 @@ class Classifier(TrainedEstimator):
             self._warn_of_skipped(total)
 
     def _warn_of_skipped(self, count: int) -> None:
+        """Log how many items were skipped, and for which reasons items are skipped."""
         if count:
             _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
@@ -758,38 +766,10 @@ class Classifier(TrainedEstimator):
         return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
-class _Intake(Protocol):
-    """Turns the user's items into the engine's input. `TextIntake` and `NumberIntake` have this interface."""
-
-    @property
-    def skip_reasons(self) -> Sequence[str]:
-        """The reasons for which items are skipped, each as the end of a sentence."""
-        ...
-
-    def compute_item_logits(self, given: object) -> list[float]:
-        """The logits of one text or sequence."""
-        ...
-
-    def replace_engine(self, engine: Engine, answers: Answers) -> _Intake:
-        """Return the same intake with another engine and other answers."""
-        ...
-
-    def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
-        """Divide many items into chunks."""
-        ...
-
-    def logits(self, chunk: Any, on_error: OnError) -> tuple[Floats, list[int]]:
-        """Compute the logits of a chunk, float32 [rows, labels]; also return the indices of skipped items."""
-        ...
-
-    def stop(self) -> None:
-        """Stop the engine's work in all threads."""
-        ...
-
-
 def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
-) -> _Intake:
+) -> TextIntake | NumberIntake:
+    """Build the intake for what the classifier takes: texts, pairs, texts with features, or numbers; or of a tagger."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError("out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave it out.")
@@ -836,7 +816,7 @@ def compute_logits_of_batches(
         LimitError: a text is beyond the graph's limits; likewise.
         PocketRNNError: as `Classifier.logits`.
     """
-    intake = classifier._texts("logits()")
+    intake = classifier._get_text_intake("logits()")
     work = partial(intake.logits, on_error=on_error)
     for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.batches(batches)):
         logits[skipped] = np.nan
@@ -861,7 +841,7 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
 
     intake = classifier._intake
     assert isinstance(intake, TagIntake)  # noqa: S101 - only labels of tokens have characters
-    return [intake.make_steps(text) for text in texts]
+    return [intake.make_engine_input(text) for text in texts]
 
 
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
@@ -883,7 +863,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
-        logits = classifier._chosen.select_from_rows(logits)
+        logits = classifier._chosen.select_logits_of_rows(logits)
     if not classifier.manifest.output.of_tokens:
         classifier._answers.check_finite(logits)
     return logits
@@ -891,7 +871,7 @@ def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int]
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
     """List the reasons for which the classifier refuses a text, each as the end of a sentence."""
-    return classifier._texts("classify()").list_refusal_reasons
+    return classifier._get_text_intake("classify()").list_refusal_reasons
 
 
 def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
@@ -916,7 +896,7 @@ def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -
 
 def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
     """Return the error that `classify` would raise for a skipped text."""
-    return classifier._texts("classify()").find_refusal_error(text)
+    return classifier._get_text_intake("classify()").find_refusal_error(text)
 
 
 def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
@@ -937,6 +917,7 @@ def _load_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
+    """Load the classifier that was pickled."""
     classifier = Classifier.load(
         folder,
         threads=threads,

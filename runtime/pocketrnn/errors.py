@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TypeVar
 
 __all__ = [
     "BundleError",
@@ -26,10 +27,14 @@ __all__ = [
     "TextError",
     "find_error_reason",
     "first_line",
+    "name_error_subject",
     "require_module",
     "short_repr",
     "suggest_similar_name",
 ]
+
+
+_Error = TypeVar("_Error", bound="PocketRNNError")
 
 
 class PocketRNNError(Exception):
@@ -164,6 +169,15 @@ def first_line(error: BaseException) -> str:
 def find_error_reason(error: Exception) -> str:
     """Return why a file cannot be read, for the end of a sentence: the system's text without number and file name."""
     return getattr(error, "strerror", None) or first_line(error)
+
+
+def name_error_subject(error: _Error, subject: str, name: str) -> _Error:
+    """Return the error with `name` in place of its subject: "The text has ..." becomes "Line 3 has ...".
+
+    A problem with another subject gets the name in front, with a colon.
+    """
+    problem = error.problem.replace(subject, name, 1)
+    return type(error)(problem if problem.startswith(name) else f"{name}: {problem}", error.remedy)
 
 
 def short_repr(value: object, length: int = 60) -> str:

@@ -1,6 +1,6 @@
-"""The interface of a classifier for scikit-learn's tools. It works without scikit-learn, too.
+"""The methods and attributes that scikit-learn's tools expect of a classifier. They work without scikit-learn, too.
 
-https://scikit-learn.org/stable/developers/develop.html says what the names mean.
+https://scikit-learn.org/stable/developers/develop.html explains them.
 """
 
 from __future__ import annotations

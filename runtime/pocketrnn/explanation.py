@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.tags import select_text_between
 from pocketrnn.text.padding_truncation import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
@@ -82,7 +83,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """The parts of a classifier that explain its answers.
+    """Explains the answers of a classifier by its encoder and its logits.
 
     Attributes:
         manifest: the classifier's manifest, with its text rules and limits.
@@ -95,10 +96,6 @@ class Explainer:
     answers: Answers
     encode: Callable[[str | list[str]], Sequence[int]]
     logits: Callable[[Sequence[str | list[str]]], tuple[NDArray[np.float32], list[int]]]
-
-    @property
-    def _has_subwords(self) -> bool:
-        return self.manifest.text.rules.tokenizer == SUBWORDS
 
     def explain_label(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """Measure the effect of each word on a label; see `Classifier.explain`.
@@ -115,10 +112,7 @@ class Explainer:
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
-        by_character = not isinstance(text, str) or self.manifest.text.rules.tokenizer == "characters"
-        words = _find_word_positions(
-            text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD
-        )
+        words = _find_word_positions(text, self.manifest.text.rules.tokenizer)
         places = _find_fragment_positions(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         given, refused = self.logits([text, *without])
@@ -129,7 +123,7 @@ class Explainer:
         # With both activations, the probability is the sigmoid of the log-odds; written with tanh it never overflows.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
-            Fragment(_join_fragment(text[start:end]), start, end, lost, fallen)
+            Fragment(select_text_between(text, start, end), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
                 (places[i] for i in kept),
                 _compute_losses_from_first(odds),
@@ -140,45 +134,41 @@ class Explainer:
         return Explanation(labels[index], float(probabilities[0]), fragments)
 
 
-def _join_fragment(fragment: str | list[str]) -> str:
-    return fragment if isinstance(fragment, str) else " ".join(fragment)
-
-
-def _find_word_positions(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
+def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
     """Find where each word begins and ends.
 
-    If the tokens are characters, or the text is a list, each character or item counts as a word.
+    If the tokenizer is `characters`, or the text is a list, each character or item counts as a word.
     """
-    if by_character or not isinstance(text, str):
+    if tokenizer == "characters" or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
-    return [found.span() for found in word.finditer(text)]
+    return [found.span() for found in (_WORD_OR_POINT if tokenizer == SUBWORDS else _WORD).finditer(text)]
 
 
-def _find_fragment_positions(words: list[Place], most: int) -> list[Place]:
-    """Group the words into at most `most` fragments of equal size; empty if all words would form one fragment."""
-    if not words or (len(words) > 1 and most < 2):
+def _find_fragment_positions(words: list[Place], most_fragments: int) -> list[Place]:
+    """Group the words into fragments of equal size; empty if several words would form a single fragment."""
+    if not words or (len(words) > 1 and most_fragments < 2):
         return []
-    together = -(-len(words) // max(most, 1))
+    together = -(-len(words) // max(most_fragments, 1))
     return [(words[i][0], words[min(i + together, len(words)) - 1][1]) for i in range(0, len(words), together)]
 
 
-def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
+def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floats:
     """Compute log(p / (1 - p)) of one label for every row.
 
     It is computed from the logits, since a probability near 1 has lost its digits.
     """
     if activation == "sigmoid":
-        return logits[:, index]
-    others = np.delete(logits, index, axis=1)
+        return logits[:, label_index]
+    others = np.delete(logits, label_index, axis=1)
     largest = others.max(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.log(np.exp(others - largest[:, None]).sum(1))
-    whole: Floats = logits[:, index] - np.where(np.isfinite(largest), largest + total, largest)
+    whole: Floats = logits[:, label_index] - np.where(np.isfinite(largest), largest + total, largest)
     return whole
 
 
 def _compute_losses_from_first(numbers: Floats) -> list[float]:
-    """Subtract each other row from the first row. The difference of two equal infinities is 0."""
+    """Compute how far each later number lies below the first number; 0 for two equal infinities."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]
     return np.where(numbers[1:] == numbers[0], 0.0, lost).tolist()  # type: ignore[no-any-return]

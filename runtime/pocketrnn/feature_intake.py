@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features import check_text_with_features, encode_values, make_feature_marks, make_usual_values
@@ -19,17 +17,16 @@ __all__ = ["FeatureIntake"]
 class FeatureIntake(TextIntake):
     """Turns texts with features into the engine's input. The arguments are those of `TextIntake`.
 
-    Methods for a text alone are refused.
+    It refuses methods that need a text alone.
     """
 
-    def __init__(
-        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
-    ) -> None:
-        super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _FeatureRowEncoder(manifest, tokenizer)
+    _item_kind = "texts with their features"
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return _FeatureRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a method that works only for texts without features.
+        """Refuse a method that needs a text without features.
 
         Raises:
             InputError: always.
@@ -39,18 +36,12 @@ class FeatureIntake(TextIntake):
             "Use classify() or predict().",
         )
 
-    @property
-    def skip_reasons(self) -> list[str]:
-        """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not texts with their features", *self.list_refusal_reasons]
-
 
 class _FeatureRowEncoder(TextRowEncoder):
     """Encodes texts with features as ids. A text is a string, or a list of tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._texts = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         self._features = manifest.features
         # Texts with features are not left to the encoder: each is encoded here.
@@ -58,17 +49,17 @@ class _FeatureRowEncoder(TextRowEncoder):
         usual = encode_values(self._features, make_usual_values(self._features))
         self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
-    def ids(self, item: object, which: str = "The text") -> list[int]:
+    def ids(self, item: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids, with a mark for each feature in front.
 
         Args:
             item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their
                 values.
-            which: the name of the text, as the beginning of a sentence.
+            text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
             TextError: the argument is not such a tuple, or the text or a feature is refused.
         """
-        text, values = check_text_with_features(item, which)
-        marks = make_feature_marks(encode_values(self._features, values, which)).tolist()
-        return [*marks, *self._texts.ids(text, which)]
+        text, values = check_text_with_features(item, text_name)
+        marks = make_feature_marks(encode_values(self._features, values, text_name)).tolist()
+        return [*marks, *super().ids(text, text_name)]

@@ -15,7 +15,7 @@ from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset import ChosenLabels
 
-__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "format_likeliest"]
+__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest_label_indices", "join_likeliest_labels"]
 
 
 def build_answers(manifest: Manifest) -> Answers:
@@ -40,7 +40,7 @@ class HeadAnswers(Answers):
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield each head with its name and the positions of its logits."""
+        """Yield the name, the answers and the columns of logits of each head."""
         start = 0
         for name, head in self.heads.items():
             end = start + len(head.labels)
@@ -49,13 +49,13 @@ class HeadAnswers(Answers):
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
         """Return the answers for some of the labels of one head."""
-        for _, head, at in self.iterate_heads():
-            if at.start <= places[0] < at.stop:
-                return head.restrict_to_labels([place - at.start for place in places])
+        for _, head, columns in self.iterate_heads():
+            if columns.start <= places[0] < columns.stop:
+                return head.restrict_to_labels([place - columns.start for place in places])
         raise IndexError(places[0])
 
     def require_single_head(self, what: str) -> None:
-        """Refuse a feature that works only for a single set of labels.
+        """Refuse a method that needs a single set of labels.
 
         Raises:
             InputError: always.
@@ -68,15 +68,16 @@ class HeadAnswers(Answers):
 
     def probabilities(self, logits: Floats) -> Any:
         """Convert logits to probabilities: for each head, float32 [texts, its labels]."""
-        return {name: head.probabilities(logits[:, at]) for name, head, at in self.iterate_heads()}
+        return {name: head.probabilities(logits[:, columns]) for name, head, columns in self.iterate_heads()}
 
-    def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
+    def make_prediction(self, logits: Sequence[float], top: int = 1) -> Any:
         """Convert one row of logits to an answer for each head.
 
         A head with fewer labels than `top` gives all its labels.
         """
         return {
-            name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.iterate_heads()
+            name: head.make_prediction(logits[columns], min(top, len(head.labels)))
+            for name, head, columns in self.iterate_heads()
         }
 
     def list_reached_labels(self, probabilities: Any, threshold: float | None = None) -> Any:
@@ -86,32 +87,35 @@ class HeadAnswers(Answers):
         }
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
-    def find_likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
+    def find_likeliest_labels(self, chunks: Iterable[Chunk]) -> Any:
         """Find for each text the likeliest label of each head; None for a skipped text."""
         labels: list[dict[str, str] | None] = []
-        for logits, skipped in answered:
-            best = [[head.labels[i] for i in logits[:, at].argmax(1).tolist()] for _, head, at in self.iterate_heads()]
+        for logits, skipped in chunks:
+            best = [
+                [head.labels[i] for i in logits[:, columns].argmax(1).tolist()]
+                for _, head, columns in self.iterate_heads()
+            ]
             rows = [dict(zip(self.heads, row, strict=True)) for row in zip(*best, strict=True)]
             passed_over = set(skipped)
             labels += [None if i in passed_over else row for i, row in enumerate(rows)]
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check the number of labels that the user wants. The largest head limits it.
+        """Check `top`, the number of labels that the user asked for of each head.
 
         Raises:
-            InputError: it is not a whole number from 1 to that.
+            InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
         """
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits without probabilities.
+        """Refuse logits without probabilities; see `Answers.check_finite`.
 
         Raises:
             PocketRNNError: a row does not have probabilities.
         """
-        for _, head, at in self.iterate_heads():
-            head.check_finite(logits[:, at])
+        for _, head, columns in self.iterate_heads():
+            head.check_finite(logits[:, columns])
 
 
 def choose_head(answers: Answers, name: str) -> ChosenLabels:
@@ -121,24 +125,21 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
         InputError: there is no such head.
     """
     if not isinstance(answers, HeadAnswers):
-        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Use it as it is.")
-    for known, _, at in answers.iterate_heads():
+        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Leave out the head.")
+    for known, head, columns in answers.iterate_heads():
         if known == name:
-            return ChosenLabels(tuple(range(at.start, at.stop)), (0.0,) * (at.stop - at.start))
+            return ChosenLabels(tuple(range(columns.start, columns.stop)), (0.0,) * len(head.labels))
     near = suggest_similar_name(str(name), tuple(answers.heads)) or f"Its heads: {', '.join(answers.heads)}."
     raise InputError(f"{answers.name} has no head {short_repr(name, 40)}.", near)
 
 
-def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the positions of the largest logits, int64 [texts, heads]; one for each text without heads."""
-    if not isinstance(answers, HeadAnswers):
-        found = [logits.argmax(1)]
-    else:
-        found = [at.start + logits[:, at].argmax(1) for _, _, at in answers.iterate_heads()]
+def find_likeliest_label_indices(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
+    """Find the indices of the likeliest labels, int64 [texts, heads]; int64 [texts, 1] if there are no heads."""
+    found = [columns.start + logits[:, columns].argmax(1) for _, _, columns in answers.iterate_heads()]
     places: NDArray[np.int64] = np.stack(found, 1)
     return places
 
 
-def format_likeliest(answers: Answers, logits: Sequence[float]) -> str:
-    """Name the likeliest label of one row of logits; with several heads, the likeliest label of each head."""
-    return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())
+def join_likeliest_labels(answers: Answers, logits: Sequence[float]) -> str:
+    """Join the likeliest labels of one row of logits, one for each head, with commas."""
+    return ", ".join(answers.labels[i] for i in find_likeliest_label_indices(answers, np.array([logits]))[0].tolist())

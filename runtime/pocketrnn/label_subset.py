@@ -24,36 +24,32 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class ChosenLabels:
-    """Some of a classifier's labels.
+    """The labels that a user chose among those of a classifier, and a weight for each.
 
     Attributes:
         places: their indices among the labels of the engine, in order.
-        weights: the number that is added to the logit of each: the logarithm of how often it is expected.
+        weights: for each, the number that is added to its logit: the logarithm of how often the label is expected.
     """
 
     places: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def select_from_row(self, logits: Sequence[float]) -> list[float]:
+    def select_logits_of_row(self, logits: Sequence[float]) -> list[float]:
         """Select the logits of these labels from one row of all logits, and weight them."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
-    def select_from_rows(self, logits: Floats) -> Floats:
+    def select_logits_of_rows(self, logits: Floats) -> Floats:
         """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
         labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
-    def convert_to_engine_labels(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """Return these labels with `places` as indices of the engine's labels, not of the labels of `outer`."""
-        if outer is None:
+    def convert_to_engine_labels(self, earlier: ChosenLabels | None) -> ChosenLabels:
+        """Convert labels that were chosen among `earlier` chosen labels to labels chosen among those of the engine."""
+        if earlier is None:
             return self
-        weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
-        return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
-
-    def make_chosen_answers(self, all_labels: Answers) -> Answers:
-        """Make the `Answers` for the chosen labels from the `Answers` for all labels."""
-        return all_labels.restrict_to_labels(self.places)
+        weights = (earlier.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
+        return ChosenLabels(tuple(earlier.places[place] for place in self.places), tuple(weights))
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
@@ -112,12 +108,13 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
     _check_single_label(answers, "prior")
     if isinstance(prior, str):
         if prior not in named:
-            has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map of labels."
+            has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map from labels to numbers."
             raise InputError(f"{answers.name} has no prior {short_repr(prior, 40)}.", has)
         prior = named[prior]
     if not isinstance(prior, Mapping):
         raise InputError(
-            f"prior is {short_repr(prior, 40)}, which is not a map.", 'Give {"en": 70, "de": 30}, or a name.'
+            f"prior is {short_repr(prior, 40)}, which is not a map.",
+            'Give a map such as {"en": 70, "de": 30}, or the name of a prior.',
         )
     for label, weight in prior.items():
         if label not in answers.labels:
@@ -134,11 +131,13 @@ def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named:
     return ChosenLabels(tuple(range(len(answers.labels))), tuple(weights.get(label, rare) for label in answers.labels))
 
 
-def _check_single_label(answers: Answers, name: str) -> None:
-    answers.require_single_head(name)
+def _check_single_label(answers: Answers, option: str) -> None:
+    """Refuse `among` or `prior` for a classifier that gives several labels or values."""
+    answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(
-            f"{name} is for classifiers that give exactly one label, but {answers.name} does not.",
+            f"{option} is for classifiers that give exactly one label, but {answers.name} gives "
+            f"{'any number of labels' if answers.activation == 'sigmoid' else 'values'}.",
             "Choose among the probabilities of predict_proba() yourself."
             if answers.activation == "sigmoid"
             else "Choose among the values yourself.",
@@ -179,11 +178,11 @@ class _ChosenLabelsEngine:
         return getattr(self._engine, name)
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        return self._chosen.select_from_row(self._engine.compute_item_logits(steps))
+        return self._chosen.select_logits_of_row(self._engine.compute_item_logits(steps))
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
-        return EngineAnswer(self._chosen.select_from_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_logits_of_rows(logits), refused)
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
@@ -191,11 +190,11 @@ class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)
-        return None if logits is None else self._chosen.select_from_row(logits)
+        return None if logits is None else self._chosen.select_logits_of_row(logits)
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)
-        return EngineAnswer(self._chosen.select_from_rows(logits), refused)
+        return EngineAnswer(self._chosen.select_logits_of_rows(logits), refused)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
-from pocketrnn.errors import SequenceError, short_repr
-from pocketrnn.numbers.range_watch import RangeWatch
+from pocketrnn.errors import SequenceError, name_error_subject, short_repr
+from pocketrnn.numbers.range_watch import TrainingRangeCheck
 from pocketrnn.text.checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
@@ -42,13 +42,13 @@ class NumberIntake:
         InputError: `out_of_range` is none of these.
     """
 
-    skip_reasons: Final = ("that are not sequences for it",)
+    skip_reasons: Final = ("that are not valid sequences of numbers",)
 
     def __init__(self, manifest: Manifest, engine: Engine, answers: Answers, out_of_range: str = "warn") -> None:
         self._name, self._engine, self._answers = manifest.name, engine, answers
         self._limits = manifest.graph.limits or Limits()
         self.input = manifest.numbers
-        self.watch = RangeWatch(manifest.name, self.input, out_of_range)
+        self.watch = TrainingRangeCheck(manifest.name, self.input, out_of_range)
 
     def compute_item_logits(self, sequence: object) -> list[float]:
         """Compute the logits of one sequence.
@@ -70,7 +70,9 @@ class NumberIntake:
             bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
             raise SequenceError(
                 f"The sequence has {len(samples):,} steps, but {self._name} takes {bound}.",
-                "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
+                "Give a longer one."
+                if short
+                else "Divide it, or answer a recording in windows with stream(window=...).",
             )
         return samples
 
@@ -127,7 +129,8 @@ class NumberIntake:
                 kept.append(index)
             except SequenceError as error:
                 if on_error == "raise":
-                    raise _add_position_to_error(error, first + index) from None
+                    name = f"The sequence at position {first + index}"
+                    raise name_error_subject(error, "The sequence", name) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
         logits[kept] = self.compute_prepared_logits(prepared)
@@ -149,16 +152,8 @@ class NumberIntake:
         """Do nothing: the engine's work for one sequence is short."""
 
 
-def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
+def _divide_into_chunks(sequences: Iterator[object]) -> Iterator[_Chunk]:
     first = 0
-    while items := list(islice(waiting, _CHUNK)):
+    while items := list(islice(sequences, _CHUNK)):
         yield first, items
         first += len(items)
-
-
-def _add_position_to_error(error: SequenceError, position: int) -> SequenceError:
-    """Name the position of a sequence among all sequences in its error."""
-    problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
-    if problem == error.problem:
-        problem = f"The sequence at position {position}: {problem}"
-    return SequenceError(problem, error.remedy)

@@ -1,7 +1,4 @@
-"""Streams of numbers: a recording is answered while it arrives.
-
-It is answered in windows, or from a state that is carried from step to step.
-"""
+"""Answer a recording of numbers while it arrives: window by window, or from a state that each push carries on."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """Choose the number of steps of a window, and the number of steps until the next window.
+    """Return how many steps a window has, and how many steps later the next window begins.
 
     None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
 
@@ -49,8 +46,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     size = window or rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} has no length of a window for recordings.",
-            "Give the length: stream(window=128, hop=64); or export the classifier with a window.",
+            f"{manifest.name} states no window for recordings.",
+            "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
         )
     after = hop or (rules.hop if window is None else None) or size
     if size is None or after is None:
@@ -112,10 +109,10 @@ class CarriedStream:
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, but {self._manifest.name} takes at most "
                 f"{limits.max_tokens:,}.",
-                "Begin another stream.",
+                "Begin another stream for the rest.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        given = logits if self._chosen is None else self._chosen.select_from_rows(logits)
+        given = logits if self._chosen is None else self._chosen.select_logits_of_rows(logits)
         (answer,) = self._answers.make_answers(given, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
         return [Window(0, self.steps, answer)]
@@ -130,12 +127,12 @@ class CarriedStream:
         Example:
             >>> stream = classifier.stream(saved=stream.save())
         """
-        return encode_stream(self._manifest, {"steps": self.steps}, self._state, self._logits)
+        return encode_stream(self._manifest, "steps", self.steps, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
         self.steps, self._state, self._logits = decode_stream(saved, self._manifest, "steps")
         if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
-            raise make_damaged_stream_error("holds a position that cannot be right")
+            raise make_damaged_stream_error("holds an impossible position")
 
 
 class NumberStream:
@@ -202,6 +199,6 @@ class NumberStream:
         if len(given) < self.window:
             raise SequenceError(
                 f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",
-                "Give a longer one; or in Python another window: recording(..., window=...).",
+                "Give a longer recording; or, in Python, a shorter window: recording(..., window=...).",
             )
         return self.push(given)

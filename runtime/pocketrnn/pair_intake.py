@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.pairs import check_pair, make_pair_mark
@@ -19,17 +17,16 @@ __all__ = ["PairIntake"]
 class PairIntake(TextIntake):
     """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`.
 
-    Methods for one text are refused.
+    It refuses methods that need a single text.
     """
 
-    def __init__(
-        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
-    ) -> None:
-        super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _PairRowEncoder(manifest, tokenizer)
+    _item_kind = "two texts"
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return _PairRowEncoder(manifest, tokenizer)
 
     def require_single_text(self, what: str) -> NoReturn:
-        """Refuse a feature that works only for single texts.
+        """Refuse a method that needs a single text.
 
         Raises:
             InputError: always.
@@ -38,39 +35,33 @@ class PairIntake(TextIntake):
             f"{self._name} takes two texts, but {what} works only with one text.", "Use classify() or predict()."
         )
 
-    @property
-    def skip_reasons(self) -> list[str]:
-        """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not two texts", *self.list_refusal_reasons]
-
 
 class _PairRowEncoder(TextRowEncoder):
     """Encodes pairs of texts as ids. Each text is a string, or a list of tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._each = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         self._mark = make_pair_mark(manifest.text.rules.padding_id)
         # Pairs are not left to the encoder: each is encoded here.
         self.splits = False
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
-    def ids(self, pair: object, which: str = "The pair") -> list[int]:
+    def ids(self, pair: object, text_name: str = "The pair") -> list[int]:
         """Encode one pair as ids, with the mark between the two texts.
 
         Args:
             pair: two texts, each as for `TextRowEncoder.ids`.
-            which: the name of the pair, as the beginning of a sentence.
+            text_name: the name of the pair, as the beginning of a sentence.
 
         Raises:
             TextError: the argument is not a pair, or `TextRowEncoder.ids` refuses one of its texts.
         """
-        which = which.replace("The text", "The pair", 1)
-        first, second = check_pair(pair, which)
-        of_which = which.replace("The pair", "of the pair", 1)
+        text_name = text_name.replace("The text", "The pair", 1)
+        first, second = check_pair(pair, text_name)
+        of_pair = text_name.replace("The pair", "of the pair", 1)
         return [
-            *self._each.ids(first, f"The first text {of_which}"),
+            *super().ids(first, f"The first text {of_pair}"),
             self._mark,
-            *self._each.ids(second, f"The second text {of_which}"),
+            *super().ids(second, f"The second text {of_pair}"),
         ]

@@ -54,7 +54,10 @@ def push(
     folder = find_bundle_folder(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
-        raise InputError(f"{bundle} takes numbers, for which there is no card yet.", "Push its folder yourself.")
+        raise InputError(
+            f"{bundle} takes sequences of numbers, for which push cannot write a card.",
+            "Upload its files with the hub's own command: hf upload.",
+        )
     files = [folder] if is_packed_file(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
     with translate_hub_errors(wanted):
@@ -69,10 +72,7 @@ def push(
 
 
 def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
-    """Make the card of a classifier for a hub, in Markdown.
-
-    It says what the classifier does, how to use it, and what is proven.
-    """
+    """Make the card of a classifier for a hub: Markdown that says what it does, how to use it, and what is proven."""
     return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
@@ -106,12 +107,12 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
     manifest.require_single_text("classify_dataset()")
     manifest.require_single_head("classify_dataset()")
-    graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
+    graph = read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 
 
 class _ClassifierActor:
-    """The actor of Ray Data that holds a Classifier."""
+    """An actor of Ray Data. It holds a Classifier, and answers batches of rows as tables of pyarrow."""
 
     def __init__(self, files: list[Any], threads: int, columns: tuple[str, str, str], on_error: OnError) -> None:
         import ray
@@ -125,6 +126,7 @@ class _ClassifierActor:
 
 
 def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
+    """Load a classifier from the names and contents of its files."""
     # The Classifier reads the files when it is loaded; they can be deleted afterwards.
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         for name, content in files.items():
@@ -158,7 +160,8 @@ def add_answer_columns(
         )
     if taken := [name for name in added if name in table.column_names]:
         raise InputError(
-            f"The rows have a column {taken[0]!r} already.", "Name the new ones: label_column=, probability_column=..."
+            f"The rows have a column {taken[0]!r} already.",
+            "Give the new columns other names: label_column=..., probability_column=...",
         )
     logits = classifier.logits(table.column(text_column).to_pylist(), on_error=on_error)
     skipped = np.isnan(logits[:, 0])

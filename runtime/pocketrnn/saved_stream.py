@@ -1,4 +1,4 @@
-"""The saved form of a stream: JSON with its own digest. A stream can be continued from it elsewhere."""
+"""Encode a stream as JSON with a digest, and decode it, so that the stream can be continued elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +21,15 @@ _VERSION: Final = 1
 _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 
 
-def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logits: Floats | None) -> bytes:
+def encode_stream(
+    manifest: Manifest, position_member: str, position: Any, state: Floats, logits: Floats | None
+) -> bytes:
     """Encode a stream as bytes.
 
     Args:
         manifest: the bundle's manifest.
-        at: the position of the stream, as one member.
+        position_member: the name of the member that holds the position.
+        position: how far the stream has read, as a value of JSON.
         state: float32 [1, state_size].
         logits: the answer for the tokens or samples that were finally read; None before the first.
     """
@@ -35,7 +37,7 @@ def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logi
         "format": _FORMAT,
         "version": _VERSION,
         "bundle": _compute_bundle_digest(manifest),
-        **at,
+        position_member: position,
         "state": _encode_floats(state),
         "logits": None if logits is None else _encode_floats(logits),
     }
@@ -89,13 +91,13 @@ def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
 
 
 def _compute_bundle_digest(manifest: Manifest) -> str:
-    """Compute the sha256 of a bundle's step graph, labels and input."""
+    """Compute a sha256 that identifies a bundle by its step graph, labels and input rules."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
 
 def _encode_floats(numbers: Floats) -> str:
-    """Encode an array as base64 text."""
+    """Encode float32 numbers as base64 text."""
     return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
 
 
@@ -110,10 +112,10 @@ def _decode_floats(text: Any, size: int) -> Floats:
     except (TypeError, ValueError, binascii.Error):
         content = b""
     if len(content) != 4 * size:
-        raise make_damaged_stream_error("holds a state of another size")
+        raise make_damaged_stream_error("holds a state or logits of another size")
     numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
     if not np.isfinite(numbers).all():
-        raise make_damaged_stream_error("holds a state that is not a number")
+        raise make_damaged_stream_error("holds a number that is not finite")
     return numbers
 
 
@@ -125,6 +127,10 @@ def _encode_json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def make_damaged_stream_error(what: str) -> InputError:
-    """Make the error for a damaged saved stream; `what` describes the damage."""
-    return InputError(f"The saved stream {what}.", _MAKE_AGAIN)
+def make_damaged_stream_error(damage: str) -> InputError:
+    """Make the error for a damaged saved stream.
+
+    Args:
+        damage: what is wrong, as the end of a sentence about the stream.
+    """
+    return InputError(f"The saved stream {damage}.", _MAKE_AGAIN)

@@ -68,15 +68,15 @@ class StreamPosition:
 
 
 def read_fragment(
-    at: StreamPosition, fragment: str, rules: TextRules, longest: int = sys.maxsize
+    position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
-    """Read the next fragment of a text.
+    """Read the next fragment of a text, and return the tokens that it makes final.
 
     Args:
-        at: the position of the stream.
+        position: how far the stream has read.
         fragment: the new text; may be empty, and may begin and end anywhere.
         rules: the text rules, without n-grams.
-        longest: the length of the vocabulary's longest token in characters.
+        longest_token: the length of the vocabulary's longest token in characters.
 
     Returns:
         the new position, with its `ids` not yet counted; the tokens that are now final; and the tokens of the tail, as
@@ -85,17 +85,17 @@ def read_fragment(
     Raises:
         InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
     """
-    if rules.max_tokens is not None and at.tokens >= rules.max_tokens:
-        return replace(at, context="", undecided="", tail=""), [], []
-    context, undecided, lowered, provisional = at.context, at.undecided, fragment, ""
+    if rules.max_tokens is not None and position.tokens >= rules.max_tokens:
+        return replace(position, context="", undecided="", tail=""), [], []
+    context, undecided, lowered, provisional = position.context, position.undecided, fragment, ""
     if rules.lowercase:
-        context, undecided, lowered, provisional = _lower_fragment(at, fragment)
+        context, undecided, lowered, provisional = _lower_fragment(position, fragment)
         if len(undecided) > _MOST_UNDECIDED:
             raise InputError(
-                f"A capital sigma is followed by more than {_MOST_UNDECIDED:,} characters that do not decide its form.",
+                f"More than {_MOST_UNDECIDED:,} characters after a capital sigma do not decide how it is lower-cased.",
                 "Classify such a text as a whole.",
             )
-    text = at.tail + lowered
+    text = position.tail + lowered
     if rules.tokenizer == "basic_english":
         # basic_english applies its rule for apostrophes, then drops quotation marks, and then applies all other rules.
         text = text.replace('"', "")
@@ -104,22 +104,22 @@ def read_fragment(
     tokenize = TOKENIZERS[rules.tokenizer]
     settled, open_ = tokenize(text[:cut]), tokenize(text[cut:] + provisional)
     if rules.max_tokens is not None:
-        settled = settled[: rules.max_tokens - at.tokens]
-        open_ = open_[: rules.max_tokens - at.tokens - len(settled)]
+        settled = settled[: rules.max_tokens - position.tokens]
+        open_ = open_[: rules.max_tokens - position.tokens - len(settled)]
     return (
         replace(
-            at,
-            tokens=at.tokens + len(settled),
+            position,
+            tokens=position.tokens + len(settled),
             context=context,
             undecided=undecided,
-            tail=_shorten_tail(text[cut:], longest),
+            tail=_shorten_tail(text[cut:], longest_token),
         ),
         settled,
         open_,
     )
 
 
-def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
+def _lower_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
     """Lower-case the characters of a fragment whose lower case later text cannot change.
 
     Return the new context, the remaining text as it is, the final lower-cased text, and the remaining text in lower
@@ -127,16 +127,16 @@ def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, s
 
     Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
-    text = at.undecided + fragment
+    text = position.undecided + fragment
     sigma = text.rfind(_SIGMA)
     if sigma < 0 or not _is_case_ignorable(text[sigma + 1 :]):
         sigma = len(text)
-    whole = (at.context + text).lower()
+    whole = (position.context + text).lower()
     # U+0130 becomes two letters, but is never undecided: a sigma and case-ignorable characters become one letter each.
     end = len(whole) - (len(text) - sigma)
-    before = at.context + text[:sigma]
+    before = position.context + text[:sigma]
     context = "a" if f"{before}{_SIGMA}".lower()[-1] == _FINAL_SIGMA else ""
-    return context, text[sigma:], whole[len(at.context) : end], whole[end:]
+    return context, text[sigma:], whole[len(position.context) : end], whole[end:]
 
 
 def _is_case_ignorable(text: str) -> bool:
@@ -176,13 +176,13 @@ _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
 }
 
 
-def _shorten_tail(tail: str, longest: int) -> str:
-    """Shorten an unfinished word: a word that is longer than every token is unknown, whatever follows.
+def _shorten_tail(tail: str, longest_token: int) -> str:
+    """Shorten an unfinished word that is longer than every token: it is unknown, whatever follows.
 
     A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
     since they may be the beginning of "<br />".
     """
-    kept = longest + 1
+    kept = longest_token + 1
     return tail if len(tail) <= kept + len(_BREAK) else tail[:kept] + tail[1 - len(_BREAK) :]
 
 
@@ -217,7 +217,7 @@ class Stream:
 
             self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.pieces))
             self._read_on = self._read_pieces
-        self._at = StreamPosition()
+        self._position = StreamPosition()
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         # The answer for the final ids; None before the first of them.
         self._logits: Floats | None = None
@@ -243,7 +243,7 @@ class Stream:
             ('World', 'Business')
         """
         self._answers.check_top(top)
-        return self._answers.prediction(self.logits(fragment).tolist(), top)
+        return self._answers.make_prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
         """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].
@@ -260,15 +260,15 @@ class Stream:
             raise TextError(
                 f"A fragment of text must be a string, not {type(fragment).__name__}.", "Decode bytes first."
             )
-        at, ids, open_ids = self._read_on(self._at, fragment)
+        position, ids, open_ids = self._read_on(self._position, fragment)
         state, logits = self._state, self._logits
-        limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
+        limits, tokens = self._manifest.graph.limits, max(1, position.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allows_length(tokens):
             raise add_text_name_to_error(make_limit_error(self._manifest.name, limits, tokens), "The text so far")
         try:
             if ids:
                 logits, state = self._engine.step(ids, state)
-                at = replace(at, ids=at.ids + len(ids))
+                position = replace(position, ids=position.ids + len(ids))
             if open_ids:
                 answer, _ = self._engine.step(open_ids, state)
             elif logits is None:
@@ -277,14 +277,16 @@ class Stream:
                 answer = logits
         except LimitError as error:
             raise add_text_name_to_error(error, "The text so far") from None
-        self._at, self._state, self._logits = at, state, logits
-        return (answer.copy() if self._chosen is None else self._chosen.select_from_rows(answer))[0]  # type: ignore[no-any-return]
+        self._position, self._state, self._logits = position, state, logits
+        return (answer.copy() if self._chosen is None else self._chosen.select_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
-    def _read_words(self, at: StreamPosition, fragment: str) -> _Read:
-        at, settled, open_ = read_fragment(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
-        return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
+    def _read_words(self, position: StreamPosition, fragment: str) -> _Read:
+        """Read a fragment with word rules. The return value is that of `_read_pieces`."""
+        rules = cast("TextRules", self._manifest.text.rules)
+        position, settled, open_ = read_fragment(position, fragment, rules, self._longest)
+        return position, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
-    def _read_pieces(self, at: StreamPosition, fragment: str) -> _Read:
+    def _read_pieces(self, position: StreamPosition, fragment: str) -> _Read:
         """Read a fragment with subword rules.
 
         Return the new position, the ids that are now final, and the ids of the rest as if the text ended here. The ids
@@ -292,19 +294,19 @@ class Stream:
         """
         rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordEncoder", self._encoder.pieces)
-        most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - at.tokens
+        most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - position.tokens
         if most <= 0:
-            return replace(at, tail=""), [], [*rules.last_ids]
-        text, goes_on = at.tail + fragment, bool(at.context)
+            return replace(position, tail=""), [], [*rules.last_ids]
+        text, goes_on = position.tail + fragment, bool(position.context)
         cut = self._cuts.find_last_cut(text)
         settled = pieces.encode(text[:cut], goes_on=goes_on)[:most] if cut else []
         open_ = pieces.encode(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
         context = "a" if goes_on or cut else ""
-        first = [*rules.first_ids] if not at.ids else []
-        at = replace(at, tokens=at.tokens + len(settled), context=context, tail=text[cut:])
+        first = [*rules.first_ids] if not position.ids else []
+        position = replace(position, tokens=position.tokens + len(settled), context=context, tail=text[cut:])
         if settled:
-            return at, [*first, *settled], [*open_, *rules.last_ids]
-        return at, [], [*first, *open_, *rules.last_ids]
+            return position, [*first, *settled], [*open_, *rules.last_ids]
+        return position, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
         """Save the stream as JSON of some kilobytes. `Classifier.stream(saved)` of the same bundle continues it
@@ -316,27 +318,26 @@ class Stream:
             >>> saved = stream.save()
             >>> stream = Classifier.load("one-way").stream(saved)
         """
-        return encode_stream(self._manifest, {"at": asdict(self._at)}, self._state, self._logits)
+        return encode_stream(self._manifest, "at", asdict(self._position), self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
-        at, self._state, self._logits = decode_stream(saved, self._manifest, "at")
-        if not _is_valid_position(at, self._manifest.text.rules):
-            raise make_damaged_stream_error("holds a position that cannot be right")
-        self._at = StreamPosition(**at)
-        if (self._logits is None) != (self._at.ids == 0):
-            raise make_damaged_stream_error(
-                "has no answer to what it has read, or an answer although it has read nothing"
-            )
+        members, self._state, self._logits = decode_stream(saved, self._manifest, "at")
+        if not _is_valid_position(members, self._manifest.text.rules):
+            raise make_damaged_stream_error("holds an impossible position")
+        self._position = StreamPosition(**members)
+        if (self._logits is None) != (self._position.ids == 0):
+            raise make_damaged_stream_error("holds tokens without an answer, or an answer without tokens")
 
 
-def _is_valid_position(at: Any, rules: AnyTextRules) -> bool:
-    if not isinstance(at, dict) or at.keys() != asdict(StreamPosition()).keys():
+def _is_valid_position(members: Any, rules: AnyTextRules) -> bool:
+    """Return whether the members of a saved position are those of a `StreamPosition` that the rules can lead to."""
+    if not isinstance(members, dict) or members.keys() != asdict(StreamPosition()).keys():
         return False
-    counts, texts = [at["tokens"], at["ids"]], [at["undecided"], at["tail"]]
+    counts, texts = [members["tokens"], members["ids"]], [members["undecided"], members["tail"]]
     return (
         all(type(count) is int and count >= 0 for count in counts)
-        and at["ids"] <= at["tokens"] + len(rules.first_ids)
-        and at["tokens"] <= (rules.max_tokens or at["tokens"])
+        and members["ids"] <= members["tokens"] + len(rules.first_ids)
+        and members["tokens"] <= (rules.max_tokens or members["tokens"])
         and all(isinstance(text, str) for text in texts)
-        and at["context"] in ("", "a")
+        and members["context"] in ("", "a")
     )

@@ -1,7 +1,4 @@
-"""Label the tokens of users' texts.
-
-The tokens are located in the text and encoded as ids, and each token gets a label.
-"""
+"""Check users' texts, find the positions and ids of their tokens, and run the engine to label each token."""
 
 from __future__ import annotations
 
@@ -27,16 +24,16 @@ from pocketrnn.text_intake import TextIntake
 
 __all__ = ["TagIntake"]
 
-# How many texts are placed and answered at a time.
+# How many texts are located and answered at a time.
 _TEXTS: Final = 512
 
 
 @dataclass(frozen=True)
 class _LocatedText:
-    """A text with the positions and ids of its tokens; None for a skipped text."""
+    """A text with the positions and ids of its tokens; without these, if the text is skipped."""
 
     text: Any
-    placed: LocatedTokens | None
+    located: LocatedTokens | None
 
 
 class TagIntake(TextIntake):
@@ -67,7 +64,7 @@ class TagIntake(TextIntake):
         return other
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature that reads only words, if the classifier also takes their characters.
+        """Refuse a method that gives only words, if the classifier also takes their characters.
 
         Raises:
             InputError: the classifier takes characters.
@@ -105,20 +102,20 @@ class TagIntake(TextIntake):
             LimitError: the text is beyond the graph's limits.
             InputError: the positions of its tokens cannot be found.
         """
-        return self._compute_answers([self._locate_tokens(text)])[0]
+        return self._compute_tags([self._locate_tokens(text)])[0]
 
-    def make_steps(self, text: object) -> Steps:
+    def make_engine_input(self, text: object) -> Steps:
         """Make the engine's input for one text: int64 [ids]; with the characters of each token, [ids, 1 + width].
 
         Raises:
             TextError, LimitError, InputError: as `make_text_tags`.
         """
-        placed = self._locate_tokens(text).placed
-        assert placed is not None  # noqa: S101 - a text that cannot be placed is refused
-        return self._make_steps(placed)
+        located = self._locate_tokens(text).located
+        assert located is not None  # noqa: S101 - a text that cannot be located is refused
+        return self._convert_to_engine_input(located)
 
-    def _make_steps(self, placed: LocatedTokens) -> Steps:
-        return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
+    def _convert_to_engine_input(self, located: LocatedTokens) -> Steps:
+        return np.array(located.ids, np.int64) if self._characters is None else spell_tokens(self._characters, located)
 
     def locate_texts_in_groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
         """Yield groups of some hundred texts, checked and with the positions of their tokens.
@@ -130,69 +127,76 @@ class TagIntake(TextIntake):
         check_on_error(on_error)
         numbered = enumerate(iterate_texts(texts))
         while some := list(islice(numbered, _TEXTS)):
-            yield [self._check_text(i, text, on_error) for i, text in some]
+            yield [self._locate_or_skip(i, text, on_error) for i, text in some]
 
-    def tags(self, given: list[_LocatedText]) -> list[Tags | None]:
+    def compute_group_tags(self, group: list[_LocatedText]) -> list[Tags | None]:
         """Compute the tags of each text of a group; None for a skipped text."""
-        made = iter(self._compute_answers([one for one in given if one.placed is not None]))
-        return [None if one.placed is None else next(made) for one in given]
+        made = iter(self._compute_tags(group))
+        return [None if one.located is None else next(made) for one in group]
 
-    def _check_text(self, index: int, text: object, on_error: OnError) -> _LocatedText:
-        which = f"The text at position {index} (counted from 0)"
+    def _locate_or_skip(self, index: int, text: object, on_error: OnError) -> _LocatedText:
+        """Locate the tokens of the text at a position among all. With `on_error` `skip`, skip a refused text."""
+        text_name = f"The text at position {index} (counted from 0)"
         try:
-            return self._locate_tokens(text, which)
+            return self._locate_tokens(text, text_name)
         except (TextError, LimitError) as error:
             if on_error == "skip":
                 return _LocatedText(text, None)
             if isinstance(error, LimitError):
-                raise add_text_name_to_error(error, which, SKIP_THEM) from None
+                raise add_text_name_to_error(error, text_name, SKIP_THEM) from None
             raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
 
-    def _locate_tokens(self, text: object, which: str = "The text") -> _LocatedText:
-        if isinstance(text, str) and self.ready.splits:
-            placed = locate_text_tokens(self.encoder, text)
+    def _locate_tokens(self, text: object, text_name: str = "The text") -> _LocatedText:
+        """Locate the tokens of a string or of a list of tokens, and refuse a text beyond the limits."""
+        if isinstance(text, str) and self.row_encoder.splits:
+            located = locate_text_tokens(self.encoder, text)
         elif isinstance(text, str):
-            placed = self._locate_tokenizer_tokens(text)
+            located = self._locate_tokenizer_tokens(text)
         else:
             # This checks that the items are tokens, or words.
-            text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
-            placed = locate_split_tokens(self.encoder, text)
-        if self._limits is not None and not self._limits.accepts_ids(placed.ids, self._padding_id):
-            raise make_limit_error(self._name, self._limits, len(placed.ids))
-        return _LocatedText(text, placed)
+            text = (
+                self.row_encoder.tokens(text, text_name)
+                if self.encoder.pieces is None
+                else self.row_encoder.words(text, text_name)
+            )
+            located = locate_split_tokens(self.encoder, text)
+        if self._limits is not None and not self._limits.accepts_ids(located.ids, self._padding_id):
+            raise make_limit_error(self._name, self._limits, len(located.ids))
+        return _LocatedText(text, located)
 
     def _locate_tokenizer_tokens(self, text: str) -> LocatedTokens:
         """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
-        tokens, found, at = self.ready.tokens(text), [], 0
+        tokens, found, end = self.row_encoder.tokens(text), [], 0
         for token in tokens:
-            start = text.find(token, at)
+            start = text.find(token, end)
             if start < 0:
                 raise InputError(
                     f"tokenizer gives {short_repr(token, 40)}, which does not occur in {short_repr(text, 40)}.",
                     "Give the list of the text's tokens in place of the text.",
                 )
-            at = start + len(token)
-            found.append((start, at))
-        placed = locate_split_tokens(self.encoder, tokens)
-        moved = [LocatedToken(one.token, found[one.start][0], found[one.start][1], one.step) for one in placed.tokens]
-        return LocatedTokens(placed.ids, tuple(moved))
+            end = start + len(token)
+            found.append((start, end))
+        located = locate_split_tokens(self.encoder, tokens)
+        moved = tuple(LocatedToken(one.token, *found[one.start], one.step) for one in located.tokens)
+        return LocatedTokens(located.ids, moved)
 
-    def _compute_answers(self, given: list[_LocatedText]) -> list[Tags]:
-        placed = [one.placed for one in given if one.placed is not None]
-        if not placed:
+    def _compute_tags(self, group: list[_LocatedText]) -> list[Tags]:
+        """Compute the tags of the texts of a group that are not skipped."""
+        pairs = [(one.text, one.located) for one in group if one.located is not None]
+        if not pairs:
             return []
-        logits = compute_logits(self._engine, self._name, [self._make_steps(one) for one in placed])
-        ends = np.cumsum([len(one.ids) for one in placed])
-        parts = np.split(logits, ends[:-1])
-        return [self._make_tags(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]
+        inputs = [self._convert_to_engine_input(located) for _, located in pairs]
+        logits = compute_logits(self._engine, self._name, inputs)
+        parts = np.split(logits, np.cumsum(list(map(len, inputs)))[:-1])
+        return [self._make_tags(*pair, part) for pair, part in zip(pairs, parts, strict=True)]
 
-    def _make_tags(self, text: Any, placed: LocatedTokens, logits: Floats) -> Tags:
+    def _make_tags(self, text: Any, located: LocatedTokens, logits: Floats) -> Tags:
         """Make the tags of a text from its logits, float32 [ids, labels]."""
         # A module that counts the tokens itself gives no answer for last tokens that it takes for padding.
         answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
-        asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
+        asked = [token for token in located.tokens if token.step is not None and token.step < answered_steps]
         if not asked:
-            return Tags((), text, tuple((one.token, one.start, one.end) for one in placed.tokens))
+            return Tags((), text, tuple((one.token, one.start, one.end) for one in located.tokens))
         steps = np.array([token.step for token in asked], np.int64)
         best, likeliest = self._decide_labels(logits[:answered_steps], steps)
         tags = tuple(
@@ -200,7 +204,7 @@ class TagIntake(TextIntake):
             for token, i, probability in zip(asked, best, likeliest, strict=True)
         )
         tagged = set(asked)
-        rest = tuple((one.token, one.start, one.end) for one in placed.tokens if one not in tagged)
+        rest = tuple((one.token, one.start, one.end) for one in located.tokens if one not in tagged)
         return Tags(tags, text, rest)
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""Tags, the labels of tokens; and spans, which BIO and IOBES labels mark."""
+"""Tags, which are tokens with their labels; and spans, which BIO and IOBES labels mark."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def may_follow_label(label: str, before: str | None) -> bool:
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
     """Split a label such as B-PER into its prefix and its kind; the kind is None for a label outside all spans.
 
-    A label without a prefix continues a span.
+    A plain label is its own kind, with the prefix I.
     """
     if is_plain:
         return "I", None if _OUTSIDE.match(label) else label

@@ -35,12 +35,15 @@ class TextIntake:
         tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
 
     Attributes:
-        ready: encodes texts that are split already.
+        row_encoder: encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
         encoder: encodes strings.
 
     Raises:
         InputError: the tokenizer is not a function.
     """
+
+    # The items that the classifier takes, for messages.
+    _item_kind = "texts"
 
     def __init__(
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
@@ -48,41 +51,44 @@ class TextIntake:
         self._name, self._engine, self._answers = manifest.name, engine, answers
         self._limits = manifest.graph.limits
         self._padding_id = manifest.text.rules.padding_id
-        # The marks of features before the ids of a text.
+        # The number of feature marks before the ids of a text.
         self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
-        self.ready = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
-        self._reader = self._choose_text_engine(engine)
+        self.row_encoder = self._make_row_encoder(manifest, tokenizer)
+        self._text_engine = self._choose_text_engine(engine)
+
+    def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        return TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
-        return engine if isinstance(engine, TextEngine) and self.ready.splits else None
+        return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """Return the same intake with another engine and other answers."""
         other = copy.copy(self)
-        other._engine, other._answers, other._reader = engine, answers, self._choose_text_engine(engine)
+        other._engine, other._answers, other._text_engine = engine, answers, self._choose_text_engine(engine)
         return other
 
     def require_text_labels(self) -> None:
-        """Refuse to answer for a whole text if the labels are for its tokens.
+        """Refuse a method that answers for a whole text, if the classifier labels tokens.
 
-        This class refuses nothing: its labels are for texts.
+        This class refuses nothing: its classifier labels texts.
 
         Raises:
             InputError: the labels are of tokens.
         """
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a feature that takes one text if the classifier takes two.
+        """Refuse a method that needs a single text, if the classifier takes two texts, or something beside a text.
 
-        This class refuses nothing: it takes one.
+        This class refuses nothing: its classifier takes a single text.
 
         Args:
-            what: the feature as the subject of a sentence: `explain()`.
+            what: the method as the subject of a sentence: `explain()`.
 
         Raises:
-            InputError: the classifier takes two texts.
+            InputError: the classifier takes more than a text.
         """
 
     def compute_item_logits(self, text: object) -> list[float]:
@@ -92,11 +98,12 @@ class TextIntake:
             TextError: the argument is not a text.
             LimitError: the text is beyond the limits.
         """
-        if isinstance(text, str) and self.ready.splits:
-            if self._reader is not None and (logits := self._reader.compute_logits_of_text(text)) is not None:
+        if isinstance(text, str) and self.row_encoder.splits:
+            engine = self._text_engine
+            if engine is not None and (logits := engine.compute_logits_of_text(text)) is not None:
                 return logits
             return self._compute_logits_of_row(self.encoder.encode_row(text))
-        return self._compute_logits_of_row(np.array([self.ready.ids(text)], np.int64))
+        return self._compute_logits_of_row(np.array([self.row_encoder.ids(text)], np.int64))
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
         """Compute the logits of token ids, int64 [1, tokens]."""
@@ -106,11 +113,11 @@ class TextIntake:
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
         """Check texts and divide them into chunks; see `pocketrnn.text.checked_texts.divide_into_chunks`."""
-        return divide_into_chunks(texts, self.ready, on_error=on_error, threads=threads)
+        return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
         """Check lists of texts; each list becomes a chunk."""
-        return check_batches(batches, self.ready)
+        return check_batches(batches, self.row_encoder)
 
     def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
@@ -121,8 +128,8 @@ class TextIntake:
             LimitError: a text is beyond the limits, and `on_error` is `raise`.
         """
         strings = chunk.strings
-        if strings is not None and self._reader is not None:
-            logits, refused = self._reader.logits_of_texts(strings)
+        if strings is not None and self._text_engine is not None:
+            logits, refused = self._text_engine.logits_of_texts(strings)
         else:
             logits, refused = self._compute_logits_within_limits(*self.encoder.encode_all(chunk.texts))
         if not refused:
@@ -194,14 +201,14 @@ class TextIntake:
     @property
     def list_refusal_reasons(self) -> list[str]:
         """List the reasons for which valid texts are skipped, each as the end of a sentence."""
-        reads = isinstance(self._engine, TextEngine)
+        has_limits_of_work = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else describe_limit_faults(self._limits)
-        return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
+        return [*limits, *(["too costly, or of too large whole numbers, for the file"] if has_limits_of_work else [])]
 
     @property
     def skip_reasons(self) -> list[str]:
         """List the reasons for which items are skipped, each as the end of a sentence."""
-        return ["that are not texts", *self.list_refusal_reasons]
+        return [f"that are not {self._item_kind}", *self.list_refusal_reasons]
 
     def stop(self) -> None:
         """Stop the engine's work in all threads."""

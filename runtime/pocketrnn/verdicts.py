@@ -1,13 +1,13 @@
-"""The verdicts on a bundle's graph, text rules and integers, and the chain of comparisons in its proof.
+"""The verdicts on a bundle: on its graph, on its text rules or scale, and on its arithmetic with integers.
 
-A graph can be proven equal to a module while every text is split into other words than in training. So the two verdicts
-are always separate.
+A graph can be proven equal to a module while every text is split into other words than in training. So the verdicts are
+always separate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
@@ -22,12 +22,9 @@ __all__ = [
     "TEXT_RULES",
     "AnswerComparison",
     "IntegerVerdict",
-    "Link",
     "TextVerdict",
     "describe_graph_proof",
     "describe_number_scale",
-    "describe_rounding",
-    "group_chain_links",
     "list_uncompared_steps",
     "make_graph_name",
     "read_integer_verdict",
@@ -154,7 +151,7 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether a step from a text to its labels was not compared. This is shown as a warning."""
+        """Whether a step from a text to its labels was not compared, which is shown as a warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -229,8 +226,8 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def list_uncompared_steps(manifest: Manifest) -> list[str]:
-    """List what a bundle does with long texts, unknown words and padding, a sentence each, where nothing of the owner's
-    was compared with that.
+    """List what a bundle does with long texts, unknown words and padding: a sentence for each of these that was not
+    compared with the owner's pipeline.
 
     Example:
         >>> list_uncompared_steps(Classifier.load("ag_news").manifest)
@@ -335,17 +332,15 @@ class IntegerVerdict:
             return told
         change = 100 * (self.accuracy - self.accuracy_before)
         low, high = (100 * end for end in self.interval)
-        known = "whose labels are known, {:.2%} get these and no others" if self.several_labels else (
-            "with a label, {:.2%} are right"
-        )  # fmt: skip
+        right = "get exactly their labels" if self.several_labels else "are right"
         return (
-            f"{told} Of {self.labelled:,} {known.format(self.accuracy)}, before "
+            f"{told} {self.labelled:,} of them have known labels: {self.accuracy:.2%} {right}, before "
             f"{self.accuracy_before:.2%}: {change:+.2f} points, in an interval of 95 % from {low:+.2f} to {high:+.2f}."
         )
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the effect of integer arithmetic from a packed file; None if it states no valid one."""
+    """Read the verdict on integer arithmetic from a packed file; None if the file states no valid one."""
     stated: Any = manifest.provenance
     for member in ("packed", "int8", "measured"):
         stated = stated.get(member) if isinstance(stated, Mapping) else None
@@ -373,45 +368,8 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Link:
-    """All consecutive comparisons of one form with another. They are one link in the proof's chain.
-
-    Attributes:
-        line: their sums, and the largest difference.
-        each: the comparisons, one for each kind of inputs.
-    """
-
-    line: Comparison
-    each: tuple[Comparison, ...]
-
-
-def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
-    """Group a proof's comparisons into a chain from the module to the file. Each form and its reference make a link."""
-    chain: list[list[Comparison]] = []
-    for line in comparisons:
-        if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
-            chain[-1].append(line)
-        else:
-            chain.append([line])
-    return [Link(_sum_comparisons(lines), tuple(lines)) for lines in chain]
-
-
-def _sum_comparisons(lines: list[Comparison]) -> Comparison:
-    spreads = [line.spreads for line in lines if line.spreads is not None]
-    return replace(
-        lines[0],
-        inputs=lines[0].inputs if len(lines) == 1 else f"{len(lines)} kinds",
-        cases=sum(line.cases for line in lines),
-        rows=sum(line.rows for line in lines),
-        largest_difference=max(line.largest_difference for line in lines),
-        labels_differing=sum(line.labels_differing for line in lines),
-        spreads=max(spreads, default=None),
-    )
-
-
 def make_graph_name(manifest: Manifest) -> str:
-    """Return the name of a bundle's graph in its proof. The proof of a form that is made from the graph uses it."""
+    """Return the name of a bundle's graph in its proof: "compressed" if the graph was compressed, else "onnx"."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
@@ -422,11 +380,9 @@ def describe_graph_proof(manifest: Manifest) -> str:
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
     if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons):
-        return describe_integer_verdict(manifest)
-    rounding, own = (
-        describe_rounding(manifest),
-        "".join(map(_describe_difference_in_own_precision, manifest.parity.comparisons)),
-    )
+        return _describe_integer_verdict(manifest)
+    rounding = _describe_rounding(manifest)
+    own = "".join(map(_describe_difference_in_own_precision, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
@@ -438,7 +394,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_number_scale(manifest: Manifest) -> str:
-    """Say where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
+    """Describe where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."
     return "scaled as their owner said; that was not compared with anything."
@@ -453,14 +409,14 @@ def _describe_difference_in_own_precision(line: Comparison) -> str:
     return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
 
 
-def describe_integer_verdict(manifest: Manifest) -> str:
-    """Write the verdict on a packed file with integer arithmetic, which is not proven equal to the module."""
+def _describe_integer_verdict(manifest: Manifest) -> str:
+    """Describe the verdict on a packed file that multiplies integers, which is not proven equal to the module."""
     verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.measures_integer_arithmetic]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
     drawn = f" {labels:,} of {rows:,} inputs of the proof get another label; most of these inputs are random."
-    rounding = describe_rounding(manifest)
+    rounding = _describe_rounding(manifest)
     before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (
         "not equal to the PyTorch module: its layers multiply integers of 8 bits. The engine's integers are exactly "
@@ -469,8 +425,8 @@ def describe_integer_verdict(manifest: Manifest) -> str:
     )
 
 
-def describe_rounding(manifest: Manifest) -> str:
-    """Describe the effect of rounding the weights; empty if no weight was rounded. It is not part of the proof."""
+def _describe_rounding(manifest: Manifest) -> str:
+    """Describe how rounding the weights changed the answers; empty if no weight was rounded."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

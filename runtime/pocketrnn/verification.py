@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps, read_graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.heads import build_answers, find_likeliest
+from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
@@ -34,9 +35,13 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The golden examples, answered again in the way `how`: the largest difference, and the difference of each example.
+    """The differences of the golden examples, answered again in one way.
 
-    Differences are those of `compute_logit_differences`.
+    Attributes:
+        how: the way: each alone, all in one batch, or each as a stream.
+        examples: how many examples there are.
+        largest_difference: the largest difference, as `compute_logit_differences` computes it.
+        differences: the difference of each example.
     """
 
     how: str
@@ -114,7 +119,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
         if manifest.torchscript is not None:
             path = folder / manifest.torchscript.file
-            if manifests.compute_file_sha256(path) != manifest.torchscript.sha256:
+            if compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         _check_metadata(classifier, folder / manifest.graph.file)
         files = manifests.list_bundle_files(manifest)
@@ -155,6 +160,7 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
+    """Answer the golden examples again in each way, and refuse answers that differ from those of the export."""
     manifest = classifier.manifest
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
@@ -177,13 +183,13 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
-    """Find the largest difference among the rows of each example."""
+    """Find the largest difference of each example, which has a difference for each of its rows."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples in each way; also list the texts whose ids differ."""
+    """Answer the golden examples in each way. Return the logits of each way, and the faults of texts with other ids."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_steps, classifier)
@@ -210,11 +216,12 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
 
 
 def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
+    """Describe each example whose logits, answered in the way `how`, differ too much from the golden logits."""
     faults = []
     differences = compute_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
     examples = [i for i, example in enumerate(manifest.golden_logit_rows) for _ in example]
-    likeliest = (find_likeliest(build_answers(manifest), rows).tolist() for rows in (golden, logits))
+    likeliest = (find_likeliest_label_indices(build_answers(manifest), rows).tolist() for rows in (golden, logits))
     for number, (was, now, difference) in enumerate(zip(*likeliest, differences, strict=True)):
         other = of_labels and was != now
         # Not "difference > tolerance": a NaN is not a pass.

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
 from pocketrnn.bundle.output_kinds import HeadsOutput
-from pocketrnn.heads import build_answers, format_likeliest
+from pocketrnn.heads import build_answers, join_likeliest_labels
+from pocketrnn.proof_chain import group_chain_links
 from pocketrnn.text import EXTERNAL
-from pocketrnn.verdicts import describe_graph_proof, group_chain_links, read_text_verdict
+from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
@@ -106,6 +107,7 @@ def _render_html_table(head: Sequence[str], rows: Iterable[Sequence[object]], nu
 
 
 def _render_verdict(verified: Verification, when: datetime) -> Iterator[str]:
+    """Yield the box with the verdicts, the result of the verification, and the versions that computed it."""
     largest = max(replay.largest_difference for replay in verified.replays)
     examples = len(verified.manifest.examples)
     yield '<div class="verdict">'
@@ -140,6 +142,7 @@ def _read_installed_versions() -> str:
 
 
 def _render_facts(manifest: Manifest) -> Iterator[str]:
+    """Yield the table with the labels, the vocabulary and the digests of the files."""
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
     files += [(form.file, form.sha256) for form in (manifest.torchscript, manifest.stream) if form is not None]
@@ -154,6 +157,7 @@ def _render_facts(manifest: Manifest) -> Iterator[str]:
 
 
 def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Yield the comparisons that were made at export, as a drawing and as a table."""
     yield "<h2>At export: every form against what it was made from</h2>"
     yield (
         "<p>Before the bundle was written, each form was run on the same token ids as what it was made from, from the "
@@ -199,6 +203,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _render_replays(verified: Verification) -> Iterator[str]:
+    """Yield the differences of the golden examples on this machine, as a drawing and as a table."""
     manifest = verified.manifest
     yield "<h2>Here: the golden examples again</h2>"
     rows = [
@@ -209,17 +214,17 @@ def _render_replays(verified: Verification) -> Iterator[str]:
     yield from _render_html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _find_likeliest_labels(manifest, example), f"{difference:.1e}")
+            (example.shown or "(the empty text)", _format_example_labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
 
 
-def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
-    """Find the likeliest label of a text, or of each of its tokens, as one string."""
+def _format_example_labels(manifest: Manifest, example: Example) -> str:
+    """Format the likeliest label of a golden example, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
-    return " ".join(format_likeliest(answers, row) for row in example.rows)
+    return " ".join(join_likeliest_labels(answers, row) for row in example.rows)
 
 
 def _describe_probabilities(manifest: Manifest) -> str:
@@ -230,10 +235,11 @@ def _describe_probabilities(manifest: Manifest) -> str:
 
 
 def _render_open_points(manifest: Manifest) -> Iterator[str]:
+    """Yield the list of what neither the proof nor the verification says."""
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
         "the program in float32 does, but for what was measured"
-        if _has_integer_arithmetic(manifest)
+        if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
         else "the PyTorch module does"
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
@@ -255,10 +261,6 @@ def _render_open_points(manifest: Manifest) -> Iterator[str]:
     if manifest.graph.limits is not None:
         yield "<li>Anything about texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"
-
-
-def _has_integer_arithmetic(manifest: Manifest) -> bool:
-    return any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
 
 
 def _render_provenance(manifest: Manifest) -> Iterator[str]:

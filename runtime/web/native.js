@@ -83,7 +83,7 @@ export class Classifier extends TextClassifier {
    * @throws InputError there is no such head.
    */
   head(name) {
-    if (!this.heads.length) throw new InputError(`${this.name} has no heads: it answers with one set of labels.`, "Use it as it is.");
+    if (!this.heads.length) throw new InputError(`${this.name} has no heads: it answers with one set of labels.`, "Leave out the head.");
     const other = new Classifier(this._engine, this.manifest);
     other._answers = other._answers.head(name);
     return other;

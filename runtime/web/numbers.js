@@ -350,8 +350,8 @@ export class NumberClassifier extends AnyClassifier {
       throw new InputError("A saved stream is given with a window, but streams in windows are not saved.", "Leave out saved, or the window.");
     if (size === undefined)
       throw new InputError(
-        `${this.name} has no length of a window for recordings.`,
-        "Say it: stream({ window: 128, hop: 64 }); or export it with a window.",
+        `${this.name} states no window for recordings.`,
+        "Give the steps of a window: stream({ window: 128, hop: 64 }); or export the classifier with a window.",
       );
     const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;
     for (const [name, number] of Object.entries({ window: size, hop: after }))
@@ -445,7 +445,7 @@ export class NumberClassifier extends AnyClassifier {
     const problem =
       `Channel ${quoteName(channels[channel])} is ${far.value} at step ${step} (counted from 0), far outside of ${within}, in which ` +
       `${this.name} was trained.`;
-    const remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale.";
+    const remedy = "Check the unit; integer_scale converts whole numbers of a sensor to it.";
     if (this.#outOfRange === "refuse") throw new SequenceError(problem, remedy);
     this.#farSaid = `${problem} ${remedy}`;
     console.warn(this.#farSaid);
@@ -497,7 +497,7 @@ export class NumberClassifier extends AnyClassifier {
     const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;
     return new SequenceError(
       `The sequence has ${formatNumber(steps)} steps, and ${this.name} takes ${bound}.`,
-      few ? "Give a longer one." : "Divide it; a recording in windows: stream({ window }).",
+      few ? "Give a longer one." : "Divide it, or answer a recording in windows with stream({ window }).",
     );
   }
 

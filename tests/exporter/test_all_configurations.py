@@ -11,7 +11,8 @@ import torch
 from pocketrnn import verify
 from pocketrnn_export import export
 from pocketrnn_export.comparing import proof_inputs as cases
-from pocketrnn_training.classifiers.architecture import CELLS, Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import CELLS, Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]
 # The 64 configurations that the stock exporters are measured on; max pooling beside them on the larger half.

@@ -24,7 +24,8 @@ from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -150,7 +151,7 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
         ({"vocabulary": []}, "no token"),
         ({"vocabulary": ["a", "a"]}, "twice"),
         ({"tokenizer": "spacy"}, "tokenizer 'spacy' is unknown"),
-        ({"example_texts": "one text"}, "not a string"),
+        ({"example_texts": "one text"}, "list of strings"),
         ({"example_texts": [b"bytes"]}, "not a string"),
     ],
 )

@@ -29,7 +29,8 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import QuantizedGraphs, Storage, quantize_graph
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 WORDS = 60

@@ -18,7 +18,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.proof import every_size_comparison
+from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
@@ -144,8 +144,8 @@ def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_t
 
     given: Any = {"ragged": True, "bounds": bounds, "numbers": numbers}
     with pytest.raises(ExportError, match=r"2 x \d+ .*one_text=True"):
-        every_size_comparison.check_batches_of_mixed_lengths(run, range(2, 40), 0, None, **given)
-    every_size_comparison.check_batches_of_mixed_lengths(
+        mixed_length_batches.check_batches_of_mixed_lengths(run, range(2, 40), 0, None, **given)
+    mixed_length_batches.check_batches_of_mixed_lengths(
         lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given
     )
 
@@ -170,7 +170,7 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
 
 
 def test_every_length_and_every_small_batch_is_asked_once() -> None:
-    sizes = list(every_size_comparison._list_sizes_to_try(every_size_comparison.MOST_TEXTS, one_text=False))
+    sizes = list(every_size_comparison.list_sizes_to_try(every_size_comparison.MOST_TEXTS, one_text=False))
     lengths = {s.tokens for s in sizes if s.batch == 1}
     assert lengths == set(range(1, every_size_comparison.MOST_TOKENS + 1))
     assert {s.batch for s in sizes} == set(range(1, every_size_comparison.MOST_TEXTS + 1))

@@ -18,8 +18,8 @@ from torch import nn
 from pocketrnn_export import export
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize
+from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize_exactly
 from pocketrnn_export.forms.onnx.folded_constant_rounding import compute_rounded_constants
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.intake.user_frames import describe_user_line
@@ -61,7 +61,7 @@ def test_only_the_very_constant_is_left_out(
     operator: str, number: float, kind: ir.DataType, first: bool, initializer: bool
 ) -> None:
     model = graph_of(operator, number, kind, first=first, initializer=initializer)
-    optimize(model)
+    optimize_exactly(model)
     commutes = operator in {"Add", "Mul"} or not first
     gone = bool(kind.numpy().type(number) == NEUTRAL[operator]) and commutes
     assert [node.op_type for node in model.graph] == ([] if gone else [operator]) + ["Neg"]
@@ -119,7 +119,7 @@ def test_constants_of_exponentials_and_sines_are_rounded_once_and_others_each_ti
         exact = of[name](exact.astype(np.float32).astype(np.float64) if each else exact)
     rounded = exact.astype(np.float32)
     model = constant_graph(("Identity", numbers), ("Mul", [factor]), *((name, []) for name in functions))
-    optimize(model)
+    optimize_exactly(model)
     assert [node.op_type for node in model.graph] == ["Mul"]
     (folded,) = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     # numpy's exp and Python's are one float64 number apart at most, which may tip a tie of float32.

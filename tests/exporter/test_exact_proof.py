@@ -33,7 +33,8 @@ from pocketrnn_export.comparing.float64_proof import (
     measure_distances_to_exact_answers,
     prove_module_graph,
 )
-from pocketrnn_export.comparing.logit_comparison import make_module_run, make_onnx_run, measure_difference
+from pocketrnn_export.comparing.form_runs import make_module_run, make_onnx_run
+from pocketrnn_export.comparing.logit_comparison import measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases, make_random_cases, make_shape_grid
 from pocketrnn_export.comparing.rounded_graph_equality import find_difference_beyond_rounding
 from pocketrnn_export.comparing.rounding_spread import (

@@ -23,7 +23,8 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = 60

@@ -98,7 +98,7 @@ REFUSED = {
     "Softmax": (TO_TIME, LAYER, OUTPUTS, ("Softmax", ["outputs"], ["s"], {"axis": 0}),
                 ("Gather", ["s", "last"], ["row"], {"axis": 0}), ANSWER),
     "Gather": (TO_TIME, LAYER, OUTPUTS, ("Gather", ["outputs", "first"], ["row"], {"axis": 0}), ANSWER),
-    "read the tokens": (("Identity", ["samples"], ["x"], {}), LAYER, OUTPUTS, LAST, ANSWER),
+    "read all steps": (("Identity", ["samples"], ["x"], {}), LAYER, OUTPUTS, LAST, ANSWER),
 }  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.onnx.onnx_conversion import GraphNames, convert_program
+from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 
@@ -227,7 +227,7 @@ def in_both(functions: dict[str, Function], table: np.ndarray) -> dict[str, Pair
     module = OfTable(functions, table).eval()
     ids = torch.arange(len(table))[:, None].repeat(1, 2)
     traced = trace_program(module, (ids,), None, TraceLog(), one_text=False, cut_counted=True)
-    session = open_session(convert_program(traced, {}, GraphNames(("tokens",), ("logits",))).content)
+    session = open_session(convert_program(traced, {}, ("tokens",)).content)
     given = session.run(None, {"tokens": ids.numpy()})[0]
     expected = [function(torch.from_numpy(table)).numpy() for function in functions.values()]
     ends = np.cumsum([one.shape[1] for one in expected])[:-1]

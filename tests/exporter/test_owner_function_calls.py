@@ -232,7 +232,8 @@ def test_a_function_of_texts_and_a_vocabulary_needs_no_question(
     monkeypatch.chdir(tmp_path)
     Path("api.py").write_text(FILE)
     names: dict[str, Any] = {}
-    exec(compile(FILE, "api.py", "exec"), names)  # noqa: S102 - above
+    # The whole path: another test of this process may have had another api.py in its folder.
+    exec(compile(FILE, str(tmp_path / "api.py"), "exec"), names)  # noqa: S102 - above
     module = names["Net"](len(WORDS)).eval()
     torch.save(module.state_dict(), "net.pt")
     Path("stoi.json").write_text(json.dumps(STOI))

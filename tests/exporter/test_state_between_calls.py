@@ -13,7 +13,8 @@ from slow_case_sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx.onnx_form import OnnxGraph, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof import every_size_comparison
 

@@ -22,14 +22,15 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step_graph_form
-from pocketrnn_export.forms.onnx.onnx_form import WHOLE_TEXTS, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_training.classifiers import checkpoint
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
@@ -157,7 +158,7 @@ class _MeanOfWords(torch.nn.Module):
 def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Module, named: str) -> None:
     example = (torch.ones(2, 5, dtype=torch.int64),)
     with pytest.raises(ExportError, match=named):
-        convert_to_step_graph(trace_onnx_graph(module.eval(), example, {}, names=WHOLE_TEXTS).content)
+        convert_to_step_graph(trace_onnx_graph(module.eval(), example, {}).content)
 
 
 def test_a_graph_that_reads_from_both_ends_is_refused(bundles: list[Path]) -> None:

@@ -22,8 +22,10 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.logit_comparison import are_rows_independent, make_module_run, measure_difference
-from pocketrnn_export.comparing.proof_inputs import Case, select_answer_rows, split_by_text
+from pocketrnn_export.comparing.answer_rows import select_answer_rows, split_by_text
+from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.logit_comparison import are_rows_independent, measure_difference
+from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module

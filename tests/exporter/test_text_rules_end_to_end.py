@@ -23,7 +23,8 @@ from pocketrnn.text import TextRules, cleaning, make_rules_document
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = [

@@ -19,7 +19,9 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
     asserts,
     constructors,
+    embedding_bags,
     evenly_spaced_numbers,
+    interpolation,
     lengths,
     loops,
     order_statistics,
@@ -27,8 +29,8 @@ from pocketrnn_export.tracing.rules import (
     slicing,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
-from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.sizes.trace_plan import Branch
 
 BRANCH = Branch(Sizes(3, 7))
 
@@ -162,8 +164,8 @@ def test_what_is_known_of_lengths_goes_on_to_what_is_made_of_them(
     lengths.record_lengths(of.session, made, result)
     lengths.record_full_width(of.session, made, result)
     first = result[0] if isinstance(result, tuple) else result
-    assert of.session.facts.of(first).lengths == known
-    assert of.session.facts.of(first).whole == (made.name in {"cpu", "sort", "clamp"})
+    assert of.session.facts.find_fact(first).lengths == known
+    assert of.session.facts.find_fact(first).whole == (made.name in {"cpu", "sort", "clamp"})
 
 
 def test_a_fact_is_of_one_tensor_for_as_long_as_the_trace_lasts(traced: Callable[..., Traced]) -> None:
@@ -171,8 +173,8 @@ def test_a_fact_is_of_one_tensor_for_as_long_as_the_trace_lasts(traced: Callable
     for _ in range(50):
         # Each is gone before the next one is made, which may then have its identity.
         of.session.facts.note(torch.zeros(3), iteration=(0, 0))
-        assert of.session.facts.of(torch.zeros(3)).iteration is None
-    assert of.session.facts.of("no tensor").lengths == ""
+        assert of.session.facts.find_fact(torch.zeros(3)).iteration is None
+    assert of.session.facts.find_fact("no tensor").lengths == ""
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,9 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
     of.session.facts.note(other, lengths="negated")
     made = write(of.lengths)
     lengths.record_lengths(of.session, made, made.run())
-    assert of.session.facts.of(of.lengths).lengths == ""
-    assert not of.session.facts.of(of.lengths).whole
-    assert of.session.facts.of(other).lengths == "negated"
+    assert of.session.facts.find_fact(of.lengths).lengths == ""
+    assert not of.session.facts.find_fact(of.lengths).whole
+    assert of.session.facts.find_fact(other).lengths == "negated"
 
 
 def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None:
@@ -215,11 +217,11 @@ def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None
 def test_bags_are_those_of_pytorch(mode: str, padding: int | None) -> None:
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3], [8, 8, 0]])
     session = TraceSession(nn.Identity())
-    found = pooling.embedding_bag(session, ids, table, mode=mode, padding_idx=padding)
+    found = embedding_bags.embedding_bag(session, ids, table, mode=mode, padding_idx=padding)
     expected = nn.functional.embedding_bag(ids, table, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
     flat, offsets = ids.flatten(), torch.tensor([0, 2, 2])
-    found = pooling.embedding_bag(session, flat, table, offsets, mode=mode, padding_idx=padding)
+    found = embedding_bags.embedding_bag(session, flat, table, offsets, mode=mode, padding_idx=padding)
     expected = nn.functional.embedding_bag(flat, table, offsets, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
 
@@ -249,15 +251,15 @@ def test_infinity_and_nan_stay_in_their_own_window() -> None:
         torch.testing.assert_close(found, nn.functional.adaptive_avg_pool1d(x, count), equal_nan=True)
     for corners in (False, True):
         arguments: dict[str, Any] = {"size": 7, "mode": "linear", "align_corners": corners}
-        found = evenly_spaced_numbers.interpolate(session, x, **arguments)
+        found = interpolation.interpolate(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), equal_nan=True)
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3, 2, 0, 5, 6]])
     for padding in (None, 0, 3):
         weighted: dict[str, Any] = {"mode": "sum", "per_sample_weights": x[0], "padding_idx": padding}
-        found = pooling.embedding_bag(session, ids, table, **weighted)
+        found = embedding_bags.embedding_bag(session, ids, table, **weighted)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids, table, **weighted), equal_nan=True)
         split: dict[str, Any] = {**weighted, "per_sample_weights": x[0, 0], "offsets": torch.tensor([0, 1, 2])}
-        found = pooling.embedding_bag(session, ids[0], table, **split)
+        found = embedding_bags.embedding_bag(session, ids[0], table, **split)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids[0], table, **split), equal_nan=True)
 
 
@@ -268,7 +270,7 @@ def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
     given += [{"size": [n], "mode": "linear", "align_corners": True} for n in (1, 4, 9)]
     given += [{"scale_factor": 3, "mode": mode} for mode in ("nearest", "linear")]
     for arguments in given:
-        found = evenly_spaced_numbers.interpolate(session, x, **arguments)
+        found = interpolation.interpolate(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), msg=f"{arguments}")
 
 
@@ -339,7 +341,7 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (loops.cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
     (lengths.tensor, lambda _: ([1, 2],), "no size"),
     (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "same pooling"),
-    (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
+    (embedding_bags.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
     (evenly_spaced_numbers.linspace, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
 ]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.onnx.onnx_conversion import GraphNames, convert_program
+from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
@@ -83,7 +83,7 @@ class ModuleFacts(nn.Module):
 def test_the_graph_computes_what_pytorch_does(calls: tuple[Call, ...]) -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = ModuleFacts(calls).eval()
-    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, GraphNames(("tokens",), ("logits",)))
+    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, ("tokens",))
     (found,) = open_session(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(ids).numpy(), rtol=1e-6)
@@ -102,7 +102,7 @@ SIDE_BY_SIDE: Final[tuple[Call, ...]] = (
 def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = ModuleFacts(SIDE_BY_SIDE).eval()
-    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, GraphNames(("tokens",), ("logits",)))
+    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, ("tokens",))
     assert not [node for node in onnx.load_from_string(graph.content).graph.node if "Sequence" in node.op_type]
     (found,) = open_session(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():

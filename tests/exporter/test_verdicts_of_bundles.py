@@ -16,7 +16,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, group_chain_links, read_text_verdict
+from pocketrnn.proof_chain import group_chain_links
+from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import CompressedBundle, compress

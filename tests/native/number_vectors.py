@@ -19,7 +19,7 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, Num
 from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
@@ -164,8 +164,8 @@ def made(name: str) -> MadeOfNumbers:
     step = None
     if name in CARRIED:
         of_step, size = convert_to_step_graph(content)
-        step = make_program(of_step, graph, numbers=rules, state_size=size)
-    whole = make_program(content, graph, numbers=rules)
+        step = lower_graph(of_step, graph, numbers=rules, state_size=size).program
+    whole = lower_graph(content, graph, numbers=rules).program
     if of_integers:
         whole, step = convert_to_integers(whole).program, None if step is None else convert_to_integers(step).program
     program = whole.encode_sections(step)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.bundle.packed_enums import Binary, Reduction, Unary
-from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
+from pocketrnn.bundle.packed_file import encode_packed_file, has_integer_weights, make_graph_entry
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_file.packed_program import (
@@ -124,7 +124,7 @@ class _Maker:
             exact = [np.float32(reference(ids)) for reference in self.references]
             vectors.append({"text": text, "ids": ids.tolist(), "logits": [float(str(number)) for number in exact]})
         graph = Graph("model.onnx", "0" * 64, 17, ("tokens",), False, WORDS)
-        candidate = INTEGERS if finished.has_integers else "numpy"
+        candidate = INTEGERS if has_integer_weights(finished.values) else "numpy"
         manifest = Manifest(
             name=name,
             input=TextInput(

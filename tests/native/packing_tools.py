@@ -13,14 +13,20 @@ from torch import nn
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
 from pocketrnn.bundle.output_kinds import LabelOutput, TagOutput
-from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file, make_graph_entry, make_step_entry
+from pocketrnn.bundle.packed_file import (
+    PackedProgram,
+    encode_packed_file,
+    has_integer_weights,
+    make_graph_entry,
+    make_step_entry,
+)
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
@@ -75,12 +81,12 @@ def packed_graph(
     integers: bool = False,
 ) -> bytes:
     """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules; with products of integers."""
-    steps = None if step is None else make_program(step[0], graph, state_size=step[1].state_size)
-    whole = make_program(content, graph)
+    steps = None if step is None else lower_graph(step[0], graph, state_size=step[1].state_size).program
+    whole = lower_graph(content, graph).program
     if integers:
         whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
     program = whole.encode_sections(steps)
-    reference = INTEGERS if program.has_integers else "onnx"
+    reference = INTEGERS if has_integer_weights(program.values) else "onnx"
     manifest = Manifest(
         name="graph",
         input=TextInput(TextRules(padding_id=1), vocabulary),
@@ -121,7 +127,7 @@ def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
     )  # fmt: skip
     form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
     assert isinstance(form.entry, Graph)
-    return form.entry, make_program(form.content, form.entry, padding_id=1).encode_sections(None)
+    return form.entry, lower_graph(form.content, form.entry, padding_id=1).program.encode_sections(None)
 
 
 def packed_tagger(

@@ -27,7 +27,7 @@ from pocketrnn.errors import BundleError, CompressionError, InputError, ParityEr
 from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
@@ -62,7 +62,7 @@ class Tagger(nn.Module):
 
 
 def form_of(module: nn.Module) -> IntegerForm:
-    return convert_to_integers(make_program(*graph_of(module, VOCABULARY, LABELS)))
+    return convert_to_integers(lower_graph(*graph_of(module, VOCABULARY, LABELS)).program)
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +218,11 @@ class FarState(Tagger):
 
 def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
     content, graph = graph_of(FarState(both=False, layers=1), VOCABULARY, LABELS)
-    assert convert_to_integers(make_program(content, graph)).matrices == 0
+    assert convert_to_integers(lower_graph(content, graph).program).matrices == 0
     # One that begins among them.
     near = content.replace(np.float32(1.5).tobytes(), np.float32(0.5).tobytes())
     assert near != content
-    assert convert_to_integers(make_program(near, graph)).matrices == 2
+    assert convert_to_integers(lower_graph(near, graph).program).matrices == 2
 
 
 class Projected(Tagger):
@@ -358,7 +358,7 @@ def test_data_may_have_labels_or_none(bundle: Path, tmp_path: Path) -> None:
     assert "has no column 'label'" in done.output
     done = CliRunner().invoke(main, [*line, str(rows), "--max-loss", "40"])
     assert done.exit_code == 0, done.output
-    assert "Of 20 with a label" in done.output
+    assert "20 of them have known labels" in done.output
     path.unlink()
     for wrong in ([str(texts), "--max-loss", "1"], [str(texts), "--label-column", "topic"]):
         assert CliRunner().invoke(main, [*line, *wrong]).exit_code == 2
@@ -455,8 +455,8 @@ def test_the_interval_of_a_change_is_that_of_pairs() -> None:
 def test_a_verdict_reads_as_a_sentence() -> None:
     verdict = IntegerVerdict(4000, "dev.csv", True, 1, 0.0123, 4000, 0.91, 0.9098, (-0.001, 0.0006))
     assert verdict.sentence == (
-        "On 4,000 texts of dev.csv, 1 label changes (0.03%), and a probability by at most 0.012. Of 4,000 with a "
-        "label, 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
+        "On 4,000 texts of dev.csv, 1 label changes (0.03%), and a probability by at most 0.012. 4,000 of them "
+        "have known labels: 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
     )
     assert json.loads(json.dumps(verdict.document))["interval"] == [-0.001, 0.0006]
 

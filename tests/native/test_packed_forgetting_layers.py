@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
@@ -104,7 +104,7 @@ def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
 
 
 def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> None:
-    program = make_program(*graph_of_case("a window"))
+    program = lower_graph(*graph_of_case("a window")).program
     assert [op.name for op in program.ops] == ["lookup", "recurrent", "recurrent", "reduce", "linear"]
     first, second = layers_of(program)
     assert first.words[0] == second.words[0] == Layer.FORGET
@@ -115,7 +115,7 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
 
 @pytest.mark.slow
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
-    (layer,) = layers_of(make_program(*graph_of_case("a window, the step before in front")))
+    (layer,) = layers_of(lower_graph(*graph_of_case("a window, the step before in front")).program)
     assert (layer.words[0], layer.words[2]) == (Layer.FORGET, 12)
 
 
@@ -159,7 +159,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
 
 
 def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:
-    program = make_program(*graph_of_case("no window, reset gates"))
+    program = lower_graph(*graph_of_case("no window, reset gates")).program
     (layer,) = layers_of(program)
     assert layer.words[0] == Layer.GRU
     assert weights_of(program, layer) == [(12, 24), None] * 2
@@ -181,7 +181,7 @@ def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None
 def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
     content, graph = graph_of_case("a window")
     small = quantize_graph(content, Stored("int8", "int8"), {}).content
-    values = np.frombuffer(make_program(small, graph).encode_sections().values, np.uint32).reshape(-1, 13)
+    values = np.frombuffer(lower_graph(small, graph).program.encode_sections().values, np.uint32).reshape(-1, 13)
     storages = values[values[:, 1] == NONE][:, 2]
     # Four halves of the first layer, two matrices of the second, the table.
     assert (storages == Storage.BYTES_BY_COLUMN).sum() >= 6
@@ -189,7 +189,7 @@ def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
 
 def test_a_window_is_multiplied_in_integers() -> None:
     content, graph = graph_of_case("a window")
-    form = convert_to_integers(make_program(content, graph))
+    form = convert_to_integers(lower_graph(content, graph).program)
     assert form.matrices == 6
     assert "recurrent" not in form.left
     packed = packed_graph(content, graph, vocabulary_of(WORDS), LABELS, integers=True)

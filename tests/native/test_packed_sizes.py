@@ -24,11 +24,11 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.forms.packed_file.token_dependent_values import evaluate_node, observe_graph
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.case_selection import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
+from pocketrnn_export.proof.case_provenance import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
 # Beside what the modules ask about, and some on the way.
@@ -60,7 +60,7 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
-        make_program(content, graph)
+        lower_graph(content, graph)
 
 
 @pytest.mark.slow
@@ -68,14 +68,14 @@ def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kin
 def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"operator (Cast|Equal|Floor) .* at node"):
-        make_program(content, graph)
+        lower_graph(content, graph)
 
 
 @pytest.mark.parametrize("kind", zoo.HELD_TO, ids=lambda kind: kind.__name__)
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
-    assert make_program(content, graph).most == zoo.HELD_TO[kind]
-    assert make_program(content, replace(graph, limits=Limits(max_tokens=3_000))).most is None
+    assert lower_graph(content, graph).program.most == zoo.HELD_TO[kind]
+    assert lower_graph(content, replace(graph, limits=Limits(max_tokens=3_000))).program.most is None
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_p
 def test_a_cut_beyond_all_texts_is_none() -> None:
     content, graph = content_and_graph(zoo.CutTo600)
     taken = replace(graph, limits=Limits(max_tokens=600))
-    assert make_program(content, taken).turns <= {598, 599, 600}
+    assert lower_graph(content, taken).program.turns <= {598, 599, 600}
 
 
 @pytest.fixture(scope="module")

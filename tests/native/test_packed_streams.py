@@ -31,10 +31,10 @@ from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_file.graph_to_program import make_program
+from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
@@ -308,10 +308,10 @@ def test_a_step_shares_the_weights_of_the_program(streaming: Path, packed: Path)
     with_step = len(packed_bundle(streaming))
     manifest = manifests.read_manifest(streaming)
     assert manifest.stream is not None
-    without = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).encode_sections()
+    without = lower_graph((streaming / "model.onnx").read_bytes(), manifest.graph).program.encode_sections()
     step = (streaming / "model.step.onnx").read_bytes()
-    both = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).encode_sections(
-        make_program(step, manifest.graph, state_size=manifest.stream.state_size)
+    both = lower_graph((streaming / "model.onnx").read_bytes(), manifest.graph).program.encode_sections(
+        lower_graph(step, manifest.graph, state_size=manifest.stream.state_size).program
     )
     assert both.weights == without.weights
     assert both.ops == without.ops

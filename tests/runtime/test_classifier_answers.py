@@ -50,14 +50,14 @@ def test_top_gives_the_likeliest_labels_in_order(classifier: Classifier) -> None
 
 def test_of_equal_probabilities_the_earlier_label_comes_first(classifier: Classifier) -> None:
     world, sports, business, tech = classifier.labels
-    assert [label for label, _ in classifier._answers.prediction([1.0, 2.0, 2.0, 1.0], top=4).top] == [
+    assert [label for label, _ in classifier._answers.make_prediction([1.0, 2.0, 2.0, 1.0], top=4).top] == [
         sports, business, world, tech,
     ]  # fmt: skip
-    assert classifier._answers.prediction([1.0, 2.0, 2.0, 1.0]).label == sports
+    assert classifier._answers.make_prediction([1.0, 2.0, 2.0, 1.0]).label == sports
 
 
 def test_large_logits_do_not_overflow(classifier: Classifier) -> None:
-    assert classifier._answers.prediction([3e38, -3e38, 0.0, float("-inf")]).probability == 1
+    assert classifier._answers.make_prediction([3e38, -3e38, 0.0, float("-inf")]).probability == 1
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -65,7 +65,7 @@ def test_logits_that_are_no_numbers_are_never_an_answer(
     classifier: Classifier, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PocketRNNError, match="NaN or infinite"):
-        classifier._answers.prediction([0.0, bad, 0.0, 0.0])
+        classifier._answers.make_prediction([0.0, bad, 0.0, 0.0])
 
     def run(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return np.full((len(tokens), 4), bad, np.float32)

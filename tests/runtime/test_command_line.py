@@ -162,7 +162,7 @@ def test_a_full_disk_behind_standard_output_is_said(padded: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         result = process("classify", "-b", padded, "oil", stdout=full, capture_output=False, stderr=subprocess.PIPE)
     assert result.returncode == 2
-    assert result.stderr.startswith(b"Error: The answer cannot be written: No space left on device.")
+    assert result.stderr.startswith(b"Error: There is no room to write the answer.")
     assert result.stderr.count(b"\n") == 1
 
 
@@ -170,7 +170,7 @@ def test_closed_standard_input_is_said(padded: Path) -> None:
     line = shlex.join([*COMMAND, "classify", "-b", str(padded)]) + " <&-"
     result = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=60)
     assert result.returncode == 2
-    assert result.stderr.startswith(b"Error: No text is given and standard input is closed.")
+    assert result.stderr.startswith(b"Error: Standard input is closed, and no text is given.")
 
 
 def test_a_terminal_is_told_that_lines_are_read(padded: Path) -> None:
@@ -260,7 +260,7 @@ def test_bench_prints_a_table_of_all_contestants(padded: Path, tmp_path: Path) -
     assert len(run("bench", bare, "--rounds", 1, "--threads", 1).stdout.splitlines()) == 5
     refused = run("bench", bare, "-", stdin="")
     assert refused.exit_code == 2
-    assert "nothing to measure" in refused.stderr
+    assert "no text to measure" in refused.stderr
 
 
 def test_version_and_bare_help() -> None:
@@ -311,7 +311,9 @@ def test_the_examples_in_the_help_run(
 
 
 def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pocketrnn.commands.cli, "_BROUGHT", {"train": ("package_that_is_absent.cli", "train")})
+    monkeypatch.setattr(
+        pocketrnn.commands.cli, "_OTHER_PACKAGES_COMMANDS", {"train": ("package_that_is_absent.cli", "train")}
+    )
     assert "train" not in run("--help").stdout.split("Use a classifier:")[1].split()
     result = run("train")
     assert result.exit_code == 1
@@ -325,7 +327,9 @@ def test_a_command_of_an_installed_package_is_imported_when_asked_for(
         "import click\n@click.command()\ndef train() -> None:\n    'Learn by heart.'\n    click.echo('trained')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(pocketrnn.commands.cli, "_BROUGHT", {"train": ("package_that_is_there", "train")})
+    monkeypatch.setattr(
+        pocketrnn.commands.cli, "_OTHER_PACKAGES_COMMANDS", {"train": ("package_that_is_there", "train")}
+    )
     assert run("verify", "--help").exit_code == 0
     assert "package_that_is_there" not in sys.modules
     assert "Learn by heart." in run("--help").stdout

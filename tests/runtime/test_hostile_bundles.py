@@ -27,8 +27,10 @@ from slow_case_sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.checked_files import LARGEST_FILE, read_regular_file
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_check.allow_list import LARGEST_ALLOCATION, OPERATORS, GraphContents
+from pocketrnn.graph_check.allow_list import OPERATORS
+from pocketrnn.graph_check.graph_contents import LARGEST_ALLOCATION, GraphContents
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn.graph_check.onnx_protobuf import MESSAGES, walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
@@ -123,7 +125,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_refused(
 
     monkeypatch.setattr(os, "fstat", then_changed)
     with pytest.raises(BundleError, match=r"model\.onnx .*written to"):
-        manifests.read_regular_file(path, manifests.LARGEST_FILE)
+        read_regular_file(path, LARGEST_FILE)
 
 
 # --------------------------------------------------------------------------------------------------- classifier.json

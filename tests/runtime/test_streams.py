@@ -113,7 +113,7 @@ def test_what_is_kept_does_not_grow_with_the_text_nor_beyond_the_last_token_that
 def test_a_word_without_end_is_kept_short_and_still_unknown(tokenizer: str) -> None:
     at, rules = StreamPosition(), TextRules(tokenizer=tokenizer)
     for _ in range(1000):
-        at, settled, open_ = read_fragment(at, 'a"', rules, longest=20)
+        at, settled, open_ = read_fragment(at, 'a"', rules, longest_token=20)
         assert settled == []
         assert len(at.tail) < 30
     assert len(open_[0]) > 20
@@ -222,15 +222,15 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (changed(saved, more=1), "digest does not match"),
         (changed(saved, version=2), "saved in version 2"),
         (changed(saved, bundle="0" * 64), "by another bundle"),
-        (changed(saved, state="AAAA"), "a state of another size"),
-        (changed(saved, state=7), "a state of another size"),
-        (changed(saved, state=nan), "not a number"),
-        (changed(saved, logits=None), "no answer to what it has read"),
-        (changed(saved, at={**at, "tokens": -1}), "cannot be"),
-        (changed(saved, at={**at, "ids": 5}), "cannot be"),
-        (changed(saved, at={**at, "tail": 5}), "cannot be"),
-        (changed(saved, at={**at, "context": "b"}), "cannot be"),
-        (changed(saved, at=[]), "cannot be"),
+        (changed(saved, state="AAAA"), "a state or logits of another size"),
+        (changed(saved, state=7), "a state or logits of another size"),
+        (changed(saved, state=nan), "not finite"),
+        (changed(saved, logits=None), "tokens without an answer"),
+        (changed(saved, at={**at, "tokens": -1}), "impossible position"),
+        (changed(saved, at={**at, "ids": 5}), "impossible position"),
+        (changed(saved, at={**at, "tail": 5}), "impossible position"),
+        (changed(saved, at={**at, "context": "b"}), "impossible position"),
+        (changed(saved, at=[]), "impossible position"),
     ):
         with pytest.raises(InputError, match=problem):
             classifier.stream(damaged)

@@ -127,7 +127,7 @@ def test_a_push_reads_the_words_since_the_last_space(name: str, classifiers: dic
     stream = classifiers[name].stream()
     for _ in range(300):
         stream.push("ab the un")
-    assert len(stream._at.tail) < 20
+    assert len(stream._position.tail) < 20
 
 
 @pytest.mark.parametrize("name", RULES)

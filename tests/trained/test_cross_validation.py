@@ -18,7 +18,8 @@ from pocketrnn_training import cross_validate, cross_validation, fit
 from pocketrnn_training import run as runs
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.cross_validation import CrossValidation, Fold, assign_folds, cross_validate_rows
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.text_files import read_files
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 

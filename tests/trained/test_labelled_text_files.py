@@ -21,7 +21,8 @@ from pocketrnn_training.rows import ag_news_files, column_files
 from pocketrnn_training.rows.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import split_rows
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.text_files import read_files
 from pocketrnn_training.texts import word_vectors
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_data import QUICK, easy_texts
+from training_data import QUICK, answer_rows, easy_texts
 
 from pocketrnn_training.baselines import linear_baseline as baselines
 from pocketrnn_training.baselines.linear_baseline import LinearBaseline, fit_linear_baseline
@@ -68,7 +68,7 @@ def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, 
     states: list[TrainingState] = []
     train(easy_texts(60), replace(QUICK, epochs=1), keep=states.append)
     validation = easy_texts(60)
-    answers = report.ValidationAnswers.from_checkpoint(states[-1].best, validation)
+    answers = answer_rows(states[-1].best, validation)
     answers.probabilities[:, 0] = 2
     others = report.OtherResults(baseline=LinearBaseline(accuracy, 1234))
     report.write_report(tmp_path, states[-1].best, states[-1].history, validation, answers, others)

@@ -20,8 +20,9 @@ from safetensors import torch as safetensors
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 ARCHITECTURE = Architecture("lstm", 6, 4, 5, 2, True, 0.2, "mean", True, 2, 1)
 
@@ -158,8 +159,8 @@ def test_a_checkpoint_of_another_version_is_to_be_trained_again(folder: Path) ->
         (("architecture", "bidirectional"), 1, "architecture.bidirectional"),
         (("architecture", "bidirectional"), False, "has the shape"),
         (("architecture", "dropout"), 1.5, "dropout is 1.5"),
-        (("architecture", "padding_id"), 2, "do not fit"),
-        (("text", "unknown_id"), 6, "do not fit"),
+        (("architecture", "padding_id"), 2, "pad with the id 1"),
+        (("text", "unknown_id"), 6, "the id 6"),
         (("text", "tokenizer"), "spacy", "text.tokenizer"),
         (("text", "lowercase"), False, "basic_english always lower-cases"),
     ],

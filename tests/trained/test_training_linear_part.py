@@ -17,9 +17,9 @@ from pocketrnn_export.bundle_export import export
 from pocketrnn_export.checkpoint_export import export_trained, make_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.linear_classifier import LINEAR, LinearArchitecture, LinearScores
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.encoded_rows import EncodedTexts

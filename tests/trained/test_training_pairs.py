@@ -23,12 +23,12 @@ from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_export import export_trained
 from pocketrnn_training import LabelledPairs, PairSettings, evaluate, fit, read_checkpoint, read_pairs, train
 from pocketrnn_training.baselines.linear_baseline import PairBaseline, fit_linear_baseline
-from pocketrnn_training.classifiers.architecture import PairClassifier, build_classifier
 from pocketrnn_training.classifiers.checkpoint import write
+from pocketrnn_training.classifiers.recurrent_classifiers import PairClassifier, build_classifier
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare_texts
-from pocketrnn_training.rows import labelled_texts
+from pocketrnn_training.rows import text_files
 from pocketrnn_training.rows.column_files import read_columns
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -124,7 +124,7 @@ def test_each_file_of_pairs_is_read_once(tmp_path: Path, monkeypatch: pytest.Mon
         read.append(path)
         return read_columns(path, *more, **options)
 
-    monkeypatch.setattr(labelled_texts, "read_columns", count)
+    monkeypatch.setattr(text_files, "read_columns", count)
     data = read_pairs(paths, text_column="premise", second_text_column="hypothesis")
     assert (read, len(data), len(data.second_texts)) == (paths, 8, 8)
 

@@ -16,7 +16,7 @@ from pocketrnn.errors import CheckpointError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, TextSettings, train
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import is_recurrent_weight
+from pocketrnn_training.classifiers.recurrent_classifiers import is_recurrent_weight
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.rows.labelled_sequences import Recording, make_labelled_sequences
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from slow_case_sampling import mostly_slow
-from training_data import LABELS, QUICK, easy_texts, noting, write_csv
+from training_data import LABELS, QUICK, answer_rows, easy_texts, noting, write_csv
 
 from pocketrnn.bundle.atomic_writing import repair_interrupted_write
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
@@ -29,14 +29,15 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, InputError
 from pocketrnn_training import run_folder, training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinished
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.loop import running_metrics
 from pocketrnn_training.loop.training_processes import ProcessError
 from pocketrnn_training.measures.calibration import compute_calibration_error, fit_temperature
+from pocketrnn_training.report import report_pictures
 from pocketrnn_training.report import run_report as report
 from pocketrnn_training.report.report_page import render_page
-from pocketrnn_training.rows.encoded_rows import draw_epoch_row_numbers
+from pocketrnn_training.rows.epoch_batches import draw_epoch_row_numbers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress
@@ -363,7 +364,8 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4, linear=False))
     validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
     others = report.OtherResults([Notice("a <b>notice</b>")])
-    report.write_report(tmp_path, states[-1].best, states[-1].history, validation, other_results=others)
+    answers = answer_rows(states[-1].best, validation)
+    report.write_report(tmp_path, states[-1].best, states[-1].history, validation, answers, others)
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "日本" in written
     assert "<" not in written.replace("\\<", "")
@@ -421,12 +423,12 @@ def test_the_page_shows_what_the_markdown_shows(text: str) -> None:
 
 
 def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() -> None:
-    assert [report._make_tick_label(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
+    assert [report_pictures.make_tick_label(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
         *("so good", "1", "1", "1", f"{'x' * 30}... (1)"),
     ]
     counts = np.eye(200, dtype=np.int64)
     counts[150, 160] = counts[7, 199] = 3
-    drawn = report._find_most_confused(counts).tolist()
+    drawn = report_pictures._find_most_confused(counts).tolist()
     assert len(drawn) == 80
     assert {7, 150, 160, 199} <= set(drawn)
     assert drawn == sorted(drawn)
@@ -442,7 +444,8 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
     states = states_of(data, replace(QUICK, epochs=1))
     # One row is wrong, whatever is learnt of it: its text has the other class elsewhere.
     wrong = replace(data, targets=np.append(1, targets[1:]))
-    report.write_report(tmp_path, states[-1].best, states[-1].history, wrong)
+    answers = answer_rows(states[-1].best, wrong)
+    report.write_report(tmp_path, states[-1].best, states[-1].history, wrong, answers, report.OtherResults())
     written = (tmp_path / "report.md").read_text()
     assert f"| {classes} | class {classes - 1} |" in written
     assert ("The picture has the 80 of" in written) == (classes > 80)

@@ -19,8 +19,9 @@ from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baselines.convolution_baseline import fit_convolution_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import SequenceArchitecture, SequenceClassifier
+from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.recurrent_classifiers import SequenceClassifier
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate

@@ -36,7 +36,8 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted
 from pocketrnn_training.rows.labelled_rows import split_rows
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, parse_labels, read_files
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.text_files import parse_labels, read_files
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")

@@ -31,8 +31,9 @@ from pocketrnn_training.preparation.distillation import (
 from pocketrnn_training.preparation.teacher_answers import read_teacher
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers
+from pocketrnn_training.rows.text_files import read_files, with_unlabelled
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training.rows.encoded_rows import EncodedTexts, make_random_batches, make_similar_length_batches
+from pocketrnn_training.rows.encoded_rows import EncodedTexts
+from pocketrnn_training.rows.epoch_batches import make_random_batches, make_similar_length_batches
 from pocketrnn_training.texts.vocabulary import SPECIALS, build
 
 RULES = TextRules(tokenizer="whitespace", padding_id=1)

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
+from pocketrnn_training.report.run_report import ValidationAnswers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training_events import Notice
@@ -66,6 +69,12 @@ def noting(found: list[str]) -> Callable[[object], None]:
             found.append(event.text)
 
     return report
+
+
+def answer_rows(checkpoint: Checkpoint, data: LabelledTexts) -> ValidationAnswers:
+    encoded = encode_rows(data.inputs, checkpoint)
+    logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
+    return ValidationAnswers(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
 
 
 def write_csv(path: Path, data: LabelledTexts) -> Path:

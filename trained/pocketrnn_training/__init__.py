@@ -23,22 +23,24 @@ from typing import TYPE_CHECKING, Any
 from pocketrnn.errors import require_module
 
 if TYPE_CHECKING:
-    from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+    from pocketrnn_training.classifiers.architecture import Architecture
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.classifiers.checkpoint import read as read_checkpoint
     from pocketrnn_training.classifiers.checkpoint import write as write_checkpoint
+    from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
     from pocketrnn_training.cross_validation import CrossValidation
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
     from pocketrnn_training.preparation.teacher_answers import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
     from pocketrnn_training.rows.conll_files import read_tagged
-    from pocketrnn_training.rows.labelled_pairs import LabelledPairs, read_pairs
+    from pocketrnn_training.rows.labelled_pairs import LabelledPairs
     from pocketrnn_training.rows.labelled_sequences import LabelledSequences
-    from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
     from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+    from pocketrnn_training.rows.text_files import read_files, read_pairs, with_unlabelled
     from pocketrnn_training.settings.number_settings import NumberSettings
     from pocketrnn_training.settings.pair_settings import PairSettings
     from pocketrnn_training.settings.sequence_options import SequenceOptions
@@ -91,7 +93,7 @@ _HOMES = {
     "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "PairSettings": ("settings.pair_settings", "PairSettings", ()),
-    "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
+    "RecurrentClassifier": ("classifiers.recurrent_classifiers", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
     "TagSettings": ("settings.tag_settings", "TagSettings", ()),
     "TaggedSentences": ("rows.tagged_sentences", "TaggedSentences", ()),
@@ -102,13 +104,13 @@ _HOMES = {
     "evaluate": ("measures.evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
-    "read_files": ("rows.labelled_texts", "read_files", ("pyarrow",)),
-    "read_pairs": ("rows.labelled_pairs", "read_pairs", ("pyarrow",)),
+    "read_files": ("rows.text_files", "read_files", ("pyarrow",)),
+    "read_pairs": ("rows.text_files", "read_pairs", ("pyarrow",)),
     "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
     "read_tagged": ("rows.conll_files", "read_tagged", ("pyarrow",)),
     "read_teacher": ("preparation.teacher_answers", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
-    "with_unlabelled": ("rows.labelled_texts", "with_unlabelled", ("pyarrow",)),
+    "with_unlabelled": ("rows.text_files", "with_unlabelled", ("pyarrow",)),
     "write_checkpoint": ("classifiers.checkpoint", "write", ("torch", "safetensors")),
 }
 

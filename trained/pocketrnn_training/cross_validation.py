@@ -1,4 +1,4 @@
-"""Cross-validation. Rows are divided into folds, and a classifier trained on the other folds answers each fold."""
+"""Cross-validate: divide rows into folds, and measure each fold with a classifier trained on the other folds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fold:
     """The scores of one fold.
 
     Attributes:
-        rows: how many rows it has.
+        rows: how many rows the fold has.
         accuracy: the share of rows with the right label; where a text can have several, with all of them right.
         micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
@@ -140,9 +140,7 @@ def cross_validate_rows(
     word_vectors: Path | None = None,
     before: Checkpoint | None = None,
 ) -> CrossValidation:
-    """Train a classifier for each fold on the rows of the other folds, and measure it on the fold.
-
-    It is trained as by `train`.
+    """Train a classifier for each fold on the rows of the other folds, as `train` does, and measure it on the fold.
 
     Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
     rows of a fold decide nothing about the classifier that they measure.

@@ -39,9 +39,9 @@ class Kind:
     Attributes:
         rows: the class of the rows.
         settings: the class of the choices of a run on them.
-        prepare: `preparation.prepare`, or the function that does the same for other rows.
+        prepare: makes the prepared data of the training and the validation rows.
         baseline: measures a simple model; called with the training rows, the validation rows and the trained
-            classifier; None if there is no such model.
+            classifier; returns None if there is no such model.
     """
 
     rows: type[LabelledRows]

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
@@ -24,18 +24,15 @@ from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
-from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
-from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
-from pocketrnn_training.rows.labelled_texts import (
-    LabelledTexts,
-    make_class_targets,
-    make_multi_label_texts,
-    separate_outside_rows,
-    sort_classes,
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
+from pocketrnn_training.rows.rows_in_memory import (
+    check_texts,
+    make_number_rules,
+    make_rows_of_sequences,
+    make_rows_of_texts,
 )
 from pocketrnn_training.settings.number_settings import NumberSettings
-from pocketrnn_training.settings.sequence_options import SequenceOptions
 from pocketrnn_training.settings.settings_from_options import make_settings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, EventLines, Notice, Progress, StageNotice
@@ -43,10 +40,8 @@ from pocketrnn_training.training_events import Epoch, EventLines, Notice, Progre
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
 _log: Final = logging.getLogger(__name__)
-_SOURCE: Final = "texts given in Python"
 # A shorter run shows no progress.
 _SHORT: Final = 2.0
-_LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -170,9 +165,9 @@ class FittedClassifier(TrainedEstimator):
             rules = self.checkpoint.rules
             if isinstance(rules, NumberInput):
                 plain = replace(rules, mean=None, scale=None)
-                return evaluate(self.checkpoint, _make_labelled_sequences(texts, labels, plain, self.labels)[0])
+                return evaluate(self.checkpoint, make_rows_of_sequences(texts, labels, plain, self.labels)[0])
             several = self.checkpoint.activation == "sigmoid"
-            return evaluate(self.checkpoint, make_labelled_texts(texts, labels, self.labels, several_labels=several)[0])
+            return evaluate(self.checkpoint, make_rows_of_texts(texts, labels, self.labels, several_labels=several)[0])
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the checkpoint, for `read_checkpoint`, `pocketrnn export` and `pocketrnn evaluate`.
@@ -198,7 +193,7 @@ class FittedClassifier(TrainedEstimator):
             # A value that is not a sequence is refused where it is brought to scale.
             checkpoint = self.checkpoint
             of_numbers = isinstance(checkpoint.rules, NumberInput)
-            given = list(texts) if of_numbers else _check_texts(texts, two=checkpoint.two_texts)
+            given = list(texts) if of_numbers else check_texts(texts, two=checkpoint.two_texts)
             return compute_checkpoint_logits(checkpoint, given)
 
 
@@ -267,9 +262,9 @@ def fit(
     held_out: LabelledRows | None
     if channels is not None:
         make_settings(NumberSettings, choices).check_beside(word_vectors=word_vectors, before=before, outside=outside)
-        rules = _make_number_rules(channels, numbers or {})
-        data, given = _make_labelled_sequences(texts, labels, rules)
-        held_out = None if validation is None else _make_labelled_sequences(*validation, rules, data.labels)[0]
+        rules = make_number_rules(channels, numbers or {})
+        data, given = make_rows_of_sequences(texts, labels, rules)
+        held_out = None if validation is None else make_rows_of_sequences(*validation, rules, data.labels)[0]
     else:
         _refuse_number_options(numbers)
         data, held_out, given = _make_training_and_validation_rows(texts, labels, validation, outside, before)
@@ -327,10 +322,10 @@ def cross_validate(
     """
     data: LabelledRows
     if channels is not None:
-        data = _make_labelled_sequences(texts, labels, _make_number_rules(channels, numbers or {}))[0]
+        data = make_rows_of_sequences(texts, labels, make_number_rules(channels, numbers or {}))[0]
     else:
         _refuse_number_options(numbers)
-        data = make_labelled_texts(texts, labels)[0]
+        data = make_rows_of_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
         make_settings(find_kind(data).settings, choices),
@@ -342,20 +337,25 @@ def cross_validate(
 
 def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
-        raise InputError("numbers is given without channels.", "Give the channels, too: channels=['ax', 'ay'].")
+        raise InputError(
+            "numbers is given without channels, so that the rows are texts.",
+            "Leave it out, or give the channels of your sequences: channels=['ax', 'ay'].",
+        )
 
 
-def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
-    """Find the name of the label `outside`.
+def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
+    """Find the name of the label `outside` among the labels that were given, by their names.
 
     Raises:
-        InputError: not one text has it.
+        InputError: not one text has this label.
     """
-    name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
+    name = next(
+        (name for name, label in given_labels.items() if label == outside and type(label) is type(outside)), None
+    )
     if name is None:
         raise InputError(
-            f"outside is {short_repr(outside, 40)}, but no text has that label; there are "
-            f"{list_first_names(sorted(given))}.",
+            f"outside is {short_repr(outside, 40)}, but no text has that label; the labels are "
+            f"{list_first_names(sorted(given_labels))}.",
             "Give the label of the texts that are of none of the classes.",
         )
     return name
@@ -368,8 +368,8 @@ def _make_training_and_validation_rows(
     outside: Any,
     before: FittedClassifier | Checkpoint | None,
 ) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
-    """Make the training rows and the validation rows of `fit`; also map label names to the labels as given."""
-    data, given = make_labelled_texts(texts, labels)
+    """Make the training rows, and the validation rows or None; also return the given labels by their names."""
+    data, given = make_rows_of_texts(texts, labels)
     known = None
     if outside is not None:
         known = _find_outside_name(outside, given)
@@ -383,194 +383,12 @@ def _make_training_and_validation_rows(
         return data, None, given
     # Validation rows may have the label `outside`, too.
     also = data.labels if known is None else (*data.labels, known)
-    held_out = make_labelled_texts(*validation, also, several_labels=data.several_labels)[0]
+    held_out = make_rows_of_texts(*validation, also, several_labels=data.several_labels)[0]
     return data, held_out if known is None else separate_outside_rows(held_out, known), given
 
 
-def make_labelled_texts(
-    texts: Iterable[Any],
-    labels: Iterable[Any],
-    known: tuple[str, ...] | None = None,
-    *,
-    several_labels: bool | None = None,
-) -> tuple[LabelledTexts, dict[str, Any]]:
-    """Make rows from texts and labels in memory; also map label names to the labels as given.
-
-    Args:
-        texts: the texts, or tuples of two texts.
-        labels: one label for each.
-        known: the classes and their order; without them, the labels that occur, sorted by their names.
-        several_labels: whether each text has a list of labels; None to take it from the first text.
-
-    Raises:
-        DataError: they cannot be used; see `fit`. A label is not one of `known`.
-    """
-    checked, given = _check_texts(texts), dict[str, Any]()
-    if _are_pairs(checked):
-        firsts, seconds = (list(some) for some in zip(*checked, strict=True))
-        data, given = make_labelled_texts(firsts, labels, known, several_labels=several_labels)
-        return LabelledPairs.of(data, seconds), given
-    values = list(_read_labels_from_indicators(labels) or _iterate_items(labels, "labels"))
-    if len(values) != len(checked):
-        raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
-    if not checked:
-        raise DataError("There is no text.", "Give texts and their labels.")
-    if several_labels is None:
-        several_labels = isinstance(values[0], _LISTS)
-    if several_labels:
-        return _make_multi_label_rows(checked, values, known, given), given
-    names = [_add_given_label(label, row, given) for row, label in enumerate(values)]
-    if known is None:
-        known = sort_classes(given, f"{len(checked):,} texts", "texts")
-    code_of = {name: code for code, name in enumerate(given)}
-    codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
-    return LabelledTexts(checked, make_class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
-
-
-def _make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
-    known = ("missing", "integer_scale", "units", "window", "hop", "rate")
-    if unknown := sorted(numbers.keys() - set(known)):
-        raise InputError(f"numbers has the member {unknown[0]!r}.", f"Use {', '.join(known)}.")
-    numbers = dict(numbers)
-    for name in ("integer_scale", "units"):
-        if (given := numbers.get(name)) is not None:
-            if not isinstance(given, list | tuple):
-                raise InputError(
-                    f"numbers[{name!r}] is {short_repr(given)}.", "Give a list, with one value for each channel."
-                )
-            numbers[name] = tuple(given)
-    if isinstance(channels, int):
-        return SequenceOptions(None, None, **numbers).rules(channels)
-    return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))
-
-
-def _make_labelled_sequences(
-    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
-) -> tuple[LabelledSequences, dict[str, Any]]:
-    """Make rows from sequences and labels in memory; also map label names to the labels as given."""
-    if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
-        raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
-    arrays, values = list(sequences), list(_iterate_items(labels, "labels"))
-    if len(arrays) != len(values):
-        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
-    given: dict[str, Any] = {}
-    recordings = []
-    for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
-        name = f"the sequence at position {row} (counted from 0)"
-        try:
-            samples = convert_sequence_to_array(array, rules.channels)
-        except SequenceError as error:
-            raise DataError(f"{name}: {error.problem}", error.remedy) from None
-        recordings.append(Recording(name, samples, _add_given_label(label, row, given)))
-    return make_labelled_sequences(recordings, rules, known, "sequences given in Python"), given
-
-
-def _make_multi_label_rows(
-    texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
-) -> LabelledTexts:
-    """Make rows from texts with any number of labels, and add the labels to `given`."""
-    names: list[list[str]] = []
-    for row, value in enumerate(values):
-        if not isinstance(value, _LISTS):
-            raise DataError(
-                f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
-                "Give a list for each text; an empty one for a text without a label.",
-            )
-        names.append([_add_given_label(label, row, given) for label in value])
-    code_of = {name: code for code, name in enumerate(given)}
-    codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
-    counts = np.fromiter(map(len, names), np.int64, len(names))
-    return make_multi_label_texts(texts, codes, counts, tuple(given), known, _SOURCE)
-
-
-def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
-    """Read the labels of each row of an indicator matrix [texts, labels], as in scikit-learn.
-
-    They are the names of its columns, or their numbers. None for any other value.
-    """
-    if getattr(labels, "ndim", 1) != 2:
-        return None
-    marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
-    if not np.isin(marks, (0, 1)).all():
-        raise DataError(
-            "The labels are a table that contains other values than 0 and 1.", "Give one column of it, or lists."
-        )
-    names = list(getattr(labels, "columns", range(marks.shape[1])))
-    return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
-
-
-def _iterate_items(values: Iterable[Any], what: str) -> Iterable[Any]:
-    """Yield values as Python's own types; values of numpy, pandas and pyarrow are converted."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
-    if getattr(values, "ndim", 1) != 1:
-        raise DataError(f"{what} has {values.ndim} dimensions.", "Give one column of it.")  # type: ignore[attr-defined]
-    # The method of numpy and pandas; the method of pyarrow.
-    as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
-    return values if as_list is None else as_list()
-
-
-def _are_pairs(items: Sequence[Any]) -> bool:
-    """Return whether the items are pairs of texts. The first item decides."""
-    return bool(items) and _is_pair(items[0])
-
-
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
-
-
-def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
-    """Check the texts, and return them as strings, or as tuples for pairs.
-
-    `two` says whether they are pairs; if it is None, the first item shows it.
-    """
-    found = list(_iterate_items(texts, "texts"))
-    if _are_pairs(found) if two is None else two:
-        return [_check_pair(pair, row) for row, pair in enumerate(found)]
-    for row, text in enumerate(found):
-        if not isinstance(text, str):
-            raise DataError(
-                f"The text at position {row} (counted from 0) is {short_repr(text, 40)}, not a string.",
-                "If it is a sequence of numbers, say its channels: fit(..., channels=3)."
-                if isinstance(text, np.ndarray | list | tuple)
-                else "Fill it, or leave it out with its label.",
-            )
-    # A subclass of str, such as numpy's, becomes a plain str.
-    return [text if type(text) is str else str(text) for text in found]
-
-
-def _check_pair(pair: Any, row: int) -> tuple[str, str]:
-    if not _is_pair(pair):
-        raise DataError(
-            f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
-            "Give a tuple of two strings: (first, second).",
-        )
-    first, second = map(str, pair)
-    return first, second
-
-
-def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
-    """Add a label to `given` under its name, and return the name."""
-    label = label.item() if isinstance(label, np.generic) else label
-    if not isinstance(label, str | int) or label == "":
-        raise DataError(
-            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}.",
-            "If a text can have several labels, give a list for each; else one label."
-            if isinstance(label, _LISTS)
-            else "Give a string that is not empty, a whole number or a boolean.",
-        )
-    name = str(label)
-    before = given.setdefault(name, label)
-    if type(before) is not type(label):
-        raise DataError(
-            f"The labels {short_repr(before)} and {short_repr(label)} have the same name.",
-            "Give all of them as strings.",
-        )
-    return name
-
-
 def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """Make the default `report`. It shows events as log lines, or on standard error."""
+    """Make the function that shows the events of a run: as log lines if logging is set up, else on standard error."""
     if not progress or _log.hasHandlers():
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)
@@ -590,6 +408,7 @@ def _print_to_stderr(line: str) -> None:
 
 
 def _log_event(event: Progress | Epoch | Notice) -> None:
+    """Log a notice or the scores of an epoch. The progress within an epoch is not logged."""
     if isinstance(event, Notice):
         _log.log(logging.INFO if isinstance(event, StageNotice) else logging.WARNING, "%s", event.text)
     elif isinstance(event, Epoch):

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.atomic_writing import make_classifier_name
+from pocketrnn.bundle.path_names import make_classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
@@ -25,7 +25,7 @@ from pocketrnn_training.preparation.teacher_answers import read_teacher
 from pocketrnn_training.report import run_report as reports
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
-from pocketrnn_training.rows.labelled_texts import with_unlabelled
+from pocketrnn_training.rows.text_files import with_unlabelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
@@ -33,7 +33,6 @@ from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNot
 __all__ = ["TrainingRun"]
 
 _NAME_CHARACTERS: Final = 200
-_FEWEST_FOLDS: Final = 2
 
 
 @dataclass
@@ -143,12 +142,13 @@ class TrainingRun:
             return self._train_and_report(report)
 
     def _train_and_report(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
+        """Read the rows, train, measure the baseline, cross-validate if asked, and write the report."""
         data = self._read_all_rows()
         given = self.source.read_more(self.validation, data) if self.validation else None
         if self.folds is not None:
             # Checked before the training, which may take long: whether the rows can be divided into these folds.
             assign_folds(data, self.folds, np.random.default_rng(0))
-            times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
+            times = "as long" if self.folds == 2 else f"{self.folds - 1} times as long"
             report(StageNotice(f"After the training, {self.folds} folds take about {times} as the training."))
         notices: list[Notice] = []
 
@@ -158,7 +158,7 @@ class TrainingRun:
             report(event)
 
         start = time.monotonic()
-        best = self._add_columns(
+        best = self._add_reading_options(
             train(
                 data,
                 self.settings,
@@ -227,13 +227,13 @@ class TrainingRun:
         columns["label_column"] = self.source.label_column
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
-    def _add_columns(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Add the options for reading rows to the checkpoint. `evaluate` uses them for other rows."""
+    def _add_reading_options(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Add the options with which the rows were read to the checkpoint. `evaluate` reads other rows with them."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
     def _write_epoch(self, state: TrainingState) -> None:
-        state = replace(state, best=self._add_columns(state.best))
+        state = replace(state, best=self._add_reading_options(state.best))
         # From its second epoch on, a run replaces its own folder.
         run_folder.write_epoch(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True
@@ -242,7 +242,7 @@ class TrainingRun:
 def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """Fit a simple model, the baseline, and measure its accuracy on the same rows."""
+    """Fit a simple model on the training rows, and measure it on the validation rows; None if it cannot be fitted."""
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:
@@ -257,6 +257,7 @@ def _measure_baseline(
 
 
 def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
+    """Read the state of the interrupted run. Refuse settings other than those of the run."""
     state = run_folder.read_state(output)
     if other := settings.other_than(state.best.training):
         raise InputError(f"The run in {output} was made with {other}.", "Give the settings that it was started with.")

@@ -1,4 +1,4 @@
-"""Write the folder of a run: its best checkpoint, its history, its state for resuming, and its report.
+"""Lock, write and read the folder of a run: its best checkpoint, its history, its state for resuming, and its report.
 
 It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that also holds
 
@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
@@ -57,7 +57,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _open_locked(path)
+        file = _open_locked_file(path)
     except BlockingIOError:
         raise OutputError(
             f"Another run is writing {folder}.", "Choose another output folder, or wait until it is over."
@@ -79,7 +79,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked_file(path: Path) -> int:
     """Create and lock the file at `path`, and return its descriptor."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -95,6 +95,11 @@ def _open_locked(path: Path) -> int:
 
 
 def _lock_file(file: int) -> None:
+    """Lock an open file, unless its file system has no locks.
+
+    Raises:
+        BlockingIOError: another process has locked the file.
+    """
     if sys.platform == "win32":
         import msvcrt
 
@@ -107,15 +112,13 @@ def _lock_file(file: int) -> None:
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
                 raise
 
 
 def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
-    """Write the folder after an epoch.
+    """Write the folder of a run after an epoch: the best checkpoint, the history, and the state to resume from.
 
     Args:
         state: the run after the epoch.
@@ -127,7 +130,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
         OutputError: the folder is taken or cannot be written.
     """
     with write_whole_folder(folder, force=force, made_by=CONFIG_JSON) as work:
-        _write_files(state, work)
+        _write_checkpoint_and_history(state, work)
         metadata = {
             "task": state.task,
             "fitted": str(state.fitted),
@@ -138,7 +141,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
 
 
 def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
-    """Write the folder of a run that has ended.
+    """Write the folder of a run that has ended: the checkpoint, the history and the report.
 
     Args:
         state: the run after its last epoch.
@@ -149,7 +152,7 @@ def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], 
         OutputError: the folder cannot be written.
     """
     with write_whole_folder(folder, force=True, made_by=CONFIG_JSON) as work:
-        _write_files(state, work)
+        _write_checkpoint_and_history(state, work)
         report(work)
 
 
@@ -174,6 +177,7 @@ def read_state(folder: Path) -> TrainingState:
 
 
 def _compute_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Compute the SHA-256 of the content of `resume.safetensors`, as hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -181,11 +185,10 @@ def _compute_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) 
     return digest.hexdigest()
 
 
-def _write_files(state: TrainingState, work: Path) -> None:
+def _write_checkpoint_and_history(state: TrainingState, work: Path) -> None:
     checkpoints.write_files(state.best, work)
     table = io.StringIO()
-    rows: list[dict[str, Any]] = [dataclasses.asdict(epoch) for epoch in state.history]
     writer = csv.DictWriter(table, [field.name for field in dataclasses.fields(Epoch)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(dataclasses.asdict, state.history))
     (work / HISTORY).write_text(table.getvalue(), encoding="ascii")

@@ -42,7 +42,7 @@ from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNot
 __all__ = ["TrainingError", "TrainingState", "train"]
 
 # The linear part has memorized the training rows, so that training scores of both parts would say nothing.
-_OF_BOTH_PARTS: Final = "The linear part is already fitted: training scores are those of the recurrent part{}."
+_SCORED_PARTS: Final = "The linear part is already fitted: training scores are those of the recurrent part{}."
 
 
 def train(
@@ -118,7 +118,7 @@ def train(
     fabric = _make_fabric(settings)
     beside = OtherSources(teacher, word_vectors, before)
     of_same_data = validation is None
-    _check_final_fit(settings, may=of_same_data)
+    _refuse_final_fit(settings, possible=of_same_data)
     sources = _find_vector_sources(data, settings, beside, report)
     if isinstance(settings, PairSettings):
         # They are not compared: docs/training-measurements.md, "Two texts".
@@ -134,7 +134,7 @@ def train(
     if found is not None:
         task = found.apply_to(task)
     may_fit_all = of_same_data and task.teaching is None
-    _check_final_fit(settings, may=may_fit_all)
+    _refuse_final_fit(settings, possible=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _compute_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
@@ -146,13 +146,14 @@ def train(
         report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
         report(
-            StageNotice(_OF_BOTH_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))
+            StageNotice(_SCORED_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))
         )
     return _train_to_end(loop, report, keep)
 
 
-def _check_final_fit(settings: Settings, *, may: bool) -> None:
-    if settings.final_fit and not may:
+def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
+    """Refuse a final fit that the settings ask for, unless it is possible."""
+    if settings.final_fit and not possible:
         raise InputError(
             "A final fit on all rows is not possible with validation rows or with a teacher.",
             "Leave --final-fit out.",
@@ -162,7 +163,7 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
 def _find_vector_sources(
     data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """Find the files of word vectors to try: the given file; else None, for no vectors, and the installed file."""
+    """List the files of word vectors to try: the given file; else None, for no vectors, and an installed file."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
@@ -184,7 +185,7 @@ def _compare_by_folds(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare the candidates by folds, or read the comparison of the run to resume; None without a comparison."""
+    """Compare the candidates by folds, or read them from the run to resume; None if candidates are not compared."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
@@ -203,7 +204,7 @@ def _make_different_run_error(state: TrainingState, settings: Settings) -> Input
     """Make the error for a run to resume that has other settings or data."""
     other = settings.other_than(state.best.training)
     return InputError(
-        f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
+        f"The run to resume was made with {other or 'other data, word vectors or teacher answers'}.",
         "Give the same settings, rows, word vectors and teacher's answers, or train anew.",
     )
 
@@ -242,6 +243,7 @@ def _train_to_end(
 
 
 def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
+    """Do the work in this process, or in several if the settings ask for them. `emit` gets its events."""
     with silence_fabric():
         fabric = _make_fabric(settings)
         if settings.processes > 1:
@@ -252,6 +254,7 @@ def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -
 
 
 def _make_fabric(settings: Settings) -> Fabric:
+    """Make the object that runs the training on the device, in the processes and with the precision of the settings."""
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise InputError("This torch finds no CUDA device.", "Use --device cpu, or install a torch built for CUDA.")

@@ -11,9 +11,9 @@ from typing import Final
 __all__ = ["Epoch", "EventLines", "Notice", "Progress", "StageNotice", "format_event_line", "format_training_metrics"]
 
 # Seconds after which the next line is shown in any case.
-_EVERY: Final = 30.0
+_LONGEST_SILENCE: Final = 30.0
 # About this many epochs of a longer run have a line.
-_LINES: Final = 20
+_EPOCH_LINES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def format_training_metrics(event: Progress) -> str:
 
 
 class EventLines:
-    """Shows events in few lines of text, for a file or a pipe.
+    """Shows the events of a run in few lines of text, for a file or a pipe.
 
-    It shows all notices, and a line for each epoch, or for about 20 of the epochs, but at least one in half a minute.
+    It shows all notices, and a line for each of about 20 epochs, but at least one line in half a minute.
 
     Args:
         show: called with a line.
-        silent: nothing is shown for this many seconds; the lines are held back until then.
+        silent: for this many seconds from now on, lines are held back.
     """
 
     def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
@@ -124,27 +124,29 @@ class EventLines:
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
-            self._print_epoch(ended, ended.epoch)
+            self._show_epoch_line(ended)
         if isinstance(event, Notice):
-            self._hold_line(event)
+            self._show_line(event)
         elif isinstance(event, Epoch):
-            self._print_epoch(event, event.epoch)
+            self._show_epoch_line(event)
         else:
             self._epochs = event.epochs
             if event.row == event.rows:
                 self._ended = event
-            elif self._is_rarely_due():
-                self._hold_line(event)
+            elif self._was_silent_too_long():
+                self._show_line(event)
 
-    def _print_epoch(self, event: Progress | Epoch, epoch: int) -> None:
-        one_of = -(-self._epochs // _LINES)
-        if epoch % one_of == 0 or self._is_rarely_due():
-            self._hold_line(event)
+    def _show_epoch_line(self, event: Progress | Epoch) -> None:
+        """Show the line of an epoch, unless the lines of other epochs are enough."""
+        one_of = -(-self._epochs // _EPOCH_LINES)
+        if event.epoch % one_of == 0 or self._was_silent_too_long():
+            self._show_line(event)
 
-    def _is_rarely_due(self) -> bool:
-        return time.monotonic() - self._shown >= _EVERY
+    def _was_silent_too_long(self) -> bool:
+        return time.monotonic() - self._shown >= _LONGEST_SILENCE
 
-    def _hold_line(self, event: Progress | Epoch | Notice) -> None:
+    def _show_line(self, event: Progress | Epoch | Notice) -> None:
+        """Show the line of an event; hold it back until the silent seconds are over."""
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return

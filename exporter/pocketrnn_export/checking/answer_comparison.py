@@ -15,18 +15,12 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.checking.call_recording import (
-    JoinedOutputModule,
-    ModuleCall,
-    RecordedCall,
-    broadcast_scale,
-    join_outputs,
-    perturb_number_inputs,
-    record_call,
-)
+from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 from pocketrnn_export.checking.input_output_matching import MatchedInput, make_file_inputs, squeeze_shape
+from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, broadcast_scale, join_outputs
 from pocketrnn_export.checking.missing_activation import Activation
+from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
@@ -118,8 +112,8 @@ class ComparedFile:
             return answers
         return [self._apply_activation("file", name, answers[number]) for number, name in self.outputs]
 
-    def _apply_activation(self, side: str, name: str, numbers: Array) -> Array:
-        of_side, activation = self.activations.get(name, ("", None))
+    def _apply_activation(self, side: str, output: str, numbers: Array) -> Array:
+        of_side, activation = self.activations.get(output, ("", None))
         return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
@@ -162,27 +156,29 @@ class ComparedFile:
             outcome, difference=difference, shapes=shapes, numbers_off=self._measure_value_difference(own, alike)
         )
 
-    def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
+    def _count_different_labels(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array], rows: int) -> int:
         """Count the rows that get another label from the file than from the module."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
-            for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+            for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
             if name in self.classes or one.dtype.kind != "f"
         ]
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
-    def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Measure the largest difference of the numbers that may be values."""
+    def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
+        """Measure the largest difference of numbers that may be values, relative to the largest number of their
+        output."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
-                for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+                for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
                 if name in self.values
             ),
             default=0.0,
         )
 
     def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
+        """Call the module on a case; return the recorded call and the compared outputs, or None if the module fails."""
         try:
             call = record_call(self.called, case)
             return call, self._select_module_outputs(call)
@@ -190,20 +186,22 @@ class ComparedFile:
         except (Exception, SystemExit):
             return None
 
-    def _find_difference_unit(self, name: str) -> float:
-        """Return the unit of differences in an output: its largest number, or 1 if that is larger."""
-        return min(1.0, self.largest.get(name, 0.0) or 1.0)
+    def _find_difference_unit(self, output: str) -> float:
+        """Return the unit of differences in an output: its largest number, but at most 1."""
+        return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
-    def _join_scales(self, own: Sequence[Array], rows: int) -> Logits:
+    def _join_scales(self, outputs: Sequence[Array], rows: int) -> Logits:
         """Return the scale of each number of a table of joined outputs."""
         each = [
             np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
-            for one, (_, name) in zip(own, self.outputs, strict=True)
+            for one, (_, name) in zip(outputs, self.outputs, strict=True)
         ]
         table: Logits = np.maximum(join_outputs(each, rows), 1.0)
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
+        """Compare the joined outputs of the module and the file for a case. The exact answer decides on a difference
+        that may be rounding."""
         left_out = _find_uncompared_numbers(expected, given)
         expected, given = (
             _replace_uncompared_by_zeros(left_out, expected),
@@ -314,7 +312,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_reference(self) -> Reference | str:
-        """The module in double precision, or the reason why the module cannot run so."""
+        """The module in double precision, or the reason why it cannot run in it."""
         if not self.called.in_doubles:
             return f"{self.called.name} is a file."
         try:
@@ -330,11 +328,13 @@ class ComparedFile:
             "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
         )
 
-    def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
+    def _compute_exact_answer(self, case: Case) -> ExactAnswer | None:
+        """Return the module's exact answer to a case, with how far rounding may move it; None if it cannot be
+        computed."""
         if isinstance(self._float64_reference, str):
             return None
         try:
-            return self._float64_reference.compute_exact_answers([case], spreads=spreads)[0]
+            return self._float64_reference.compute_exact_answers([case], spreads=True)[0]
         except ExportError:
             return None
 
@@ -399,7 +399,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:
-        """The file in double precision, or the reason why the file cannot run so."""
+        """The file in double precision, or the reason why it cannot run in it."""
         if self.file.model is None:
             return "the file is not ONNX."
         try:
@@ -441,14 +441,18 @@ class ComparedFile:
         return "" if found is None else found.sentence
 
 
-def _describe_other_shape(own: Sequence[Array], given: Sequence[Array]) -> str:
-    odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
+def _describe_other_shape(module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> str:
+    odd = [
+        (one.shape, other.shape)
+        for one, other in zip(file_outputs, module_outputs, strict=True)
+        if one.shape != other.shape
+    ]
     return f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
 
 
-def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
+def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
     """Compare a file with its module on cases. Cases that the module does not answer are left out."""
-    return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
+    return [outcome for case in cases if (outcome := compared.compare_case(case)) is not None]
 
 
 def _find_forward_line(frame: FrameType | None) -> str:

@@ -1,10 +1,10 @@
-"""Record the input and output tensors of a call of a module."""
+"""Call a module on drawn cases, as `check` does, and record the tensors that forward takes and gives."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,9 +21,6 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 # The sizes of the first calls, (batch, tokens): two sizes that differ in both numbers, then other sizes for modules
 # that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
-# One step of a float32 number below 1 is 2**-24 of the power of two above it. Multiples of 1/16 are not rounded.
-_BITS: Final = 24
-_EXACT: Final = 16
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,14 @@ def record_call(called: ModuleCall, case: Case) -> RecordedCall:
 def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
-        return _record_forward(called.module, called.function, *tensors, inputs)
+        return record_forward(called.module, called.function, *tensors, inputs)
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
     """Return whether a second call gives the same answers. The first call may have changed the module."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
-        one, other = (_record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
+        one, other = (record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
         return all(torch.allclose(one[name], other[name], equal_nan=True) for name in one)
 
 
@@ -155,7 +152,7 @@ def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> boo
     return True
 
 
-def _record_forward(
+def record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Run the module; record the inputs of the last call of forward in `inputs`, and return its outputs."""
@@ -202,130 +199,3 @@ def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         parts = vars(value).items()
     for key, part in parts:
         yield from _list_named_tensors(f"{name}.{key}" if name else str(key), part)
-
-
-class ModuleWithSignature(nn.Module):
-    """A module with named parameters that calls a function of tensors.
-
-    Python cannot read the parameters of TorchScript or of a file.
-
-    Args:
-        run: the function: a ScriptModule, or what runs a file.
-        names: the names of its inputs.
-    """
-
-    def __init__(self, run: Any, names: Sequence[str]) -> None:
-        super().__init__()
-        self.run = run
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        if all(name.isidentifier() for name in names):
-            # The intake reads this signature.
-            vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
-
-    def forward(self, *tensors: Tensor) -> Any:
-        """Call the function on the tensors."""
-        return self.run(*tensors)
-
-
-def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return run(*args, **kwargs)
-
-    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return forward
-
-
-class JoinedOutputModule(nn.Module):
-    """A module that joins some of its outputs into one table, [batch, numbers].
-
-    The table is compared in the same way as a classifier's logits.
-
-    Args:
-        called: how the module is called.
-        outputs: which of its outputs.
-        scales: the numbers that the columns of an output are divided by; an output without them stays as it is.
-    """
-
-    def __init__(self, called: ModuleCall, outputs: tuple[str, ...], scales: Mapping[str, Array] | None = None) -> None:
-        super().__init__()
-        self.module = called.module
-        self.function, self.outputs, self.scales = _SharedFunction(called.function), outputs, scales or {}
-
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the table of joined outputs for a batch."""
-        with undo_assignments(self.module):
-            outputs = _record_forward(self.module, self.function, tokens, lengths, {})
-        scaled = [
-            outputs[name] / torch.from_numpy(broadcast_scale(self.scales[name], tuple(outputs[name].shape)))
-            if name in self.scales
-            else outputs[name]
-            for name in self.outputs
-        ]
-        table: Tensor = join_outputs(scaled, len(tokens), torch)
-        return table
-
-
-def perturb_number_inputs(function: Call) -> Call:
-    """Return a call whose input numbers are each moved by one float32 step, up or down.
-
-    `make_perturbed_module_runs` moves weights in this way. If a row is divided by its own deviation, the answer depends
-    on the last digits of the row's numbers, and moved weights do not show that.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def perturb_value(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            step = torch.ldexp(torch.ones_like(value), torch.frexp(value).exponent - _BITS)
-            sign = torch.randint(0, 2, value.shape, generator=generator) * 2 - 1
-            is_rounded = value.isfinite() & (value * _EXACT != (value * _EXACT).round())
-            return torch.where(is_rounded, value + sign * step, value)
-        if type(value) in (list, tuple):
-            return type(value)(map(perturb_value, value))
-        return {name: perturb_value(one) for name, one in value.items()} if type(value) is dict else value
-
-    def call_with_moved_inputs(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        hook = module.register_forward_pre_hook(
-            lambda _layer, args, kwargs: (perturb_value(args), perturb_value(kwargs)), with_kwargs=True
-        )
-        try:
-            return function(module, tokens, lengths)
-        finally:
-            hook.remove()
-
-    return call_with_moved_inputs
-
-
-def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return a scale for each column of an array.
-
-    If there are more or fewer scales than columns, the largest scale is for all of them.
-    """
-    return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
-
-
-class _SharedFunction:
-    """A user's function that deepcopy of the module does not copy: it may hold any object."""
-
-    def __init__(self, function: Call) -> None:
-        self.function = function
-
-    def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        return self.function(module, tokens, lengths)
-
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _SharedFunction:
-        return self
-
-
-def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
-    """Join arrays or tensors into one table of `rows` rows. The batch axis of each becomes the first."""
-    parts = []
-    for output in outputs:
-        if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:
-            output = library.swapaxes(output, 0, 1)
-        flat = output.reshape(-1)
-        flat = flat * 1 if flat.dtype in (np.dtype(bool), torch.bool) else flat
-        short = -len(flat) % rows
-        if short or not len(flat):
-            flat = library.concatenate([flat, library.zeros(short or rows, dtype=flat.dtype)])
-        parts.append(flat.reshape(rows, -1))
-    return library.concatenate(parts, 1)

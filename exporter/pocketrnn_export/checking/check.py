@@ -21,7 +21,6 @@ from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, compare_cases
 from pocketrnn_export.checking.call_recording import (
     ModuleCall,
-    ModuleWithSignature,
     RecordedCall,
     can_run_on_size,
     draw_case,
@@ -41,11 +40,13 @@ from pocketrnn_export.checking.correct_sizes import (
     ComparedSize,
     find_right_sizes,
 )
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_file
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_file
+from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.input_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.reversed_masks import compare_with_reversed_masks
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
@@ -108,11 +109,11 @@ def check(
         >>> check(module, "theirs.onnx").lines[0]
         'Right for every size looked at: theirs.onnx answers as Net does.'
     """
-    told = _CallOptions(inputs or {}, call, ids, padding_id, channels)
+    options = _CallOptions(inputs or {}, call, ids, padding_id, channels)
     with lock_exports(), show_progress(progress), restore_random_state():
         try:
             with keep_module_unchanged(module):
-                return _compare_with_module(module, open_file(file), told)
+                return _compare_with_module(module, open_file(file), options)
         except PocketRNNError as error:
             return Verdict(str(file), "not comparable", f"{error.problem} {error.remedy}")
 
@@ -190,7 +191,8 @@ def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
     """
     if any(port.axes is None for port in file.inputs):
         raise InputError(
-            f"{file.path} does not declare its inputs.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
+            f"{file.path} does not declare the axes of its inputs.",
+            "Give the module: pocketrnn check model.py:Net --onnx FILE.",
         )
     return ModuleWithSignature(_FileRunner(file), [port.name for port in file.inputs])
 
@@ -206,61 +208,63 @@ class _CallOptions:
     channels: int | None = None
 
 
-def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOptions) -> Verdict:
+def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOptions) -> Verdict:
+    """Find out how the module is called, compare the file with the module on all cases, and make the verdict."""
     _log.info("Finding out how the module is called")
     own, name = _prepare_module(module)
     first = module.run.file if isinstance(module, ModuleWithSignature) else file
     called = find_call(
         own,
         first,
-        call=told.call,
-        ids=told.ids,
-        padding_id=told.padding_id,
-        channels=told.channels,
-        inputs=told.inputs,
+        call=options.call,
+        ids=options.ids,
+        padding_id=options.padding_id,
+        channels=options.channels,
+        inputs=options.inputs,
     )
     called = replace(called, in_doubles=not isinstance(own, ModuleWithSignature), name=name)
     cases = [draw_case(called, *size) for size in called.sizes]
     calls = [record_call(called, case) for case in cases]
     if not calls[0].outputs:
         raise InputError("The module's answer holds no tensor.", "Give a module whose forward returns tensors.")
-    fed = match_inputs(file, calls, told.inputs, called.sizes)
-    beside = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
-    _refuse_random_answers(called, beside, cases[0], calls[0])
-    fixed = _find_declared_sizes(beside, calls)
+    fed = match_inputs(file, calls, options.inputs, called.sizes)
+    compared = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
+    _refuse_random_answers(called, compared, cases[0], calls[0])
+    fixed = _find_declared_sizes(compared, calls)
     with _use_half_precision_weights(own, file):
-        outcomes = _compare_cases(beside, collect_cases(called, file, fixed))
+        outcomes = _compare_cases(compared, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(
-                f"{name} answers none of the batches.", "Say how the module is called: --call LINE, or call=."
+                f"{name} answers none of the batches that were tried.",
+                "Say how the module is called: --call LINE, or call=.",
             )
-        outcomes |= _compare_beside_failures(beside, outcomes, fixed)
-        bounds = _find_bounds_of_right_sizes(beside, outcomes)
+        outcomes |= _compare_beside_failures(compared, outcomes, fixed)
+        bounds = _find_bounds_of_right_sizes(compared, outcomes)
         if bounds is not None and bounds != fixed:
             # Is it right for all ids of these sizes, too?
-            inside = compare_cases(beside, select_cases_within_bounds(called, bounds)["these sizes"])
+            inside = compare_cases(compared, select_cases_within_bounds(called, bounds)["these sizes"])
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
-        verdict = compare_unequal_lengths(beside, calls, make_verdict(beside, outcomes, bounds))
-        verdict = compare_with_reversed_masks(beside, verdict)
+        verdict = compare_unequal_lengths(compared, calls, make_verdict(compared, outcomes, bounds))
+        verdict = compare_with_reversed_masks(compared, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict
     if file.is_half_precision:
-        verdict = report_half_precision_rounding(beside, outcomes, verdict)
+        verdict = report_half_precision_rounding(compared, outcomes, verdict)
     if not gives_same_answers_again(called, cases[0]):
         note = f"{name} keeps a state that changes later answers: it was restored to its first state before each call."
         verdict = replace(verdict, notes=(*verdict.notes, note))
     return replace(verdict, called=called.line)
 
 
-def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
+def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
     """Pair the outputs of the file with the outputs of the module, by a call that both answer.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
     """
-    file, name = beside.file, beside.called.name
-    asked = [(call, beside.run_file(call)) for call in calls]
+    file, name = compared.file, compared.called.name
+    asked = [(call, compared.run_file(call)) for call in calls]
     call, said = next(((call, said) for call, said in asked if not isinstance(said, str)), asked[0])
     answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
@@ -279,7 +283,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
     values -= {own for own in classes if _OF_CLASSES.search(own) or gives_probabilities(calls[0].outputs[own])}
     values -= {own for own, (_, activation) in activations.items() if own in classes}
     return replace(
-        beside,
+        compared,
         outputs=outputs,
         largest=_find_largest_numbers(calls),
         scales=_find_scales(calls, classes, activations),
@@ -309,6 +313,7 @@ def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterato
 
 
 def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
+    """Return the largest absolute number of each output in all calls."""
     return {
         name: max(float(np.abs(np.nan_to_num(call.outputs[name].astype(float))).max(initial=0.0)) for call in calls)
         for name in calls[0].outputs
@@ -353,7 +358,8 @@ def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
     return own, type(own).__name__
 
 
-def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case, first: RecordedCall) -> None:
+def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first: RecordedCall) -> None:
+    """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
     again = record_call(called, case)
     if not _are_equal(list(first.outputs.values()), list(again.outputs.values())):
         line = find_drawing_line(called.module, lambda: record_call(called, case))
@@ -361,23 +367,23 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Remove the random numbers from forward, as eval() does with dropout.",
         )
-    one, other = beside.run_file(first), beside.run_file(first)
+    one, other = compared.run_file(first), compared.run_file(first)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
-        raise InputError(f"{beside.file.path} gives another answer at each run.", "Export it in eval mode.")
+        raise InputError(f"{compared.file.path} gives another answer at each run.", "Export it in eval mode.")
 
 
 def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
     return all(np.allclose(a, b, atol=1e-5, equal_nan=True) for a, b in zip(one, other, strict=True) if a.dtype != bool)
 
 
-def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
+def _find_declared_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
     """Find the sizes that the file declares as fixed; else the only sizes on which the module runs."""
-    sizes = beside.called.sizes
-    if beside.called.one_row:
+    sizes = compared.called.sizes
+    if compared.called.one_row:
         ((rows, steps),) = sizes
         return Bounds((rows, rows), (steps, steps))
     found: dict[str, tuple[int, int]] = {}
-    for fed in beside.fed:
+    for fed in compared.fed:
         for declared, axis in fed.declared_sizes:
             of_calls = [call.inputs[fed.name].shape[axis] for call in calls]
             for place, role in enumerate(("rows", "steps")):
@@ -385,28 +391,29 @@ def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) ->
                     found[role] = (declared, declared)
     ((rows, steps), *others) = sizes
     if all(size[1] == steps for size in others) and not any(
-        can_run_on_size(beside.called, rows, near, ragged=False) for near in (steps - 1, steps + 1)
+        can_run_on_size(compared.called, rows, near, ragged=False) for near in (steps - 1, steps + 1)
     ):
         found["steps"] = (steps, steps)
     return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 
 def _compare_cases(
-    beside: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
+    compared: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
 ) -> dict[str, list[Outcome]]:
+    """Compare the file with its module on the cases of each kind, until the processor time is used up."""
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
         found[inputs] = []
-        for case in log_item_progress(some, f"Comparing {beside.file.path.name} on {inputs}"):
+        for case in log_item_progress(some, f"Comparing {compared.file.path.name} on {inputs}"):
             if time.process_time() - started > seconds:
                 break
-            found[inputs] += compare_cases(beside, [case])
+            found[inputs] += compare_cases(compared, [case])
     return {inputs: some for inputs, some in found.items() if some}
 
 
 def _compare_beside_failures(
-    beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
+    compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
     """Look further at a file that fails on some cases, and that answers all other cases right.
 
@@ -417,15 +424,16 @@ def _compare_beside_failures(
         return {}
     found: dict[str, list[Outcome]] = {}
     if not any(outcome.is_same for outcome in every):
-        held = {"sizes that it holds": draw_cases_of_held_sizes(beside.called, beside.file)}
-        tried = _compare_cases(beside, held, _MORE_SECONDS)
+        held = {"sizes that it holds": draw_cases_of_held_sizes(compared.called, compared.file)}
+        tried = _compare_cases(compared, held, _MORE_SECONDS)
         found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
     right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
-    regrouped = {"rows of other lengths": draw_regrouped_cases(beside.called, right, fixed)}
-    return found | _compare_cases(beside, regrouped, _MORE_SECONDS)
+    regrouped = {"rows of other lengths": draw_regrouped_cases(compared.called, right, fixed)}
+    return found | _compare_cases(compared, regrouped, _MORE_SECONDS)
 
 
-def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
+def _find_bounds_of_right_sizes(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
+    """Find the sizes for which the file is right, or None if no simple bounds fit the outcomes."""
     looked = [
         ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], classify_padding(one.case), one.is_same)
         for some in outcomes.values()
@@ -433,7 +441,7 @@ def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Seq
     ]
 
     def is_right_at(rows: int, steps: int) -> bool:
-        outcome = beside.compare_case(draw_case(beside.called, rows, steps, ragged=False))
+        outcome = compared.compare_case(draw_case(compared.called, rows, steps, ragged=False))
         return outcome is not None and outcome.is_same
 
     return find_right_sizes(looked, is_right_at)

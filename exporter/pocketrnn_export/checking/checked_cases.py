@@ -17,9 +17,10 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
 from pocketrnn_export.checking.call_recording import ModuleCall, draw_case, record_inputs
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
-from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
+from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.checking.exported_file_facts import list_reshape_sizes
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
-from pocketrnn_export.forms.onnx.onnx_form import find_small_integers
+from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
@@ -75,6 +76,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
 def _make_proof_cases(
     called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
 ) -> dict[str, list[Case]]:
+    """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1

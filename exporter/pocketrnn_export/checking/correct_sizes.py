@@ -62,6 +62,7 @@ def _is_within_bounds(bounds: tuple[int, int | None], size: int) -> bool:
 
 
 def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
+    """Describe a range by the first phrase that fits: one size only, at least or at most; empty for all sizes."""
     if bounds[0] == bounds[1]:
         said = only.format(bounds[0])
         return said.replace("s only", " only") if bounds[0] == 1 else said
@@ -70,27 +71,28 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
     )
 
 
-def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds | None:
+def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]) -> Bounds | None:
     """Find the simplest bounds that contain all right cases and no wrong case; None without such bounds.
 
     Args:
-        looked: the cases.
-        asked: whether the file is right for a batch of these rows and steps; it is asked to find the most steps, and
-            whether it is right for one row more than the most.
+        compared: the sizes of the compared cases.
+        is_right_at: compares the file for a batch of these rows and steps; it is called to find the most steps, and
+            whether the file is right for one row more than the most.
     """
-    right = [one for one in looked if one.right]
-    if not right or len(right) == len(looked):
+    right = [one for one in compared if one.right]
+    if not right or len(right) == len(compared):
         return None
     for bounds in _list_candidate_bounds(right):
-        if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
+        if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in compared):
             most = bounds.rows[1]
             # A large batch may be wrong by its ids, and not by its size.
-            if most is None or not asked(most + 1, next(one.steps for one in right if one.rows == most)):
-                return _find_most_steps(bounds, looked, asked)
+            if most is None or not is_right_at(most + 1, next(one.steps for one in right if one.rows == most)):
+                return _find_most_steps(bounds, compared, is_right_at)
     return None
 
 
 def _list_candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
+    """Yield bounds that contain all right sizes, the simplest first."""
     of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
     every = itertools.product(
         _list_possible_ranges(of_rows), _list_possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING)
@@ -100,18 +102,21 @@ def _list_candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
 
 
 def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+    """Return the ranges, (least, largest), that contain these sizes with no, one or two limits."""
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
 
-def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds:
+def _find_most_steps(
+    bounds: Bounds, compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
+) -> Bounds:
     """Find the exact largest number of steps by bisection, and return the bounds with it."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds
-    rows = next(one.rows for one in looked if one.right and one.steps == most)
-    failing = min((one.steps for one in looked if not one.right and one.steps > most), default=most + 1)
+    rows = next(one.rows for one in compared if one.right and one.steps == most)
+    failing = min((one.steps for one in compared if not one.right and one.steps > most), default=most + 1)
     while failing - most > 1:
         middle = (most + failing) // 2
-        most, failing = (middle, failing) if asked(rows, middle) else (most, middle)
+        most, failing = (middle, failing) if is_right_at(rows, middle) else (most, middle)
     return Bounds(bounds.rows, (least, most), bounds.padding)

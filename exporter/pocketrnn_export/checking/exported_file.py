@@ -17,12 +17,12 @@ import onnx
 import torch
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 
@@ -34,15 +34,7 @@ _DENSEST: Final = 16
 # One step of float16 is 2**13 steps of float32.
 _OF_HALF: Final = 2.0**13
 _MOST_OF_ERROR: Final = 300
-# Operators that leave ids unchanged between the input and a table.
-_SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
-# Operators between the sizes of a reshape and the constants that they are made of.
-_SAME_SIZES: Final = frozenset({"Cast", "Concat", "Unsqueeze", "Identity"})
-_MOST_STEPS: Final = 1_100
 _NUMBER_IN_CODE: Final = re.compile(r"prim::Constant\[value=\{?(-?[\d.]+(?:e-?\d+)?)\b")
-_OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
-# Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
-_SAME_WEIGHT: Final = 1e-6
 _TYPES_OF_TORCH: Final = {
     torch.int64: "int64", torch.int32: "int32", torch.float32: "float32", torch.float64: "float64",
     torch.bool: "bool", torch.float16: "float16",
@@ -108,12 +100,6 @@ class CheckedFile:
             return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
-def find_axis_role(axis: str) -> str | None:
-    """Return what the name of an axis means: "b" for the batch, "s" for the sequence, None for neither."""
-    name = axis.lower()
-    return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
-
-
 def open_file(path: str | Path) -> CheckedFile:
     """Open a file of ONNX, TorchScript or torch.export.
 
@@ -122,7 +108,8 @@ def open_file(path: str | Path) -> CheckedFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
     try:
         if not zipfile.is_zipfile(path):
             return _open_onnx(path)
@@ -151,13 +138,14 @@ _MAKE_AGAIN: Final = "Export it again, and give the file with all that lies besi
 
 
 def _open_onnx(path: Path) -> CheckedFile:
+    """Open an ONNX file, with its weights in further files. Declared sizes are checked before anything is loaded."""
     size = path.stat().st_size
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, json_format.ParseError, text_format.ParseError):
         raise InputError("It is not an ONNX file, or it is not complete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
-        raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
+        raise InputError("It holds no ONNX graph.", _MAKE_AGAIN)
     tensors = list(_list_graph_tensors(model.graph))
     for tensor in tensors:
         size += _check_external_size(tensor, path.parent)
@@ -165,7 +153,10 @@ def _open_onnx(path: Path) -> CheckedFile:
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
-        raise InputError(f"Its weights have {size:,} bytes, but the limit is 2 GB.", _MAKE_AGAIN)
+        raise InputError(
+            f"Its weights have {size:,} bytes, but onnxruntime reads at most 2 GB.",
+            "Compare a smaller model of this kind.",
+        )
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -196,8 +187,12 @@ def _has_half_precision_operators(graph: GraphProto) -> bool:
 
 
 def _read_port(value: ValueInfoProto) -> Port:
+    """Read an input or an output: its name, and the type and axes that the file declares."""
     if value.type.WhichOneof("value") != "tensor_type":
-        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Export it with tensors.")
+        raise InputError(
+            f"{value.name} is a sequence or a map, not a tensor.",
+            "Export the module with tensors as inputs and outputs.",
+        )
     kind = value.type.tensor_type
     named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if not kind.HasField("shape"):
@@ -217,7 +212,7 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _check_external_size(tensor: TensorProto, folder: Path) -> int:
-    """Check a tensor's external data; return the number of its bytes."""
+    """Check that the external data of a tensor is there; return its size in bytes, 0 for a tensor without such data."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}
@@ -240,6 +235,7 @@ def _count_declared_bytes(tensor: TensorProto) -> int:
 
 
 def _open_torchscript(path: Path) -> CheckedFile:
+    """Open a TorchScript file. Arguments with a default are left out, and tuples are taken apart."""
     script = load_torchscript(path)
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     taken = [argument for argument in arguments if not argument.has_default_value()]
@@ -287,6 +283,7 @@ def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Arra
 
 
 def _open_torch_export(path: Path) -> CheckedFile:
+    """Open a .pt2 file. Its tuple arguments are taken apart, so that each tensor is an input."""
     program = torch.export.load(path)
     made = {node.name: node.meta.get("val") for node in program.graph.nodes}
 
@@ -327,74 +324,3 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], parts: Sequence[i
         answer = module(*joined, *left)
     given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
     return [(one.float() if one.dtype == torch.bfloat16 else one).detach().numpy() for one in given]
-
-
-def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Find the module's matrices that a file lacks; return their names.
-
-    The numbers of a matrix may be in any order. Return nothing if this cannot be seen.
-    """
-    if not file.weights:
-        return []
-    held: dict[int, list[Array]] = {}
-    for array in file.weights:
-        # A bidirectional layer has both directions in one tensor.
-        for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
-            if part.dtype.kind == "f":
-                held.setdefault(part.size, []).append(np.sort(part, axis=None))
-    return [
-        name
-        for name, matrix in matrices.items()
-        if not any(
-            np.allclose(np.sort(matrix, axis=None), numbers, rtol=0, atol=_SAME_WEIGHT)
-            for numbers in held.get(matrix.size, ())
-        )
-    ]
-
-
-def count_table_rows(file: CheckedFile, port: str) -> int | None:
-    """Count the rows of the smallest table in which a file looks up the ids of an input; None if unknown."""
-    if file.model is None:
-        return None
-    nodes = list(_list_graph_nodes(file.model.graph))
-    tables = {tensor.name: tensor.dims for tensor in file.model.graph.initializer}
-    constants = [node for node in nodes if node.op_type == "Constant"]
-    tables |= {node.output[0]: a.t.dims for node in constants for a in node.attribute if a.name == "value"}
-    same, rows = {port}, []
-    for node in nodes:
-        if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
-            rows.append(dims[_read_gather_axis(node)])
-        if node.op_type in _SAME_IDS and node.input[0] in same:
-            same |= set(node.output)
-    return min(rows, default=None)
-
-
-def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """List the whole numbers that a file gives a tensor as its sizes; 1 is always among them. They go up to 1,100."""
-    numbers: list[Any] = [1, *file.numbers]
-    if file.model is not None:
-        nodes = list(_list_graph_nodes(file.model.graph))
-        # Before opset 5 a reshape had no second input.
-        sizes = {name for node in nodes if node.op_type in ("Reshape", "Expand") for name in node.input[1:2]}
-        for node in reversed(nodes):
-            if node.op_type in _SAME_SIZES and sizes & set(node.output):
-                sizes |= set(node.input)
-        constants = {tensor.name: tensor for tensor in file.model.graph.initializer}
-        made = [node for node in nodes if node.op_type == "Constant"]
-        constants |= {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value"}
-        held = [onnx.numpy_helper.to_array(constants[name]).ravel() for name in sorted(sizes & constants.keys())]
-        numbers += [number for array in held if array.dtype.kind in "iu" for number in array.tolist()]
-    return sorted({int(number) for number in numbers if 0 < number <= _MOST_STEPS and number == int(number)})
-
-
-def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a graph; the nodes of an inner graph come before their outer node."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _list_graph_nodes(inner)
-        yield node
-
-
-def _read_gather_axis(node: NodeProto) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 0)

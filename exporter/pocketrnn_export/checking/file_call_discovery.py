@@ -20,7 +20,6 @@ from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
-    ModuleWithSignature,
     can_run_on_size,
     can_take_ids_below,
     draw_case,
@@ -28,13 +27,15 @@ from pocketrnn_export.checking.call_recording import (
     record_call,
     select_running_sizes,
 )
-from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
+from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.checking.exported_file_facts import count_table_rows
 from pocketrnn_export.checking.input_axis_roles import (
     UncallableModuleError,
     find_call_by_axes,
     has_independent_rows,
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
+from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.undeclared_axis_roles import find_call_without_axes
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
@@ -178,6 +179,7 @@ def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, paddi
 
 
 def _answers_each_token_alone(called: ModuleCall) -> bool:
+    """Return whether the module answers each token of a text as it answers the token alone."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
     try:
@@ -229,6 +231,7 @@ def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
+    """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs."""
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
         return table is None
@@ -237,15 +240,15 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
+def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated: int | None) -> list[int]:
     """List how many ids an input may have, in ascending order.
 
     They are the owner's number, or the smaller of the file's number and the module's; and the numbers of rows of the
     module's tables.
     """
-    tables = _list_table_row_counts(module, told)
-    if told is not None:
-        return sorted({told, *tables})
+    tables = _list_table_row_counts(module, stated)
+    if stated is not None:
+        return sorted({stated, *tables})
     # One-hot vectors are as long as a recurrent layer is wide.
     wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
     of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]
@@ -276,6 +279,11 @@ def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]
 def _make_owners_call(
     module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
 ) -> ModuleCall:
+    """Make the call that the owner stated, with the kind of numbers and the sizes on which the module runs.
+
+    Raises:
+        UncallableModuleError: the module does not run with it.
+    """
     line = call.strip() if isinstance(call, str) else getattr(call, "__name__", "call")
     tables: list[Any] = [None]
     if channels is not None:
@@ -295,6 +303,7 @@ def _make_owners_call(
 
 
 def _count_channels(file: CheckedFile) -> int:
+    """Return how many numbers a step has by the declared axes of the file; 1 if they do not say."""
     last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
     return last if isinstance(last, int) else 1
 
@@ -318,5 +327,6 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
 
 
 def _look_up_samples(function: Call, rows: Any) -> Call:
+    """Return a call of ids that gives `function` the rows of numbers in place of the ids."""
     table = torch.from_numpy(rows)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

@@ -20,13 +20,14 @@ from pocketrnn_export.checking.call_recording import (
     can_run_on_size,
     can_take_ids_below,
     draw_case,
-    join_outputs,
     list_sizes_of_steps,
     record_call,
     record_inputs,
     select_running_sizes,
 )
-from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
+from pocketrnn_export.checking.exported_file import CheckedFile, Port
+from pocketrnn_export.checking.exported_file_facts import find_axis_role
+from pocketrnn_export.checking.joined_outputs import join_outputs
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
@@ -102,24 +103,27 @@ def find_call_by_axes(
     others: list[ModuleCall] = []
     ways_of_others: list[tuple[Roles, ...]] = []
     until = time.process_time() + _SECONDS
-    for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
-        is_declared = "b" not in itertools.chain(*way)
+    for sizes, axis_roles in itertools.chain(
+        of_any, of_declared, (((), axis_roles) for axis_roles in _find_declared_roles(ports))
+    ):
+        is_declared = "b" not in itertools.chain(*axis_roles)
         if not is_declared and time.process_time() > until:
             continue
-        called = try_axis_roles(module, ports, way, sizes, counts, padding_id)
-        if called is None or _treats_columns_as_steps(called, ports, way):
+        called = try_axis_roles(module, ports, axis_roles, sizes, counts, padding_id)
+        if called is None or _treats_columns_as_steps(called, ports, axis_roles):
             continue
         if is_declared:
             called = _limit_to_declared_sizes(called, others)
         varies = len(_list_input_shapes(called)) > 1
         if is_declared or (varies and has_independent_rows(called) and runs_in_file(called)):
-            return _choose_call_with_variable_steps(called, way, zip(ways_of_others, others, strict=True))
+            return _choose_call_with_variable_steps(called, axis_roles, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
-        ways_of_others.append(way)
+        ways_of_others.append(axis_roles)
     if not others and any(_is_float(port) for port in ports):
         whole = (
-            try_axis_roles(module, ports, way, SIZES[:2], counts, padding_id, kinds=(_WHOLE,)) for way in ways[:_LIKELY]
+            try_axis_roles(module, ports, axis_roles, SIZES[:2], counts, padding_id, kinds=(_WHOLE,))
+            for axis_roles in ways[:_LIKELY]
         )
         others = [called for called in whole if called is not None and has_independent_rows(called)]
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
@@ -139,9 +143,9 @@ def _find_calls_with_only_length(
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
     others: list[tuple[bool, ModuleCall]] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
-        for way in [way for way in ways if "s" in itertools.chain(*way)][:_LIKELY]:
+        for axis_roles in [axis_roles for axis_roles in ways if "s" in itertools.chain(*axis_roles)][:_LIKELY]:
             sizes = list_sizes_of_steps(steps)
-            found = try_axis_roles(module, ports, way, (), counts, padding_id, trials=sizes)
+            found = try_axis_roles(module, ports, axis_roles, (), counts, padding_id, trials=sizes)
             several = found is not None and len(found.sizes) > 1
             if found is not None and several and has_independent_rows(found):
                 return [found]
@@ -150,14 +154,14 @@ def _find_calls_with_only_length(
 
 
 def _choose_call_with_variable_steps(
-    called: ModuleCall, way: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
+    called: ModuleCall, axis_roles: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
     """Prefer an earlier call with a variable number of steps to a call with a fixed number.
 
     Tracing fixed the number in the file, and the module accepts any number.
     """
     for earlier, other in others:
-        before, after = (list(itertools.chain(*one)) for one in (earlier, way))
+        before, after = (list(itertools.chain(*one)) for one in (earlier, axis_roles))
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
         steps = next((new for old, new in differing if old == "s"), None)
         if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and has_independent_rows(other):
@@ -168,7 +172,7 @@ def _choose_call_with_variable_steps(
 def try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
-    way: Sequence[Roles],
+    axis_roles: Sequence[Roles],
     sizes: Iterable[tuple[int, int]],
     counts: Sequence[int],
     padding_id: int,
@@ -186,15 +190,17 @@ def try_axis_roles(
         if masks in failing:
             continue
         make = functools.partial(
-            make_call_with_roles, module, ports, way, padding_id=padding_id, kind=kind, masks=masks
+            make_call_with_roles, module, ports, axis_roles, padding_id=padding_id, kind=kind, masks=masks
         )
         made = make({port.name: counts[:1] for port in ports})
         runs = all(can_run_on_size(made, *size) for size in sizes)
-        called = select_running_sizes(made, trials or _list_trial_sizes(ports, way)) if runs else None
+        called = select_running_sizes(made, trials or _list_trial_sizes(ports, axis_roles)) if runs else None
         if called is None:
             failing.add(masks)
         elif _gives_finite_answers(called):
-            return select_running_sizes(make(_count_ids_per_input(make, called, ports, way, counts)), called.sizes)
+            return select_running_sizes(
+                make(_count_ids_per_input(make, called, ports, axis_roles, counts)), called.sizes
+            )
     return None
 
 
@@ -258,14 +264,14 @@ def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
-def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], way: Sequence[Roles]) -> bool:
+def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
     """Return whether an axis was wrongly taken for the sequence, and has a column for each feature.
 
     The module fails on fewer columns than the file declares, and does not read more.
     """
     declared = {
         size
-        for port, roles in zip(ports, way, strict=True)
+        for port, roles in zip(ports, axis_roles, strict=True)
         for size, role in zip(port.axes or (), roles, strict=False)
         if role == "s" and isinstance(size, int)
     }
@@ -285,14 +291,14 @@ def _count_ids_per_input(
     make: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
     called: ModuleCall,
     ports: Sequence[Port],
-    way: Sequence[Roles],
+    axis_roles: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
     """Find the largest number of ids with which the module runs, for each column of each input.
 
     Each column may have its own table.
     """
-    widths = [_compute_inner_size(roles) for roles in way]
+    widths = [_compute_inner_size(roles) for roles in axis_roles]
     found: dict[str, Sequence[int]] = {
         port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
         for port, width in zip(ports, widths, strict=True)
@@ -308,15 +314,15 @@ def _count_ids_per_input(
     return found
 
 
-def _list_trial_sizes(ports: Sequence[Port], way: Sequence[Roles]) -> list[tuple[int, int]]:
+def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[tuple[int, int]]:
     """List the sizes for first calls: the usual ones, and those that the file declares.
 
     A module may accept only the declared ones.
     """
-    if "b" not in itertools.chain(*way):
+    if "b" not in itertools.chain(*axis_roles):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}
-    for port, roles in zip(ports, way, strict=True):
+    for port, roles in zip(ports, axis_roles, strict=True):
         pairs = zip(port.axes or (), roles, strict=False)
         for size, role in pairs:
             if isinstance(size, int) and not isinstance(role, int):
@@ -357,12 +363,14 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
     alike = {(port.axes, _is_float(port)): port for port in ports}
     every = itertools.product(*(list(_list_possible_roles(port, sizes)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
-    same = [tuple(way[port.axes, _is_float(port)] for port in ports) for way in chosen]
+    same = [tuple(axis_roles[port.axes, _is_float(port)] for port in ports) for axis_roles in chosen]
     others = itertools.islice(
         itertools.product(*(list(_list_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES
     )
-    in_order = (sorted(ways, key=lambda way: _rank_axis_roles(ports, way)) for ways in (same, others))
-    return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
+    in_order = (sorted(ways, key=lambda axis_roles: _rank_axis_roles(ports, axis_roles)) for ways in (same, others))
+    return [
+        axis_roles for axis_roles in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*axis_roles)
+    ]
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
@@ -371,18 +379,18 @@ def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
-def _rank_axis_roles(ports: Sequence[Port], way: Sequence[Roles]) -> tuple[int, ...]:
+def _rank_axis_roles(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> tuple[int, ...]:
     """Return the sort key of a choice of roles.
 
     Choices that agree with the names of the axes come first, then choices with more variable axes, then choices with
     the batch axis first.
     """
-    changing = sum(role in ("b", "s") for roles in way for role in roles)
-    late = sum(roles.index("b") for roles in way if "b" in roles)
-    misplaced = sum(roles.index("s") for roles in way if "s" in roles)
+    changing = sum(role in ("b", "s") for roles in axis_roles for role in roles)
+    late = sum(roles.index("b") for roles in axis_roles if "b" in roles)
+    misplaced = sum(roles.index("s") for roles in axis_roles if "s" in roles)
     named = (
         (name, role)
-        for port, roles in zip(ports, way, strict=True)
+        for port, roles in zip(ports, axis_roles, strict=True)
         for name, role in zip(port.axes or (), roles, strict=False)
         if isinstance(name, str)
     )
@@ -393,7 +401,7 @@ def _rank_axis_roles(ports: Sequence[Port], way: Sequence[Roles]) -> tuple[int, 
 def make_call_with_roles(
     module: nn.Module,
     ports: Sequence[Port],
-    way: Sequence[Roles],
+    axis_roles: Sequence[Roles],
     counts: Mapping[str, Sequence[int]],
     *,
     padding_id: int,
@@ -403,15 +411,14 @@ def make_call_with_roles(
     """Make the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
-    sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
+    sizes = {_compute_inner_size(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
     tables = {size: _make_sample_rows(size, kind, least) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
-    has_steps = any("s" in roles for roles in way)
-    has_offsets = any(map(_is_offset, ports, way))
-    missing = _count_missing_steps(ports, way)
+    has_steps, has_offsets = any("s" in roles for roles in axis_roles), any(map(_is_offset, ports, axis_roles))
+    missing = _count_missing_steps(ports, axis_roles)
 
     def make_input(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
-        port, roles = ports[number], way[number]
+        port, roles = ports[number], axis_roles[number]
         width = _compute_inner_size(roles)
         tokens, lengths = _drop_last_steps(tokens, lengths, missing[number])
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
@@ -442,18 +449,20 @@ def make_call_with_roles(
         return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(is_mask, ports))
-    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not is_mask(ports[n])]
+    ragged = has_offsets or any(map(_is_length, ports, axis_roles)) or any(map(is_mask, ports))
+    in_steps = [n for n, roles in enumerate(axis_roles) if "s" in roles and not is_mask(ports[n])]
     unequal = tuple(functools.partial(call_module, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
     return ModuleCall(
-        module, f"module({_describe_inputs(ports, way, missing)})", call_module, ids, 0 if tables else padding_id,
-        ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "", unequal=() if ragged else unequal,
-        one_row="b" not in itertools.chain(*way), numbers="" if kind == EVERYWHERE or not tables else kind,
+        module, f"module({_describe_inputs(ports, axis_roles, missing)})", call_module, ids,
+        0 if tables else padding_id, ragged, samples, unit=("steps" if tables else "tokens") if has_steps else "",
+        unequal=() if ragged else unequal, one_row="b" not in itertools.chain(*axis_roles),
+        numbers="" if kind == EVERYWHERE or not tables else kind,
     )  # fmt: skip
 
 
 def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
+    """Make the mask of rows of these lengths, bool [batch, steps]. `masks` is KEEPS, HIDES or ONE_STEP."""
     places = torch.arange(steps)
     if masks == ONE_STEP:
         return places == lengths[:, None] - 1
@@ -507,10 +516,10 @@ def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _describe_inputs(ports: Sequence[Port], way: Sequence[Roles], missing: Sequence[int]) -> str:
+def _describe_inputs(ports: Sequence[Port], axis_roles: Sequence[Roles], missing: Sequence[int]) -> str:
     return ", ".join(
         f"{port.name} [{', '.join(_make_axis_name(role, less) for role in roles)}]"
-        for port, roles, less in zip(ports, way, missing, strict=True)
+        for port, roles, less in zip(ports, axis_roles, missing, strict=True)
     )
 
 
@@ -523,14 +532,14 @@ def _make_axis_name(role: str | int, missing: int) -> str:
     return {"b": "batch", "s": f"sequence - {missing}" if missing else "sequence"}.get(str(role), str(role))
 
 
-def _count_missing_steps(ports: Sequence[Port], way: Sequence[Roles]) -> list[int]:
+def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
     """Count how many fewer steps each input has than the longest, by the sizes that the file declares.
 
     A question may have 30 tokens, and its text 50.
     """
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
-        for port, roles in zip(ports, way, strict=True)
+        for port, roles in zip(ports, axis_roles, strict=True)
     ]
     most = max((size for size in declared if isinstance(size, int)), default=0)
     return [most - size if isinstance(size, int) else 0 for size in declared]

@@ -13,7 +13,8 @@ import numpy as np
 
 from pocketrnn.errors import InputError, suggest_similar_name
 from pocketrnn_export.checking.call_recording import RecordedCall
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, find_axis_role
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port
+from pocketrnn_export.checking.exported_file_facts import find_axis_role
 
 # An array with more axes than this is not transposed.
 _MOST_AXES: Final = 4
@@ -45,7 +46,7 @@ class MatchedInput:
 def match_inputs(
     file: CheckedFile,
     calls: Sequence[RecordedCall],
-    told: Mapping[str, str],
+    owners_pairs: Mapping[str, str],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
@@ -58,7 +59,7 @@ def match_inputs(
     Args:
         file: the file.
         calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
-        told: the owner's pairs: the name of a module's input, and of the file's.
+        owners_pairs: the owner's pairs: the name of a module's input, and of the file's.
         sizes: the batch and the sequence of each call.
 
     Raises:
@@ -67,7 +68,7 @@ def match_inputs(
     given = calls[0].inputs
     fed: dict[str, str] = {}
     ports = {port.name: port for port in file.inputs}
-    for name, of_file in told.items():
+    for name, of_file in owners_pairs.items():
         for one, known, whose in ((name, list(given), "The module"), (of_file, list(ports), str(file.path))):
             if one not in known:
                 known_names = ", ".join(known) or "none"
@@ -90,29 +91,29 @@ def match_inputs(
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
         for port in file.inputs
     ]
-    every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
-    ranks = {way: _rank_orders(way, calls, sizes) for way in every}
+    every = [tuple(matched) for matched in itertools.islice(itertools.product(*each), _MOST_RANKED)]
+    ranks = {matched: _rank_orders(matched, calls, sizes) for matched in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
     fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
-    ranked = sorted((way for way in every if ranks[way][0] <= fewest), key=lambda way: ranks[way])
+    ranked = sorted((matched for matched in every if ranks[matched][0] <= fewest), key=lambda matched: ranks[matched])
     best, most = ranked[0], (-1, -1)
-    for way in ranked[:_MOST_RUN]:
-        agreeing = [rate_answers(file, way, call) for call in calls]
+    for matched in ranked[:_MOST_RUN]:
+        agreeing = [rate_answers(file, matched, call) for call in calls]
         runs = sum(map(bool, agreeing))
-        if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
-            return way
+        if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
+            return matched
         ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
-        if any(fed.order is not None for fed in way) and _may_match_by_chance(way, sizes, ran):
+        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, ran):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
         fits = len(ran), runs
         if fits > most:
-            best, most = way, fits
+            best, most = matched, fits
     return best
 
 
 def _may_match_by_chance(
-    way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
 ) -> bool:
     """Return whether answers to transposed inputs may have the right shapes only by chance.
 
@@ -121,15 +122,15 @@ def _may_match_by_chance(
     """
     if not ran:
         return True
-    if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared_sizes if fed.order is not None):
+    if any(isinstance(declared, int) for fed in matched for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
     return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
 
 
-def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
+def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
     """List the orders of an input's axes that agree with the declared sizes. The unchanged order (None) is the
     first."""
-    shapes = [call.inputs[name].shape for call in calls]
+    shapes = [call.inputs[module_input].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
     if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
         return [None]
@@ -146,29 +147,29 @@ def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> l
 
 
 def _rank_orders(
-    way: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
     """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
     transposes."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
-    for fed in way:
+    for fed in matched:
         for name, axis in fed.declared_sizes:
             if isinstance(name, str):
                 given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
                 meant.setdefault(name, set()).add(given)
                 wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
-    return wrong, sum(fed.order is not None for fed in way)
+    return wrong, sum(fed.order is not None for fed in matched)
 
 
-def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
+def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Rate how well the file's answers to a call fit the module's.
 
     0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
     """
-    answers = file.compute_outputs(make_file_inputs(way, call.inputs))
+    answers = file.compute_outputs(make_file_inputs(matched, call.inputs))
     if isinstance(answers, str):
         return 0
     outputs = list(call.outputs.values())
@@ -183,12 +184,13 @@ def rate_answers(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedC
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
 def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the first unmatched input that fits: exporters keep the order of inputs."""
+    """Return the first unmatched input of the module that fits, or None: exporters keep the order of inputs."""
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
@@ -200,16 +202,17 @@ def normalize_name(name: str) -> str:
 
 
 def _fits_port(port: Port, array: Array) -> bool:
+    """Return whether an input of a file may take an array, by its number of axes and its type."""
     if port.axes is not None and len(port.axes) != array.ndim:
         return False
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
-def make_file_inputs(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
+def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str, Array]) -> list[Array]:
     """Make the arrays for a file's inputs from the inputs of the module."""
     made = []
-    for one in fed:
-        array = given[one.name] if one.order is None else given[one.name].transpose(one.order)
+    for one in matched:
+        array = module_inputs[one.name] if one.order is None else module_inputs[one.name].transpose(one.order)
         made.append(np.ascontiguousarray(array if one.port.kind is None else array.astype(one.port.kind)))
     return made
 
@@ -247,7 +250,8 @@ def match_outputs(
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
         raise InputError(
-            f"No output of {file.path} has the shape of one of the module's: {shapes} beside {own}.",
+            f"No output of {file.path} has the shape of an output of the module: the file's are {shapes}, the "
+            f"module's {own}.",
             "Export the module whose outputs are these, or compare with the module that the file was made from.",
         )
     return tuple(pairs)

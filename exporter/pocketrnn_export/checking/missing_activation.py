@@ -51,19 +51,24 @@ def gives_probabilities(numbers: Array) -> bool:
     return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
 
 
-def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
+def find_activation(module_output: Array, file_output: Array) -> tuple[str, Activation] | None:
     """Find an activation that only one side has; return the side without it, `module` or `file`, and the activation.
 
     None if both sides have the same.
 
     Args:
-        own: the module's output.
-        given: the file's, of the same shape.
+        module_output: the module's output.
+        file_output: the file's, of the same shape.
     """
-    if own.shape != given.shape or own.dtype.kind != "f" or given.dtype.kind != "f" or not own.size:
+    outputs = module_output, file_output
+    if (
+        module_output.shape != file_output.shape
+        or not module_output.size
+        or any(one.dtype.kind != "f" for one in outputs)
+    ):
         return None
     for activation in _ACTIVATIONS:
-        for side, plain, other in (("module", own, given), ("file", given, own)):
+        for side, plain, other in (("module", module_output, file_output), ("file", file_output, module_output)):
             if _is_near(activation.compute(plain), other) and not _is_near(plain, other):
                 return side, activation
     return None

@@ -12,26 +12,25 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
 from pocketrnn_export.checking.call_recording import draw_case, record_inputs
-from pocketrnn_export.checking.unequal_input_lengths import limit_verdict_to_inputs
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
+from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
 from pocketrnn_export.intake.calling_convention import Call
 
 _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 
-def compare_with_reversed_masks(beside: ComparedFile, verdict: Verdict) -> Verdict:
+def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module again with each mask reversed, and return the verdict on all cases.
 
     A reversed mask hides the beginning of the rows.
     """
-    called = beside.called
+    called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
     cases = [draw_case(called, *size, ragged=True) for size in (*called.sizes, *_SIZES)]
     # Where the file fails or differs on masks as they are, the verdict says so already.
-    cases = [one.case for one in compare_cases(beside, cases) if one.is_same]
-    turned = replace(beside, called=replace(called, function=_reverse_masks(called.function)))
+    cases = [one.case for one in compare_cases(compared, cases) if one.is_same]
+    turned = replace(compared, called=replace(called, function=_reverse_masks(called.function)))
     cases = [
         case
         for case in cases

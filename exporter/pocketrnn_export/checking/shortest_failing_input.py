@@ -25,18 +25,18 @@ _SHOWN: Final = 96
 _SHOWN_NUMBERS: Final = 24
 
 
-def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
+def find_shortest_input(compared: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
     """Return the shortest differing input that was found, with both answers, and its case.
 
     Args:
-        beside: the file beside its module.
+        compared: the file beside its module.
         wrong: cases on which the two differ.
     """
     worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
 
     def is_still_different(case: Case) -> bool:
-        found = beside.compare_case(case)
+        found = compared.compare_case(case)
         same_way = found is not None and not found.is_same and bool(found.error) == bool(worst.error)
         return same_way and found is not None and found.difference.largest >= least
 
@@ -51,7 +51,7 @@ def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple
             if is_still_different(shorter):
                 case, shrinks = shorter, True
                 break
-    return _describe_input(beside, case), case
+    return _describe_input(compared, case), case
 
 
 def _shorten_case(case: Case) -> Iterator[Case]:
@@ -74,14 +74,15 @@ def _shorten_case(case: Case) -> Iterator[Case]:
                 yield Case(case.name, tokens, np.full(rows, steps - taken, np.int64))
 
 
-def _describe_input(beside: ComparedFile, case: Case) -> Shown:
-    expected, given = beside.compute_both_answers(case)
-    shown = _describe_input_rows(beside, case)
+def _describe_input(compared: ComparedFile, case: Case) -> Shown:
+    """Describe the input of a case, the module's answer, and the file's answer or error at the largest difference."""
+    expected, given = compared.compute_both_answers(case)
+    shown = _describe_input_rows(compared, case)
     if isinstance(given, str):
         return Shown(shown, _round_first_numbers(expected[0]), f"fails: {given}", math.inf)
-    if shapes := beside.describe_other_shape(case):
+    if shapes := compared.describe_other_shape(case):
         return Shown(shown, _round_first_numbers(expected[0]), f"gives {shapes}", math.inf)
-    output, columns = beside.find_differing_output(case)
+    output, columns = compared.find_differing_output(case)
     expected, given = expected[:, columns], given[:, columns]
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
@@ -90,11 +91,11 @@ def _describe_input(beside: ComparedFile, case: Case) -> Shown:
     return Shown(shown, own, other, float(apart.max()), output)
 
 
-def _describe_input_rows(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
+def _describe_input_rows(compared: ComparedFile, case: Case) -> tuple[Any, ...]:
     """Describe the rows of the only input. For several inputs, add their names."""
-    samples = beside.called.samples
+    samples = compared.called.samples
     most = _SHOWN if samples is None else _SHOWN_NUMBERS
-    inputs = record_call(beside.called, case).inputs
+    inputs = record_call(compared.called, case).inputs
     if len(inputs) > 1:
         return tuple(
             (name, *(array.tolist() if array.ndim and array.size <= most else [_describe_shape(array)]))

@@ -68,8 +68,7 @@ def find_call_without_axes(
         module, file, counts, padding_id: as for `find_call_by_axes`.
         rate_in_file: how well the file's answers to a call fit the module's, as `rate_answers` says it.
     """
-    search = _MeaningSearch(module, file, counts, padding_id, rate_in_file)
-    return search.find_best_call()
+    return _MeaningSearch(module, file, counts, padding_id, rate_in_file).find_best_call()
 
 
 class _PlaceRecorder(FunctionMode):
@@ -89,6 +88,8 @@ class _PlaceRecorder(FunctionMode):
 
 
 class _MeaningSearch:
+    """A search for the meaning of each input of a file, with the ways to call the module that were rated so far."""
+
     def __init__(
         self,
         module: nn.Module,
@@ -178,6 +179,7 @@ class _MeaningSearch:
         return furthest
 
     def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
+        """Count the places and the calls as `_count_places` does, with masks of one kind."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(

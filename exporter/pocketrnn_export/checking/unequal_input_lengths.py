@@ -10,25 +10,25 @@ from typing import Final
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
 from pocketrnn_export.checking.call_recording import RecordedCall, draw_case, record_call
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, summarize_outcomes
+from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
 
 # The batches in which one input has half the steps of another; and the steps of an ordinary one.
 _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
 _ORDINARY_STEPS: Final = 7
 
 
-def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
+def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module on inputs of which one is half as long as the others; return the verdict on all cases.
 
     A file that gives the sequence axes of all inputs one name is not run on these cases.
     """
-    if verdict.kind not in ("right", "some sizes") or beside.called.one_row:
+    if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
-    unequal, alike = _list_unequal_inputs(beside, calls)
-    sizes = [*beside.called.sizes, *_UNEQUAL_SIZES]
-    cases = [draw_case(beside.called, *size, ragged=False) for size in sizes if size[1] > 1]
+    unequal, alike = _list_unequal_inputs(compared, calls)
+    sizes = [*compared.called.sizes, *_UNEQUAL_SIZES]
+    cases = [draw_case(compared.called, *size, ragged=False) for size in sizes if size[1] > 1]
     # Where the file fails on equal lengths, the verdict says so already.
-    cases = [one.case for one in compare_cases(beside, cases if unequal else ()) if one.is_same]
+    cases = [one.case for one in compare_cases(compared, cases if unequal else ()) if one.is_same]
     found = {name: (asked, compare_cases(asked, cases)) for name, asked in unequal.items()}
     found = {name: (asked, outcomes) for name, (asked, outcomes) in found.items() if outcomes}
     for name, (asked, outcomes) in found.items():
@@ -46,23 +46,23 @@ def compare_unequal_lengths(beside: ComparedFile, calls: Sequence[RecordedCall],
 
 
 def _list_unequal_inputs(
-    beside: ComparedFile, calls: Sequence[RecordedCall]
+    compared: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
     """List the inputs to compare at half length, with the comparison of each; and all inputs that may be shorter."""
-    called = beside.called
+    called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs
-    fed = {one.name: one for one in beside.fed}
+    fed = {one.name: one for one in compared.fed}
     steps = [size[1] for size in called.sizes]
     named = {
         one.name: declared
-        for one in beside.fed
+        for one in compared.fed
         for declared, axis in one.declared_sizes
         if isinstance(declared, str) and [call.inputs[one.name].shape[axis] for call in calls] == steps
     }
     places: dict[str, tuple[ComparedFile, int]] = {}
     for function in called.unequal:
-        asked = replace(beside, called=replace(called, function=function))
+        asked = replace(compared, called=replace(called, function=function))
         with contextlib.suppress(Exception, SystemExit):
             cut = record_call(asked.called, draw_case(called, *size, ragged=False)).inputs
             name = next(name for name in fed if cut[name].shape != full[name].shape)
@@ -79,22 +79,3 @@ def _list_unequal_inputs(
         name: asked for name, (asked, _) in places.items() if axes[name] is None or set(axes.values()) != {axes[name]}
     }
     return unequal, list(places) or (list(named) if len(set(named.values())) > 1 else [])
-
-
-def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
-    """Return the verdict on a file that is right for some inputs only.
-
-    Args:
-        verdict: the verdict on these.
-        of_others: the verdict on others.
-        sizes: for which it is right.
-        reason: the sentence for a file that fails on the others.
-    """
-    joined = replace(
-        of_others,
-        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
-        looked_at=verdict.looked_at,
-        comparisons=(*verdict.comparisons, *of_others.comparisons),
-        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
-    )
-    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

@@ -1,4 +1,4 @@
-"""Make the verdict of `check` from the results of its cases."""
+"""Make the verdict of `check` from the outcomes of its cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.correct_sizes import Bounds
-from pocketrnn_export.checking.exported_file import find_missing_matrices
+from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
 from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
 from pocketrnn_export.checking.verdict import Verdict
@@ -19,57 +19,59 @@ from pocketrnn_export.comparing.logit_comparison import summarize_differences
 from pocketrnn_export.comparing.proof_inputs import Case
 
 
-def make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
-    """Make the verdict on a file from the results of its cases.
+def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
+    """Make the verdict on a file from the outcomes of its cases.
 
     Args:
-        beside: the file and its module.
+        compared: the file and its module.
         outcomes: the outcomes by kind of cases; at least one.
         bounds: the sizes for which the file is right; None if no such rule was found.
     """
     every = [outcome for some in outcomes.values() for outcome in some]
-    file, name, unit = beside.file, beside.called.name, beside.called.unit
+    file, name, unit = compared.file, compared.called.name, compared.called.unit
     shapes = _describe_other_shapes(every)
     verdict = Verdict(
         str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
-        inputs={fed.port.name: fed.name for fed in beside.fed},
-        outputs={file.name_output(number): own for number, own in beside.outputs},
+        inputs={fed.port.name: fed.name for fed in compared.fed},
+        outputs={file.name_output(number): own for number, own in compared.outputs},
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
         notes=(
-            *_describe_transposed_inputs(beside), *_describe_numbers(beside), *_describe_compared_outputs(beside),
-            *shapes,
+            *_describe_transposed_inputs(compared), *_describe_limited_numbers(compared),
+            *_describe_compared_outputs(compared), *shapes,
         ),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
-    if beside.activations:
-        return _report_activation(beside, every, replace(verdict, kind="wrong"))
+    if compared.activations:
+        return _report_activation(compared, every, replace(verdict, kind="wrong"))
     if not wrong:
-        exact, reason, off = beside.compare_in_double_precision(every)
+        exact, reason, off = compared.compare_in_double_precision(every)
         verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
         if off is None:
-            return _report_single_row_limit(beside, every, verdict)
+            return _report_single_row_limit(compared, every, verdict)
         wrong = [off]
     differing = [outcome for outcome in wrong if not outcome.error]
-    shown, case = find_shortest_input(beside, differing or wrong)
+    shown, case = find_shortest_input(compared, differing or wrong)
     verdict = replace(verdict, sizes="" if bounds is None else bounds.describe_bounds(unit or "tokens"), shown=shown)
     if len(wrong) == len(every) and not differing:
         reason = f"{file.path} fails on each of {len(every)} batches that {name} answers: {wrong[0].error}."
         return replace(verdict, kind="not comparable", reason=reason)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return _report_single_row_limit(beside, every, replace(verdict, kind="some sizes", reason=reason))
+        return _report_single_row_limit(compared, every, replace(verdict, kind="some sizes", reason=reason))
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
-    notes, has_weights = _describe_missing_weights(beside)
+    notes, has_weights = _describe_missing_weights(compared)
     return replace(
-        verdict, notes=(*notes, *verdict.notes), departs=_find_differing_operation(beside, case) if has_weights else ""
+        verdict,
+        notes=(*notes, *verdict.notes),
+        departs=_find_differing_operation(compared, case) if has_weights else "",
     )
 
 
 def report_half_precision_rounding(
-    beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
+    compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
     """Report how far a file in half precision is from its module, if it is as near as half precision allows."""
     if verdict.kind not in ("right", "some sizes"):
@@ -78,7 +80,7 @@ def report_half_precision_rounding(
         )
         return replace(verdict, notes=(*verdict.notes, note))
     apart = {
-        inputs: [replace(one, difference=beside.measure_case(one.case)) for one in some if one.is_same]
+        inputs: [replace(one, difference=compared.measure_case(one.case)) for one in some if one.is_same]
         for inputs, some in outcomes.items()
     }
     lines = summarize_outcomes(verdict.name, {inputs: some for inputs, some in apart.items() if some})
@@ -91,12 +93,14 @@ def report_half_precision_rounding(
     return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
-def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Report that only one side has an activation at its end, and whether the answers are equal with the activation."""
-    side, activation = next(iter(beside.activations.values()))
-    more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
+    side, activation = next(iter(compared.activations.values()))
+    more, plain = (
+        (compared.file.path, compared.called.name) if side == "module" else (compared.called.name, compared.file.path)
+    )
     said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
-    as_given = replace(beside, activations={})
+    as_given = replace(compared, activations={})
     case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
     found = as_given.compare_case(case)
     shown = None if found is None else find_shortest_input(as_given, [found])[0]
@@ -106,9 +110,9 @@ def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: 
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_single_row_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Report that a file is right for batches of one row. The module was not run on larger batches."""
-    called, file = beside.called, beside.file
+    called, file = compared.called, compared.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
         reason = reason if verdict.is_right else verdict.reason
@@ -121,8 +125,8 @@ def _report_single_row_limit(beside: ComparedFile, every: Sequence[Outcome], ver
         limited = all(1 in array.shape for array in given.values())
     else:
         given = record_inputs(called, draw_case(called, 2, first[1]))
-        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared_sizes)
-        limited = isinstance(file.compute_outputs(make_file_inputs(beside.fed, given)), str) if given else takes_one
+        takes_one = any(declared == 1 for fed in compared.fed for declared, _ in fed.declared_sizes)
+        limited = isinstance(file.compute_outputs(make_file_inputs(compared.fed, given)), str) if given else takes_one
     if not limited:
         return verdict
     sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"
@@ -145,10 +149,12 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
     )
 
 
-def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
-    """Make a note if the file lacks matrices of the module. The note says whether the file may hold some of them."""
-    matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
-    lacking = find_missing_matrices(beside.file, matrices)
+def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
+    """Make a note if the file lacks matrices of the module. Also return whether the file holds any of them."""
+    matrices = {
+        name: w.numpy() for name, w in compared.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1
+    }
+    lacking = find_missing_matrices(compared.file, matrices)
     if not lacking:
         return [], True
     if len(lacking) == len(matrices):
@@ -159,6 +165,7 @@ def _describe_missing_weights(beside: ComparedFile) -> tuple[list[str], bool]:
 
 
 def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
+    """Describe in a sentence how many batches were compared, and of how many rows and steps."""
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
     rows = _format_range(least_rows, most_rows, "rows")
@@ -173,47 +180,69 @@ def _format_range(least: int, most: int, unit: str) -> str:
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
+def _find_differing_operation(compared: ComparedFile, shown: Case) -> str:
     """Find where file and module differ first, if possible on an ordinary batch.
 
     The mean of one token is also its sum.
     """
-    ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
-    return beside.describe_first_differing_operation(
+    ordinary = compared.compare_case(draw_case(compared.called, *compared.called.sizes[0]))
+    return compared.describe_first_differing_operation(
         shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
     )
 
 
 def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
+    """Make a note if the file gives an answer of another shape than the module."""
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
         return []
     return [f"For a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: only the numbers are compared."]
 
 
-def _describe_transposed_inputs(beside: ComparedFile) -> list[str]:
-    turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in beside.fed if fed.order is not None}
+def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
+    """Make a note for each input of the file that gets the module's input with its axes in another order."""
+    turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in compared.fed if fed.order is not None}
     return [
         f"The file's input {name} gets the module's input with its axes in the order {o}." for name, o in turned.items()
     ]
 
 
-def _describe_numbers(beside: ComparedFile) -> list[str]:
-    called = beside.called
+def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
+    """Make a note if the module was given only some kinds of numbers, since it has no finite answer to others."""
+    called = compared.called
     said = f"Only {called.numbers} were tried: {called.name} has no finite answer to some others."
     return [said] * bool(called.numbers)
 
 
-def _describe_compared_outputs(beside: ComparedFile) -> list[str]:
+def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     """Report which outputs were compared and which were not, if one side has several."""
-    numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
-    left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
-    lacking = [name for name in beside.largest if name not in names]
-    of_both = ((left, "of the file"), (lacking, f"of {beside.called.name}, which the file lacks"))
-    pairs = [(beside.file.name_output(number), own) for number, own in beside.outputs]
-    both = [f"{one} with output {own} of {beside.called.name}" if one != own else one for one, own in pairs]
+    numbers, names = ({pair[place] for pair in compared.outputs} for place in (0, 1))
+    left = [port.name for number, port in enumerate(compared.file.outputs) if number not in numbers]
+    lacking = [name for name in compared.largest if name not in names]
+    of_both = ((left, "of the file"), (lacking, f"of {compared.called.name}, which the file lacks"))
+    pairs = [(compared.file.name_output(number), own) for number, own in compared.outputs]
+    both = [f"{one} with output {own} of {compared.called.name}" if one != own else one for one, own in pairs]
     several = len(pairs) > 1 or left or lacking
-    compared = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []
-    return compared + [
+    said = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []
+    return said + [
         f"Not compared: the output{'s' * (len(some) > 1)} {', '.join(some)} {whose}." for some, whose in of_both if some
     ]
+
+
+def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+    """Return the verdict on a file that is right for some inputs only.
+
+    Args:
+        verdict: the verdict on these.
+        of_others: the verdict on others.
+        sizes: for which it is right.
+        reason: the sentence for a file that fails on the others.
+    """
+    joined = replace(
+        of_others,
+        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
+        looked_at=verdict.looked_at,
+        comparisons=(*verdict.comparisons, *of_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
+    )
+    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

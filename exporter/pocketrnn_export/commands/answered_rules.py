@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.commands.grouped_options import write_command_again
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.errors import ParityError
 from pocketrnn_export.intake.module_name import parse_module_name
 

@@ -78,8 +78,8 @@ def read_integer_arguments(
         return None, allowed
     require_module("pyarrow", "train")
     from pocketrnn_training.rows.column_files import read_column_names
-    from pocketrnn_training.rows.labelled_texts import read_files, read_texts
     from pocketrnn_training.rows.sequence_files import read_sequences
+    from pocketrnn_training.rows.text_files import read_files, read_texts
     from pocketrnn_training.settings.sequence_options import SequenceOptions
 
     if numbers is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.grouped_options import write_command_again
+from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError

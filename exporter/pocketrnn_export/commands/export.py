@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
+from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
@@ -417,7 +418,7 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.atomic_writing import make_classifier_name
+    from pocketrnn.bundle.path_names import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.grouped_options import list_lines_to_print_at_end
-from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.standard_streams import list_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 

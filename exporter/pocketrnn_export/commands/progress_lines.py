@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pocketrnn.commands.grouped_options import print_at_end
-from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.standard_streams import print_at_end, print_line
 
 if TYPE_CHECKING:
     import logging

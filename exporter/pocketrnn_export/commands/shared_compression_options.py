@@ -99,7 +99,7 @@ def read_rows_to_measure(
     if data is None:
         return None
     require_module("pyarrow", "train")
-    from pocketrnn_training.rows.labelled_texts import read_files
+    from pocketrnn_training.rows.text_files import read_files
 
     return read_files(
         [data],

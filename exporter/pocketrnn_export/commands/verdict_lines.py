@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from pocketrnn.commands.grouped_options import write_command_again
 from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Find the first operation of forward whose result the graph does not compute.
+"""Find the first operation of forward whose result a graph does not compute.
 
 The module runs in double precision, and each tensor that it makes is searched among the graph's values: the same
 numbers, in any shape and order. The search goes back from the answer, along tensors that the graph does not have, to
@@ -55,7 +55,7 @@ class DifferingOperation:
         line: the line of forward.
         node: the first node of the graph with the same inputs, whose output does not occur in forward; empty if there
             is none.
-        is_behind: whether that node is behind the last operation of forward, whose result the graph has.
+        is_behind: whether that node comes after the last operation of forward, whose result the graph has.
     """
 
     operation: str
@@ -68,7 +68,7 @@ class DifferingOperation:
 
     @property
     def sentence(self) -> str:
-        """The operation as a sentence."""
+        """The operation, its line and its node as a sentence."""
         if self.is_behind:
             return f"The file has all results of forward, and computes more after {self}: the node {self.node}."
         node = f"; in the graph it is the node {self.node}" if self.node else ""
@@ -79,7 +79,7 @@ def find_differing_operation(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
-    place: Place,
+    find_line: Place,
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
@@ -89,12 +89,12 @@ def find_differing_operation(
         module: computes in double precision.
         content: the graph's ONNX file.
         inputs: a batch with two different answers: tokens, and lengths if the module takes them.
-        place: gives the line of a frame.
+        find_line: gives the line of a frame.
         given: the graph's inputs by name, if they are not `inputs` in their order.
     """
     steps: list[_Step] = []
     try:
-        with _CallRecorder(steps, place):
+        with _CallRecorder(steps, find_line):
             answer = compute_answer(module, [torch.from_numpy(value) for value in inputs])
         model = convert_model_to_float64(onnx.load_from_string(content))
         named = dict(zip([value.name for value in model.graph.input], inputs, strict=False))
@@ -152,9 +152,11 @@ def _find_differing_node(
 
 
 class _CallRecorder(FunctionMode):
-    def __init__(self, steps: list[_Step], place: Place) -> None:
+    """A torch function mode that records each call that makes a tensor as a step of `steps`."""
+
+    def __init__(self, steps: list[_Step], find_line: Place) -> None:
         super().__init__()
-        self.steps, self.place = steps, place
+        self.steps, self.place = steps, find_line
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         taken = tuple(list_tensors_in((args, kwargs)))
@@ -198,6 +200,7 @@ def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> 
 
 
 def _can_search_tensor(tensor: Tensor) -> bool:
+    """Return whether a tensor is searched among the values of a graph: an ordinary one of real numbers, not large."""
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 

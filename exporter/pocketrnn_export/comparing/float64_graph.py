@@ -6,7 +6,7 @@ correct graph agrees with the module in double precision to about 1e-14.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +16,9 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.text.features import split_features
-from pocketrnn.text.pairs import make_pair_inputs
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.comparing.proof_inputs import select_answer_rows
+from pocketrnn_export.comparing.form_runs import list_graph_inputs
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -66,20 +65,6 @@ def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -
         return answer
 
     return run_graph
-
-
-def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Make the inputs of a graph from rows of ids: tokens, lengths, second texts, features.
-
-    Args:
-        names: the names of its inputs.
-        tokens: int64 [batch, sequence].
-        lengths: int64 [batch].
-    """
-    if "features" in names:
-        rows = split_features(tokens, lengths)
-        return (rows.tokens, rows.lengths, rows.features) if "lengths" in names else (rows.tokens, rows.features)
-    return make_pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)
 
 
 def build_evaluator(
@@ -133,7 +118,7 @@ def _restore_constants(reference: Any) -> None:
 def _make_float64_graph_error(error: Exception) -> ExportError:
     return ExportError(
         f"The graph cannot be computed in double precision: {first_line(error)}.",
-        "Replace the operation that the message names by another in forward.",
+        "Use another operation in forward in place of the one that is named here.",
     )
 
 
@@ -160,14 +145,15 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     return copied
 
 
-def _name_unused_outputs(graph: GraphProto, place: int) -> None:
+def _name_unused_outputs(graph: GraphProto, graph_number: int) -> None:
     """Give each output a name: the evaluator takes an output without a name for an omitted input."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
-            node.output[k] = name or f"pocketrnn.unused.{place}.{i}.{k}"
+            node.output[k] = name or f"pocketrnn.unused.{graph_number}.{i}.{k}"
 
 
 def _round_products_of_int8(graph: GraphProto) -> None:
+    """Round each product of int8 weights and their scale to float32, since the rounded product is the weight."""
     whole = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT8}
     # Only values that were cast to float: an int8 product stays an integer and belongs to the module.
     widened: set[str] = set()
@@ -226,6 +212,7 @@ def list_nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _convert_node(node: NodeProto) -> None:
+    """Make the constants and the type attributes of a node float64."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
             _convert_tensor(attribute.t)
@@ -245,8 +232,5 @@ def _convert_tensor(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """List the float64 weights of a model, except the weights of inner graphs.
-
-    The model is from `convert_model_to_float64`.
-    """
+    """List the float64 weights of a model from `convert_model_to_float64`, without those of inner graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.comparing.proof_inputs import select_answer_rows
+from pocketrnn_export.comparing.form_runs import compute_rows_by_length
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
 # The largest float32. In a module that runs in float64, `torch.finfo(x.dtype).min` must still be the float32 minimum.
@@ -184,23 +184,17 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
 
 
 def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Wrap a module from `make_float64_copy` as a function of arrays, without another copy."""
+    """Wrap a module from `make_float64_copy` as a function of arrays, as `make_float64_module_run` does."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
-        order = np.argsort(-lengths, kind="stable") if sorts_rows else np.arange(len(lengths))
-        inputs = [torch.from_numpy(tokens[order])]
-        if takes_lengths:
-            inputs.append(torch.from_numpy(lengths[order]))
         try:
-            answer = compute_answer(module, inputs)
+            answer = compute_rows_by_length(module, tokens, lengths, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
         # A user's module may raise anything, also by a call of sys.exit.
         except (Exception, SystemExit) as error:
             raise _make_float64_module_error(first_line(error)) from error
         if answer.dtype != torch.float64:
-            raise _make_float64_module_error(f"it gives {answer.dtype}")
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        logits: Doubles = select_answer_rows(answer.numpy()[back], lengths)
+            raise _make_float64_module_error(f"its answer has the type {answer.dtype}")
+        logits: Doubles = select_answer_rows(answer.numpy(), lengths)
         return logits
 
     return run_module

@@ -8,9 +8,8 @@ The equations are those of https://onnx.ai/onnx/operators.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,36 +21,6 @@ from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
-
-# The number of threads before each active `use_one_thread`.
-_before: list[int] = []
-
-
-@contextlib.contextmanager
-def use_one_thread() -> Iterator[None]:
-    """Let torch use one thread while the block runs.
-
-    The products of single steps are too small to share: on two busy cores they took ten times as long with two threads.
-    """
-    before = torch.get_num_threads()
-    _before.append(before)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        _before.pop()
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def restore_threads() -> Iterator[None]:
-    """Let torch use as many threads as before `use_one_thread` while the block runs."""
-    now = torch.get_num_threads()
-    torch.set_num_threads(_before[0] if _before else now)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(now)
 
 
 def _multiply_matrices(a: Doubles, b: Doubles) -> Doubles:
@@ -272,6 +241,7 @@ class ScatterND(OpRun):
 
 
 def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
+    """Copy an array and write updates at positions, each in place of a number or joined with it by the reduction."""
     result = data.copy()
     if reduction in (None, "none"):
         result[positions] = updates

@@ -132,7 +132,10 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Compare the graph with the module traced in double precision."""
+    """Compare the exact answers with those of the module traced in double precision, and the two graphs.
+
+    Return the agreement if the shipped graph is the other one with rounded numbers; else None and the reason.
+    """
     try:
         double = retraced()
         again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
@@ -193,9 +196,7 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
 
 
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Measure how far a run in double precision is from the exact answers, without a limit.
-
-    The progress calls the cases `inputs`.
+    """Measure how far a run in double precision is from the exact answers. The progress calls the cases `inputs`.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
@@ -224,10 +225,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Compute absolute differences, [rows, classes].
-
-    They are infinite for other shapes; a row that is NaN in both is equal.
-    """
+    """Compute absolute differences, [rows, classes]: infinite if the shapes differ, 0 in a row that is NaN in both."""
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):

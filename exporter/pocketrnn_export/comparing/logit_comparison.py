@@ -1,53 +1,31 @@
-"""Run two forms of a classifier on the same cases, and measure how far their logits differ."""
+"""Run a form of a classifier on cases, and measure how far its logits are from those of the reference."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import onnxruntime
-import torch
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_logit_differences
+from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.first_missing_operation import Place
-from pocketrnn_export.comparing.float64_graph import Run64, list_graph_inputs, make_float64_onnx_run
+from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
-from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, select_answer_rows, split_by_text
+from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, compute_exact_answers, make_perturbed_graph_runs
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
-
-__all__ = [
-    "LEAST_TOLERANCE",
-    "CandidateComparison",
-    "Difference",
-    "Logits",
-    "Reference",
-    "Run",
-    "are_rows_independent",
-    "are_texts_independent",
-    "compare_candidate",
-    "make_graph_reference",
-    "make_module_run",
-    "make_onnx_run",
-    "measure_difference",
-    "open_session",
-    "summarize_differences",
-]
-
 
 # A difference up to this size passes without an estimate of rounding: the smallest classifiers show it.
 LEAST_TOLERANCE: Final = 1e-5
 # PyTorch's own answers were up to 33 spreads from the exact ones. An answer that is ten times as far cannot be a
 # reference.
 _OF_REFERENCE: Final = 10.0
-
-
 # How many times as far from the exact answer as the reference a candidate may be.
 _OF_OWN: Final = 2.0
 # If the reference is within _NEAR of the exact answer, rounding hardly changes this answer. A form that is further than
@@ -125,68 +103,6 @@ class CandidateComparison:
     each: tuple[Difference, ...]
 
 
-def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
-    """Wrap a module, in eval mode on the CPU, as a function of arrays.
-
-    A module that packs with `enforce_sorted=True` needs rows sorted by falling length. So the rows are sorted, and the
-    answers are put back in order; the order of rows does not matter to other modules.
-    PyTorch's warnings are silenced: the module's owner has seen them before.
-    """
-
-    def run_module(tokens: Ids, lengths: Ids) -> Logits:
-        order = np.argsort(-lengths, kind="stable")
-        inputs = [torch.from_numpy(tokens[order])]
-        if takes_lengths:
-            inputs.append(torch.from_numpy(lengths[order]))
-        logits = compute_answer(module, inputs)
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        result: Logits = select_answer_rows(logits.float().numpy()[back], lengths)
-        return result
-
-    return run_module
-
-
-def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
-    """Wrap an ONNX file's bytes as a function of arrays. onnxruntime runs it on one thread.
-
-    Graph optimization is on or off.
-    """
-    session = open_session(content, optimized=optimized)
-    names = [node.name for node in session.get_inputs()]
-
-    def run_graph(tokens: Ids, lengths: Ids) -> Logits:
-        logits: Logits = session.run(
-            ["logits"], dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
-        )[0]
-        rows: Logits = select_answer_rows(logits, lengths)
-        return rows
-
-    return run_graph
-
-
-def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """Open an ONNX file in onnxruntime on one thread, with or without graph optimization.
-
-    Raises:
-        ExportError: onnxruntime cannot open it.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # Log fatal errors only: a failure is raised and need not be printed too.
-    options.log_severity_level = 4
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    # onnxruntime's errors share no base of their own.
-    except Exception as error:
-        raise ExportError(
-            f"onnxruntime cannot run the graph: {first_line(error)}.",
-            "Compute in float32 in forward, by usual operations.",
-        ) from error
-
-
 def make_graph_reference(name: str, content: bytes) -> Reference:
     """Make a reference of an ONNX graph, for its other forms."""
     return Reference(
@@ -234,13 +150,26 @@ def compare_candidate(
                 f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
-        found = measure_difference(name, case.name, logits, given, heads=heads)
-        if not found.largest <= LEAST_TOLERANCE or found.labels_differing:
-            found = measure_difference(name, case.name, logits, given, exact(case), heads)
-        differences.append(found)
+        differences.append(measure_case_difference(name, case, logits, given, exact, heads))
     return summarize_differences(
         differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
     )
+
+
+def measure_case_difference(
+    candidate: str,
+    case: Case,
+    expected: Logits,
+    given: Logits,
+    exact: Callable[[Case], ExactAnswer | None],
+    heads: Sequence[int],
+) -> Difference:
+    """Measure the differences of an answer to a case as `measure_difference` does, from the exact answer only if the
+    logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
+    found = measure_difference(candidate, case.name, expected, given, heads=heads)
+    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
+        return found
+    return measure_difference(candidate, case.name, expected, given, exact(case), heads)
 
 
 def measure_difference(
@@ -253,7 +182,7 @@ def measure_difference(
 ) -> Difference:
     """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes].
 
-    They are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
+    The differences are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
     """
     spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:

@@ -1,4 +1,4 @@
-"""Decide whether the comparisons are a proof, and describe the failing cases if they are not."""
+"""Decide whether comparisons are a proof, list the failing cases if they are not, and write all in a report."""
 
 from __future__ import annotations
 
@@ -108,21 +108,18 @@ def _make_failure_advice(
     )
 
 
-def format_report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
-    """Format the comparisons with all their cases as JSON."""
-    comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
-    return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
-
-
 def write_report(path: str | Path, compared: Iterable[CandidateComparison], tolerance: float | None) -> None:
-    """Write the report of the comparisons so far.
+    """Write a report of comparisons as JSON: the tolerance, and the differences on all cases of each comparison.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
+    report = json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
     try:
-        Path(path).write_text(format_report_as_json(compared, tolerance), encoding="utf-8")
+        Path(path).write_text(report, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"The report {path} cannot be written: {error.strerror or error}.", "Give the name of a file."
+            f"The report {path} cannot be written: {error.strerror or error}.",
+            "Give the path of a file in a folder that you may write.",
         ) from None

@@ -1,4 +1,5 @@
-"""The inputs of a proof: a grid of shapes, random shapes, and texts."""
+"""The inputs of a proof, as cases of ids: a grid of shapes, hazards, pairs and texts, all fitted to the limits of a
+graph."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn.text.pairs import make_pair_mark
 
@@ -63,7 +64,8 @@ class Case:
 class Widths:
     """How many tokens a text can have by its text rules.
 
-    Texts are padded to `least`, on the left if `pad_left`, and cut to `most`. Unless `filled`, texts are not shorter.
+    Texts are cut to `most` tokens. Shorter texts are padded to `least`, on the left if `pad_left`; without `filled`,
+    there are no shorter texts.
     """
 
     least: int = 1
@@ -73,7 +75,7 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The number of tokens if all texts have the same; else None."""
+        """The number of tokens of every text, if all texts have equally many; else None."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
@@ -81,9 +83,9 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """Cut each row to the allowed length, or repeat its tokens up to it.
+        """Return the cases with rows of allowed lengths, each case once. Longer rows are cut.
 
-        With `padded`, pad every other row. Return equal cases once.
+        The tokens of a shorter row are repeated; with `padded`, every other such row is padded instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)
@@ -105,43 +107,6 @@ class Widths:
             name = case.name if tokens.shape == case.tokens.shape else f"{case.name}, of {lengths.max()} tokens"
             made.setdefault((tokens.shape, tokens.tobytes()), Case(name, tokens, lengths))
         return list(made.values())
-
-
-def select_answer_rows(answer: Any, lengths: Ids) -> Any:
-    """Select the rows of an answer that are not padding.
-
-    From [batch, classes], these are all rows; from [batch, sequence, classes], the rows of real tokens, as [tokens,
-    classes]. If the module counts fewer tokens and does not answer some, these rows get NaN.
-
-    Args:
-        answer: the output of a module or a graph.
-        lengths: int64 [batch].
-    """
-    if answer.ndim != 3:
-        return answer
-    missing = int(lengths.max()) - answer.shape[1]
-    if missing > 0:
-        answer = np.pad(answer, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
-    return answer[np.arange(answer.shape[1]) < lengths[:, None]]
-
-
-def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
-    """Split the rows of an answer by text.
-
-    The rows may also be one measured value each.
-
-    Args:
-        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
-        lengths: int64 [batch].
-
-    Raises:
-        ValueError: the number of rows fits neither shape.
-    """
-    if len(rows) == len(lengths):
-        return [rows[i : i + 1] for i in range(len(rows))]
-    if len(rows) != lengths.sum():
-        raise ValueError(f"{len(rows)} rows, not {len(lengths)} (one a text) or {lengths.sum()} (one a token)")
-    return np.split(rows, np.cumsum(lengths)[:-1])
 
 
 def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
@@ -258,10 +223,9 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """Change the cases so that a graph with these limits accepts them. No case is dropped.
 
-    Cut longer rows, repeat the tokens of shorter ones, and drop rows beyond the largest batch. A graph with a limit of
-    700 tokens is run on 700.
-
-    If the graph refuses a text of padding only, such a row gets another id as its first token.
+    Longer rows are cut, the tokens of shorter rows are repeated, and rows beyond the largest batch are dropped: a graph
+    with a limit of 700 tokens is run on 700. If the graph refuses a text of padding only, such a row gets another id as
+    its first token.
     """
     if limits is None:
         return list(cases)
@@ -294,6 +258,7 @@ def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
 
 
 def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
+    """Return the tokens of pairs, with another id at the start of each text that is only padding."""
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
@@ -303,10 +268,9 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Turn each row into a pair of texts: a mark splits the row.
+    """Turn each row of a case into a pair of texts, split by a mark. A case of pairs is not changed.
 
-    The position depends on the length of the row. Both texts of a row of one id are this id; a row that already
-    contains a mark is not changed.
+    The position of the mark depends on the length of the row. A row of one id gives two texts of this id.
     """
     if (case.tokens < 0).any():
         return case
@@ -441,9 +405,7 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given or random texts, and two texts without a known token.
-
-    Users will type such texts.
+    """Choose the texts of a proof: the given or random texts, and two texts without a known token, as users type them.
 
     Args:
         given: the owner's texts.
@@ -453,8 +415,10 @@ def choose_texts_for_proof(
     Raises:
         InputError: something in `given` is not a string.
     """
-    if isinstance(given, str) or not all(isinstance(text, str) for text in given):
-        raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
+    if isinstance(given, str):
+        raise InputError("example_texts is a string, not a list of strings.", "Put the text into a list.")
+    if other := [text for text in given if not isinstance(text, str)]:
+        raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
         texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]

@@ -28,7 +28,7 @@ _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
 def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Find a difference between two graphs that rounding their numbers does not explain; None without one.
+    """Describe the first difference between two graphs that rounding their numbers does not explain, or return None.
 
     Args:
         shipped: an ONNX file in float32.
@@ -42,7 +42,8 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Find a difference between two graphs. `names` maps values of the first graph to values of the second."""
+    """Describe the first difference between two graphs, or return None. `names` maps values of the first to the
+    second."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
@@ -85,6 +86,7 @@ def _compare_nodes(
     names: dict[str, str],
     numbers: tuple[dict[str, TensorProto], dict[str, TensorProto]],
 ) -> str | None:
+    """Describe the first difference between two nodes: operator, inputs or attributes. Return None if there is none."""
     if (a.op_type, a.domain, len(a.input), len(a.output)) != (b.op_type, b.domain, len(b.input), len(b.output)):
         return f"is in the place of {b.op_type}"
     for x, y in zip(a.input, b.input, strict=True):
@@ -110,6 +112,7 @@ def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
 
 
 def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
+    """Return whether an attribute equals another, with float32 in place of float64."""
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:
@@ -122,6 +125,7 @@ def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names: dict[str,
 
 
 def _is_rounded_to_float32(single: TensorProto, double: TensorProto) -> bool:
+    """Return whether a tensor holds the numbers of a float64 tensor, rounded to float32, up to 4 ulps."""
     if _TYPES.get(double.data_type, double.data_type) != single.data_type or list(single.dims) != list(double.dims):
         return False
     a: npt.NDArray[Any] = numpy_helper.to_array(single)

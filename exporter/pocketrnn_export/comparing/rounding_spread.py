@@ -1,6 +1,4 @@
-"""Compute how far rounding may move an answer.
-
-It is the spread of the exact answers when every weight moves by one ulp.
+"""Compute how far rounding may move an answer: the spread of its exact answers when every weight moves by one ulp.
 
 A classifier's weights are rounded numbers, which limits how near its float32 answers can be to the exact ones. So the
 unit for the error of a float32 answer is how far the float64 answer moves when each weight moves to the next float32
@@ -93,9 +91,9 @@ def _replace_nonfinite_numbers(numbers: Doubles) -> Doubles:
 def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
 ) -> Iterator[Run64]:
-    """Make runs of a module whose rounded weights are each moved by one ulp, up or down at random.
+    """Make runs of a module in double precision whose rounded weights are each moved by one ulp, up or down at random.
 
-    They are in double precision. Float buffers move, too. Each random draw gives a run.
+    Float buffers move, too. Each random draw gives a run.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -104,41 +102,43 @@ def make_perturbed_module_runs(
     run = make_float64_copy_run(moved, takes_lengths=takes_lengths, sorts_rows=sorts_rows)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
-    steps = [_compute_ulp_steps(original) for original in originals]
-    generator = np.random.default_rng(0)
-    for _ in range(draws):
+    for moved_weights in _move_weights_by_one_ulp(originals, draws):
         with torch.no_grad():
-            for tensor, original, step in zip(tensors, originals, steps, strict=True):
-                tensor.copy_(torch.from_numpy(_move_weights_by_one_ulp(original, step, generator)))
+            for tensor, weights in zip(tensors, moved_weights, strict=True):
+                tensor.copy_(torch.from_numpy(weights))
         yield run
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Make runs of an ONNX file whose rounded weights are each moved by one ulp, up or down at random.
+    """Make runs of an ONNX file in double precision whose rounded weights are each moved by one ulp, up or down at
+    random.
 
-    They are in double precision. Each random draw gives a run.
+    Each random draw gives a run.
     """
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
-    steps = [_compute_ulp_steps(original) for original in originals]
-    generator = np.random.default_rng(0)
-    for _ in range(draws):
-        for tensor, original, step in zip(tensors, originals, steps, strict=True):
-            tensor.CopyFrom(numpy_helper.from_array(_move_weights_by_one_ulp(original, step, generator), tensor.name))
+    for moved_weights in _move_weights_by_one_ulp(originals, draws):
+        for tensor, weights in zip(tensors, moved_weights, strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
         yield make_float64_model_run(model)
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """Compute one ulp of each weight; 0 for a number that is exact."""
+    """Compute by how much each weight is moved: one ulp, or 0 for a number that is exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
-def _move_weights_by_one_ulp(
-    weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator
-) -> Doubles:
-    signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
-    moved: Doubles = np.asarray(weights + signs * steps)
-    return moved
+def _move_weights_by_one_ulp(originals: Sequence[npt.NDArray[np.float32]], draws: int) -> Iterator[Iterator[Doubles]]:
+    """Yield for each draw the tensors of weights, in their order, with each weight moved up or down at random."""
+    steps = [_compute_ulp_steps(original) for original in originals]
+    generator = np.random.default_rng(0)
+
+    def move_weights(weights: npt.NDArray[np.float32], step: Doubles) -> Doubles:
+        signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
+        return np.asarray(weights + signs * step)
+
+    for _ in range(draws):
+        yield map(move_weights, originals, steps)

@@ -1,2 +1,2 @@
-"""The forms of a classifier. Each file in this folder makes one form: its name, its bytes, and its runs for the
+"""The forms of a classifier. Most files in this folder make one form: its name, its bytes, and its runs for the
 proof."""

@@ -19,17 +19,18 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return three ways to cut a text into chunks: names with numbers of chunks, or None for random cuts."""
+    """Return three ways to cut a text into chunks: the name and the number of chunks, which is None for random cuts.
+    `each` is the word for a step of the text: `token` or `step`."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 
 def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """Make a run that reads each text or sequence in `parts` chunks of equal length. A short text has fewer chunks.
+    """Return a run that reads each text or sequence in `parts` chunks of equal length. A short text has fewer chunks.
 
     Args:
         read_on: the step that reads a chunk.
         state_size: the size of the first state, which is zeros.
-        parts: a value of `choose_chunk_counts`.
+        parts: the number of chunks; None for random cuts.
         rows: the samples that ids stand for, where the step takes samples.
     """
     generator = np.random.default_rng(0)
@@ -47,6 +48,7 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
 
 
 def _split_ids(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
+    """Yield the chunks of a text that are not empty."""
     places: Any = min(parts or 0, len(ids))
     if parts is None:
         places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))

@@ -24,11 +24,10 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, FormKind
+from pocketrnn_export.forms.onnx.onnx_conversion import OPSET, OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import (
     ONE_TEXT,
     ONNX_FILE,
-    OPSET,
-    OnnxGraph,
     SingleTextModule,
     list_graph_bounds,
     make_graph_limits,
@@ -60,9 +59,10 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+    """Make the form of the profile: trace a classifier of one text, and convert its graph to an old opset."""
     if prepared.convention.counts is not None:
         raise ExportError(
-            "The text rules pad every text and the module takes lengths, but a graph of the profile edge takes none.",
+            "The text rules pad every text, but a graph of the profile edge takes no lengths, which the module needs.",
             "Leave min_width out of the text rules: a module that takes lengths does not need it.",
         )
     made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
@@ -115,7 +115,8 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Return the graph without lengths, in `opset` or in the lowest possible opset, and this opset."""
+    """Remove the lengths of a graph's layers, and convert the graph to `opset` or to the lowest possible opset. Return
+    the new graph and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

@@ -32,15 +32,15 @@ class Form:
     """One form of a classifier, which the proof has not compared yet.
 
     Attributes:
-        entry: its entry in classifier.json, with the file's name and digest; or just the file's name.
+        entry: the form's entry in classifier.json, with the file's name and digest; or just the file's name.
         member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None if
             classifier.json does not describe the form.
         content: the file's bytes.
         runs: the ways to run it, by their names in the proof. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
         float64_run: makes the run in double precision; None if the form has none.
-        retraced: traces the module in double precision as `content` was traced; see `prove_graph`.
-        bounds: (batch, sequence) around every size condition in forward.
+        retraced: traces the module in double precision, and otherwise as `content` was traced; see `prove_graph`.
+        bounds: the sizes (batch, sequence) around every size condition in forward.
         notes: the parts that were not compared with the module, a sentence each.
         program: the traced module, for the form that was made of it.
         required: whether the bundle is refused if the form cannot be proven; else it is left out with a warning.
@@ -84,7 +84,8 @@ class FormKind:
 
 
 def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module; return them as a provenance entry."""
+    """Log the parts of the forms that were not compared with the module, and the notes in `more`. Return all of them as
+    an entry of the bundle's provenance."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))

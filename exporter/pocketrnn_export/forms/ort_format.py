@@ -13,7 +13,7 @@ from typing import Final
 import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
-from pocketrnn_export.comparing.logit_comparison import make_onnx_run
+from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 
@@ -24,14 +24,14 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def make_ort_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of an ONNX graph in onnxruntime's format."""
+    """Return the form of a graph in onnxruntime's format, from the graph's ONNX file and its entry."""
     made = _convert_to_ort(content)
     entry = replace(graph, file=ORT_FILE, sha256=sha256(made))
     return Form(entry, "graph", made, {"ort": make_onnx_run(made, optimized=True)}, one_row=graph.batch == 1)
 
 
 def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
-    """Return the form of a step graph in onnxruntime's format. The arguments are those of `make_ort_form`."""
+    """Return the form of a step graph in onnxruntime's format, from the step graph's ONNX file and its entry."""
     # The reference evaluator of ONNX cannot read this format.
     return replace(
         wrap_step_graph_as_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None

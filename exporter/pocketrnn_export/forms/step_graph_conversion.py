@@ -45,18 +45,18 @@ _IN_WINDOWS: Final = (
 _STATE_AT: Final = 5
 
 
-def make_bidirectional_error(whole: str, one: str) -> ExportError:
+def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
     """Return the error for a bidirectional classifier, which cannot stream.
 
     Args:
-        whole: the name of its input: `text`, `recording`.
-        one: the name of a step of it.
+        input_word: the word for its input: `text` or `recording`.
+        step_word: the word for a step of its input: `word` or `step`.
     """
     return ExportError(
-        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, so each new {one} "
-        f"changes the values of all {one}s before it.",
+        f"A bidirectional classifier cannot answer while a {input_word} arrives: it reads from both ends, so each new "
+        f"{step_word} changes the values of all {step_word}s before it.",
         "Train a classifier with `pocketrnn train --one-direction`, or leave streaming out."
-        if whole == "text"
+        if input_word == "text"
         else "Leave streaming out, and answer in windows: stream(window=...).",
     )
 
@@ -93,7 +93,7 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
 
 
 class _StepBuilder:
-    """Reads a graph in order. It records the source of each value, and the nodes of the step graph."""
+    """Reads the nodes of a graph in order. It records the source of each value, and the nodes of the step graph."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -120,6 +120,7 @@ class _StepBuilder:
         self.constants: dict[str, np.ndarray] = {}
 
     def build_step_graph(self) -> tuple[bytes, int]:
+        """Convert all nodes. Return the step graph and the size of its state."""
         for node in self.model.graph.node:
             self._convert_graph_node(node)
         if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
@@ -144,6 +145,8 @@ class _StepBuilder:
         return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
     def _convert_graph_node(self, node: NodeProto) -> None:
+        """Add what the step graph needs of a node, and record the source of its outputs. Refuse a node that cannot
+        continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
@@ -185,7 +188,7 @@ class _StepBuilder:
             self.constants["step.last"] = np.array(index, np.int64)
             self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
             self._set_source(node, _ValueSource.TEXT)
-        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_last_step(node):
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._selects_last_step(node):
             self._add_kept_node(node, _ValueSource.TEXT)
         elif self._is_zero_step_padding(node):
             self._set_source(node, _ValueSource.PADDED)
@@ -196,15 +199,15 @@ class _StepBuilder:
             self._add_kept_node(node, _ValueSource.TOKENS)
             self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_word} at once")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} cannot continue from a state")
 
     @property
-    def _step_word(self) -> str:
+    def _step_words(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
-    def _is_last_step(self, node: NodeProto) -> bool:
+    def _selects_last_step(self, node: NodeProto) -> bool:
         """Return whether a node selects the last step of a layer's output. The state already contains that step."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
         if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
@@ -248,7 +251,7 @@ class _StepBuilder:
         sizes = self._find_original_sizes().find_sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
-    def _read_weight_numbers_of(self, name: str) -> list[int]:
+    def _read_weight_numbers(self, name: str) -> list[int]:
         """Return the numbers of a weight, or an empty list for a value that is not a weight."""
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
@@ -263,13 +266,13 @@ class _StepBuilder:
         of_zeros = read_attributes(node).get("mode", b"constant") == b"constant" and (
             len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
         )
-        return of_zeros and len(node.input) < 4 and self._read_weight_numbers_of(node.input[1]) == [0, 1, 0, 0, 0, 0]
+        return of_zeros and len(node.input) < 4 and self._read_weight_numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
     def _drops_last_step(self, node: NodeProto) -> bool:
         """Return whether a node selects all steps except the last one."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
-        return [self._read_weight_numbers_of(name) for name in node.input[1:]] in (
+        return [self._read_weight_numbers(name) for name in node.input[1:]] in (
             [[0], [-1], [1]],
             [[0], [-1], [1], [1]],
         )
@@ -287,11 +290,12 @@ class _StepBuilder:
         self.before.append((before, self._find_step_width(steps)))
 
     def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether the graph shows that all elements of a value are one a * tokens + b."""
+        """Return whether all elements of a value equal a number, a * tokens + b, for every number of tokens."""
         known = self._find_original_sizes().known.get(name)
         return known is not None and {*known.extreme_numbers} == {number}
 
     def _find_original_sizes(self) -> SizeValues:
+        """Return the values of the given graph that depend only on the number of tokens."""
         if self.size_values is None:
             # The sizes of the original graph: the model's nodes are changed for the step.
             self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
@@ -314,9 +318,9 @@ class _StepBuilder:
     def _input_word(self) -> str:
         return "recording" if self.takes_numbers else "text"
 
-    def _make_unsupported_error(self, what: str) -> ExportError:
+    def _make_unsupported_error(self, reason: str) -> ExportError:
         return ExportError(
-            f"The classifier cannot answer while a {self._input_word} arrives: {what}.",
+            f"The classifier cannot answer while a {self._input_word} arrives: {reason}.",
             _IN_WINDOWS
             if self.takes_numbers
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
@@ -343,9 +347,10 @@ class _StepBuilder:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def _add_layer_node(self, node: NodeProto) -> None:
+        """Add a recurrent layer that starts from its part of the state, and gives its new state."""
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
-            raise make_bidirectional_error(self._input_word, self._step_word[:-1])
+            raise make_bidirectional_error(self._input_word, self._step_words[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
@@ -353,12 +358,13 @@ class _StepBuilder:
             or attributes.get("layout", 0)
             or any(self.sources[name] is not _ValueSource.WEIGHTS for name in of_weights)
             or not (not inputs[_LENGTHS_AT] or self._equals_everywhere(inputs[_LENGTHS_AT], _COUNT))
-            or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
             or self.axis.get(inputs[0]) != 0
         ):
             raise self._make_unsupported_error(
-                f"the layer {node.op_type} {node.name} does not start from zeros, or does not read the tokens"
+                f"the layer {node.op_type} {node.name} does not read all {self._step_words} of the {self._input_word}"
             )
+        if any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7]):
+            raise self._make_unsupported_error(f"the layer {node.op_type} {node.name} does not start from zeros")
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
         # The states of all tokens, the last one, and of an LSTM the last cell.
         given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
@@ -380,16 +386,20 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction over another axis than the sequence, or before the first recurrent layer."""
+        """Refuse a reduction over another axis than the sequence, before the first recurrent layer, or after
+        another."""
         if not self.hidden:
             raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
         attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
-        if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
-            what = f"reduces another axis than the {self._input_word}, or is the second reduction"
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} {what}")
+        if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1):
+            raise self._make_unsupported_error(
+                f"{node.op_type} {node.name} does not pool the {self._step_words} of the {self._input_word}"
+            )
+        if self.pooled is not None:
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} is a second pooling")
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
         """Add a reduction over the new tokens only, and return the name of its result."""
@@ -407,6 +417,7 @@ class _StepBuilder:
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
+        """Add the maximum of the new steps and of the maximum in the state, as the text's pooled value."""
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
@@ -416,12 +427,13 @@ class _StepBuilder:
         self.pooled = pooled, self._find_step_width(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
+        """Add the sum of the new steps and of the sum in the state."""
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._add_new_node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._find_step_width(node.input[0])
 
-    def _divide_by_step_count(self, output: str, of: str) -> None:
-        self._add_new_node("Div", [of, "step.count"], output)
+    def _divide_by_step_count(self, output: str, total: str) -> None:
+        self._add_new_node("Div", [total, "step.count"], output)
         self.sources[output] = _ValueSource.TEXT
 
     def _find_step_width(self, name: str) -> int:
@@ -432,6 +444,7 @@ class _StepBuilder:
         return sizes[-1][1]
 
     def _encode_step_graph(self, nodes: Sequence[NodeProto], size: int) -> bytes:
+        """Return the ONNX file of the step graph, with the nodes that its outputs need. `size` is that of the state."""
         kind = self.given.type.tensor_type
         more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
         inputs = [

@@ -17,14 +17,14 @@ from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import name_rules_against_streaming
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import Doubles, Run64, build_evaluator, convert_model_to_float64
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids
 from pocketrnn_export.forms.chunked_runs import Floats, choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_error
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
+from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 
 STEP_FILE: Final = "model.step.onnx"
 
@@ -37,8 +37,8 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
     Args:
         content: the file's bytes.
         graph: its entry in classifier.json; the digest is set here.
-        rows: for one that takes samples, the rows that ids stand for. Each sequence is read alone, also in random
-            chunks.
+        rows: the samples that ids stand for, where the step graph takes samples. Then each sequence is read alone, also
+            in random chunks.
     """
     chunks = choose_chunk_counts("token" if rows is None else "step")
     if rows is None:
@@ -63,7 +63,7 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows: Floats | Non
 
 
 def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
-    """Refuse a module or text rules that cannot stream. This runs before any work is done."""
+    """Refuse a module or text rules that cannot stream."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise make_bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:

@@ -1,4 +1,4 @@
-"""The TorchScript form of a module."""
+"""The TorchScript form of a module: a trace that is the same at all sizes of its example."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pocketrnn.bundle.manifest import Graph, Limits, TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.logit_comparison import make_module_run
+from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
@@ -39,6 +39,7 @@ def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_torchscript_form(prepared: ExportableModule, _description: Description, forms: Sequence[Form]) -> Form:
+    """Make the form: trace the module, and compare the trace with traces at other sizes."""
     content, script = trace_torchscript(prepared.module_to_script, prepared.example)
     _refuse_frozen_sizes(prepared, script, forms)
     return Form(
@@ -82,9 +83,9 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Refuse a trace that contains a number or a branch for its example's size: traces at other sizes differ.
+    """Refuse a module whose traces at other sizes differ, because they hold a number or a branch for their sizes.
 
-    Cases of the proof do not see it where few texts read that number: `torch.where(has_phrase, h * math.log(n), h)`.
+    Cases of the proof do not show this number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.forms.onnx.onnx_form import find_token_lookups
+from pocketrnn_export.forms.onnx.onnx_conversion import find_token_lookups
 
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
@@ -50,7 +50,7 @@ class QuantizedGraphs:
 
 
 def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> QuantizedGraphs:
-    """Store the weights of a graph in fewer bytes.
+    """Store the weights of a graph in fewer bytes. Also make the graph that has the same rounded weights in float32.
 
     Args:
         content: an ONNX file with float32 weights inside, whose first input is the token ids.
@@ -67,8 +67,11 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
     chosen = [(table, storage.embedding, -1) for table in _find_tables(model.graph)]
     chosen += [(weight, storage.weights, axis) for weight, axis in _find_weights(model.graph)]
     for value, stored, axis in chosen:
-        _round_weight(rounded.graph.initializers[str(value.name)], stored, axis)
-        _store_weight(model.graph, value, stored, axis)
+        if stored != "float32":
+            whole = rounded.graph.initializers[str(value.name)]
+            numbers, scales = _convert_weight(whole, stored, axis)
+            _set_weight_numbers(whole, numbers.astype(np.float32) * (1 if scales is None else scales))
+            _store_weight(model.graph, value, *_convert_weight(value, stored, axis))
     return QuantizedGraphs(_serialize_model(model), _serialize_model(rounded))
 
 
@@ -82,19 +85,20 @@ def _serialize_model(model: ir.Model) -> bytes:
 
 
 def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
+    """Keep the first rows of each table in which the graph looks up its tokens."""
     lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is not used for lookups only, so the vocabulary cannot be cut.",
-                "Compress without cutting the vocabulary.",
+                f"The embedding {table.name} is used for more than lookups, so the vocabulary cannot be cut.",
+                "Keep all words: leave out --words, or the argument rows of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
 
 def _find_tables(graph: ir.Graph) -> list[ir.Value]:
-    """Return the float tables [rows, numbers] that the graph uses only for lookups."""
+    """Return the float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
     return [
         value
         for value in graph.initializers.values()
@@ -126,6 +130,7 @@ def _find_summed_axis(node: ir.Node, index: int) -> int:
 
 
 def _is_weight(value: ir.Value) -> bool:
+    """Return whether a value is a float32 constant that is large enough to be quantized."""
     return (
         value.dtype == ir.DataType.FLOAT
         and value.const_value is not None
@@ -166,11 +171,12 @@ def round_to_int8(numbers: Floats) -> Floats:
     Raises:
         InputError: a number is not finite.
     """
-    whole, scale = _convert_to_int8(numbers, -1, "given")
+    whole, scale = _convert_to_int8(numbers, -1, "to be rounded")
     return whole.astype(np.float32) * scale
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
+    """Convert a weight to float16. Refuse a weight with numbers beyond float16."""
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
@@ -181,26 +187,19 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
     return half
 
 
-def _round_weight(value: ir.Value, storage: str, axis: int) -> None:
+def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
+    """Return the numbers of a weight as float16 without scales, or as int8 with the float32 scale of each row."""
     numbers = _read_weight_numbers(value)
-    if storage == "int8":
-        whole, scale = _convert_to_int8(numbers, axis, value.name)
-        _set_weight_numbers(value, whole.astype(np.float32) * scale)
-    elif storage == "float16":
-        _set_weight_numbers(value, _convert_to_float16(numbers, value.name).astype(np.float32))
-
-
-def _store_weight(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
-    """Store `value` in fewer bytes, and insert nodes that convert it back to float32 where it is used."""
-    if storage == "float32":
-        return
-    numbers, uses = _read_weight_numbers(value), list(value.uses())
     if storage == "float16":
-        _set_weight_numbers(value, _convert_to_float16(numbers, value.name))
-        scale = None
-    else:
-        whole, scales = _convert_to_int8(numbers, axis, value.name)
-        _set_weight_numbers(value, whole)
+        return _convert_to_float16(numbers, value.name), None
+    return _convert_to_int8(numbers, axis, value.name)
+
+
+def _store_weight(graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], scales: Floats | None) -> None:
+    """Store other numbers in a weight, and add nodes that convert them back to float32 where the weight is used."""
+    uses, scale = list(value.uses()), None
+    _set_weight_numbers(value, numbers)
+    if scales is not None:
         scale = ir.Value(name=f"{value.name}.scale", const_value=ir.tensor(scales, name=f"{value.name}.scale"))
         _set_weight_numbers(scale, scales)
         graph.register_initializer(scale)
@@ -215,6 +214,7 @@ def _store_weight(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> 
 
 
 def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
+    """Add nodes that convert the rows of a lookup to float32, and multiply each row by its scale if there is one."""
     looked_up, name = lookup.outputs[0], str(lookup.outputs[0].name)
     users, shape = list(looked_up.uses()), looked_up.shape
     nodes: list[ir.Node] = []
@@ -233,7 +233,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
 
 
 def _make_dequantize_nodes(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
-    """Return the nodes that convert a stored value to float32, and the name of their result."""
+    """Return the nodes that convert a stored value to float32, and their result, which is called `name`.float32."""
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]
     result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT

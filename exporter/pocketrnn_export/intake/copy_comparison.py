@@ -17,17 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_proof import SPREADS
+from pocketrnn_export.comparing.form_runs import make_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
     compare_candidate,
-    make_module_run,
     measure_difference,
     summarize_differences,
 )
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, select_answer_rows
+from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float64_to_float32 import replace_doubles
 from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states

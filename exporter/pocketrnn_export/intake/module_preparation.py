@@ -18,12 +18,8 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
-from pocketrnn_export.comparing.logit_comparison import (
-    Reference,
-    are_rows_independent,
-    are_texts_independent,
-    make_module_run,
-)
+from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.logit_comparison import Reference, are_rows_independent, are_texts_independent
 from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
-from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths, split_by_text
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
 
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of

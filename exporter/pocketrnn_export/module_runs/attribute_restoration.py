@@ -1,4 +1,4 @@
-"""Restore the attributes of a module after a run that assigns to attributes: `self.hidden = ...` in forward."""
+"""Find and undo the changes that a run makes to the attributes of a module: `self.hidden = ...` in forward."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Return whether a run of a module assigns to attributes of the module, such as a cache. The attributes are
+    """Run a module, and return whether the run assigns to attributes of the module, such as a cache. The attributes are
     restored."""
     tables = _list_attribute_dicts(module)
     before = [dict(table) for table in tables]
@@ -62,8 +62,8 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Return the attributes that a run of a module changes, by an assignment or by a write into a tensor. Numbers
-    come first. The changes are not undone."""
+    """Run a module, and return the attributes that the run changes, by an assignment or by a write into a tensor. Plain
+    numbers come first. The changes are not undone."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -79,7 +79,7 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield each attribute's name, its state and its value. The state differs after a change of the attribute."""
+    """Yield each attribute's name, and its state with its value. The state differs after a change of the attribute."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -101,6 +101,8 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, 
 
 
 def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
+    """Return the dicts that hold a module's attributes, parameters, buffers and layers, and its attributes that are
+    dicts."""
     tables: list[dict[Any, Any]] = []
     for layer in module.modules():
         if not isinstance(layer, torch.jit.ScriptModule):

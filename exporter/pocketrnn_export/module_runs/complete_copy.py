@@ -36,7 +36,7 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 
 def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     """Make a deep copy that shares nothing with the original. If `copy.deepcopy` fails at that, copy each object
-    attribute by attribute.
+    attribute by attribute. `known` has the copies to use for some objects, by the objects' ids.
 
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
@@ -46,7 +46,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory: dict[int, Any] = dict(known or {})
     try:
         made = copy.deepcopy(value, memory)
-        _ReferenceFixer(memory).find_object_in_copy(made)
+        _ReferenceFixer(memory).fix_references(made)
         if find_copy_difference(value, made) is None:
             return made  # type: ignore[no-any-return]
     # A user's class may raise anything.
@@ -55,7 +55,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory = dict(known or {})
     try:
         again = _copy_by_attributes(value, memory)
-        _ReferenceFixer(memory).find_object_in_copy(again)
+        _ReferenceFixer(memory).fix_references(again)
     except Exception:
         if failure is not None:
             raise failure from None
@@ -67,7 +67,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
 
 
 def copy_complete_copy(value: _T) -> _T:
-    """Copy a result of `make_complete_copy` again. The new copy is not compared with the original."""
+    """Copy an object that `make_complete_copy` made. The new copy is not compared with the object."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -75,7 +75,7 @@ def copy_complete_copy(value: _T) -> _T:
     except Exception:
         memory = {}
         made = _copy_by_attributes(value, memory)
-    _ReferenceFixer(memory).find_object_in_copy(made)
+    _ReferenceFixer(memory).fix_references(made)
     return made
 
 
@@ -95,13 +95,12 @@ def find_copy_difference(original: Any, made: Any) -> str | None:
         if (id(one), id(other)) in met or (one is other and not isinstance(one, torch.nn.Module | Tensor)):
             continue
         met.add((id(one), id(other)))
-        kinds = (_find_original_class(one), _find_original_class(other))
-        if kinds[0] is not kinds[1]:
-            return path or kinds[0].__name__
-        shared = one is other and not isinstance(one, torch.jit.ScriptModule)
-        if shared or not _is_same_value(one, other):
-            return path or kinds[0].__name__
-        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _list_contained_values(one)):
+        kind, shared = _find_original_class(one), one is other and not isinstance(one, torch.jit.ScriptModule)
+        if kind is not _find_original_class(other) or shared or not _is_same_value(one, other):
+            return path or kind.__name__
+        if type(one) in (dict, list) and all(
+            isinstance(part, _ATOMS) for part in (one.values() if isinstance(one, dict) else one)
+        ):
             # Compare at once: a vocabulary may have a million words.
             if one == other:
                 continue
@@ -119,8 +118,7 @@ def _join_path(path: str, name: str) -> str:
     # Leave out torch's tables of a module's parts: the user does not know these names.
     if name in {f".{table}" for table in MODULE_TABLES}:
         return path
-    own = path and not name.startswith("[")
-    return f"{path}{name if own else name.removeprefix('.')}" if own else f"{path}{name.removeprefix('.')}"
+    return path + name if path else name.removeprefix(".")
 
 
 def _find_original_class(value: Any) -> type:
@@ -128,6 +126,7 @@ def _find_original_class(value: Any) -> type:
 
 
 def _is_same_value(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, apart from their parts: two lists are if they are equally long."""
     if isinstance(one, Tensor):
         if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
             return True
@@ -137,24 +136,13 @@ def _is_same_value(one: Any, other: Any) -> bool:
         numbers = (one.detach(), other.detach())
         return torch.equal(*numbers) or torch.equal(*(t.cpu().nan_to_num() for t in numbers))
     if isinstance(one, np.ndarray):
-        return (
-            one.shape == other.shape
-            and one.dtype == other.dtype
-            and (one.dtype == object or _are_bytes_equal(one, other))
-        )
+        alike = one.shape == other.shape and one.dtype == other.dtype
+        return alike and (one.dtype == object or bool(one.tobytes() == other.tobytes()))
     if isinstance(one, str | bytes | int | float | complex | bool):
         return bool(one == other) or one != one
     if isinstance(one, list | tuple | set | frozenset | deque | Mapping):
         return len(one) == len(other)
     return not isinstance(one, FunctionType) or one.__code__ is other.__code__
-
-
-def _list_contained_values(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _are_bytes_equal(one: Any, other: Any) -> bool:
-    return bool(one.tobytes() == other.tobytes())
 
 
 def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -219,6 +207,7 @@ def _make_blank(kind: type) -> Any:
 
 
 def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
+    """Copy the items and attributes of an object into a blank object of its class."""
     if isinstance(original, dict):
         dict.update(made, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
@@ -296,16 +285,16 @@ class _ReferenceFixer:
         # Keeps objects alive whose ids are in `_met`.
         self._kept: list[Any] = []
 
-    def find_object_in_copy(self, value: Any) -> Any:
-        """Return the object that belongs in the copy in place of a value. The object is the value itself if it can
-        be changed."""
+    def fix_references(self, value: Any) -> Any:
+        """Let a value of the copy refer to the copy's own parts. Return the value, or the object that replaces it if
+        the value cannot be changed, such as a function."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:
             return self._met[id(value)]
         self._met[id(value)] = value
         self._kept.append(value)
-        made = self._copy_value(value)
+        made = self._fix_value(value)
         if isinstance(made, Tensor):
             self._copy_tensor_attributes(made)
         elif has_attributes(made):
@@ -313,21 +302,21 @@ class _ReferenceFixer:
         self._met[id(value)] = made
         return made
 
-    def _copy_value(self, value: Any) -> Any:
+    def _fix_value(self, value: Any) -> Any:
+        """Fix the references of a value, except those of its attributes. Return the value or the object that replaces
+        it."""
         if isinstance(value, FunctionType):
             return self._fix_function(value)
         if isinstance(value, weakref.ref) and type(value) is weakref.ref:
             copied = self._memory.get(id(value()))
             return value if copied is None else weakref.ref(copied)
         if isinstance(value, MethodType):
-            return MethodType(self.find_object_in_copy(value.__func__), self.find_object_in_copy(value.__self__))
+            return MethodType(self.fix_references(value.__func__), self.fix_references(value.__self__))
         if type(value) is functools.partial:
-            keywords = {name: self.find_object_in_copy(part) for name, part in value.keywords.items()}
-            return functools.partial(
-                self.find_object_in_copy(value.func), *map(self.find_object_in_copy, value.args), **keywords
-            )
+            keywords = {name: self.fix_references(part) for name, part in value.keywords.items()}
+            return functools.partial(self.fix_references(value.func), *map(self.fix_references, value.args), **keywords)
         if type(value) is tuple:
-            parts = tuple(map(self.find_object_in_copy, value))
+            parts = tuple(map(self.fix_references, value))
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
         if isinstance(value, dict | list):
             self._fix_items(value)
@@ -335,11 +324,12 @@ class _ReferenceFixer:
 
     def _fix_items(self, holder: Any) -> None:
         for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-            made = self.find_object_in_copy(part)
+            made = self.fix_references(part)
             if made is not part:
                 holder[key] = made
 
     def _fix_function(self, value: FunctionType) -> FunctionType:
+        """Return a function whose closure and defaults are those of the copy; the function itself if they are."""
         if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
             return value
         if (value.__module__ or "").split(".")[0] in _TRUSTED:
@@ -359,6 +349,7 @@ class _ReferenceFixer:
         return made
 
     def _fix_cell(self, cell: CellType) -> CellType:
+        """Return a closure's cell with the copy of its content; the cell itself if the content needs no copy."""
         if not _is_filled(cell):
             return cell
         if id(cell) not in self._met:
@@ -376,22 +367,22 @@ class _ReferenceFixer:
         if isinstance(value, _ATOMS):
             return value
         if isinstance(value, FunctionType):
-            return self.find_object_in_copy(value)
+            return self.fix_references(value)
         if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
-            return self.find_object_in_copy(_copy_or_share(value, self._memory))
+            return self.fix_references(_copy_or_share(value, self._memory))
         return value
 
     def _copy_tensor_attributes(self, made: Tensor) -> None:
-        original = next((one for one in self._originals.get(id(made), ())), None)
-        if original is not None:
+        """Copy the attributes that were set on the original of a tensor, and that the copy lacks."""
+        if (original := self._originals.get(id(made))) is not None:
             for name, part in vars(original).items():
                 if name not in vars(made) and not name.startswith("_"):
                     vars(made)[name] = _copy_or_share(part, self._memory)
         self._fix_items(vars(made))
 
     @functools.cached_property
-    def _originals(self) -> dict[int, list[Tensor]]:
+    def _originals(self) -> dict[int, Tensor]:
         """The original of each copied tensor, by the id of the copy. The memo of `deepcopy` keeps the originals
         alive."""
         kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
-        return {id(self._memory[id(one)]): [one] for one in kept if id(one) in self._memory}
+        return {id(self._memory[id(one)]): one for one in kept if id(one) in self._memory}

@@ -1,8 +1,8 @@
 """Find and replace the caches of functions that a module may call: `@functools.lru_cache def decay(n): ...`.
 
-They outlive a run. The next run in double precision would reuse a tensor that was cached in single precision, and the
-other way round. The caches belong to the owner, whose later answers may depend on their contents. So they are not
-cleared: runs of an export use other caches.
+These caches outlive a run. The next run in double precision would reuse a tensor that was cached in single precision,
+and the other way round. The caches belong to the owner, whose later answers may depend on their contents. So they are
+not cleared: runs of an export use other caches.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Place = tuple[Any, str, Any]
 
 
 def find_caches(module: nn.Module) -> list[Place]:
-    """Find the cached functions in a module's layers, classes and files. Return each with its name and the object
-    that has the name."""
+    """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
+    it, its name there, and the function."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -68,7 +68,7 @@ def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_entries(changes: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, replace values in dicts. After the block, the old values are back.
+    """While the block runs, replace values in dicts, such as the globals of a file. Then restore the old values.
 
     Args:
         changes: (dict, name, the temporary value), each name of a dict once.

@@ -210,8 +210,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor over operators with these names, and over operators that only move numbers. Return
-        the steps that made the first other value, and the moving operators."""
+        """Go back from a tensor over operators with these names, and over operators that only move numbers. Return the
+        steps before these operators, and the moving operators with their plain arguments."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -317,6 +317,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
     def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
+        """Return the step of an operator with these arguments, and the labels of all inputs on which it depends."""
         steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
@@ -330,9 +331,10 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
         # Only constants that meet labelled values are compared; new memory holds arbitrary numbers.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
-        return _Argument(steps, self._get_constant(value) if is_constant and not self._now else None)
+        return _Argument(steps, self._find_constant(value) if is_constant and not self._now else None)
 
-    def _get_constant(self, tensor: Tensor) -> _Constant:
+    def _find_constant(self, tensor: Tensor) -> _Constant:
+        """Return the numbers of a tensor as a constant. The constants of large tensors are kept for later calls."""
         if tensor.numel() < _SAMPLED or not _has_memory(tensor):
             return _make_constant(tensor)
         place = read_memory_address(tensor)
@@ -455,6 +457,7 @@ def _place_arguments(arguments: tuple[Any, ...], places: Mapping[int, int]) -> t
 
 
 def _make_constant(tensor: Tensor) -> _Constant:
+    """Make a constant of a tensor: its shape, some of its numbers, and the sum of all."""
     with past_function_modes():
         numbers = tensor.detach().reshape(-1)
         every = max(1, -(-numbers.numel() // _SAMPLED))

@@ -1,4 +1,4 @@
-"""Run or trace a user's forward on the CPU, without output on stdout.
+"""Run or trace a user's forward on the CPU, in eval mode, and without output on stdout.
 
 Forward in notebooks calls `.cuda()`, `device="cuda"` and `print(x.shape)`. The exported copy is on the CPU, so all
 tensors that it makes must be there too; and its prints would mix with the output of a command.
@@ -102,7 +102,8 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
 
 
 def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return the answer to a text in a batch of the text and its copy, [1, ...]. Return None if the module fails."""
+    """Return the answer to a text in a batch of the text and its copy, [1, ...]. Return None if the module fails, or if
+    the two answers differ."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -129,8 +130,6 @@ def replace_gpu_types() -> Iterator[None]:
 
 # The functions that move a tensor to a device without `device=`.
 _TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
-
-
 # The functions of recurrent layers.
 _OF_LAYERS: Final = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
@@ -165,11 +164,13 @@ class _CpuMode(FunctionMode):
         return call_on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
 
 
-class _FastPathDepth(threading.local):
+class _ThreadDepth(threading.local):
+    """How many blocks of a context manager a thread has entered."""
+
     depth = 0
 
 
-_fast_here = _FastPathDepth()
+_fast_here, _silent_here = _ThreadDepth(), _ThreadDepth()
 
 
 @contextlib.contextmanager
@@ -195,7 +196,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Call a function of torch, with the CPU in place of any other device in its arguments."""
+    """Let `run` call a function of torch, with the CPU in place of any other device in its arguments."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -211,6 +212,7 @@ def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run
 
 
 def _is_gpu(device: Any) -> bool:
+    """Return whether an argument for a device, such as 0 or "cuda:1", names another device than the CPU."""
     if isinstance(device, bool):
         return False
     # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.
@@ -219,13 +221,6 @@ def _is_gpu(device: Any) -> bool:
     if isinstance(device, str):
         return device.split(":")[0] in {"cuda", "mps", "xpu", "hip"}
     return isinstance(device, torch.device) and device.type not in {"cpu", "meta"}
-
-
-class _SilenceDepth(threading.local):
-    depth = 0
-
-
-_silent_here = _SilenceDepth()
 
 
 class _SilencedOutput(io.TextIOBase):

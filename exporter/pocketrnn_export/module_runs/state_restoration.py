@@ -27,7 +27,7 @@ _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logg
 # Files whose globals no forward writes to.
 _LIBRARIES: Final = sys.stdlib_module_names | {"torch", "numpy", "pocketrnn", "pocketrnn_export"}
 # The functions that undo the changes to a module, for each block of `keep_module_unchanged`, the innermost last.
-_undoing: Final[list[list[Callable[[], None]]]] = []
+_undoing: Final[list[list[Callable[[], object]]]] = []
 
 
 @contextlib.contextmanager
@@ -80,7 +80,7 @@ def restore_random_state() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
-def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
+def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
     """Yield one function for each object that a module can reach. Each function restores the present state of its
     object."""
     waiting: list[Any] = [module]
@@ -117,8 +117,8 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield each global that a function reads, as the dict that holds it and its name. Attributes of other files,
-    such as `config.CALLS`, are included."""
+    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of other
+    files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held
@@ -129,7 +129,7 @@ def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any],
 
 @functools.cache
 def _list_names(code: CodeType) -> set[str]:
-    """Return the names of all globals and attributes in a function and its inner functions."""
+    """Return the names of all globals and attributes that a function and its inner functions mention."""
     return set(code.co_names).union(*(_list_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
@@ -168,10 +168,10 @@ def _list_held_values(value: Any) -> list[Any]:
     return held
 
 
-def _make_content_restorers(value: Any) -> Iterator[Callable[[], None]]:
+def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
     """Yield functions that restore the direct contents of a value, not the contents of its parts."""
     if isinstance(value, dict | set | deque):
-        yield functools.partial(_restore_items, value, _copy_content(value))
+        yield functools.partial(_restore_items, value, dict(value) if isinstance(value, dict) else list(value))
     elif isinstance(value, list):
         yield functools.partial(value.__setitem__, slice(None), list(value))
     elif isinstance(value, np.ndarray) and value.dtype != object:
@@ -179,7 +179,7 @@ def _make_content_restorers(value: Any) -> Iterator[Callable[[], None]]:
     elif isinstance(value, random.Random):
         yield functools.partial(value.setstate, value.getstate())
     elif isinstance(value, torch.Generator):
-        yield functools.partial(_set_generator_state, value, value.get_state())
+        yield functools.partial(value.set_state, value.get_state())
     elif isinstance(value, np.random.Generator):
         yield functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
     elif isinstance(value, FunctionType):
@@ -192,15 +192,8 @@ def _make_content_restorers(value: Any) -> Iterator[Callable[[], None]]:
             yield functools.partial(_restore_items, attributes, dict(attributes))
 
 
-def _set_generator_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
-
-
-def _copy_content(value: Any) -> Any:
-    return dict(value) if isinstance(value, dict) else list(value)
-
-
 def _restore_items(holder: Any, content: Any) -> None:
+    """Give a dict, set or deque its items from before."""
     if not isinstance(holder, dict):
         holder.clear()
         (holder.update if isinstance(holder, set) else holder.extend)(content)
@@ -216,7 +209,8 @@ def _restore_array(array: Any, content: Any) -> None:
         array[...] = content
 
 
-def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
+def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
+    """Return a function that restores a tensor's numbers, memory, gradient and `requires_grad`."""
     if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
         # It has no numbers in memory of its own; the export refuses it.
         return lambda: None
@@ -239,7 +233,8 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
     return restore_tensor
 
 
-def _make_class_restorer(kind: type) -> Callable[[], None]:
+def _make_class_restorer(kind: type) -> Callable[[], object]:
+    """Return a function that restores the attributes of a class."""
     before = dict(vars(kind))
 
     def restore_class() -> None:
@@ -252,7 +247,7 @@ def _make_class_restorer(kind: type) -> Callable[[], None]:
     return restore_class
 
 
-def _make_script_restorer(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
+def _make_script_restorer(module: torch.jit.ScriptModule) -> Iterator[Callable[[], object]]:
     for layer in module.modules():
         if hasattr(layer, "training"):
             yield functools.partial(setattr, layer, "training", layer.training)

@@ -32,11 +32,13 @@ from pocketrnn_export.bundle_proof import (
     refuse_batch_dependent_answers,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
-from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
+from pocketrnn_export.comparing.form_runs import make_onnx_run
+from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.onnx_form import find_small_integers, make_onnx_form
+from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
@@ -55,7 +57,8 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
+from pocketrnn_export.proof.case_provenance import make_condition_sizes_entry
+from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values

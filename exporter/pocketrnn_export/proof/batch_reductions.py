@@ -15,10 +15,16 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
-from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
+from pocketrnn_export.proof.program_nodes import (
+    describe_node_line,
+    find_batch_axes,
+    find_batch_symbols,
+    find_needed_nodes,
+    read_operator_name,
+)
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
+from pocketrnn_export.torch_internals import read_size_expression
 
 # The operators that compute along an axis and keep it; the axis is the second argument.
 _ALONG: Final = frozenset({
@@ -59,42 +65,8 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
         if node.op == "call_function" and (
             _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
         ):
-            return find_node_line(node) or "a line that is not known"
+            return describe_node_line(node)
     return ""
-
-
-def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """Return the symbols of the batch size, one for each input; an empty set for a fixed batch size."""
-    inputs = set(program.graph_signature.user_inputs)
-    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
-    return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
-
-
-def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
-    """Return the integers with which a program compares its values, as in `x != 1`."""
-    asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
-    return [
-        arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
-    ]
-
-
-def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes on which the answer depends, in order. Writes into views of these nodes count, too."""
-    memory: dict[Node, Node] = {}
-    writes: dict[Node, list[Node]] = {}
-    for node in program.graph.nodes:
-        shared = list_aliased_arguments(node.target, node.args, node.kwargs) if node.op == "call_function" else []
-        memory[node] = next((memory[one] for one in shared if isinstance(one, Node)), node)
-        if shared and list_written_arguments(node.target, node.args, node.kwargs):
-            writes.setdefault(memory[node], []).append(node)
-    needed: set[Node] = set()
-    waiting = [node for node in program.graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += [*node.all_input_nodes, *writes.get(memory[node], ())]
-    return [node for node in program.graph.nodes if node in needed]
 
 
 def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
@@ -119,13 +91,15 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
-    """Return whether values are one integer for each text that no word changes; with `counted`, except tried ids."""
+    """Return whether values are one integer for each text and do not depend on its words. With `counted`, they must
+    depend on tried ids only."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
 
 
 def _is_used_as_size(node: Node) -> bool:
+    """Return whether a value is used only as a size: in checks of sizes, or in tensors computed from it."""
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
@@ -173,12 +147,14 @@ def _read_axes(node: Node, position: int, default: int) -> set[int]:
 
 
 def _has_same_sizes(node: Node, other: Node) -> bool:
+    """Return whether the values of two nodes have the same shape."""
     shapes = (one.meta["val"].shape for one in (node, other))
     sizes, others = ([read_size_expression(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
     return sizes == others
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool:
+    """Return whether positions depend on more of the words than on flags or counts of tried ids."""
     return isinstance(positions, Node) and words[positions] not in (
         WordContent.NOTHING,
         WordContent.FLAGS,
@@ -188,11 +164,3 @@ def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool
 
 def _is_mask(positions: Any) -> bool:
     return bool(positions.meta["val"].dtype == torch.bool)
-
-
-def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
-    """Return the axes of a node's value whose size depends on the batch size."""
-    sizes = list(node.meta["val"].shape)
-    return [
-        i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols
-    ]

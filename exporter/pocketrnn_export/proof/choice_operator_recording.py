@@ -1,5 +1,4 @@
-"""Record the operators by which a module makes choices, such as a comparison or a clamp. Also record the weights that
-it reads.
+"""Record the operators by which a module makes choices, such as a comparison or a clamp, and the weights that it reads.
 
 Where forward asks about a size, two programs may give equal answers to all texts that are tried, and differ for a rare
 word: one of them looks for it, or reads another table. The operators and the weights tell them apart.

@@ -1,4 +1,4 @@
-"""A module that is compared with its program on random inputs of all sizes."""
+"""A module that is compared with its program, and the random inputs of all sizes on which the two are compared."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
+from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
+from pocketrnn_export.proof.runnable_program import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -55,7 +56,8 @@ class FreshCopyModule:
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._draw_tokens(sizes, generator)]
         if takes_two_texts(self.example):
-            texts.append(self._draw_tokens(replace(sizes, tokens=compute_second_text_size(sizes.tokens)), generator))
+            second = sizes.tokens + 9 if sizes.tokens % 2 else sizes.tokens // 2
+            texts.append(self._draw_tokens(replace(sizes, tokens=second), generator))
         if len(self.example) == len(texts):
             return tuple(texts)
         of_features = getattr(self.module, "classifier", self.module)
@@ -66,6 +68,10 @@ class FreshCopyModule:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)
         return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
+
+    def draw_batch(self, rows: int, tokens: int) -> tuple[Tensor, ...]:
+        """Draw random inputs for a batch of `rows` texts of `tokens` tokens."""
+        return self.draw_inputs(Sizes(rows, tokens))
 
     def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
         """Draw random inputs for two texts with these numbers of tokens."""
@@ -91,7 +97,7 @@ class FreshCopyModule:
         return lengths
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
-        """Compute the logits as an array. The module may raise any error."""
+        """Compute the logits for some inputs as an array. The module may raise any error."""
         return _compute_logits(copy_complete_copy(self.module), inputs)
 
     def compute_float64_logits(self, sizes: Sizes) -> Any:
@@ -100,7 +106,8 @@ class FreshCopyModule:
         return _compute_logits(copy_complete_copy(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Return whether a graph gives the module's answer. If the module fails, return True."""
+        """Return whether a graph gives the module's answer to some inputs, up to `APART`. If the module fails, return
+        True."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)
@@ -121,11 +128,6 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value
         for i, value in enumerate(inputs)
     )
-
-
-def compute_second_text_size(tokens: int) -> int:
-    """Return how many tokens the second text has in random inputs, for this number of tokens in the first text."""
-    return tokens + 9 if tokens % 2 else tokens // 2
 
 
 def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:

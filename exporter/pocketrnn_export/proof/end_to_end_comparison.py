@@ -14,10 +14,8 @@ from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_tex
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.logit_comparison import (
-    LEAST_TOLERANCE,
     CandidateComparison,
-    Difference,
-    measure_difference,
+    measure_case_difference,
     summarize_differences,
 )
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
@@ -27,13 +25,13 @@ _ROWS_OF_A_CASE: Final = 12
 
 
 def compare_end_to_end(
-    classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
+    classifier: Classifier, rows: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answers with the reference's, and with the runtime's own answers in other batches.
+    """Compare the runtime's answers to texts or sequences with the reference's, and with its own answers to each alone.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        given: strings or their ids, or samples as the graph takes them. They run all in one call and each alone;
+        rows: strings or their ids, or samples as the graph takes them. They run all in one call and each alone;
             strings also run as a stream, if the bundle supports it.
         answers: the reference's answers, with each text or sequence as a case of its own.
         reference: the name of the reference in the proof.
@@ -42,12 +40,12 @@ def compare_end_to_end(
     of_texts = isinstance(classifier.manifest.input, TextInput)
     logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
     if classifier.manifest.output.of_tokens:
-        given, logits = encode_texts_as_steps(classifier, given), partial(compute_logits_of_steps, classifier)
-    together = logits(given)
-    each = [logits([one]) for one in given]
+        rows, logits = encode_texts_as_steps(classifier, rows), partial(compute_logits_of_steps, classifier)
+    together = logits(rows)
+    each = [logits([one]) for one in rows]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
     if of_texts and classifier.manifest.stream is not None:
-        streamed = compute_streamed_logits(classifier, [text for text in given if isinstance(text, str)])
+        streamed = compute_streamed_logits(classifier, [text for text in rows if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
         _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
@@ -99,17 +97,9 @@ def _compare_rows(
     """Compare the answers to all cases in one call, [rows, labels], with the answers to each case."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
-        _measure_with_spread(candidate, case, rows, part, answers)
+        measure_case_difference(
+            candidate, case, rows, part, answers.compute_answer_with_spread, answers.reference.heads
+        )
         for case, rows, part in zip(cases, expected, parts, strict=True)
     ]
     return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))
-
-
-def _measure_with_spread(
-    candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
-) -> Difference:
-    heads = answers.reference.heads
-    found = measure_difference(candidate, case.name, expected, given, heads=heads)
-    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
-        return found
-    return measure_difference(candidate, case.name, expected, given, answers.compute_answer_with_spread(case), heads)

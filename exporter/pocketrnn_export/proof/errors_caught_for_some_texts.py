@@ -27,7 +27,7 @@ from pocketrnn_export.intake.user_frames import describe_line, is_installed_file
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
-from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
+from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, is_in_assert
 
@@ -79,16 +79,16 @@ class _Answer:
     error: Exception | None
 
 
-def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) -> None:
+def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -> None:
     """Refuse a module that catches an error which depends on the words of a text, and then computes another answer.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
-        runs: inputs of sizes that take all branches of forward.
+        tried: inputs of sizes that take all branches of forward.
     """
     done: set[tuple[_Site, type[Exception]]] = set()
-    for inputs in runs:
-        if not _may_catch(module, inputs) or (usual := _run_with_error(module, inputs)).program is None:
+    for inputs in tried:
+        if not _catches_possible_errors(module, inputs) or (usual := _run_with_error(module, inputs)).program is None:
             continue
         for met in usual.met:
             for kind in met.errors:
@@ -101,6 +101,7 @@ def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) ->
 
 
 def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
+    """Make the error for a module that catches the error of a call, with the line of the call and of the handler."""
     catches = "code around the call"
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -122,8 +123,8 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
     )
 
 
-def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether code may catch the error of a call that fails for some numbers, which is rare."""
+def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Run the module. Return whether a call that may fail for some texts stands in code that catches its error."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_surroundings(module):
         _run_module(copy_complete_copy(module), inputs)
@@ -202,10 +203,11 @@ class _CallRecorder(FunctionMode):
                 and self._may_fail_by_text(name, args, kwargs)
                 and (name not in TRUTHS or is_in_assert(frames[0]))
             ):
-                self._note(frames, errors)
+                self._record_failing_call(frames, errors)
         return func(*args, **kwargs)
 
-    def _note(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
+    def _record_failing_call(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
+        """Record a call that may fail. If it is the call at `site`, raise the error of the class `kind` from it."""
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
         written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
         own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
@@ -256,9 +258,9 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _find_catching_line(code: CodeType, at: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch an instruction's error, or None."""
-    target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
+def _find_catching_line(code: CodeType, instruction: int) -> int | None:
+    """Return the line of the `except`, `finally` or `with` that may catch the error of an instruction, or None."""
+    target = next((start for first, last, start in _list_error_handlers(code) if first <= instruction < last), None)
     if target is None:
         return None
     lines = [line for line, *_ in list(code.co_positions())[target // 2 : target // 2 + 3] if line is not None]

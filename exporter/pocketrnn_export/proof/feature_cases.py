@@ -1,4 +1,4 @@
-"""Make the cases for the proof of a module that takes features in addition to a text."""
+"""Make cases, and example values of features, for a module that takes features in addition to a text."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DRAWN: Final = 33
 
 
 def add_features(
-    cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
+    cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
     """Add random features to the cases of a proof, and batches of one text that differ in features only.
 
     Args:
         cases: the inputs without features, as the graph takes them.
         features: the features.
-        fitted: fits a case of one row to the sizes that the graph takes.
+        fit_case: fits a case of one row to the sizes that the graph takes.
         most: the most rows of a batch; None for any number.
 
     Returns:
@@ -41,16 +41,16 @@ def add_features(
     """
     generator = np.random.default_rng(6)
     made = {
-        kind: [_add_marks_to_case(case, _draw_rows(features, generator, case)) for case in some]
+        kind: [_add_marks_to_case(case, _draw_scaled_rows(features, generator, len(case.tokens))) for case in some]
         for kind, some in cases.items()
     }
     rows = min(_ROWS, most or _ROWS)
     alone: list[Case] = []
-    for name, numbers in _list_feature_rows(features, generator):
+    for name, numbers in _draw_named_batches(features, generator):
         for start in range(0, len(numbers), rows):
             some = numbers[start : start + rows]
             tokens = np.full((1, _TOKENS[len(alone) % len(_TOKENS)]), 1, np.int64)
-            text = fitted(
+            text = fit_case(
                 Case(
                     "text", generator.integers(0, _find_highest_id(cases) + 1, tokens.shape), np.array(tokens.shape[1:])
                 )
@@ -81,29 +81,32 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
     return Case(case.name, tokens, case.lengths + numbers.shape[1])
 
 
-def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -> NDArray[np.float32]:
-    """Draw features for the rows of a case. Each row's numbers are scaled by one of `_SIZES`."""
-    numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
-    sizes = generator.choice(_SIZES, len(case.tokens)).astype(np.float32)
+def _draw_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
+    """Draw features, float32 [rows, features]."""
+    numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))
+    return numbers
+
+
+def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
+    """Draw features, float32 [rows, features]. The numbers of each row are scaled by one of `_SIZES`."""
+    numbers = _draw_rows(features, generator, rows)
+    sizes = generator.choice(_SIZES, rows).astype(np.float32)
     for column, (_, feature) in enumerate(features):
         if not isinstance(feature, Category):
             numbers[:, column] *= sizes
     return numbers
 
 
-def _list_feature_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield batches of features, each with the name of its case."""
-
-    def draw_feature_rows(rows: int) -> NDArray[np.float32]:
-        numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))
-        return numbers
-
-    yield "rows that differ in features only", draw_feature_rows(_DRAWN)
+def _draw_named_batches(
+    features: Features, generator: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield the name of a case, and the features of its rows."""
+    yield "rows that differ in features only", _draw_rows(features, generator, _DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):
             values: Any = feature.ids
         else:
             values = [*_ALONE, *((own - feature.mean) / feature.scale for own in _OWN)]
-        numbers = draw_feature_rows(len(values))
+        numbers = _draw_rows(features, generator, len(values))
         numbers[:, column] = np.array(values, np.float32)
         yield f"{name} of each {'id' if isinstance(feature, Category) else 'size'}", numbers

@@ -24,7 +24,8 @@ from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
-# A line of forward, an operator that it runs, and whether what that reads is meant, or what it makes.
+# A file, a line of forward in it, the name of an operator that the line runs, and whether the place means the inputs of
+# the operator (True) or its results (False).
 _Place = tuple[str, int, str, bool]
 # The size of a value, its norm, and its product with fixed random numbers.
 _Digest = tuple[int, float, float]
@@ -64,8 +65,8 @@ class ForwardValues:
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _list_unmatched_places(self._module, traced, own)
-            found = _list_unmatched_places(self._module, traced, inputs)
+                self._own[id(traced)] = traced, _find_missing_values(self._module, traced, own)
+            found = _find_missing_values(self._module, traced, inputs)
         except Exception:
             return True
         before = self._own[id(traced)][1]
@@ -78,9 +79,9 @@ class ForwardValues:
         )
 
 
-def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Return for each operator in forward whether it computes a value that the program does not compute. For an
-    operator of several values, also return whether the program never applies such an operator to the same values."""
+def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+    """Run module and program. Return for each operator in forward whether the program lacks one of its results, and,
+    for an operator of several values, whether the program never applies such an operator to the same values."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values()])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
@@ -90,17 +91,18 @@ def _list_unmatched_places(module: nn.Module, traced: TracedProgram, inputs: _In
     found: dict[_Place, bool] = {}
     for (file, line), operator, result, given in recorder.found:
         name = _name_operator(operator)
-        missing = any(not any(_are_equal(one, other) for other in known.get(one[0], ())) for one in result)
+        missing = any(not any(_are_digests_near(one, other) for other in known.get(one[0], ())) for one in result)
         found[file, line, name, False] = found.get((file, line, name, False), False) or missing
         if len(given) > 1:
             alike = operands.get((name, *(one[0] for one in given)), ())
-            missing = not any(all(map(_are_equal, given, other)) for other in alike)
+            missing = not any(all(map(_are_digests_near, given, other)) for other in alike)
             found[file, line, name, True] = found.get((file, line, name, True), False) or missing
     return found
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return the digests of each node's inputs, with the name of its operator and the sizes."""
+    """Return for each operator of several values its name with the sizes of its inputs, and the digests of the
+    inputs."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -165,6 +167,6 @@ def _draw_numbers() -> Tensor:
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
-def _are_equal(one: _Digest, other: _Digest) -> bool:
+def _are_digests_near(one: _Digest, other: _Digest) -> bool:
     near = _NEAR * max(one[1], other[1]) + _NOTHING
     return abs(one[1] - other[1]) <= near and abs(one[2] - other[2]) <= near

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import find_batch_symbols, find_needed_nodes
+from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
 # The row of the text that is compared, of the two in a batch.
@@ -65,6 +65,7 @@ class RecordedRun(NodeValues):
         self._is_overwritten = any(writes_in_place(node.target) for node in program.graph.nodes)
 
     def run_node(self, n: Node) -> Any:
+        """Compute the value of a node, and record the inputs and outputs of its operator."""
         if n.op != "call_function":
             value = super().run_node(n)
             self.ran[n] = _NodeRun([], None, [], self._keep_values([value]))
@@ -85,13 +86,16 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts, the second maybe wider, compared for the second text."""
+    """Compares two runs of a program, each on a batch of two texts, for the text in row 1 of both. The batch of the
+    second run may be wider."""
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
         self._words, self._needed = find_word_content(program), find_needed_nodes(program)
         self._same = {
-            node: self._has_same_value(node) for node in self._needed if node in narrow.ran and node in wide.ran
+            node: self._is_value_equal(node, narrow.ran[node].results, wide.ran[node].results)
+            for node in self._needed
+            if node in narrow.ran and node in wide.ran
         }
         answers = program.graph_signature.user_outputs
         self._answer = next((node for node in self._needed if node.name in answers), None)
@@ -119,11 +123,8 @@ class HiddenDifferences:
                 return node
         return None
 
-    def _has_same_value(self, node: Node) -> bool | None:
-        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
-        return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
-
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
+        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):

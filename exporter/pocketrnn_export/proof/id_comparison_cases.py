@@ -1,4 +1,7 @@
-"""Make texts from the ids with which a program compares words. Random texts would never contain such a phrase."""
+"""Find the ids with which a program compares words, and make texts and cases that contain these ids in every order.
+
+Random texts would never contain such a phrase.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.batch_reductions import find_needed_nodes
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
@@ -68,13 +70,14 @@ def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node
 
 
 def _list_few_numbers(constant: Tensor | None) -> list[int]:
+    """Return the integers of a constant; none if it holds other numbers or more than 64."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row. If there are many such ids, return none."""
+    """Return the ids whose row in a table differs from the most common row; no ids if there are many."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -84,39 +87,42 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
     return odd.tolist() if len(rows) > 1 and len(odd) <= _ODD else []
 
 
-def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
-    """Insert the ids in `asked`, next to each other, into two of every four rows of tokens [rows, steps], as often as
-    they fit, in each of their orders in turn. For an even number of steps, these are the first two rows."""
-    if not asked:
+def insert_phrases(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
+    """Insert phrases of some ids into two of every four rows of tokens [rows, steps].
+
+    In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
+    The two rows are the first two if the number of steps is even, else the last two.
+    """
+    if not compared_ids:
         return tokens
     tokens = tokens.clone()
-    phrases = torch.tensor(_list_id_orders(asked), dtype=tokens.dtype)
-    steps, size = tokens.shape[1], len(asked)
+    phrases = torch.tensor(_list_id_orders(compared_ids), dtype=tokens.dtype)
+    steps, size = tokens.shape[1], len(compared_ids)
     for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
         for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
             tokens[row, start : start + size] = phrases[turn % len(phrases)]
     return tokens
 
 
-def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
+def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
     """Return all orders of a few ids. For more ids, return the rotations of the list and of the reversed list."""
-    if len(asked) <= _TOGETHER:
-        return [list(order) for order in itertools.permutations(asked)]
-    ways = (list(asked), list(asked)[::-1])
-    return [way[start:] + way[:start] for start in range(len(asked)) for way in ways]
+    if len(compared_ids) <= _TOGETHER:
+        return [list(order) for order in itertools.permutations(compared_ids)]
+    ways = (list(compared_ids), list(compared_ids)[::-1])
+    return [way[start:] + way[:start] for start in range(len(compared_ids)) for way in ways]
 
 
-def make_cases_with_compared_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
+def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
     """Make cases with the ids with which a program compares words: in the program's order and reversed, once and many
     times, alone and among random words. Also make all sequences of ids that are adjacent in the program.
 
     Args:
-        asked: the ids, in the order of the program.
+        compared_ids: the ids, in the order of the program.
         ids: the number of ids.
         padding_id: the token past a row's length.
         ragged: add rows of several lengths.
     """
-    real = [i for i in asked if i != padding_id]
+    real = [i for i in compared_ids if i != padding_id]
     if not real:
         return []
     generator = np.random.default_rng(5)

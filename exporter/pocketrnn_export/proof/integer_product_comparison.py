@@ -61,7 +61,7 @@ def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
 
 
 def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
-    """Round x to the integers that stand for x in a product.
+    """Round float rows to the integers that the engine multiplies in place of the floats.
 
     Args:
         x: float32 [count, rows].
@@ -83,7 +83,7 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
 
 
 def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
-    """Return the sums of products as int32 [count, columns]."""
+    """Multiply rounded rows, int8 [count, rows], by integer weights. Return the sums, int32 [count, columns]."""
     made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 
@@ -115,7 +115,8 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
                 raise ParityError(
                     f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
                     "that the format defines.",
-                    "Nothing was written. Report the processor, and the compiler of pocketrnn-native.",
+                    "Nothing was written. This is a fault of pocketrnn or of its compiler. Report it with the names of "
+                    "the processor and of the compiler of pocketrnn-native.",
                 )
             asked += len(x)
     candidate = f"{PRODUCTS}, in place" if in_place else PRODUCTS

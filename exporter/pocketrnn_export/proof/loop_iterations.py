@@ -13,11 +13,10 @@ another way, such as numbers that grow from step to step, the answers are compar
 from __future__ import annotations
 
 import array
-import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,9 +27,9 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
-from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, unwrap_scripted_function
+from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
+from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
@@ -63,7 +62,8 @@ _SAME_STEPS: Final = "Compute the same in every step of the loop, or use nn.RNN,
 _TEXTS: Final = {1: "a text", 3: "three texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
-# By function, the numbers at each place of its arguments, and whether nearly all calls have the same one.
+# For each function, how often each number occurs at each place of its arguments; and for each place, whether nearly all
+# calls have the same number.
 _Numbers = dict[Hashable, list[Counter[Hashable]]]
 _Usual = dict[Hashable, tuple[bool, ...]]
 
@@ -129,6 +129,7 @@ def check_every_step(
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
+    """Write the note for a loop that was compared up to this step; for 0, only its answers were compared."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "
@@ -199,7 +200,8 @@ class _CallCounter:
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether each further token adds the same calls. If the module fails, return True."""
+        """Return whether the calls for a text of `tokens` tokens are those for 40 tokens and, for each further token,
+        those that the 41st token adds. If the module fails, return True."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -221,12 +223,14 @@ def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
 
 
 def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
+    """Return the kinds of calls whose numbers differ, with `more` less `fewer`."""
     apart = {kind: more[kind] - fewer[kind] for kind in more.keys() | fewer.keys()}
     return {kind: number for kind, number in apart.items() if number}
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each further token adds the same calls, or none after a cut. True if the module fails."""
+    """Return whether each of `tokens` further tokens adds the same calls, or none once the text is cut. True if the
+    module failed, so that no calls were found."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -245,25 +249,6 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
     except Exception:
         return None
     return log
-
-
-@contextlib.contextmanager
-def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
-    """While the block runs, replace scripted functions in a module's files by the Python functions from which they were
-    made. A torch function mode does not see the calls inside scripted functions."""
-    found = [
-        (names, name, value)
-        for names in find_users_globals(module)
-        for name, value in names.items()
-        if unwrap_scripted_function(value) is not None
-    ]
-    for names, name, value in found:
-        names[name] = unwrap_scripted_function(value)
-    try:
-        yield
-    finally:
-        for names, name, value in found:
-            names[name] = value
 
 
 class _FunctionLogger(FunctionMode):
@@ -331,6 +316,7 @@ class _CallLog:
         return -1 - self._given.setdefault(id(tensor), len(self._given))
 
     def _simplify_log_argument(self, value: Any) -> Any:
+        """Return an argument in a form that can be compared and hashed. A tensor becomes the index of its call."""
         if isinstance(value, Tensor):
             return _CallIndex(self._find_call_index(value))
         if isinstance(value, list | tuple):
@@ -436,6 +422,7 @@ def _normalize_distance(apart: int, most: int) -> Hashable:
 
 
 def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -> Hashable:
+    """Return the kind of an argument, as `count_calls_by_kind` compares it, and append its integers to `numbers`."""
     if isinstance(argument, _CallIndex):
         if argument < 0:
             return ("given", int(argument))

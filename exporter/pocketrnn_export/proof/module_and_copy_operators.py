@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_operators import restore_threads
 from pocketrnn_export.comparing.proof_inputs import Case
+from pocketrnn_export.comparing.torch_threads import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.function_caches import Place, replace_entries
@@ -30,9 +30,9 @@ from pocketrnn_export.module_runs.operator_recording import (
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
+from pocketrnn_export.proof.unscripted_functions import list_replaceable_functions
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
-from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 
 _TEXT: Final = "text"
 
@@ -69,18 +69,18 @@ class _RecordedProgram:
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
-def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
+def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
     """Refuse a module whose copy runs other operators than the module itself. Also refuse a module whose scripted and
     cached functions run other operators than the Python functions that are traced in their place."""
     for case in cases:
-        inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if given.takes_lengths else [])]
-        with restore_module(given.module), restore_threads():
-            own = _record_program(given, given.module, inputs)
+        inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
+        with restore_module(owners.module), restore_threads():
+            own = _record_program(owners, owners.module, inputs)
         if own is None:
             return
-        copied = given.copied(given.module)
+        copied = owners.copied(owners.module)
         _compare_programs(
-            own, _record_program(given, copied, inputs),
+            own, _record_program(owners, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
             "Do not look up values by the identity of the module or of a layer (`self is`, id(self), a dict or a "
             "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), or by the number of "
@@ -98,16 +98,18 @@ def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
             if not entries and not methods:
                 continue
             # Another copy, only where it is run: copies of large weights take long.
-            fresh = given.copied(given.module)
+            fresh = owners.copied(owners.module)
             with replace_entries(entries), replace_methods(methods):
                 _compare_programs(
-                    own.make_normal_form(), (_record_program(given, fresh, inputs) or own).make_normal_form(),
+                    own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
                     f"A function of the module's file runs other operators {what}",
                     advice,
                 )  # fmt: skip
 
 
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
+    """Refuse a module whose two programs differ in an operator. `problem` is the error's sentence without the
+    operator."""
     index = None if other is None else find_first_difference(own.program, other.program)
     if other is None or index is None:
         return
@@ -116,7 +118,7 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
     raise ExportError(f"{problem}: {apart}, {own.describe_line(index)}.", advice)
 
 
-def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
+def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
     """Record the operators that a module runs on inputs. Return None if the module fails, which other code reports."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
@@ -125,9 +127,9 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
         set_eval_mode(module)
         if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
-            convert_to_float32(module, given.kept)
+            convert_to_float32(module, owners.kept)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
-            answer = given.called(module)(*inputs)
+            answer = owners.called(module)(*inputs)
         steps = noted.find_steps_that_made(answer)
         lines = [noted.lines[step] for step in noted.find_needed_steps(steps, _TEXT)]
         return _RecordedProgram(noted.extract_program(steps, _TEXT), lines)
@@ -137,17 +139,12 @@ def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Ten
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the scripted or cached functions in the owner's files and classes, with their Python functions."""
-    entries = [
-        (names, name, function)
-        for names in find_users_globals(module)
-        for name, value in names.items()
-        if (function := function_of(value)) is not None
-    ]
+    """Find the scripted or cached functions of the owner, with their Python functions: those in the files, and the
+    methods of the classes."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}
         for name, value in list(vars(kind).items())
         if (function := function_of(value)) is not None
     }
-    return entries, methods
+    return list_replaceable_functions(module, function_of), methods

@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.comparing.form_runs import open_session
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.runnable_program import NodeValues
@@ -129,8 +129,13 @@ def refuse_differing_operators(
 def _compare_operator_group(
     part: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
 ) -> None:
-    session = graph.make_session(part, cut)
-    if session is None:
+    """Run a group of operators in PyTorch, and its nodes in onnxruntime, on difficult numbers.
+
+    Raises:
+        AnswersDifferError: a number differs by more than rounding.
+    """
+    run_cutout = graph.make_run(part, cut)
+    if run_cutout is None:
         return
     for draw in draw_extreme_numbers([values[node] for node in part.given]):
         given = dict(zip(part.given, draw, strict=True))
@@ -138,7 +143,7 @@ def _compare_operator_group(
         if expected is None:
             continue
         try:
-            found = session({graph.find_value_name(node): value for node, value in given.items()})
+            found = run_cutout({graph.find_value_name(node): value for node, value in given.items()})
         # Engines raise exceptions of many classes. The run of the whole graph reports an operator that is missing.
         except Exception:
             return
@@ -264,6 +269,7 @@ def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
 
 
 def _can_compare(value: Any) -> bool:
+    """Return whether a value is a tensor of real numbers, neither empty nor large."""
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
@@ -330,7 +336,9 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield numbers that are difficult for operators, like the given values. Each run draws the same ones.
+    """Yield draws of numbers that are difficult for operators: a tensor of the type and size of each value.
+
+    All calls with equal arguments draw the same numbers.
 
     Args:
         values: the values with these types and sizes.
@@ -406,7 +414,7 @@ class _Graph:
             [node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read
         )
 
-    def make_session(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
+    def make_run(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
         """Return a function that runs the nodes of a cutout, or None if onnxruntime does not support them."""
         fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(

@@ -32,7 +32,8 @@ def compare_features(file: Path, features: Features) -> Comparison:
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
-                    f"For {name}={short_repr(value, 40)}, the engine computes {found}, but the runtime {expected}.",
+                    f"For the feature {name}={short_repr(value, 40)}, the engine computes {found}, but the runtime "
+                    f"{expected} (None: it refuses the value).",
                     "This is a fault of pocketrnn. Report it with the bundle's classifier.json.",
                 )
             count += 1
@@ -40,6 +41,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
 
 
 def _list_values(feature: Feature) -> Iterator[Any]:
+    """Yield values of a feature: all categories and unknown ones, or usual and extreme numbers."""
     if isinstance(feature, Category):
         yield from (*feature.values, "", _OTHER)
         return
@@ -50,6 +52,7 @@ def _list_values(feature: Feature) -> Iterator[Any]:
 
 
 def _encode_in_engine(packed: Any, index: int, value: float | str) -> float | None:
+    """Encode a value of a feature in C; return None if the engine refuses the value."""
     module = import_native_module()
     try:
         return float(packed.feature(index, value))

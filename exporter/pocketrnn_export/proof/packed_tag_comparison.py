@@ -37,6 +37,7 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
 
 
 def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
+    """Return the engine's rows for a text; none, if the positions are unknown."""
     module = import_native_module()
     try:
         rows: list[_Row] = packed.tag(text)

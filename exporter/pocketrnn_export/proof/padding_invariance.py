@@ -15,8 +15,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, RecordedRun
+from pocketrnn_export.proof.program_nodes import describe_node_line
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 
 # The numbers of tokens of a text, and how many more the longer text in the first row has: a few, and as many as a
@@ -36,7 +36,7 @@ def find_padded_steps(
     padding_id: int,
     until: float = float("inf"),
 ) -> str:
-    """Return the line at which the padding after a text may change a result for some text, or "".
+    """Return the line at which the padding after a text may change the answer to some text, or "".
 
     Args:
         program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
@@ -51,7 +51,7 @@ def find_padded_steps(
     for (length, more), side in itertools.product((*few, *many), sides):
         pair = _run_both_batches(program, inputs_of, length, length + more, padding_id, side)
         if pair is not None and (node := HiddenDifferences(program, *pair).find_first_node(until)) is not None:
-            return find_node_line(node) or "a line that is not known"
+            return describe_node_line(node)
         if time.process_time() > until:
             break
     return ""

@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases, split_by_text
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
@@ -105,7 +106,8 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case and how far rounding may move it, or None."""
+        """Return the exact answer to a case, with how far rounding may move it. If the reference cannot compute the
+        answer, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -117,7 +119,8 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return the error of the reference's answer to a case against double precision."""
+        """Return how far the reference's answer to the case `name` is from the exact answer; None if that is
+        unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -137,11 +140,12 @@ class ReferenceAnswers:
             return LEAST_TOLERANCE
 
     def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
+        """Return the cases of one kind, or their rows, to which the reference gives an answer."""
         return [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Return whether a text, or one of its tokens for a tagger, has a finite answer."""
+    """Return whether a text's answer is finite. A tagger may leave out the last tokens of a text."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 

@@ -28,10 +28,15 @@ from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
-from pocketrnn_export.proof.every_size_comparison import APART, Answers, compute_answer_or_none
+from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.proof.non_forgetting_copy import copy_without_forgetting
-from pocketrnn_export.proof.runnable_program import RunnableProgram, make_runnable_program
+from pocketrnn_export.proof.runnable_program import (
+    Answers,
+    RunnableProgram,
+    compute_answer_or_none,
+    make_runnable_program,
+)
 from pocketrnn_export.proof.trace_refusals import (
     find_padding_effects,
     refuse_caught_errors,
@@ -71,7 +76,7 @@ _SMALL: Final = 4_096
 def find_right_program(
     module: nn.Module,
     example: tuple[Tensor, ...],
-    judged: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
+    make_form: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
     *,
     one_text: bool = False,
 ) -> TracedProgram:
@@ -81,62 +86,62 @@ def find_right_program(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
             least two rows and steps.
-        judged: makes the form of a program that is compared with the module; raises ExportError if there is none.
+        make_form: makes the form of a program that is compared with the module; raises ExportError if there is none.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
 
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of its code.
     """
-    asked = FreshCopyModule(module, example, _count_ids(module))
-    usual = asked.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
-    before = compute_answer_or_none(asked, usual)
-    found = _find_program(asked, judged, one_text=one_text)
+    compared = FreshCopyModule(module, example, _count_ids(module))
+    usual = compared.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
+    before = compute_answer_or_none(compared, usual)
+    found = _find_program(compared, make_form, one_text=one_text)
     if before is not None:
-        refuse_changed_answers(asked, found, usual, before)
+        refuse_changed_answers(compared, found, usual, before)
     most = LARGEST if find_catching_files(module) else _SMALL
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
     ]
-    refuse_rare_errors(asked.module, [usual, *map(asked.draw_inputs, bounds)])
+    refuse_rare_errors(compared.module, [usual, *map(compared.draw_inputs, bounds)])
     return found
 
 
 def _find_program(
-    asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
+    compared: FreshCopyModule, make_form: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
     """Find a program for a module that is right for all sizes, or refuse the module."""
-    made, log = functools.cache(judged), TraceLog()
+    made, log = functools.cache(make_form), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
-        example = asked.example if plan is None else resize_example(asked.example, plan.example)
-        found = trace_program(asked.module, example, plan, log, one_text=one_text, cut_counted=cut_counted)
+        example = compared.example if plan is None else resize_example(compared.example, plan.example)
+        found = trace_program(compared.module, example, plan, log, one_text=one_text, cut_counted=cut_counted)
         made(found)
         return found
 
     plain = _make_plain_trace(trace_with_log, log)
     refuse_size_loops(log)
-    if takes_two_texts(asked.example):
-        log = replace(log, questions=find_blocking_questions(asked, plain, log.questions))
+    if takes_two_texts(compared.example):
+        log = replace(log, questions=find_blocking_questions(compared, plain, log.questions))
         _refuse_pair_questions(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
-        asked = (asked if graph.ids is None else replace(asked, ids=graph.ids)).add_compared_ids(plain.program)
-        _check_plain_trace(asked, plain, graph.run, log)
+        compared = (compared if graph.ids is None else replace(compared, ids=graph.ids)).add_compared_ids(plain.program)
+        _check_plain_trace(compared, plain, graph.run, log)
         if not log.questions:
-            refuse_mixed_rows(asked, plain)
-            notes = refuse_other_sizes(asked, plain, graph.run)
-            return replace(plain, notes=notes, padding_tells=find_padding_effects(asked, plain))
+            refuse_mixed_rows(compared, plain)
+            notes = refuse_other_sizes(compared, plain, graph.run)
+            return replace(plain, notes=notes, padding_tells=find_padding_effects(compared, plain))
 
-    lasting = _NonForgettingModule.of(asked)
+    lasting = _NonForgettingModule.make_copy(compared)
 
     def make_attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
                 raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
-            return made(program).run(asked.draw_inputs(sizes))
+            return made(program).run(compared.draw_inputs(sizes))
 
-        lasting_answers = None if lasting is None else lasting.run(program)
+        lasting_answers = None if lasting is None else lasting.make_run(program)
         return ProgramAttempt(program, log, run_program, program.plan, lasting_answers)
 
     def trace_plan(plan: TracePlan) -> ProgramAttempt[TracedProgram]:
@@ -146,63 +151,67 @@ def _find_program(
     found = find_program_for_all_sizes(
         make_attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
         log.questions,
-        _make_follow_function(asked, trace_plan),
+        _make_follow_function(compared, trace_plan),
         trace_plan,
-        lambda sizes: asked(asked.draw_inputs(sizes)),
-        asked.compute_float64_logits,
+        lambda sizes: compared(compared.draw_inputs(sizes)),
+        compared.compute_float64_logits,
         batch=1 if one_text else None,
         lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
-        choices=lambda sizes: record_choices(asked.module, asked.draw_inputs(sizes)),
-        computes_values=_make_value_comparison(asked),
+        choices=lambda sizes: record_choices(compared.module, compared.draw_inputs(sizes)),
+        computes_values=_make_value_comparison(compared),
     )
     if lasting is not None:
-        lasting.refuse_incomplete_form(found.traced, judged, found.bounds)
+        lasting.refuse_incomplete_form(found.traced, make_form, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
-    asked = asked.add_compared_ids(settled_program.program)
-    refuse_mixed_rows(asked, settled_program)
-    notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
-    return replace(settled_program, notes=notes, padding_tells=find_padding_effects(asked, settled_program))
+    compared = compared.add_compared_ids(settled_program.program)
+    refuse_mixed_rows(compared, settled_program)
+    notes = refuse_other_sizes(compared, settled_program, made(found.traced).run)
+    return replace(settled_program, notes=notes, padding_tells=find_padding_effects(compared, settled_program))
 
 
-def _make_value_comparison(asked: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
+def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
     """Return the function that decides whether a program computes all values for other sizes."""
-    values = ForwardValues(asked.module)
-    return lambda program, own, sizes: values.are_computed(program, asked.draw_inputs(own), asked.draw_inputs(sizes))
+    values = ForwardValues(compared.module)
+    return lambda program, own, sizes: values.are_computed(
+        program, compared.draw_inputs(own), compared.draw_inputs(sizes)
+    )
 
 
 @dataclass(frozen=True)
 class _NonForgettingModule:
     """A module whose weights forget nothing, and these weights by their names in a program."""
 
-    asked: FreshCopyModule
+    compared: FreshCopyModule
     weights: dict[str, Tensor]
 
     @classmethod
-    def of(cls, asked: FreshCopyModule) -> _NonForgettingModule | None:
-        module = copy_without_forgetting(asked.module)
+    def make_copy(cls, compared: FreshCopyModule) -> _NonForgettingModule | None:
+        """Copy a module so that its recurrent layers forget nothing. Return None if it has none."""
+        module = copy_without_forgetting(compared.module)
         if module is None:
             return None
         named = copy_complete_copy(module)
         add_onnx_weights(named)
-        return cls(replace(asked, module=module), named.state_dict())
+        return cls(replace(compared, module=module), named.state_dict())
 
-    def run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
+    def make_run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
+        """Make the function that runs a program with these weights. Return None if the program has further weights."""
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
         run = make_runnable_program(program, self.weights).run
-        return lambda sizes: run(self.asked.draw_inputs(sizes))
+        return lambda sizes: run(self.compared.draw_inputs(sizes))
 
     def refuse_incomplete_form(
-        self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
+        self, program: TracedProgram, make_form: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
         """Refuse a form that lacks a part of its program, at the sizes around each condition."""
-        if (run := self.run(program)) is None:
+        if (run := self.make_run(program)) is None:
             return
-        form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
+        form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
         for sizes in bounds:
-            inputs = self.asked.draw_inputs(sizes)
+            inputs = self.compared.draw_inputs(sizes)
             # onnxruntime kills the process for a recurrent layer without a step; PyTorch raises an error.
-            if compute_answer_or_none(self.asked, inputs) is None:
+            if compute_answer_or_none(self.compared, inputs) is None:
                 continue
             expected = compute_answer_or_none(run, sizes)
             if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
@@ -213,13 +222,14 @@ class _NonForgettingModule:
                 )
 
     def make_judge(self, batch: int | None) -> AnswerJudge:
+        """Make the judge that compares answers with those of this module."""
         return AnswerJudge(
-            lambda sizes: self.asked(self.asked.draw_inputs(sizes)), self.asked.compute_float64_logits, batch
+            lambda sizes: self.compared(self.compared.draw_inputs(sizes)), self.compared.compute_float64_logits, batch
         )
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse two texts with a condition on one text's size: a trace for chosen sizes takes one text."""
+    """Refuse a module of two texts that tests the size of one: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -233,31 +243,34 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
         raise plain
 
 
-def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for errors that an ordinary trace shows, whatever conditions on sizes the module has."""
-    few = replace(asked, ids=1)
-    refuse_caught_errors(asked.module, log, few.draw_inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
+def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
+    """Refuse a module for what its ordinary trace shows: caught errors, lengths of its own, unequal iterations,
+    sorting."""
+    few = replace(compared, ids=1)
+    refuse_caught_errors(
+        compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
+    )
     if log.counted_lengths:
-        refuse_counted_lengths(asked, graph)
+        refuse_counted_lengths(compared, graph)
     if plain.loops and not log.questions:
-        refuse_unequal_iterations(asked, graph, plain)
+        refuse_unequal_iterations(compared, graph, plain)
     if plain.sort_operators:
-        refuse_tie_dependence(asked, plain)
+        refuse_tie_dependence(compared, plain)
 
 
 def _make_follow_function(
-    asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
+    compared: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
     """Return the function that runs forward for given sizes and records its conditions."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
-        error = follow_forward(asked.module, resize_example(asked.example, sizes), sizes, log)
+        error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
             log.check_answered()
-            refuse_caught_errors(asked.module, log, asked.draw_inputs(sizes))
+            refuse_caught_errors(compared.module, log, compared.draw_inputs(sizes))
             return FollowedRun(log)
-        if compute_answer_or_none(asked, asked.draw_inputs(sizes)) is None:
+        if compute_answer_or_none(compared, compared.draw_inputs(sizes)) is None:
             return FollowedRun(log, fails=not _is_raised_by_user(error))
         # A module that cannot be followed may still be traced.
         return FollowedRun(trace(TracePlan(sizes)).log)
@@ -265,17 +278,17 @@ def _make_follow_function(
     return follow_sizes
 
 
-def _make_plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
+def _make_plain_trace(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
     """Make the ordinary trace, or return its error. A trace without conditions is right for all sizes."""
     try:
-        return traced(None, log)
+        return trace(None, log)
     except ExportError as error:
         # An error of pocketrnn is final; one of torch.export may come from a size.
         if error.__cause__ is None:
             raise
         if log.counted_lengths:
             with contextlib.suppress(ExportError):
-                return traced(None, log, cut_counted=False)
+                return trace(None, log, cut_counted=False)
         if not log.questions:
             raise
         return error
@@ -288,5 +301,5 @@ def _is_raised_by_user(error: BaseException) -> bool:
 
 
 def _count_ids(module: nn.Module) -> int:
-    """Return the number of ids with which a module is run: the number of rows of its smallest embedding."""
+    """Count the ids with which a module is run: the rows of its smallest embedding."""
     return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)

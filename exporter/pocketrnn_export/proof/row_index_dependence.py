@@ -15,10 +15,14 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import BY_POSITION, find_batch_axes, find_needed_nodes
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.batch_reductions import BY_POSITION
+from pocketrnn_export.proof.program_nodes import (
+    describe_node_line,
+    find_batch_axes,
+    find_needed_nodes,
+    read_operator_name,
+)
 from pocketrnn_export.torch_internals import read_size_expression
 
 _ROWS: Final = 4
@@ -57,10 +61,10 @@ def find_row_numbers(
     numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch)}
     for node in needed:
         if _is_table_cut(node, values, batch):
-            return find_node_line(node) or "a line that is not known"
+            return describe_node_line(node)
         for user in node.users if node in numbers else ():
             if user in needed and not _is_position(node, user, numbers, batch):
-                return find_node_line(user) or find_node_line(node) or "a line that is not known"
+                return describe_node_line(user, node)
     return ""
 
 
@@ -90,6 +94,7 @@ def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
 
 
 def _are_rows_different(rows: Tensor) -> bool:
+    """Return whether any row differs from the first by more than rounding."""
     if not rows.is_floating_point():
         return bool((rows != rows[:1]).any())
     rows = rows.double().nan_to_num()

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import BY_POSITION, OF_LENGTHS, find_needed_nodes
+from pocketrnn_export.proof.batch_reductions import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.compared_module import fill_lengths
+from pocketrnn_export.proof.program_nodes import describe_node_line, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
 from pocketrnn_export.torch_internals import (
     flatten_tree,
     list_aliased_arguments,
@@ -102,6 +102,7 @@ def _find_line_with_rows(
     batch: set[Any],
     rows: int,
 ) -> str:
+    """Find the line as `find_rows_with_other_owners` does, with batches of this many rows."""
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:
@@ -180,7 +181,7 @@ class _OwnerRun(NodeValues):
         told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
-            self.place = find_node_line(node) or "a line that is not known"
+            self.place = describe_node_line(node)
             return [_make_initial_owners(one) for one in results]
         return [
             self._fill_missing_owners(one, result, val, call) if isinstance(result, Tensor) else None
@@ -193,9 +194,9 @@ class _OwnerRun(NodeValues):
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
 
-    def _fill_missing_owners(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+    def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
         """Return the owners of a result's numbers. Numbers that did not change get the owners of the arguments."""
-        owners = told.owners
+        owners = changes.owners
         if bool((owners != _NONE).all()):
             return owners
         if read_operator_name(call.node).removesuffix("_") not in _PUTS:
@@ -228,7 +229,7 @@ class _OwnerRun(NodeValues):
                 for axis in self._find_batch_axes_of_value(node.meta.get("val"), owners)[:1]:
                     rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
                     if bool(((owners != rows) & (owners != _NONE)).any()):
-                        self.place = find_node_line(node) or "a line that is not known"
+                        self.place = describe_node_line(node)
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,7 @@ class _ResultOwners:
 
 
 def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
+    """Return owners for a tensor: none for each number or, with `of_rows`, the row of each; None for a non-tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -274,7 +276,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes, or None if no other numbers run."""
+    """Find the text with which each number of the results changes, or None if the operator fails on other numbers."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
@@ -338,6 +340,7 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
 
 
 def _has_owner_bit(owners: Any, bit: int, side: int) -> Any:
+    """Return which numbers belong to texts in whose index this bit is `side`, as a mask."""
     return (owners >= 0) & ((owners >> bit) & 1 == side)
 
 

@@ -1,4 +1,4 @@
-"""Run a traced program in PyTorch, to get its answers or the value of each of its nodes."""
+"""Run a traced program in PyTorch, for its answers or for the value of each of its nodes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 
-from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
 from pocketrnn_export.tracing.module_trace import TracedProgram
+
+# Maps inputs as the module takes them to logits, an array [batch, classes]; may raise anything.
+Answers = Callable[[tuple[Tensor, ...]], Any]
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class RunnableProgram:
     """A program as a function that can be compared with its module.
 
     Attributes:
-        run: computes the logits, an array [batch, classes], from the module's inputs; may raise anything.
+        run: computes the logits from the module's inputs.
         ids: the number of ids that it takes; None if that is not known.
     """
 
-    run: Callable[[tuple[Tensor, ...]], Any]
+    run: Answers
     ids: int | None = None
 
 
@@ -86,3 +88,17 @@ def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
             graph.erase_node(node)
     # A call of the module itself would print the code when it fails.
     return torch.fx.GraphModule(module, graph).forward
+
+
+def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
+    """Return the answer of a run as an array, or None if the run fails.
+
+    Where a module fails, a comparison lets any program pass: the proof refuses such a module on its cases.
+    """
+    try:
+        answer = run(*inputs)
+    # A user's module, or an engine, may raise anything.
+    except Exception:
+        return None
+    answer = answer[0] if isinstance(answer, tuple) else answer
+    return answer.numpy() if isinstance(answer, Tensor) else answer

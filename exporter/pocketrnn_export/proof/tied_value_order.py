@@ -1,9 +1,8 @@
 """Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 
 A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
-(`trace_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the program
-runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
-"""
+(`trace_refusals.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the
+program runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`)."""
 
 from __future__ import annotations
 
@@ -13,11 +12,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.batch_reductions import BY_POSITION
 from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
-from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
 from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
 
 _STEPS: Final = (2, 9, 40)
@@ -44,7 +42,7 @@ def find_tied_values(
             continue
         if HiddenDifferences(program, one, other).find_first_node(left_out=_TAKES) is not None:
             orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
-            return next(filter(None, map(find_node_line, orders)), "a line that is not known")
+            return describe_node_line(*orders)
     return ""
 
 

@@ -9,7 +9,6 @@ count of some words, or whether a text begins with one word and ends with anothe
 
 from __future__ import annotations
 
-import operator
 from enum import IntEnum
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.program_nodes import read_operator_name
 
 
 class WordContent(IntEnum):
@@ -62,45 +62,38 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
     """Find out how much each node of a program depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
-    found: dict[Node, WordContent] = {}
+    contents: dict[Node, WordContent] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            found[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
+            contents[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
             # Features may be anything, as words may.
-            found[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else found[node]
+            contents[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else contents[node]
         else:
-            found[node] = _find_content_of_node(node, found)
-    return found
+            contents[node] = _find_content_of_node(node, contents)
+    return contents
 
 
-def read_operator_name(node: Node) -> str:
-    """Return the name of the operator or function that a node calls, without its overload."""
-    if node.target is operator.getitem:
-        return "getitem"
-    packet = getattr(node.target, "overloadpacket", node.target)
-    return str(getattr(packet, "__name__", packet))
-
-
-def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
+def _find_content_of_node(node: Node, contents: dict[Node, WordContent]) -> WordContent:
+    """Return the word content of a node from that of its inputs, which `contents` has."""
     name, given = (
         read_operator_name(node),
-        [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING],
+        [contents[n] for n in node.all_input_nodes if contents[n] is not WordContent.NOTHING],
     )
     # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
     if not given or name.startswith(GIVES_NO_NUMBERS):
         return WordContent.NOTHING
     most = max(given)
     if most in (WordContent.IDS, WordContent.MOVED_IDS):
-        return _find_content_of_ids(node, found, most, len(given))
+        return _find_content_of_ids(node, contents, most, len(given))
     if most is WordContent.ANYTHING:
         # The ids with a zero vector are tried.
-        return WordContent.FLAGS if _finds_zero_vectors(node, name, found) else WordContent.ANYTHING
+        return WordContent.FLAGS if _finds_zero_vectors(node, name, contents) else WordContent.ANYTHING
     if name in _MOVE:
         # `x[order]` and `lengths[order]` sort the texts by their lengths.
         if min(given) <= WordContent.MOVED_IDS:
             return (
                 WordContent.MOVED_IDS
-                if found[node.all_input_nodes[0]] <= WordContent.MOVED_IDS
+                if contents[node.all_input_nodes[0]] <= WordContent.MOVED_IDS
                 else WordContent.ANYTHING
             )
         return WordContent.COUNTS
@@ -111,7 +104,11 @@ def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordCon
     return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
 
 
-def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
+def _find_content_of_ids(
+    node: Node, contents: dict[Node, WordContent], ids: WordContent, dependent_inputs: int
+) -> WordContent:
+    """Return the word content of a node whose inputs hold ids. `dependent_inputs` is how many inputs depend on
+    words."""
     name, flags = read_operator_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
@@ -119,9 +116,9 @@ def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordCo
     if name in _SAME:
         return ids
     # But not for `table[x]`, whose result is not ids.
-    if name in _MOVE and given == 1 and found[node.all_input_nodes[0]] is ids:
+    if name in _MOVE and dependent_inputs == 1 and contents[node.all_input_nodes[0]] is ids:
         return WordContent.MOVED_IDS
-    if name in _COMPARED and given == 1 and _compares_with_tried_ids(name, node.args[1]):
+    if name in _COMPARED and dependent_inputs == 1 and _compares_with_tried_ids(name, node.args[1]):
         return flags
     return WordContent.ANYTHING
 
@@ -136,11 +133,11 @@ def _compares_with_tried_ids(name: str, number: Any) -> bool:
     return name in ("eq", "ne") or number < (_TRIED - 1 if name in ("gt", "le") else _TRIED)
 
 
-def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -> bool:
+def _finds_zero_vectors(node: Node, name: str, contents: dict[Node, WordContent]) -> bool:
     """Return whether a node is `vectors.abs().sum(2) != 0`, or similar."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]
     while read_operator_name(inner) in _OF_VECTORS:
         inner = inner.all_input_nodes[0]
-    return read_operator_name(inner) == "embedding" and found[inner.all_input_nodes[-1]] is WordContent.IDS
+    return read_operator_name(inner) == "embedding" and contents[inner.all_input_nodes[-1]] is WordContent.IDS

@@ -1,5 +1,5 @@
-"""The checks that refuse a trace even if it is right for the sizes of its example. Each check compares the module with
-its program."""
+"""Compare a module with its program beyond the sizes of the trace's example: refuse a program that differs, and find
+where padding or the order of equal values may change an answer."""
 
 from __future__ import annotations
 
@@ -16,21 +16,15 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.proof.batch_reductions import find_batch_reduction, find_batch_symbols, find_compared_numbers
+from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
-from pocketrnn_export.proof.every_size_comparison import (
-    APART,
-    MOST_TOKENS,
-    SECONDS,
-    Answers,
-    check_every_size,
-    compute_answer_or_none,
-)
+from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
+from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
-from pocketrnn_export.proof.runnable_program import NodeValues, make_runnable_program
+from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
 from pocketrnn_export.proof.tied_value_order import find_tied_values
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
@@ -45,24 +39,24 @@ _MOST_IDS: Final = 12
 
 
 def refuse_changed_answers(
-    asked: FreshCopyModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any
+    compared: FreshCopyModule, traced: TracedProgram, usual_inputs: tuple[Tensor, ...], answer_before: Any
 ) -> None:
     """Refuse a module whose answer to a text changes after the module has run on texts of other sizes.
 
     First come the sizes of the trace and its checks, then the sizes around each condition in forward.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
-    copied, started = copy_complete_copy(asked.module), time.process_time()
-    for sizes in (None, *found.bounds):
+    copied, started = copy_complete_copy(compared.module), time.process_time()
+    for sizes in (None, *traced.bounds):
         if time.process_time() - started > SECONDS:
             return
         if sizes is not None:
-            if not is_within_limits(found.limits, sizes):
+            if not is_within_limits(traced.limits, sizes):
                 continue
             changed = f"a batch of {sizes.batch} x {sizes.tokens} tokens changes later answers"
-            compute_answer_or_none(compute_answer, copied, asked.draw_inputs(sizes))
-        after = compute_answer_or_none(compute_answer, copied, usual)
-        if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
+            compute_answer_or_none(compute_answer, copied, compared.draw_inputs(sizes))
+        after = compute_answer_or_none(compute_answer, copied, usual_inputs)
+        if after is None or not np.allclose(after, answer_before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on earlier texts: {changed}.",
                 "Do not let forward store values that a later answer depends on, in the module, its file or a "
@@ -104,24 +98,24 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
         )
 
 
-def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
+def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
     """For a module that packs by lengths of its own, compare its graph on rows longer than these lengths.
 
     Raises:
         ExportError: an answer differs.
     """
     generator = torch.Generator().manual_seed(7)
-    edges = torch.tensor([0, 1, int(asked.example[0][-1, -1]), asked.ids - 1])
+    edges = torch.tensor([0, 1, int(compared.example[0][-1, -1]), compared.ids - 1])
     for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
-        batch = 1 if asked.one_text else rows
-        inputs = asked.draw_inputs(Sizes(batch, width))
+        batch = 1 if compared.one_text else rows
+        inputs = compared.draw_inputs(Sizes(batch, width))
         texts = 2 if takes_two_texts(inputs) else 1
         for i, tokens in enumerate(inputs[:texts]):
             special = torch.rand(tokens.shape, generator=generator) < 0.3
             special[:, 0] = False
             drawn = edges[torch.randint(len(edges), tokens.shape, generator=generator)]
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
-        if not asked.agrees(graph, inputs):
+        if not compared.agrees(graph, inputs):
             raise ExportError(
                 "The module packs by lengths that it counts or clamps itself, but the graph gives another answer if "
                 "these lengths are shorter than the rows.",
@@ -129,14 +123,14 @@ def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
             )
 
 
-def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
+def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
     """Compare a graph with its module at other lengths, if its loops were traced from their first iterations.
 
     Raises:
         ExportError: an answer differs.
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
-        if not asked.agrees(graph, asked.draw_inputs(Sizes(1 if asked.one_text else rows, width))):
+        if not compared.agrees(graph, compared.draw_inputs(Sizes(1 if compared.one_text else rows, width))):
             raise UntraceableError(
                 f"The module's loop over the steps of a text, {traced.loops[0]}, computes something else in later "
                 f"steps than in the first steps: at {width} tokens, a graph of the first steps gives another answer.",
@@ -144,19 +138,19 @@ def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: Tr
             )
 
 
-def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None:
+def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a module whose answers depend on the order of equal values. The texts of this check repeat words."""
-    for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if asked.phrase else [])):
+    for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.phrase else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
-        given = (asked if batch == 1 else replace(asked, phrase=())).draw_inputs(Sizes(batch, width))
+        given = (compared if batch == 1 else replace(compared, phrase=())).draw_inputs(Sizes(batch, width))
         # Unchanged; the first token everywhere; each token of the first half twice.
         for apart in (1, 2 * MOST_TOKENS, 2):
             inputs = fill_lengths(
                 [value[:, torch.arange(value.shape[1]) // apart] if is_text(value) else value for value in given]
             )
-            if (expected := compute_answer_or_none(asked, inputs)) is None:
+            if (expected := compute_answer_or_none(compared, inputs)) is None:
                 continue
-            if not compute_largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
+            if not compute_largest_difference(run_with_reversed_ties(compared, inputs), expected) <= APART:
                 raise ExportError(
                     f"The module's answers depend on the order of equal values in {', '.join(traced.sort_operators)}, "
                     "which PyTorch leaves undefined: a text that repeats a word has equal values.",
@@ -164,17 +158,13 @@ def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None
                 )
 
 
-def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
+def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a program that does not compute each row of a batch from the row's own tokens."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-
-        def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
-            return asked.draw_inputs(Sizes(rows, steps))
-
-        place = find_rows_with_other_owners(traced.program, make_inputs, batch)
+        place = find_rows_with_other_owners(traced.program, compared.draw_batch, batch)
         values = NodeValues(traced.program)
-        if not place and (number := find_row_numbers(traced.program, values, make_inputs, batch)):
+        if not place and (number := find_row_numbers(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
@@ -189,41 +179,35 @@ def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
         )
 
 
-def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
     that causes it. With lengths, only the example's padding id is tried. Otherwise, all ids are tried that forward may
     count."""
-    batch, padding_id = find_batch_symbols(traced.program), int(asked.example[0][-1, -1])
-    texts = 2 if takes_two_texts(asked.example) else 1
-    has_lengths = takes_lengths(asked.example)
-    has_state = len(asked.example) > texts and not has_lengths and not isinstance(asked.module, FeatureModule)
-    if asked.one_text or not batch or has_state:
+    batch, padding_id = find_batch_symbols(traced.program), int(compared.example[0][-1, -1])
+    texts = 2 if takes_two_texts(compared.example) else 1
+    has_lengths = takes_lengths(compared.example)
+    has_state = len(compared.example) > texts and not has_lengths and not isinstance(compared.module, FeatureModule)
+    if compared.one_text or not batch or has_state:
         return {}
-
-    def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
-        return asked.draw_inputs(Sizes(rows, steps))
-
     bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
     ids = [padding_id]
     if not has_lengths:
-        compared = [i for i in find_compared_numbers(traced.program) if i < asked.ids]
-        ids = list(dict.fromkeys([padding_id, *compared, *range(min(_COUNTED, asked.ids)), asked.ids - 1]))[:_MOST_IDS]
+        numbers = [i for i in find_compared_numbers(traced.program) if i < compared.ids]
+        ids = list(dict.fromkeys([padding_id, *numbers, *range(min(_COUNTED, compared.ids)), compared.ids - 1]))[
+            :_MOST_IDS
+        ]
     found = {}
     for i in ids:
         until = time.process_time() + SECONDS / len(ids)
-        found[i] = find_padded_steps(traced.program, make_inputs, bounds, padding_id=i, until=until)
+        found[i] = find_padded_steps(traced.program, compared.draw_batch, bounds, padding_id=i, until=until)
     return {i: place for i, place in found.items() if place}
 
 
-def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
+def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[str, ...]:
     """Return a note for a program in which the order of equal values may change an answer, or no note."""
-    if not found.sort_operators:
+    if not traced.sort_operators:
         return ()
-
-    def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
-        return asked.draw_inputs(Sizes(rows, steps))
-
-    line = find_tied_values(found.program, make_inputs, one_text=asked.one_text)
+    line = find_tied_values(traced.program, compared.draw_batch, one_text=compared.one_text)
     if not line:
         return ()
     return (
@@ -232,21 +216,27 @@ def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str,
     )
 
 
-def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
-    """Refuse a program with another answer than its module for some size. Return notes on unchecked parts."""
+def refuse_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> tuple[str, ...]:
+    """Refuse a program with another answer than its module for some size. Return notes on what was not compared."""
 
     def do_answers_agree(sizes: Sizes) -> bool:
-        return asked.agrees(exported, asked.draw_inputs(sizes))
+        return compared.agrees(exported, compared.draw_inputs(sizes))
 
-    notes = _write_ties_note(asked, found)
+    notes = _write_ties_note(compared, traced)
     # Check loops first: the error names the loop.
-    if found.loops:
-        loop, one = found.loops[0], asked.one_text
+    if traced.loops:
+        loop, one = traced.loops[0], compared.one_text
         notes += check_every_step(
-            asked.module, found.limits, loop, asked.draw_inputs, do_answers_agree, one_text=one, bounds=found.bounds
+            compared.module,
+            traced.limits,
+            loop,
+            compared.draw_inputs,
+            do_answers_agree,
+            one_text=one,
+            bounds=traced.bounds,
         )
-    in_pytorch = make_runnable_program(found).run
+    in_pytorch = make_runnable_program(traced).run
     check_every_size(
-        asked.module, in_pytorch, found.limits, asked.draw_inputs, do_answers_agree, one_text=asked.one_text
+        compared.module, in_pytorch, traced.limits, compared.draw_inputs, do_answers_agree, one_text=compared.one_text
     )
     return notes

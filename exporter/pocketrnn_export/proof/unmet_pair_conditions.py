@@ -13,9 +13,8 @@ from typing import Final
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.compared_module import FreshCopyModule
-from pocketrnn_export.proof.every_size_comparison import compute_answer_or_none
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
-from pocketrnn_export.proof.runnable_program import make_runnable_program
+from pocketrnn_export.proof.runnable_program import compute_answer_or_none, make_runnable_program
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
@@ -31,14 +30,14 @@ _FEW: Final = 4
 
 
 def find_blocking_questions(
-    asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
+    compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """Return the conditions that a program does not obey: those in user code, and those on one side of which the module
-    fails, or computes other values than the program."""
+    """Compare a module with its program near each condition on sizes. Return the conditions that the program does not
+    obey: those in user code, and those on one side of which the module fails or computes other values."""
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run
-    values, usual = ForwardValues(asked.module), asked.draw_inputs(USUAL)
+    values, usual = ForwardValues(compared.module), compared.draw_inputs(USUAL)
 
     def is_blocking(question: Question) -> bool:
         if question.branch or question.number:
@@ -50,8 +49,8 @@ def find_blocking_questions(
                 if question.condition.holds_for_both(*sizes) == holds
             ]
             for i, (batch, first, second) in enumerate(sides[:_MOST]):
-                inputs = asked.draw_inputs_for_pair(batch, first, second)
-                if compute_answer_or_none(asked, inputs) is None or not asked.agrees(run, inputs):
+                inputs = compared.draw_inputs_for_pair(batch, first, second)
+                if compute_answer_or_none(compared, inputs) is None or not compared.agrees(run, inputs):
                     return True
                 if i < _FEW and not values.are_computed(plain, usual, inputs):
                     return True

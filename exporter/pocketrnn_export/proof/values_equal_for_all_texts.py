@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.float64_graph import list_graph_inputs
+from pocketrnn_export.comparing.form_runs import list_graph_inputs
 from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import find_needed_nodes
+from pocketrnn_export.proof.program_nodes import find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
-from pocketrnn_export.proof.token_dependence import read_operator_name
 
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
@@ -44,7 +43,7 @@ def describe_constant_values(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Return a note for each line of code whose value is equal for all texts of a proof; see `find_constant_values`."""
+    """Run a program on the cases of a proof. Return a note for each line of code whose value is equal for all texts."""
     if program is None:
         return ()
     lines: dict[str, str] = {}
@@ -62,7 +61,8 @@ def describe_constant_values(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Find the operators whose results are equal in all runs although their inputs differ, with these values.
+    """Run a program. Return the operators whose results are equal in all runs although their inputs differ, with the
+    results.
 
     Args:
         program: from torch.export.
@@ -138,6 +138,7 @@ class _RangeRecorder(NodeValues):
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
+        """Compute the value of a node, and record its range. A value that is not constant is left out from then on."""
         result = super().run_node(n)
         if n not in self.left:
             return result

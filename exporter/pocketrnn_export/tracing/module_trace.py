@@ -39,18 +39,23 @@ from pocketrnn_export.tracing.layers.recurrence import check_initial_states, tra
 from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
-from pocketrnn_export.tracing.python_semantics.caught_errors import record_errors
+from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_other_rounding
-from pocketrnn_export.tracing.python_semantics.size_condition_answers import record_program_restrictions, watch_sizes
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
+    record_program_restrictions,
+    record_size_conditions,
+)
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
 from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
@@ -59,9 +64,9 @@ from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
-from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan import Branch, TracePlan
 
 
 def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
@@ -70,7 +75,10 @@ def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) ->
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(
-    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
+    (
+        *(*ASSERTS, *LENGTHS, *CONSTRUCTORS, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
+        *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
+    ),
     around=run_unwrapped_call,
     after=record_lengths,
 )
@@ -101,7 +109,7 @@ def make_export_session(
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
-        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, watch_sizes, record_errors),
+        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, record_size_conditions, record_error_lines),
         log=log,
         branches=branches,
         choices=choices,
@@ -111,7 +119,9 @@ def make_export_session(
 
 def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
     """Return a session that traces the result of `reroll_loops` for torch.export. That module contains no user code."""
-    return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
+    return TraceSession(
+        module, (SLICING,), (trace_recurrence, record_size_conditions), log=log, cut_counted=cut_counted
+    )
 
 
 def make_script_session(module: nn.Module) -> TraceSession:
@@ -121,7 +131,7 @@ def make_script_session(module: nn.Module) -> TraceSession:
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     """Run a module, and return the lines that raise an error which forward catches."""
-    with TraceSession(module, (SLICING,), (record_errors,)) as session:
+    with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
 
@@ -214,6 +224,7 @@ def trace_program(
 
 
 def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
+    """Return the error for an exception of torch.export, with the line of user code and advice for its cause."""
     if cell := _find_stepped_cell(module):
         return ExportError(
             f"The module's {cell[0]}, and the loop that runs it cannot be traced: {find_first_cause(error)}.", cell[1]
@@ -284,7 +295,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
 
 
 def _find_last_user_line(error: BaseException) -> str:
-    """Return the last line of user code in the traceback of an error, or of one of the error's causes."""
+    """Return the last line of user code in the tracebacks of an error and its causes, as ", at line", or ""."""
     found = ""
     current: BaseException | None = error
     while current is not None:
@@ -302,7 +313,8 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a description of the first recurrent cell in a module, and advice to use a layer, or None."""
+    """Return a clause about the first recurrent cell of a module, and the advice to use a layer; None without a
+    cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -315,6 +327,7 @@ def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
 
 
 def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    """Return the error for a loop that cannot become a layer, with its line, the reason and advice."""
     cell = _find_stepped_cell(module)
     advice = "Use nn.RNN, nn.LSTM or nn.GRU. Or, if no step uses the result of another step, compute all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):

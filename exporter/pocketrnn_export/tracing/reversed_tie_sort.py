@@ -23,12 +23,14 @@ def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
 
 
 def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
-    """Run a function with inputs. Inside it, sorts give equal values in reverse order."""
+    """Run a function in which sorts give equal values in reverse order. Return its result."""
     with _ReversedTies():
         return run(inputs)
 
 
 class _ReversedTies(FunctionMode):
+    """A torch function mode in which sorts give equal values in reverse order."""
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {}).call_with_input_first
         return call_in_reversed_order(func, call.name, call.args, call.kwargs)

@@ -1,4 +1,4 @@
-"""One trace of a module: the patches and rules that are active while forward runs, and the facts that the trace has
+"""The session of one trace: the rules and patches that are active while forward runs, and the facts that the trace
 found.
 
 A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every torch function that forward calls goes
@@ -40,9 +40,10 @@ from pocketrnn_export.torch_internals import (
     replace_methods,
 )
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
-from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_sizes
+from pocketrnn_export.tracing.sizes.trace_plan import Branch
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
@@ -57,7 +58,7 @@ class DeclinedRule:
 
 
 def declined(reason: str) -> DeclinedRule:
-    """Return the result by which a rule declines a call."""
+    """Return the result by which a rule declines a call, with the reason."""
     return DeclinedRule(reason)
 
 
@@ -138,14 +139,6 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
     return lambda rewrite: Rule(names, rewrite, when)
 
 
-def _proceed_unchanged(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    return proceed(call)
-
-
-def _record_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
-    """Record nothing about a result."""
-
-
 @dataclass(frozen=True)
 class Topic:
     """Rules about one topic, which are asked together.
@@ -158,8 +151,8 @@ class Topic:
     """
 
     rules: Sequence[Rule] = ()
-    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = _proceed_unchanged
-    after: Callable[[TraceSession, Call, Any], None] = _record_nothing
+    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = lambda _, call, proceed: proceed(call)
+    after: Callable[[TraceSession, Call, Any], None] = lambda _session, _call, _result: None
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:
@@ -196,6 +189,11 @@ _LOCK: Final = threading.RLock()
 def find_current_session() -> TraceSession | None:
     """Return the session of this thread, or None if this thread is not tracing."""
     return _here.session
+
+
+def find_current_export_session() -> TraceSession | None:
+    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
+    return None if _here.session is None or _here.session.scripted else _here.session
 
 
 def is_torchscript_trace() -> bool:
@@ -277,7 +275,7 @@ class TraceSession:
             _log.debug("Not rewritten: %s, %s (%d times)", name, reason, times)
         self._stack.__exit__(kind, error, trace)
 
-    def condition(self, relation: Any) -> Condition | None:
+    def make_condition(self, relation: Any) -> Condition | None:
         """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
         renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
@@ -287,13 +285,14 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics, beginning with the topic at `level`."""
+        """Pass a call through the topics, beginning with the topic at `level`, and return its result."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
         return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, level))
 
     def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
+        """Return the result of the first rule of a topic that does not decline a call, or else of the later topics."""
         named = call.call_with_input_first
         for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
@@ -321,7 +320,7 @@ class TraceSession:
         """Run forward on each branch, and select the answer of the branch whose condition is true."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
-            self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
+            self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)
             if inputs and inputs[0].dim() > 1:
                 self.example = Sizes(
                     *(read_size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2])
@@ -382,7 +381,7 @@ def mark_full_width(lengths: Tensor) -> Tensor:
     return lengths
 
 
-def find_environment(values: Iterable[Any]) -> Any:
+def find_size_environment(values: Iterable[Any]) -> Any:
     """Return torch's environment of symbolic sizes from some tensors, or None if no tensor has a symbolic size."""
     for value in values:
         if isinstance(value, Tensor):
@@ -393,7 +392,8 @@ def find_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Name the symbols of sizes: `batch` for each first axis, and `tokens` and `second` for the texts."""
+    """Return the names of torch's symbols of sizes: `batch` for each first axis, `tokens` and `second` for the
+    texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):

@@ -46,15 +46,15 @@ class Facts:
     def __init__(self) -> None:
         self._known: dict[int, tuple[Tensor, Fact]] = {}
 
-    def of(self, value: Any) -> Fact:
-        """Return the known facts about a value. A value that is not a tensor has no facts."""
+    def find_fact(self, value: Any) -> Fact:
+        """Return the known facts about a tensor. Other values have no facts."""
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 
     def note(self, value: Any, **known: Any) -> None:
         """Set some facts about a tensor, and keep the others. Ignore a value that is not a tensor."""
         if isinstance(value, Tensor):
-            self._known[id(value)] = (value, replace(self.of(value), **known))
+            self._known[id(value)] = (value, replace(self.find_fact(value), **known))
 
     def forget(self, value: Any) -> None:
         """Remove the facts about a tensor into which forward wrote, and about all tensors that share its memory."""

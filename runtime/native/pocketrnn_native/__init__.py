@@ -29,9 +29,10 @@ __all__ = [
     "shared",
 ]
 
-# So many texts are answered in one call of the engine.
-_AT_ONCE = 1024
-# Memory for the products of frequent words and input weights, at most, where a layer reads embeddings: once for a file.
+# How many texts one call of the engine answers.
+_TEXTS_AT_ONCE = 1024
+# The most bytes for the products of frequent words and input weights, which are computed once for a file, where a layer
+# reads embeddings.
 PRODUCTS_MEMORY = 1 << 23
 
 
@@ -75,26 +76,28 @@ class Tag(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """The labels of a classifier or of a head, and the positions of their logits."""
+    """The labels of a classifier or of a head, the columns of their logits, and whether a text may have several."""
 
     labels: tuple[str, ...]
-    at: slice
-    several: bool
+    columns: slice
+    is_multi_label: bool
 
     def make_prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
-        own, found = logits[self.at], probabilities[self.at]
+        """Make the prediction for one text from its logits and probabilities for all labels of the file."""
+        own, found = logits[self.columns], probabilities[self.columns]
         order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
         likeliest = tuple((self.labels[i], found[i]) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
     def find_likeliest_label(self, probabilities: list[float]) -> str:
-        own = probabilities[self.at]
+        own = probabilities[self.columns]
         return self.labels[own.index(max(own))]
 
-    def select_reached_labels(self, probabilities: list[float], wanted: tuple[float, ...]) -> tuple[str, ...]:
-        own = probabilities[self.at]
-        asked = range(len(own)) if self.several else (own.index(max(own)),)
-        return tuple(self.labels[i] for i in asked if own[i] >= wanted[i])
+    def select_reached_labels(self, probabilities: list[float], thresholds: tuple[float, ...]) -> tuple[str, ...]:
+        """Select the labels of one text that reach their thresholds; at most one, unless the labels are multi-label."""
+        own = probabilities[self.columns]
+        asked = range(len(own)) if self.is_multi_label else (own.index(max(own)),)
+        return tuple(self.labels[i] for i in asked if own[i] >= thresholds[i])
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
@@ -165,16 +168,16 @@ class Classifier:
         self._packed = file.packed
         labels, start = tuple(file.packed.labels()), 0
         self._parts: dict[str, _Labels] = {}
-        for name, count, several in file.packed.heads():
-            at = slice(start, start + count)
-            self._parts[name] = _Labels(labels[at], at, several)
-            start = at.stop
+        for name, count, is_multi_label in file.packed.heads():
+            columns = slice(start, start + count)
+            self._parts[name] = _Labels(labels[columns], columns, is_multi_label)
+            start = columns.stop
         self.heads = tuple(self._parts)
         self.labels = tuple(f"{name}: {one}" for name, part in self._parts.items() for one in part.labels) or labels
         self._own = _Labels(self.labels, slice(len(labels)), file.packed.is_multi_label())
         self._head: str | None = None
         self._features = file.packed.features()
-        self._alone = not self._features and not file.packed.takes_pairs()
+        self._takes_single_texts = not self._features and not file.packed.takes_pairs()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -242,31 +245,36 @@ class Classifier:
         answer: Prediction = self._make_predictions(self._compute_logits(text), top)
         return answer
 
-    def _compute_logits(self, given: Any, which: str = "The text") -> list[float]:
-        if self._alone:
+    def _compute_logits(self, given: Any, text_name: str = "The text") -> list[float]:
+        """Compute the logits of a text, of a pair, or of a text with its features."""
+        if self._takes_single_texts:
             return self._packed.logits(given)
         if not isinstance(given, tuple | list) or len(given) != 2:
-            what = "a text with its features" if self._features else "two texts"
-            raise TypeError(f"{which} is {type(given).__name__}, not {what}. Give a tuple of both.")
+            what = "a text and its features" if self._features else "two texts"
+            raise TypeError(f"{text_name} is of the type {type(given).__name__}. Give a tuple of {what}.")
         text, beside = given
-        return self._packed.logits_beside(text, self._encode_features(beside, which) if self._features else beside)
+        return self._packed.logits_beside(text, self._encode_features(beside, text_name) if self._features else beside)
 
-    def _encode_features(self, values: Any, which: str) -> list[float]:
+    def _encode_features(self, values: Any, text_name: str) -> list[float]:
+        """Check the values of a text's features, and encode them in the order of the file."""
         names = [name for name, _ in self._features]
         if not isinstance(values, Mapping):
-            raise TypeError(f"{which} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
+            raise TypeError(f"{text_name} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
         if unknown := [name for name in values if name not in names]:
-            raise ValueError(f"{which} has the feature {unknown[0]!r}, which the classifier does not take.")
+            raise ValueError(f"{text_name} has the feature {unknown[0]!r}, which the classifier does not take.")
         if missing := [name for name in names if values.get(name) is None]:
-            raise ValueError(f"{which} has no value for the feature {missing[0]}. Give {', '.join(names)}.")
-        return [self._encode_feature(i, values[name], which) for i, name in enumerate(names)]
+            raise ValueError(f"{text_name} has no value for the feature {missing[0]}. Give {', '.join(names)}.")
+        return [self._encode_feature(i, values[name], text_name) for i, name in enumerate(names)]
 
-    def _encode_feature(self, index: int, value: Any, which: str) -> float:
+    def _encode_feature(self, index: int, value: Any, text_name: str) -> float:
+        """Encode the value of one feature as the number that the engine takes."""
         name, is_category = self._features[index]
         kinds = (str, int) if is_category else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
             what = f"a {'category' if is_category else 'number'}"
-            raise ValueError(f"{which} has {name}={value!r} of the type {type(value).__name__}, but {name} is {what}.")
+            raise ValueError(
+                f"{text_name} has {name}={value!r} of the type {type(value).__name__}, but {name} is {what}."
+            )
         try:
             return self._packed.feature(index, str(value) if is_category else value)
         except OverflowError:
@@ -274,12 +282,12 @@ class Classifier:
         except EngineError as error:
             if error.args[0] == _engine.UNKNOWN:
                 raise ValueError(
-                    f"{which} has {name}={value!r}, which {name} does not know. Give one of its values, which "
+                    f"{text_name} has {name}={value!r}, which {name} does not know. Give one of its values, which "
                     "pocketrnn inspect lists."
                 ) from None
             if error.args[0] != _engine.NOT_FINITE:
                 raise
-        raise ValueError(f"{which} has {name}={value!r}, which is not a finite float32.")
+        raise ValueError(f"{text_name} has {name}={value!r}, which is not a finite float32.")
 
     def tag(self, text: str | list[str]) -> list[Tag]:
         """Label each token of one text, with a packed tagger.
@@ -325,16 +333,17 @@ class Classifier:
     def _check_top(self, top: int) -> None:
         most = max(len(part.labels) for part in (*self._parts.values(),) or (self._own,))
         if not 1 <= top <= most:
-            raise ValueError(f"top is {top}, but there are {most} labels.")
+            raise ValueError(f"top is {top}. Give a whole number from 1 to {most}, the number of labels.")
 
     def _make_predictions(self, logits: list[float], top: int) -> Any:
+        """Make the prediction for one text; with several heads, a dict with one for each."""
         probabilities = self._packed.probabilities(logits)
         if not self._parts:
             return self._own.make_prediction(logits, probabilities, top)
         return {name: part.make_prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
     def predict(self, texts: Iterable[Given]) -> list[str]:
-        """The likeliest label of every text.
+        """Return the likeliest label of every text.
 
         Raises:
             EngineError: as `classify`.
@@ -360,6 +369,7 @@ class Classifier:
         return self._read_thresholds(self._head)
 
     def _read_thresholds(self, head: str | None) -> tuple[float, ...] | None:
+        """Read the thresholds of the file, or of one of its heads; None if it keeps none."""
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 
@@ -387,7 +397,7 @@ class Classifier:
             [('Business',)]
         """
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}, which is not a probability.")
+            raise ValueError(f"threshold is {threshold}, which is not a probability. Give a number from 0 to 1.")
 
         def choose_thresholds(part: _Labels, head: str | None) -> tuple[float, ...]:
             kept = self._read_thresholds(head) if threshold is None else None
@@ -404,7 +414,7 @@ class Classifier:
         return found  # type: ignore[no-any-return]
 
     def predict_proba(self, texts: Iterable[Given]) -> list[list[float]]:
-        """The probabilities of every label for every text.
+        """Return the probabilities of every label for every text.
 
         Raises:
             EngineError: as `classify`; it names the text.
@@ -416,26 +426,26 @@ class Classifier:
         """
         rows = self._compute_probabilities(texts)
         if not self._parts:
-            return [row[self._own.at] for row in rows]
-        found: Any = {name: [row[part.at] for row in rows] for name, part in self._parts.items()}
+            return [row[self._own.columns] for row in rows]
+        found: Any = {name: [row[part.columns] for row in rows] for name, part in self._parts.items()}
         return found  # type: ignore[no-any-return]
 
     def _compute_probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
-        """The probabilities of all labels of the file, of every head, for every text."""
+        """Compute the probabilities of all labels of the file, of every head, for every text."""
         if isinstance(texts, str):
-            raise TypeError("Give a list of texts, or use classify for one.")
+            raise TypeError("The texts are one string. Give a list of texts, or use classify for one text.")
         given: list[Any] = list(texts)
         classes, rows = len(self._packed.labels()), list[list[float]]()
-        if not self._alone:
+        if not self._takes_single_texts:
             for i, one in enumerate(given):
-                which = f"The text at position {i} (counted from 0)"
+                text_name = f"The text at position {i} (counted from 0)"
                 try:
-                    rows.append(self._packed.probabilities(self._compute_logits(one, which)))
+                    rows.append(self._packed.probabilities(self._compute_logits(one, text_name)))
                 except EngineError as error:
-                    raise EngineError(error.args[0], f"{which} is refused: {error.args[1]}") from None
+                    raise EngineError(error.args[0], f"{text_name} is refused: {error.args[1]}") from None
             return rows
-        for start in range(0, len(given), _AT_ONCE):
-            some = given[start : start + _AT_ONCE]
+        for start in range(0, len(given), _TEXTS_AT_ONCE):
+            some = given[start : start + _TEXTS_AT_ONCE]
             logits = array.array("f", bytes(4 * classes * len(some)))
             statuses = bytearray(len(some))
             self._packed.logits_of_texts(some, logits, statuses)

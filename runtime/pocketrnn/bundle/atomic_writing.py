@@ -16,70 +16,24 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pocketrnn.errors import OutputError, first_line, suggest_similar_name
+from pocketrnn.errors import OutputError, first_line
 
 __all__ = [
     "check_file_free",
     "check_folder_free",
-    "choose_default_bundle_folder",
-    "make_classifier_name",
     "remove_siblings",
     "repair_interrupted_write",
-    "suggest_near_file",
     "write_whole_file",
     "write_whole_folder",
 ]
 
 _LEFT_BEHIND_SECONDS = 3600
-# Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
-_ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 # The temporary siblings that exist or will soon exist: for each, the path it will become and the process that made it.
 _siblings: dict[Path, tuple[Path, int]] = {}
-
-
-def make_classifier_name(path: Path) -> str:
-    """Make the name of a classifier from its output path; empty for the root of a file system."""
-    name = path.absolute().name
-    while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
-        name = shorter
-    return name
-
-
-def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """Choose the default output folder for the bundle of a checkpoint: beside the checkpoint, named after the
-    classifier."""
-    return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
-
-
-def suggest_near_file(
-    path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
-) -> str:
-    """Suggest, in a sentence, an existing file whose name is similar to the name of a missing file.
-
-    Empty if there is none.
-
-    Args:
-        path: the path of a file that does not exist.
-        ends: the endings of names to suggest, such as `.py`; by default, the path's own.
-        folders_with: also suggest folders that hold a file with one of these names.
-        also: names to suggest wherever the path lies.
-    """
-    ends = ends or (path.suffix.lower(),)
-    try:
-        beside = [
-            other.name
-            for other in path.absolute().parent.iterdir()
-            # A broken link has the missing path's own name.
-            if other.name != path.name
-            and (other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with))
-        ]
-    except (OSError, ValueError):
-        beside = []
-    return suggest_similar_name(path.name, [*beside, *also])
 
 
 def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
@@ -104,14 +58,20 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
 
 
 def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
+    """Refuse an output folder as `check_folder_free` does, but leave what an interrupted write left."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
-        raise OutputError(f"pocketrnn runs in the folder {path}.", "Choose another output folder, such as one in it.")
+        raise OutputError(
+            f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",
+            "Choose another output folder, such as one in it.",
+        )
     if path.is_dir() and path.is_mount():
-        raise OutputError(f"A disk is mounted at {path}.", "Choose an output folder in it.")
+        raise OutputError(
+            f"A disk is mounted at {path}, so this folder cannot be replaced.", "Choose an output folder in it."
+        )
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
@@ -247,6 +207,7 @@ def _find_last_write_time(path: Path) -> float:
 
 
 def _delete_path(path: Path) -> None:
+    """Delete a file or a folder, as far as the system allows."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -307,6 +268,7 @@ def check_file_free(path: Path, *, force: bool) -> None:
 
 
 def _check_file(path: Path, *, force: bool) -> None:
+    """Refuse an output path that is not a file, or that exists without `force`."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
@@ -363,6 +325,7 @@ def _is_write_error(error: OSError, parent: Path) -> bool:
 
 
 def _make_write_error(path: Path, error: OSError | ValueError) -> OutputError:
+    """Make the error for a path that could not be written, from the error of the system."""
     # A ValueError is about a name that is invalid on every system, such as one with a NUL.
     if not isinstance(error, OSError):
         return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")

@@ -40,15 +40,15 @@ class HubAddress:
         return f"{SCHEME}{self.name}" + ("" if self.revision is None else f"@{self.revision}")
 
 
-def parse_address(given: str) -> HubAddress:
+def parse_address(address: str) -> HubAddress:
     """Parse the address of a repository.
 
     Raises:
         InputError: the text is not an address.
     """
-    found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
-    if found is None or ".." in given:
-        raise InputError(f"{given} is not an address of a repository.", _FORM)
+    found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
+    if found is None or ".." in address:
+        raise InputError(f"{address} is not an address of a repository.", _FORM)
     return HubAddress(found["name"], found["revision"])
 
 
@@ -103,7 +103,7 @@ def require_hub_library() -> Any:
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Translate errors of the hub and its library into BundleErrors of one sentence.
+    """Translate the errors that the hub and its library raise in the block into BundleErrors of one sentence.
 
     Raises:
         BundleError: the hub or its library failed.
@@ -115,7 +115,9 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
     except errors.GatedRepoError as error:
         raise BundleError(f"Only some users may read {address}.", "Ask its owner, and log in: hf auth login") from error
     except errors.RevisionNotFoundError as error:
-        raise BundleError(f"{address} has no such revision.", "Give a commit, a tag or a branch.") from error
+        raise BundleError(
+            f"{SCHEME}{address.name} has no revision {address.revision}.", "Give a commit, a tag or a branch."
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
             f"{address} is not a repository that you may read.", "Check its name; if it is private: hf auth login"

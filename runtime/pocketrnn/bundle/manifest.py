@@ -7,21 +7,20 @@ what a schema cannot express: that no byte was changed and that the parts fit ea
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
 import json
-import os
 import re
-import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
-from pocketrnn.bundle.json_schema import find_first_fault, parse_versioned_document
+from pocketrnn.bundle.checked_files import MAKE_AGAIN, read_regular_file
+from pocketrnn.bundle.json_parsing import parse_versioned_document
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.output_kinds import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
@@ -43,8 +42,6 @@ __all__ = [
     "GIVE_A_BUNDLE",
     "INTEGERS",
     "IN_OWN_PRECISION",
-    "LARGEST_FILE",
-    "MAKE_AGAIN",
     "ROUNDED",
     "TAKES_NUMBERS",
     "VERSION",
@@ -59,7 +56,6 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "build_manifest_from_document",
-    "compute_file_sha256",
     "compute_input_digest",
     "describe_padding_effect",
     "encode_manifest",
@@ -69,10 +65,7 @@ __all__ = [
     "load_manifest_schema",
     "make_digest_entry",
     "make_manifest_document",
-    "read_checked_bytes",
-    "read_file_size",
     "read_manifest",
-    "read_regular_file",
     "suggest_near_bundle",
 ]
 
@@ -87,8 +80,6 @@ ROUNDED: Final = "rounded weights"
 IN_OWN_PRECISION: Final = "as given in "
 # The proof's name for a packed program that multiplies integers where the original multiplies float32.
 INTEGERS: Final = "int8 arithmetic"
-# The largest size of an ONNX graph in bytes, which is protobuf's limit.
-LARGEST_FILE: Final = (1 << 31) - 1
 # A vocabulary of 5 million n-grams takes some 100 MB. A byte of JSON takes up to 20 bytes in Python.
 _LARGEST_JSON: Final = 1 << 27
 
@@ -101,7 +92,6 @@ TAKES_NUMBERS: Final = (
     "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
 )
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
-MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 
@@ -355,11 +345,12 @@ class Manifest:
         """The characters that the classifier takes in addition to each token; None without characters."""
         return self.input.characters if isinstance(self.input, TextInput) else None
 
-    def require_single_text(self, what: str) -> None:
-        """Refuse a feature that works only for single texts, if the classifier takes two texts, features or characters.
+    def require_single_text(self, capability: str) -> None:
+        """Refuse what works only for a text alone, if the classifier takes two texts, or features or characters beside
+        it.
 
         Args:
-            what: the feature as the subject of a sentence: `a packed file`.
+            capability: what is refused, as the subject of a sentence: `a packed file`.
 
         Raises:
             InputError: the classifier takes two texts, or a text with features or characters.
@@ -367,17 +358,17 @@ class Manifest:
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, but {what} works only without them.",
+                f"{self.name} takes {names} beside a text, but {capability} works only without them.",
                 "Use the bundle as it is: classify().",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, but {what} works only without them.",
+                f"{self.name} takes the characters of each word, but {capability} works only without them.",
                 "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
             raise InputError(
-                f"{self.name} takes two texts, but {what} works only with one text.",
+                f"{self.name} takes two texts, but {capability} works only with one text.",
                 "Use the bundle as it is: classify().",
             )
 
@@ -386,18 +377,18 @@ class Manifest:
         """The names of the heads; empty if the classifier has a single set of labels."""
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
-    def require_single_head(self, what: str) -> None:
-        """Refuse a feature that works only for a single set of labels, if the classifier has several heads.
+    def require_single_head(self, capability: str) -> None:
+        """Refuse what works only for a single set of labels, if the classifier has several heads.
 
         Args:
-            what: the feature as the subject of a sentence: `a stream`.
+            capability: what is refused, as the subject of a sentence: `a stream`.
 
         Raises:
             InputError: the classifier has several heads.
         """
         if self.heads:
             raise InputError(
-                f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
+                f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
                 f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
@@ -428,11 +419,12 @@ class Manifest:
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
 
-def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
-    graph, rules, rows = manifest.graph, given.rules, manifest.graph.embedding_rows
-    if len(given.vocabulary) > rows:
+def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
+    """Check that vocabulary, rules, graph, stream and examples of a classifier of texts fit each other."""
+    graph, rules, rows = manifest.graph, text_input.rules, manifest.graph.embedding_rows
+    if len(text_input.vocabulary) > rows:
         raise BundleError(
-            f"The vocabulary holds {len(given.vocabulary)} tokens, but the embedding has {rows} rows.",
+            f"The vocabulary holds {len(text_input.vocabulary)} tokens, but the embedding has {rows} rows.",
             "Give the vocabulary that the model was trained with.",
         )
     if rules.highest_id >= rows:
@@ -445,84 +437,101 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
             f"The graph's member `alone` holds the token id {max(graph.alone)}, but the embedding has {rows} rows.",
             MAKE_AGAIN,
         )
-    if ("features" in graph.inputs) != bool(given.features):
+    if ("features" in graph.inputs) != bool(text_input.features):
         takes = ", ".join(graph.inputs)
         raise BundleError(
-            f"The graph takes {takes}, but classifier.json has {len(given.features)} features.", MAKE_AGAIN
+            f"The graph takes {takes}, but classifier.json has {len(text_input.features)} features.", MAKE_AGAIN
         )
-    if ("characters" in graph.inputs) != (given.characters is not None):
+    if ("characters" in graph.inputs) != (text_input.characters is not None):
         takes = ", ".join(graph.inputs)
-        stated = "no characters" if given.characters is None else "characters"
+        stated = "no characters" if text_input.characters is None else "characters"
         raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
-    if given.characters is not None and not manifest.output.of_tokens:
+    if text_input.characters is not None and not manifest.output.of_tokens:
         raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
-    if ("second_tokens" in graph.inputs) != given.pairs:
+    if ("second_tokens" in graph.inputs) != text_input.pairs:
         takes = ", ".join(graph.inputs)
-        raise BundleError(f"The graph takes {takes}, but classifier.json is for {1 + given.pairs} texts.", MAKE_AGAIN)
-    if manifest.stream is not None and (held := _explain_no_streaming(given, graph.limits or Limits())):
+        raise BundleError(
+            f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
+        )
+    if manifest.stream is not None and (held := _explain_no_streaming(text_input, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
-    _check_text_examples(manifest, given)
+    _check_text_examples(manifest, text_input)
 
 
-def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
+def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
     """Explain in a sentence why this classifier cannot stream texts; empty if it can."""
-    rules = given.rules
+    rules = text_input.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
             "The text rules make n-grams, which come after all single tokens, so that a text cannot be read "
             "piece by piece."
         )
-    if held := name_rules_against_streaming(rules, given.vocabulary):
+    if held := name_rules_against_streaming(rules, text_input.vocabulary):
         return f"The text rules hold {held}, which a stream cannot follow."
     if (limits.min_tokens or 1) > 1:
         return f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one."
     return "The graph takes no text without a known word, but a stream may begin with one." if limits.real_token else ""
 
 
-def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
+def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
+    """Check that each golden example has the texts, ids and logits that the classifier takes and gives."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
         named = f"The golden example {example.shown[:40]!r}"
-        beside = given.pairs or bool(given.features)
-        marks = int(given.pairs) + len(given.features)
+        beside = text_input.pairs or bool(text_input.features)
+        marks = int(text_input.pairs) + len(text_input.features)
         if isinstance(example.text, tuple) != beside or sum(map(_is_pair_mark, example.ids)) != marks:
-            what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
+            what = (
+                f"{len(text_input.features)} features and a text"
+                if text_input.features
+                else f"{1 + text_input.pairs} texts"
+            )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.ids) - len(given.features)):
+        if not limits.allows_length(len(example.ids) - len(text_input.features)):
             raise BundleError(
                 f"{named} has {len(example.ids)} token ids, but the graph's limits exclude this number.", MAKE_AGAIN
             )
-        if not limits.accepts_ids(example.ids, given.rules.padding_id):
+        if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
-        fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
-        if not fits or max(example.ids) >= rows:
-            raise BundleError(f"{named} does not fit {labels} labels and {rows} rows.", MAKE_AGAIN)
+        if len(example.rows) != answers:
+            raise BundleError(f"{named} has {len(example.rows)} rows of logits, not {answers}.", MAKE_AGAIN)
+        if other := {len(row) for row in example.rows} - {labels}:
+            raise BundleError(
+                f"{named} has a row of {min(other)} logits, which does not fit {labels} labels.", MAKE_AGAIN
+            )
+        if (highest := max(example.ids)) >= rows:
+            raise BundleError(f"{named} has the token id {highest}, but the embedding has {rows} rows.", MAKE_AGAIN)
 
 
-def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
+def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> None:
+    """Check that rules, graph, stream and examples of a classifier of numbers fit each other."""
     limits = manifest.graph.limits or Limits()
-    if manifest.stream is not None and (held := explain_no_step_answers(given, limits)):
+    if manifest.stream is not None and (held := explain_no_step_answers(number_input, limits)):
         raise BundleError(f"There is a step graph, but {held}.", MAKE_AGAIN)
-    steps = given.steps or given.window
+    steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
         raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
-        widths = {len(row) for row in example.samples}
-        if widths != {len(given.channels)} or len(example.logits) != len(manifest.labels):
-            raise BundleError(f"The golden example {number} does not fit the channels or the labels.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.samples)) or len(example.samples) != (
-            given.steps or len(example.samples)
-        ):
-            raise BundleError(f"The graph's limits exclude the length of the golden example {number}.", MAKE_AGAIN)
+        named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
+        if other := {len(row) for row in example.samples} - {channels}:
+            raise BundleError(
+                f"{named} has a step of {min(other)} numbers, but there are {channels} channels.", MAKE_AGAIN
+            )
+        if len(example.logits) != len(manifest.labels):
+            raise BundleError(
+                f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
+            )
+        if not limits.allows_length(steps) or steps != (number_input.steps or steps):
+            raise BundleError(f"{named} has {steps:,} steps, which the limits of the graph exclude.", MAKE_AGAIN)
 
 
-def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
+def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
     """Explain in a sentence why this classifier cannot answer a recording step by step; empty if it can."""
-    if given.steps is not None:
-        return f"every sequence has {given.steps:,} steps"
-    if given.window is not None:
-        return f"a recording is answered in windows of {given.window:,} steps"
+    if number_input.steps is not None:
+        return f"every sequence has {number_input.steps:,} steps"
+    if number_input.window is not None:
+        return f"a recording is answered in windows of {number_input.window:,} steps"
     least = limits.min_tokens or 1
     return f"a sequence has at least {least:,} steps" if least > 1 else ""
 
@@ -554,124 +563,27 @@ def load_manifest_schema() -> dict[str, Any]:
     return schema
 
 
-def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """Read a file, and check the sha256 of exactly the bytes that were read.
-
-    Args:
-        path: the file.
-        sha256: its digest, in hexadecimal digits.
-        largest: the largest size allowed, in bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file or too large, or a byte of it was
-            changed.
-    """
-    content = read_regular_file(path, largest)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
-    return content
-
-
-def read_regular_file(path: Path, largest: int) -> bytes:
-    """Read a regular file of at most `largest` bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
-            it is read.
-    """
-    with _open_regular_file(path, largest) as (file, size):
-        content = file.read(size)
-        if len(content) != size or file.read(1):
-            raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
-    return content
-
-
-def compute_file_sha256(path: Path) -> str:
-    """Compute the sha256 of a file, in hexadecimal digits.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
-    """
-    with _open_regular_file(path, LARGEST_FILE) as (file, size):
-        digest = hashlib.sha256()
-        # A file that grows meanwhile is read only up to its first size.
-        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
-
-
-def read_file_size(path: Path) -> int:
-    """Return the size of a file in bytes.
-
-    Raises:
-        BundleError: the file is missing or cannot be read.
-    """
-    with _translate_read_errors(path):
-        return path.stat().st_size
-
-
-@contextlib.contextmanager
-def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file and yield it with its size.
-
-    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
-    space. Links are followed: model hubs keep their files behind links, and the digest alone identifies a file.
-    """
-    with contextlib.ExitStack() as stack:
-        with _translate_read_errors(path):
-            # Checked before it is opened, since opening alone can start a device; and after, since another file may
-            # have taken its place.
-            _check_regular_file(path, path.stat(), largest)
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
-            status = os.fstat(file.fileno())
-            _check_regular_file(path, status, largest)
-        with _translate_read_errors(path):
-            yield file, status.st_size
-
-
-def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
-    if status.st_size > largest:
-        raise BundleError(
-            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
-        )
-
-
-@contextlib.contextmanager
-def _translate_read_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
-    except MemoryError:
-        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None
-
-
-def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
+def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
     """Compute the sha256 of the labels and of all rules for the input.
 
     The rules turn texts into ids, or numbers into samples.
     """
-    of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
-    of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
-    of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
-    characters = given.characters if isinstance(given, TextInput) else None
+    of_texts: list[Any] = [input_rules.vocabulary] if isinstance(input_rules, TextInput) else []
+    of_texts += ["two texts"] if isinstance(input_rules, TextInput) and input_rules.pairs else []
+    of_texts += (
+        [make_features_document(input_rules.features)]
+        if isinstance(input_rules, TextInput) and input_rules.features
+        else []
+    )
+    characters = input_rules.characters if isinstance(input_rules, TextInput) else None
     of_texts += [] if characters is None else [characters.document]
-    content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
+    content = json.dumps([labels, input_rules.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
+def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
     """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
-    return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
+    return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -720,6 +632,7 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
+    """Convert a golden example to its member of classifier.json, without marks among the ids."""
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
         if not isinstance(example.text[1], str):
@@ -778,7 +691,7 @@ def _make_no_bundle_error(path: Path) -> BundleError:
             # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.atomic_writing import choose_default_bundle_folder
+            from pocketrnn.bundle.path_names import choose_default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
@@ -803,7 +716,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     Returns:
         The sentence; empty if no name is similar.
     """
-    from pocketrnn.bundle.atomic_writing import suggest_near_file
+    from pocketrnn.bundle.path_names import suggest_near_file
 
     return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 
@@ -835,6 +748,7 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
 
 
 def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest:
+    """Build a manifest from valid members. A contradiction between them raises a BundleError that names the file."""
     try:
         return _build_manifest(document)
     except PocketRNNError as error:
@@ -842,6 +756,7 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
 
 
 def _check_members(document: dict[str, Any], path: Path) -> None:
+    """Check the members of classifier.json by its schema, and how deep the provenance is nested."""
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if _is_nested_deeper(document["provenance"], _DEEPEST):
@@ -859,6 +774,7 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
 
 
 def _build_manifest(document: dict[str, Any]) -> Manifest:
+    """Build a manifest from the valid members of classifier.json."""
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
     given = NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document)
@@ -912,6 +828,7 @@ def _build_text_input(document: Mapping[str, Any]) -> TextInput:
 def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
+    """Build the golden examples from the members of classifier.json."""
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members
@@ -926,6 +843,7 @@ def _build_examples(
 def _read_text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
+    """Read the text of a golden example, or its two texts or features, and its ids with marks."""
     if features:
         marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))
@@ -957,6 +875,7 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
 
 
 def _dump_json(value: Any, between: str) -> str:
+    """Encode a value as JSON with `between` after each item. Only a value with a lone surrogate is written in ASCII."""
     text = json.dumps(value, ensure_ascii=False, separators=(between, ": "), allow_nan=False)
     try:
         text.encode()
@@ -965,5 +884,5 @@ def _dump_json(value: Any, between: str) -> str:
     return text
 
 
-def _compute_hex_sha256(zeroed: bytes) -> str:
-    return hashlib.sha256(zeroed).hexdigest()
+def _compute_hex_sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

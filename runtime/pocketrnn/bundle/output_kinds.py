@@ -65,7 +65,9 @@ class LabelOutput:
             raise InputError("Priors are for softmax, but the activation is sigmoid.", "Leave them out.")
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
-                raise InputError(f"The prior {name!r} has the unknown label {unknown[0]!r}.", "Use the labels.")
+                raise InputError(
+                    f"The prior {name!r} has the unknown label {unknown[0]!r}.", f"Use only {', '.join(self.labels)}."
+                )
 
     @property
     def document(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.json_schema import parse_versioned_document
+from pocketrnn.bundle.checked_files import read_file_size, read_regular_file
+from pocketrnn.bundle.json_parsing import parse_versioned_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
@@ -93,11 +94,6 @@ class PackedProgram:
     numbers: tuple[int, ...]
     step: bytes = field(repr=False, default=b"")
 
-    @property
-    def has_integers(self) -> bool:
-        """Whether the program multiplies integers."""
-        return has_integer_weights(self.values)
-
 
 # The program of a file that holds only text rules.
 _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
@@ -167,7 +163,7 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         BundleError: the file cannot be read, or is not a regular file.
     """
-    size = manifests.read_file_size(path)
+    size = read_file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
             raise BundleError(f"{path} is not a packed classifier.", "Give a file that `pocketrnn pack` wrote.")
@@ -256,18 +252,20 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
         again=PACK_AGAIN,
     )
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
-    if elsewhere & document.keys():
-        raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
+    if twice := sorted(elsewhere & document.keys()):
+        raise BundleError(
+            f"{path} is damaged: its document holds {', '.join(twice)}, which other sections hold.", PACK_AGAIN
+        )
     return document
 
 
 def check_digest(path: Path) -> None:
-    """Check the sha256 that a packed file contains.
+    """Read a packed file, and check the sha256 that it contains.
 
     Raises:
         BundleError: a byte was changed.
     """
-    content = bytearray(manifests.read_regular_file(path, LARGEST))
+    content = bytearray(read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
     if hashlib.sha256(content).digest() != stated:
@@ -373,6 +371,8 @@ def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
 
 
 def _encode_rules(rules: TextRules) -> bytes:
+    """Encode the section of the text rules: its numbers, and then each cleaning step."""
+
     def encode_or_none(number: int | None) -> int:
         return _NONE if number is None else number
 
@@ -396,6 +396,7 @@ def _encode_rules(rules: TextRules) -> bytes:
 
 
 def _encode_step(step: CleaningStep) -> bytes:
+    """Encode one cleaning step of the text rules."""
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
     ranges, runs = merge_ranges(list_range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
     content = encode_words(end for some in ranges for end in some)
@@ -408,6 +409,7 @@ def _encode_step(step: CleaningStep) -> bytes:
 
 
 def _encode_example(example: Example) -> bytes:
+    """Encode one golden example of texts: the text, its ids and its logits."""
     parts = example.text if isinstance(example.text, tuple) else (example.text,)
     # Features stand in the ids; two texts have a tab between.
     text = encode_utf8("\t".join(part for part in parts if isinstance(part, str)))
@@ -474,7 +476,8 @@ def _make_manifest_sections(
 
 
 def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
-    """Compute the numbers of the header that the manifest determines."""
+    """Compute the numbers of the header that the manifest determines: those before the program's, and those after the
+    number of examples."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
@@ -487,9 +490,9 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     return first, [int(limits.real_token is True), channels, len(manifest.features), int(manifest.has_two_texts)]
 
 
-def read_section(content: mmap.mmap, name: int) -> bytes:
+def read_section(content: mmap.mmap, section: int) -> bytes:
     """Read one section of a packed file."""
-    offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
+    offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * section)
     return content[offset : offset + size]
 
 

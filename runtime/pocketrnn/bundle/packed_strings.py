@@ -1,4 +1,4 @@
-"""Encode words and strings for a packed file, and decode strings."""
+"""Encode integers and strings for a packed file, with hash tables of the strings, and decode strings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ _SMALL_BITS: Final = 15
 
 
 def encode_utf8(text: str) -> bytes:
+    """Encode a string as UTF-8, lone surrogates included."""
     # A lone surrogate is encoded like a character, and the engine decodes it so, too.
     return text.encode("utf-8", "surrogatepass")
 
 
 def encode_words(numbers: Iterable[int]) -> bytes:
+    """Encode integers as words of 32 bits, the lowest byte first."""
     return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
 
 
 def pad_to_word(content: bytes) -> bytes:
+    """Add zero bytes up to a multiple of 4 bytes."""
     return content + bytes(-len(content) % 4)
 
 
 def hash_string(string: bytes) -> int:
+    """Compute the hash of a string in a packed file: FNV-1a with 32 bits, mixed."""
     made = 2166136261
     for byte in string:
         made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
@@ -70,20 +74,20 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     return head + b"".join(pad_to_word(table.tobytes()) for table in tables) + pad_to_word(b"".join(encoded))
 
 
-def decode_strings(content: bytes, at: int) -> tuple[list[str], int]:
+def decode_strings(content: bytes, offset: int) -> tuple[list[str], int]:
     """Decode strings, and return the position after them. The engine has checked the strings."""
-    count, slots, _, size, small = struct.unpack_from("<5I", content, at)
-    at += 20
+    count, slots, _, size, small = struct.unpack_from("<5I", content, offset)
+    offset += 20
     if small:
-        anchors = np.frombuffer(content, "<u4", count // _BLOCK + 1, at).astype(np.int64)
-        at += 4 * len(anchors)
-        ends = np.frombuffer(content, "<u2", count + 1, at) + np.repeat(anchors, _BLOCK)[: count + 1]
-        at += 4 * ((count + 2) // 2) + 4 * ((slots + 1) // 2)
+        anchors = np.frombuffer(content, "<u4", count // _BLOCK + 1, offset).astype(np.int64)
+        offset += 4 * len(anchors)
+        ends = np.frombuffer(content, "<u2", count + 1, offset) + np.repeat(anchors, _BLOCK)[: count + 1]
+        offset += 4 * ((count + 2) // 2) + 4 * ((slots + 1) // 2)
     else:
-        ends = np.frombuffer(content, "<u4", count + 1, at).astype(np.int64)
-        at += 4 * (count + 1 + slots)
+        ends = np.frombuffer(content, "<u4", count + 1, offset).astype(np.int64)
+        offset += 4 * (count + 1 + slots)
     found = [
-        content[at + start : at + end].decode("utf-8", "surrogatepass")
+        content[offset + start : offset + end].decode("utf-8", "surrogatepass")
         for start, end in itertools.pairwise(ends.tolist())
     ]
-    return found, at + size + -size % 4
+    return found, offset + size + -size % 4

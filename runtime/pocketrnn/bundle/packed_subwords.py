@@ -246,6 +246,7 @@ def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
 
 
 def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
+    """Encode a cleaning step or a split: its kind, the numbers a and b, and its content."""
     match step:
         case Replace(what, by):
             return (

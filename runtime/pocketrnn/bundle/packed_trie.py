@@ -69,6 +69,8 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
     def place_children(labels: Sequence[int]) -> int:
+        """Take free units for a node's children, in a new block if no open one has room; return the base of the
+        node."""
         for block in blocks:
             if (base := block.find_base(labels)) is not None:
                 block.mark_taken(base, labels)

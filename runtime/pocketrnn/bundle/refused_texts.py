@@ -1,4 +1,4 @@
-"""Make the errors for texts that a classifier refuses.
+"""Find the texts that a classifier refuses, and make the errors for them.
 
 The text is beyond the limits of the bundle: it has too few or too many token ids, or only padding. Or the native engine
 would need more memory or time than it allows, or integers larger than 32 bits.

@@ -1,4 +1,4 @@
-"""Find the classifiers that ship with pocketrnn by their names."""
+"""Find the folder of a bundle by its path, by the name of a classifier that ships with pocketrnn, or by an address."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         return folder
     if given in _APART:
         raise BundleError(f"The classifier {given!r} is not installed.", _APART[given])
-    names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
+    names = ", ".join(shipped) or "none is installed"
     raise BundleError(
-        f"There is no file or folder {given!r}, and it does not name {names.removeprefix('names ')}.",
+        f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
         suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 

@@ -16,7 +16,7 @@ from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers, Prediction
 
-__all__ = ["AnswerFormat"]
+__all__ = ["AnswerFormat", "check_labels_separable"]
 
 _EXAMPLES: Final = {"rows": "[[0.1, 9.8], [0.2, 9.7]]", "tokens or ids": '["oil", "prices"] or [17, 254]'}
 # How many characters of a sequence's JSON are shown beside the answer.
@@ -34,8 +34,8 @@ class AnswerFormat:
         threshold: one for all labels; None for the bundle's own thresholds.
         as_json: whether an answer is a JSON object.
         explains: whether the words that decided are shown.
-        lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
-            these, `pairs` for two texts with a tab between.
+        line_content: what an input line holds: None for a text, `tokens or ids` or `rows` of numbers for a JSON list
+            of these, `pairs` for two texts with a tab between.
         features: the values of the features of all texts, by their names; None if a text has none.
     """
 
@@ -45,52 +45,60 @@ class AnswerFormat:
     threshold: float | None
     as_json: bool
     explains: bool
-    lists: str | None = None
+    line_content: str | None = None
     features: Mapping[str, Any] | None = None
 
-    def parse_input(self, text: str, which: str) -> Any:
-        """Parse an input line of `pocketrnn classify`; error messages call the line `which`.
+    def parse_input(self, line: str, line_name: str) -> Any:
+        """Parse an input line of `pocketrnn classify`.
+
+        Args:
+            line: the line.
+            line_name: the name of the line, as the beginning of a sentence: `Line 3`.
+
+        Returns:
+            what `Classifier.classify` takes: a text, two texts, tokens, ids, or rows; with the features, if there are
+            some.
 
         Raises:
             InputError: the line is not a JSON list, or not two texts.
         """
-        given = self._parse_text(text, which)
+        given = self._parse_line(line, line_name)
         return given if self.features is None else (given, dict(self.features))
 
-    def _parse_text(self, text: str, which: str) -> Any:
-        if self.lists is None:
-            return text
-        if self.lists == "pairs":
-            parts = tuple(text.split("\t"))
+    def _parse_line(self, line: str, line_name: str) -> Any:
+        if self.line_content is None:
+            return line
+        if self.line_content == "pairs":
+            parts = tuple(line.split("\t"))
             if len(parts) != 2:
-                what = f"{which} is {short_repr(text, 40)}, not two texts with a tab between."
+                what = f"{line_name} is {short_repr(line, 40)}, not two texts with a tab between."
                 raise InputError(what, "Give both texts, with a tab between.")
             return parts
         from pocketrnn.tables.recording_reader import parse_json_constant
 
         try:
-            values = json.loads(text, parse_constant=parse_json_constant)
+            values = json.loads(line, parse_constant=parse_json_constant)
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, list):
             raise InputError(
-                f"{which} is {short_repr(text, 40)}, not a JSON list of {self.lists}.",
-                f"Write {_EXAMPLES[self.lists]}.",
+                f"{line_name} is {short_repr(line, 40)}, not a JSON list of {self.line_content}.",
+                f"Write {_EXAMPLES[self.line_content]}.",
             )
         return values
 
     def shorten_shown_input(self, text: str) -> str:
         """Shorten an input for the line of its answer: the text, or the beginning of a sequence's JSON."""
-        return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+        return text if self.line_content != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def format_answer_line(self, name: str, answer: Any) -> str:
         """Format one answer as a line; `name` is the text, or the name of the sequence or window.
 
         The line has no line break. An answer is a prediction or values.
         """
-        kind = "sequence" if self.lists == "rows" else "text"
+        kind = "sequence" if self.line_content == "rows" else "text"
         # A pair's two texts are two columns, or two members.
-        texts = name.split("\t") if self.lists == "pairs" else [name]
+        texts = name.split("\t") if self.line_content == "pairs" else [name]
         named, columns = dict(zip((kind, SECOND_TEXT), texts, strict=False)), list(map(escape_line, texts))
         if self.answers.gives_values:
             values = [round(float(value), DECIMALS) for value in answer]
@@ -121,7 +129,7 @@ class AnswerFormat:
     def _select_given_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
         """Select the labels of a prediction that are shown, with their probabilities."""
         if self.by_threshold:
-            return self.answers.list_labels_with_probabilities(answer, self.threshold)
+            return self.answers.list_reached_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
     def make_json_members(self, answer: Prediction) -> dict[str, Any]:
@@ -139,3 +147,23 @@ class AnswerFormat:
             figures = [probability for _, probability in given] or [answer.probability]
             return f"{labels}\t{LABEL_SEPARATOR.join(f'{figure:.4f}' for figure in figures)}"
         return "\t".join(f"{escape_line(label)}\t{probability:.4f}" for label, probability in given)
+
+
+def check_labels_separable(answers: Answers, instead: str) -> None:
+    """Refuse labels that contain the separator `|`, if it stands between the labels of one text.
+
+    Args:
+        answers: the meaning of the classifier's logits. With softmax, a text has at most one label.
+        instead: what the user can do, as the end of the remedy.
+
+    Raises:
+        InputError: a text can have several labels, and one of them holds the separator.
+    """
+    each = (one for _, one, _ in answers.iterate_heads() if one.activation == "sigmoid")
+    held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]
+    if held:
+        raise InputError(
+            f"The label {short_repr(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one "
+            "text.",
+            f"To tell them apart, {instead}.",
+        )

@@ -38,7 +38,7 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
       pocketrnn bench ag_news
       pocketrnn bench ag_news headlines.txt
     """
-    from pocketrnn.benchmark import bench as measured
+    from pocketrnn.benchmark import bench as measure_bundle
     from pocketrnn.benchmark import format_speed_table
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed_file
@@ -54,4 +54,4 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in read_arriving_lines(texts) for text in lines]
-    print_text(format_speed_table(measured(bundle, given, rounds=rounds, threads=threads)))
+    print_text(format_speed_table(measure_bundle(bundle, given, rounds=rounds, threads=threads)))

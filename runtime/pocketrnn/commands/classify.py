@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.answer_lines import AnswerFormat
-from pocketrnn.commands.file_options import FileOptions, file_options
+from pocketrnn.commands.answer_lines import AnswerFormat, check_labels_separable
+from pocketrnn.commands.file_options import FileOptions, add_file_options
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import (
     open_standard_input,
@@ -18,7 +18,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_fragments,
     read_arriving_lines,
 )
-from pocketrnn.errors import InputError, LimitError
+from pocketrnn.errors import InputError, LimitError, name_error_subject
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
@@ -124,7 +124,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     help="The column that names the sequence of each row, for a bundle that takes numbers.  [default: the file is one "
     "recording]",
 )
-@file_options
+@add_file_options
 def classify(
     texts: tuple[str, ...],
     bundle: str,
@@ -210,20 +210,22 @@ def classify(
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.classifier import Classifier, get_chosen_answers
-    from pocketrnn.commands.label_separator import check_labels_separable
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
-    others = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
-    if _answer_if_tagger(classifier, texts, others, (as_json, as_conll, as_tokens)):
+    not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
+    if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
     if of_texts:
         _check_text_options(classifier, files, sequence_column, as_json=as_json)
     else:
-        _check_recording_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
-    beside = _parse_features(classifier, files, feature)
+        from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
+
+        text_options = (as_stream, explains, as_tokens, threshold is not None)
+        check_recording_options(classifier, files, sequence_column, top, text_options)
+    features = _parse_features(classifier, files, feature)
     keeps = any(one.gives_reached_labels for one in (answers, *answers.heads.values()))
     by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.asks_for_file:
@@ -234,16 +236,14 @@ def classify(
     if by_threshold and not as_json:
         check_labels_separable(answers, "use --json")
     # A threshold chooses among all labels.
-    top = max(len(one.labels) for one in answers.heads.values() or [answers]) if by_threshold else top or 1
+    top = max(len(one.labels) for _, one, _ in answers.iterate_heads()) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
     pairs = classifier.manifest.has_two_texts and not as_tokens
-    kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
+    content = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
     texts = _join_pair(texts) if pairs else texts
-    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind, beside)
+    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, content, features)
     if files.input:
-        from pocketrnn.commands.classify_recordings import classify_recordings
-
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
@@ -300,27 +300,14 @@ def _check_text_options(
         raise click.UsageError("--second-text-column is for files; see --input.")
 
 
-def _check_recording_options(
-    classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
-) -> None:
-    """Refuse options that have no meaning for a classifier of sequences; `of_texts` are the options for texts.
-
-    Raises:
-        click.UsageError: such an option is given.
-    """
-    from pocketrnn.commands.classify_recordings import check_recording_options
-
-    if any(value not in (None, False) for value in of_texts):
-        raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
-    check_recording_options(classifier, files, sequence_column, top)
-
-
 def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
-    """Parse NAME=VALUE of each feature. None for files, or if the classifier takes no features.
+    """Parse NAME=VALUE of each feature, and return the values by name.
+
+    None for files, or if the classifier takes no features.
 
     Raises:
         click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
-        TextError: a feature is missing, unknown, or has a value that it cannot have.
+        TextError: a feature is unknown, or has a value that it cannot have.
     """
     from pocketrnn.text.features import encode_values, parse_written_values
 
@@ -345,7 +332,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
 
 
 def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Join two texts into one pair, with a tab between them."""
+    """Join two arguments into one pair with a tab between them; return other arguments unchanged."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
@@ -356,10 +343,15 @@ def _choose_labels(classifier: Classifier, head: str | None, labels: str | None)
 
 
 def _answer_if_tagger(
-    classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]
+    classifier: Classifier,
+    texts: Sequence[str],
+    not_for_tags: Sequence[object],
+    *,
+    as_json: bool,
+    as_conll: bool,
+    as_tokens: bool,
 ) -> bool:
-    """Answer all texts if the bundle labels tokens; return whether it does. A tagger refuses the options in `given`."""
-    as_json, as_conll, as_tokens = how
+    """Answer all texts if the bundle labels tokens; return whether it does. A tagger refuses options `not_for_tags`."""
     if not classifier.manifest.output.of_tokens:
         if as_conll:
             raise click.UsageError(f"--conll is for labels of tokens, but {classifier.name} gives none.")
@@ -367,28 +359,30 @@ def _answer_if_tagger(
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.commands.classify_tags import classify_tags
 
-    for name, value in zip(_NOT_FOR_TAGS, given, strict=True):
+    for name, value in zip(_NOT_FOR_TAGS, not_for_tags, strict=True):
         if value:
-            raise click.UsageError(f"{classifier.name} gives a label for each token, for which {name} has no meaning.")
+            raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
     if as_conll and as_json:
         raise click.UsageError("--json and --conll exclude each other.")
-    lists = "tokens or ids" if as_tokens else None
-    wanted = AnswerFormat(get_chosen_answers(classifier), 1, False, None, as_json, False, lists)
+    content = "tokens or ids" if as_tokens else None
+    wanted = AnswerFormat(get_chosen_answers(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
     return True
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: AnswerFormat) -> None:
+    """Answer after each fragment of one text: of the arguments, or of standard input when it arrives."""
     stream = classifier.stream()
     for fragment in fragments or read_arriving_fragments(open_standard_input()):
         print_text(wanted.format_answer_line(fragment, stream.push(fragment, wanted.top)))
 
 
 def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
+    """Answer the lines of standard input when they arrive. At a terminal, say first what is read."""
     stdin = open_standard_input()
     if stdin.isatty():
-        what = "sequences, a JSON list on each line" if wanted.lists == "rows" else "texts, one a line"
-        what = "pairs of texts, one a line, with a tab between" if wanted.lists == "pairs" else what
+        what = "sequences, a JSON list on each line" if wanted.line_content == "rows" else "texts, one a line"
+        what = "pairs of texts, one a line, with a tab between" if wanted.line_content == "pairs" else what
         print_text(f"Reading {what}, until Ctrl-D.", err=True)
     answered = 0
     for lines in read_arriving_lines(stdin):
@@ -432,21 +426,19 @@ def _parse_inputs(
         InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
             answered first.
     """
-    if wanted.lists is None and wanted.features is None:
+    if wanted.line_content is None and wanted.features is None:
         return texts
-    check = classifier.prepared if wanted.lists == "rows" else classifier.encode
+    check = classifier.prepared if wanted.line_content == "rows" else classifier.encode
     given: list[Any] = []
     for index, text in enumerate(texts):
-        which = f"{kind} {before + index + 1}"
+        name = f"{kind} {before + index + 1}"
         try:
-            given.append(wanted.parse_input(text, which))
+            given.append(wanted.parse_input(text, name))
             check(given[-1])
         except InputError as error:
             _answer_texts(classifier, texts[:index], wanted, kind, before)
-            row = "The sequence" if wanted.lists == "rows" else "The text"
-            problem = error.problem.replace(row, which, 1)
-            problem = problem if problem.startswith(which) else f"{which}: {problem}"
-            raise type(error)(problem, error.remedy) from None
+            subject = "The sequence" if wanted.line_content == "rows" else "The text"
+            raise name_error_subject(error, subject, name) from None
     return given
 
 
@@ -456,12 +448,12 @@ def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerF
     from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    coloured = on_terminal and not wanted.as_json and wanted.lists is None
-    line_of = format_coloured_line if coloured else format_explanation_as_json
+    coloured = on_terminal and not wanted.as_json and wanted.line_content is None
+    format_line = format_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
-        given = wanted.parse_input(text, f"{kind} {before + index + 1}")
+        name = f"{kind} {before + index + 1}"
         try:
-            explanation = classifier.explain(given)
+            explanation = classifier.explain(wanted.parse_input(text, name))
         except LimitError as error:
-            raise add_text_name_to_error(error, f"{kind} {before + index + 1}") from None
-        print_text(line_of(text, explanation))
+            raise add_text_name_to_error(error, name) from None
+        print_text(format_line(text, explanation))

@@ -1,4 +1,4 @@
-"""Classify the rows of a file. Each row is written again with its label and probability."""
+"""Classify the rows of a file, and write each row again with its labels and probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
+from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.bundle.refused_texts import add_text_name_to_error
 from pocketrnn.classifier import (
     Classifier,
@@ -30,13 +31,13 @@ from pocketrnn.classifier import (
     list_refusal_reasons,
     make_refusal_error,
 )
-from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
-from pocketrnn.commands.label_separator import check_labels_separable
+from pocketrnn.commands.answer_lines import check_labels_separable
+from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, name_answer_columns
 from pocketrnn.commands.standard_streams import open_standard_output
-from pocketrnn.errors import InputError, OutputError, short_repr
-from pocketrnn.heads import HeadAnswers
+from pocketrnn.errors import InputError, OutputError, find_error_reason, short_repr
 from pocketrnn.tables.encodings import recode_to_utf8
-from pocketrnn.tables.row_batches import DELIMITERS, Column, Kind, RowBatch, RowSource, find_file_kind
+from pocketrnn.tables.file_kinds import DELIMITERS, Kind, find_file_kind
+from pocketrnn.tables.row_batches import Column, RowBatch, RowSource
 from pocketrnn.tables.row_reader import add_features, add_second_texts, read_batches
 from pocketrnn.tables.row_writer import write_rows
 
@@ -85,7 +86,9 @@ def classify_file(
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
         heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
-        size, status = _find_regular_file_size(stream), _read_file_status(stream)
+        status = _read_file_status(stream)
+        # A pipe or a terminal has no size.
+        size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
@@ -93,8 +96,8 @@ def classify_file(
         if classifier.manifest.has_two_texts:
             source.name_columns = _NAME_BOTH
         added = [name for head in heads for pair in head.names for name in pair]
-        if len(set(added)) < len(added):
-            raise InputError("Two heads would write to one column.", "Choose one of them: --head.")
+        if twice := [name for name, times in Counter(added).items() if times > 1]:
+            raise InputError(f"Two heads would write to the column {twice[0]!r}.", "Choose one of them: --head.")
         if kind != "parquet":
             stream = recode_to_utf8(stream, name, files.encoding)
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
@@ -105,43 +108,50 @@ def classify_file(
         sink = stack.enter_context(open_answer_output(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
 
-            def columns_of(logits: NDArray[np.float32], without: list[int]) -> list[Column]:
-                return [column for head in heads for column in head.columns_of(logits[:, head.place], without)]
+            def make_columns(logits: NDArray[np.float32], without: list[int]) -> list[Column]:
+                return [column for head in heads for column in head.make_columns(logits[:, head.logits], without)]
 
-            answered = _answer_batches(classifier, batches, columns_of, source, progress)
+            answered = _answer_batches(classifier, batches, make_columns, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
     _report_skipped_rows(source, list_refusal_reasons(classifier))
 
 
 @dataclass(frozen=True)
 class _HeadColumns:
-    """The new columns for one head, or for the only set of labels."""
+    """The new columns for one head, or for the only set of labels.
+
+    Attributes:
+        names: the names of the columns, each for labels and for their probabilities.
+        logits: the positions of the head's logits.
+        make_columns: makes the columns from the head's logits and the indices of the rows without an answer.
+    """
 
     names: list[tuple[str, str]]
-    place: slice
-    columns_of: Callable[[NDArray[np.float32], list[int]], list[Column]]
+    logits: slice
+    make_columns: Callable[[NDArray[np.float32], list[int]], list[Column]]
 
 
 def _plan_columns(
     answers: Answers, files: FileOptions, top: int, *, by_threshold: bool, threshold: float | None
 ) -> list[_HeadColumns]:
+    """Choose the new columns of each head: the labels that reach their threshold, or the likeliest labels."""
     planned = []
-    parts = answers.iterate_heads() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
-    for name, head, place in parts:
-        names = make_answer_columns(files, min(top, len(head.labels)), name)
+    for name, head, logits in answers.iterate_heads():
+        names = name_answer_columns(files, min(top, len(head.labels)), name)
         reached = by_threshold and (not name or threshold is not None or head.gives_reached_labels)
         make: Any = partial(_make_reached_label_columns, head, names[0], threshold)
         make = make if reached else partial(_make_likeliest_label_columns, head, names)
-        planned.append(_HeadColumns(names, place, make))
+        planned.append(_HeadColumns(names, logits, make))
     return planned
 
 
-def _report_skipped_rows(source: RowSource, kinds_of_text: list[str]) -> None:
+def _report_skipped_rows(source: RowSource, refusal_reasons: list[str]) -> None:
+    """Write how many rows have no answer, for which reasons, and what is wrong with the first of them."""
     counts = (source.left_out, source.without_text, source.without_feature, source.without_answer)
     if passed_over := sum(counts):
-        kinds = " or ".join(kinds_of_text)
+        reasons = " or ".join(refusal_reasons)
         lacking = f", {source.without_feature:,} with a missing or wrong feature" if source.without_feature else ""
-        beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
+        beyond = f", {source.without_answer:,} {reasons}" if source.without_answer else ""
         click.echo(
             f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
             f"{source.left_out:,} left out{lacking}{beyond}. {source.first_fault}",
@@ -152,10 +162,11 @@ def _report_skipped_rows(source: RowSource, kinds_of_text: list[str]) -> None:
 def _answer_batches(
     classifier: Classifier,
     batches: Iterator[RowBatch],
-    columns_of: Callable[[NDArray[np.float32], list[int]], list[Column]],
+    make_columns: Callable[[NDArray[np.float32], list[int]], list[Column]],
     source: RowSource,
     progress: _Progress,
 ) -> Iterator[tuple[RowBatch, list[Column]]]:
+    """Answer batches of rows; yield each batch with its new columns."""
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
 
@@ -169,7 +180,7 @@ def _answer_batches(
         for logits in answers:
             batch = waiting.popleft()
             without = _find_rows_without_answer(classifier, logits, batch, source, before)
-            yield batch, columns_of(logits, without)
+            yield batch, make_columns(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
@@ -235,6 +246,7 @@ def _make_reached_label_columns(
 def _make_likeliest_label_columns(
     answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
+    """Make the columns of the likeliest labels and of their probabilities, a pair of columns for each of `names`."""
     rows, labels = np.arange(len(logits)), answers.labels
     # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
@@ -260,9 +272,10 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
     try:
         stream = Path(name).open("rb")  # noqa: SIM115 - closed below
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
         near = suggest_near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"{name} cannot be read: {reason}.", near or "Check the file's name and its rights.") from None
+        raise InputError(
+            f"{name} cannot be read: {find_error_reason(error)}.", near or "Check the file's name and its rights."
+        ) from None
     with stream:
         yield stream
 
@@ -273,12 +286,6 @@ def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
         return os.fstat(stream.fileno())
     except OSError:
         return None
-
-
-def _find_regular_file_size(stream: IO[bytes]) -> int | None:
-    """Return the size of a regular file in bytes; None for a pipe or a terminal."""
-    status = _read_file_status(stream)
-    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager

@@ -14,60 +14,74 @@ import numpy as np
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.commands.answer_lines import AnswerFormat
 from pocketrnn.commands.classify_file import open_answer_output
-from pocketrnn.commands.file_options import DECIMALS, FileOptions, make_answer_columns
+from pocketrnn.commands.file_options import DECIMALS, FileOptions, name_answer_columns
 from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
+from pocketrnn.tables.file_kinds import find_file_kind
 from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
-from pocketrnn.tables.row_batches import Column, CsvRows, RowBatch, find_file_kind
+from pocketrnn.tables.row_batches import Column, CsvRows, RowBatch
 from pocketrnn.tables.row_writer import Answered, write_rows
 
 __all__ = ["check_recording_options", "classify_recordings"]
 
 _SEQUENCES_AT_A_TIME: Final = 256
 
-# Some sequences of a file: the name of each, and its answer.
-_Some = tuple[list[str], list[Any]]
+# The names of some windows or sequences of a file, and their answers.
+_NamedAnswers = tuple[list[str], list[Any]]
 
 
-def check_recording_options(classifier: Classifier, files: FileOptions, by: str | None, top: int | None) -> None:
+def check_recording_options(
+    classifier: Classifier,
+    files: FileOptions,
+    sequence_column: str | None,
+    top: int | None,
+    text_options: Sequence[bool],
+) -> None:
     """Refuse options that have no meaning for a classifier of sequences of numbers.
 
     Args:
         classifier: the classifier that answers.
         files: the options for files.
-        by: the column that names the sequence of each row.
+        sequence_column: the column that names the sequence of each row.
         top: how many labels an answer has.
+        text_options: whether --stream, --explain, --tokens and --threshold are given.
 
     Raises:
         click.UsageError, InputError: such an option is given.
     """
+    if any(text_options):
+        raise click.UsageError(
+            f"--stream, --explain, --tokens and --threshold are for texts, but {classifier.name} takes numbers."
+        )
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
         raise click.UsageError(f"--top is for labels, but {classifier.name} gives values.")
     if files.encoding != UTF8:
         raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave it out.")
     if files.on_error == "skip":
         raise click.UsageError("--on-error skip is for rows with texts: a recording with a gap is refused as a whole.")
-    if by is not None and not files.input:
+    if sequence_column is not None and not files.input:
         raise click.UsageError("--sequence-column is for a file: name it with --input.")
     if (files.output or files.output_format) and not files.input:
         raise click.UsageError("--output is for a file: name the one to read with --input.")
 
 
-def classify_recordings(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> None:
+def classify_recordings(
+    classifier: Classifier, files: FileOptions, wanted: AnswerFormat, sequence_column: str | None
+) -> None:
     """Answer the sequences of a file as readable lines, as JSON, or as a table in a file.
 
     Args:
         classifier: the classifier that answers.
         files: the file of a recording, with a column for each channel; and where the answers are written.
         wanted: the format of an answer.
-        by: the column that names the sequence of each row; None if the file is one recording.
+        sequence_column: the column that names the sequence of each row; None if the file is one recording.
 
     Raises:
         InputError: a sequence or a file cannot be used.
     """
     to_stdout = files.output in (None, "-")
-    answered = _answer_file(classifier, files, wanted, by)
+    answered = _answer_file(classifier, files, wanted, sequence_column)
     if to_stdout and files.output_format is None:
         for names, answers in answered:
             for name, answer in zip(names, answers, strict=True):
@@ -81,39 +95,41 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
     read_from = None
     with contextlib.suppress(OSError, ValueError):
         read_from = Path(str(files.input)).stat()
-    windows = by is None and classifier.manifest.numbers.window is not None
-    table = _format_answer_table(answered, by or ("window" if windows else "sequence"), files, wanted)
+    windows = sequence_column is None and classifier.manifest.numbers.window is not None
+    table = _make_answer_table(answered, sequence_column or ("window" if windows else "sequence"), files, wanted)
     with open_answer_output(destination, kind, read_from, force=files.force) as stream:
-        write_rows(stream, kind, table, by or "sequence", flush=to_stdout)
+        write_rows(stream, kind, table, sequence_column or "sequence", flush=to_stdout)
 
 
-def _format_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
-    """Format answers as columns of a table: labels and probabilities, or values."""
+def _make_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
+    """Make the columns of a table from answers: labels and probabilities, or values."""
     if wanted.answers.gives_values:
         by_name = zip(wanted.answers.labels, np.array(answers).T.tolist(), strict=True)
         return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
     made = []
-    for rank, (label, probability) in enumerate(make_answer_columns(files, wanted.top)):
+    for rank, (label, probability) in enumerate(name_answer_columns(files, wanted.top)):
         pairs = [answer.top[rank] for answer in answers]
         made.append(Column(label, [pair[0] for pair in pairs], is_number=False))
         made.append(Column(probability, [round(pair[1], DECIMALS) for pair in pairs], is_number=True))
     return made
 
 
-def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> Iterator[_Some]:
-    """Answer each window of a recording, or each sequence of a file."""
+def _answer_file(
+    classifier: Classifier, files: FileOptions, wanted: AnswerFormat, sequence_column: str | None
+) -> Iterator[_NamedAnswers]:
+    """Answer each window of a recording, or each sequence of a file; yield their names and answers, some at a time."""
     rules, name = classifier.manifest.numbers, str(files.input)
     kind = find_file_kind(name, files.input_format, "--input-format")
-    columns = read_columns(name, kind, [*rules.channels, *([by] if by is not None else [])])
+    columns = read_columns(name, kind, [*rules.channels, *([sequence_column] if sequence_column is not None else [])])
     recording = stack_channels(columns, rules.channels, name)
-    if by is None and rules.window is not None:
+    if sequence_column is None and rules.window is not None:
         windows = iter(classifier.recording(recording, top=wanted.top))
         while some := list(itertools.islice(windows, _SEQUENCES_AT_A_TIME)):
             yield [f"{window.start}-{window.stop - 1}" for window in some], [window.answer for window in some]
         return
     parts = [(name, recording)]
-    if by is not None:
-        parts = [(value, recording[rows]) for value, rows in group_rows_by_sequence(columns[by])]
+    if sequence_column is not None:
+        parts = [(value, recording[rows]) for value, rows in group_rows_by_sequence(columns[sequence_column])]
     for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
         some_parts = parts[start : start + _SEQUENCES_AT_A_TIME]
         prepared = []
@@ -126,13 +142,15 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
         yield [label for label, _ in some_parts], wanted.answers.make_answers(logits, wanted.top)
 
 
-def _format_answer_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
-    """Format answers as rows of a table; the column `first` names the sequence or the window."""
+def _make_answer_table(
+    answered: Iterator[_NamedAnswers], name_column: str, files: FileOptions, wanted: AnswerFormat
+) -> Answered:
+    """Make the rows of a table from answers; `name_column` names the sequence or the window of each row."""
     for names, answers in answered:
-        columns = _format_answer_columns(answers, files, wanted)
-        if first in (column.name for column in columns):
+        columns = _make_answer_columns(answers, files, wanted)
+        if name_column in (column.name for column in columns):
             raise InputError(
-                f"Two columns would be called {first!r}: that of the sequences, and one of the answers.",
+                f"Two columns would be called {name_column!r}: that of the sequences, and one of the answers.",
                 "Give --label-column and --probability-column other names, or write lines: leave --output out.",
             )
-        yield RowBatch(names, [], CsvRows([first], [[name] for name in names]), read=0), columns
+        yield RowBatch(names, [], CsvRows([name_column], [[name] for name in names]), read=0), columns

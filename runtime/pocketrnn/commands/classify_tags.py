@@ -15,7 +15,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, name_error_subject
 from pocketrnn.tags import select_text_between
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFo
     Raises:
         InputError: a text cannot be tagged. Those before it are answered first.
     """
-    line_of = _format_conll if as_conll else _format_json if wanted.as_json else _format_brackets
+    format_line = _format_conll if as_conll else _format_json if wanted.as_json else _format_brackets
     stdin = None if texts else open_standard_input()
     if stdin is not None and stdin.isatty():
         print_text("Reading texts, one a line, until Ctrl-D.", err=True)
     batches = [list(texts)] if stdin is None else read_arriving_lines(stdin)
     answered = untagged = 0
     for lines in batches:
-        untagged += _answer_texts(classifier, lines, wanted, line_of, "Text" if texts else "Line", answered)
+        untagged += _answer_texts(classifier, lines, wanted, format_line, "Text" if texts else "Line", answered)
         answered += len(lines)
     if untagged:
         print_line(f"{untagged:,} tokens have no label: the text rules cut them off, or drop them.", err=True)
@@ -57,28 +57,30 @@ def _answer_texts(
     classifier: Classifier,
     texts: Sequence[str],
     wanted: AnswerFormat,
-    line_of: Callable[[Tags], str],
+    format_line: Callable[[Tags], str],
     kind: str,
     before: int,
 ) -> int:
-    """Answer texts, and return how many of their tokens have no tag. Messages count the texts from `before` + 1."""
+    """Write the tags of texts; return how many of their tokens have no tag.
+
+    Messages call the texts `kind`, and count them from `before` + 1.
+    """
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
         if tagged:
-            print_text("\n".join(map(line_of, tagged)))
+            print_text("\n".join(map(format_line, tagged)))
         return sum(len(tags.untagged) for tags in tagged)
     except InputError:
         pass
     # One of the texts is refused: those before it are still answered.
     for index, text in enumerate(texts):
-        which = f"{kind} {before + index + 1}"
-        given = wanted.parse_input(text, which)
+        name = f"{kind} {before + index + 1}"
+        given = wanted.parse_input(text, name)
         try:
             tags = classifier.tag(given)
         except InputError as error:
-            problem = error.problem.replace("The text", which, 1)
-            raise type(error)(problem if problem.startswith(which) else f"{which}: {problem}", error.remedy) from None
-        print_text(line_of(tags))
+            raise name_error_subject(error, "The text", name) from None
+        print_text(format_line(tags))
     return 0
 
 
@@ -97,6 +99,7 @@ def _select_text_part(text: str | Sequence[str], start: int, end: int) -> str:
 
 
 def _format_json(tags: Tags) -> str:
+    """Format a text as a JSON object with its tags, its spans and its untagged tokens."""
     given: dict[str, Any] = {"text": tags.text} if isinstance(tags.text, str) else {"tokens": list(tags.text)}
     left = [{"token": token, "start": start, "end": end} for token, start, end in tags.untagged]
     return format_json_line({

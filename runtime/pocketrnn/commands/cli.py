@@ -20,17 +20,23 @@ import click
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
-from pocketrnn.commands.grouped_options import list_lines_to_print_at_end, translate_to_options
 from pocketrnn.commands.inspect import inspect
+from pocketrnn.commands.option_names_in_messages import translate_to_options
 from pocketrnn.commands.push import push
 from pocketrnn.commands.signal_handling import raise_on_signals
-from pocketrnn.commands.standard_streams import discard_stdout, discard_stream, print_line, replace_closed_stderr
+from pocketrnn.commands.standard_streams import (
+    discard_stdout,
+    discard_stream,
+    list_lines_to_print_at_end,
+    make_write_error,
+    print_line,
+    replace_closed_stderr,
+)
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     InputError,
     MissingExtraError,
-    OutputError,
     PocketRNNError,
     Terminated,
     first_line,
@@ -41,7 +47,7 @@ from pocketrnn.errors import (
 __all__ = ["main"]
 
 # The commands of other packages: the module that defines the command, and the extra that installs it.
-_BROUGHT: Final = {
+_OTHER_PACKAGES_COMMANDS: Final = {
     "train": ("pocketrnn_training.commands.train", "train"),
     "evaluate": ("pocketrnn_training.commands.evaluate", "train"),
     "export": ("pocketrnn_export.commands.export", "export"),
@@ -50,7 +56,7 @@ _BROUGHT: Final = {
     "pack": ("pocketrnn_export.commands.pack", "export"),
     "check": ("pocketrnn_export.commands.check", "export"),
 }
-_USES: Final = ("classify", "verify", "inspect", "bench", "push")
+_RUNTIME_COMMANDS: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
@@ -61,17 +67,19 @@ _LONGEST_LINE: Final = 2000
 class _CommandError(click.ClickException):
     """A PocketRNNError that click shows as `Error: ...` on stderr, without a traceback."""
 
-    def __init__(self, error: PocketRNNError, command: click.Command | None = None, after: Sequence[str] = ()) -> None:
+    def __init__(
+        self, error: PocketRNNError, command: click.Command | None = None, lines_after: Sequence[str] = ()
+    ) -> None:
         message = translate_to_options(str(error), command)
         lines = message.split("\n") if error.of_lines else [message]
         super().__init__("\n".join(map(_limit_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
-        self._after = after
+        self._lines_after = lines_after
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the error to standard error, and then the lines that belong after it."""
         super().show(file)
-        for line in self._after:
+        for line in self._lines_after:
             print_line(line, err=True)
 
 
@@ -104,6 +112,7 @@ def _limit_line(message: str) -> str:
 
 @contextlib.contextmanager
 def _shorten_usage_errors() -> Iterator[None]:
+    """While the block runs, replace click's usage errors by errors of one line."""
     try:
         yield
     except click.UsageError as error:
@@ -117,14 +126,14 @@ class _CommandGroup(click.Group):
     """The commands of the runtime, and of the other packages that are installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        brought = [name for name, (module, _) in _BROUGHT.items() if _is_installed(module)]
-        return sorted([*super().list_commands(ctx), *brought])
+        others = [name for name, (module, _) in _OTHER_PACKAGES_COMMANDS.items() if _is_installed(module)]
+        return sorted([*super().list_commands(ctx), *others])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands that use a classifier first, then those that make one."""
         names = set(self.list_commands(ctx))
-        groups = {"Use a classifier": _USES, "Make one": tuple(_BROUGHT)}
-        groups["Other commands"] = tuple(sorted(names - {*_USES, *_BROUGHT}))
+        groups = {"Use a classifier": _RUNTIME_COMMANDS, "Make one": tuple(_OTHER_PACKAGES_COMMANDS)}
+        groups["Other commands"] = tuple(sorted(names - {*_RUNTIME_COMMANDS, *_OTHER_PACKAGES_COMMANDS}))
         for title, members in groups.items():
             commands = [(name, self.get_command(ctx, name)) for name in members if name in names]
             if commands:
@@ -141,14 +150,14 @@ class _CommandGroup(click.Group):
         # click suggests only the group's own commands, and before version 8.4 none at all.
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            suggestion = suggest_similar_name(name, {*self.commands, *_BROUGHT})
+            suggestion = suggest_similar_name(name, {*self.commands, *_OTHER_PACKAGES_COMMANDS})
             ctx.fail(f"No such command {name!r}. {suggestion}".strip())
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _BROUGHT:
+        if cmd_name not in _OTHER_PACKAGES_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, extra = _BROUGHT[cmd_name]
+        module, extra = _OTHER_PACKAGES_COMMANDS[cmd_name]
         try:
             command: click.Command = getattr(require_module(module, extra), cmd_name.replace("-", "_"))
         except MissingExtraError as error:
@@ -183,7 +192,7 @@ class _CommandGroup(click.Group):
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 discard_stdout()
-                raise _CommandError(_print_error(error)) from error
+                raise _CommandError(make_write_error(error)) from error
             raise _CommandError(_convert_unexpected_error(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
@@ -192,20 +201,13 @@ class _CommandGroup(click.Group):
             raise _CommandError(_convert_unexpected_error(error)) from error
 
 
-def _print_error(error: OSError) -> OutputError:
-    problem = f"The answer cannot be written: {error.strerror}."
-    if error.errno == errno.ENOSPC:
-        problem = "There is no room to write the answer."
-    return OutputError(problem, "Free some space, or write it elsewhere.")
-
-
 def _report_write_error(error: OSError) -> int:
     """Report that an error or a help text could not be written; return the exit status."""
     if isinstance(error.__context__, click.ClickException):
         discard_stream(sys.stderr)
         return error.__context__.exit_code
     discard_stdout()
-    failed = _CommandError(_print_error(error))
+    failed = _CommandError(make_write_error(error))
     print_line(f"Error: {failed.message}", err=True)
     return failed.exit_code
 
@@ -213,7 +215,9 @@ def _report_write_error(error: OSError) -> int:
 def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
     """Convert an unexpected error to one line. In Python's development mode, raise it with its traceback."""
     if isinstance(error, MemoryError):
-        return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
+        return PocketRNNError(
+            "There is not enough memory for this command.", "Give less at a time, or use a larger machine."
+        )
     if isinstance(error, OSError) and error.filename is not None:
         name, reason = os.fsdecode(error.filename), error.strerror or error
         return InputError(f"{name} cannot be read or written: {reason}.", "Check the file and its rights.")

@@ -1,4 +1,4 @@
-"""Show the explanations of `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
+"""Format the explanations of `pocketrnn classify --explain`: coloured words on a terminal, else JSON."""
 
 from __future__ import annotations
 
@@ -25,17 +25,13 @@ def format_explanation_as_json(text: str, explanation: Explanation) -> str:
             "text": fragment.text,
             "start": fragment.start,
             "end": fragment.end,
-            "log_odds": _replace_infinite_by_none(fragment.log_odds),
+            "log_odds": fragment.log_odds if math.isfinite(fragment.log_odds) else None,
             "probability": fragment.probability,
         }
         for fragment in explanation.fragments
     ]
     answer: dict[str, Any] = {"text": text, "label": explanation.label, "probability": explanation.probability}
     return format_json_line({**answer, "fragments": fragments})
-
-
-def _replace_infinite_by_none(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def format_coloured_line(text: str, explanation: Explanation) -> str:

@@ -1,4 +1,4 @@
-"""The options of `pocketrnn classify` for files of rows."""
+"""The options of `pocketrnn classify` for files of rows, and the names of the columns that it adds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import click
 from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.row_batches import KINDS, Kind
+from pocketrnn.tables.file_kinds import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
-__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "file_options", "make_answer_columns"]
+__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "name_answer_columns"]
 
 # A probability or a value is a float32, which has about six exact decimals. Writing all its digits would take twice the
 # space.
@@ -49,8 +49,8 @@ class FileOptions:
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
-def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
-    """Name the new columns: a label and a probability for each label that is given.
+def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
+    """Name the new columns, a pair for each label that is given: its label and its probability.
 
     With several heads, the head's name follows: `label_topic`.
 
@@ -69,8 +69,8 @@ def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
     return names
 
 
-def file_options(command: _Command) -> _Command:
-    """Add the options for files to a command; it receives them as the argument `files`."""
+def add_file_options(command: _Command) -> _Command:
+    """Add the options for files to a command, which receives them as the argument `files`."""
 
     @functools.wraps(command)
     def with_files(**options: Any) -> Any:

@@ -1,17 +1,16 @@
-"""A command with a help in groups: the examples and the usual options first, then the text and the rare options."""
+"""A command whose help has its options in groups: examples and usual options, then the text, then rare options.
+
+It also makes the options for columns and encodings, which several commands have.
+"""
 
 from __future__ import annotations
 
 import inspect
-import json
 import os
-import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from pocketrnn.tables.encodings import UTF8, check_encoding
 
@@ -19,41 +18,13 @@ __all__ = [
     "Command",
     "Text",
     "list_command_examples",
-    "list_lines_to_print_at_end",
     "make_column_option",
     "make_encoding_option",
-    "print_at_end",
-    "translate_to_options",
-    "write_command_again",
 ]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 _EXAMPLES: Final = "Examples:"
-# The argument in Python that a message names after the option: `--call, or call=`, `--gives logits (gives=...)`.
-_ALSO_IN_PYTHON: Final = re.compile(
-    r"""(--[a-z][a-z-]*(?:\ [a-z]+|\ "[^"]*")?)     # the option, and perhaps its value
-        (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=(?:[^()]|\([^()]*\))*\))(?=[.;,)\ ]|$)""",
-    re.VERBOSE,
-)
-
-
-# The key in a click context's `meta` for the lines that are written at the end.
-_AT_THE_END: Final = "pocketrnn.lines_at_the_end"
-
-
-def print_at_end(line: str) -> bool:
-    """Write a line when the command ends, after its error if it fails. Return False if no command is running."""
-    context = click.get_current_context(silent=True)
-    if context is not None:
-        list_lines_to_print_at_end(context).append(line)
-    return context is not None
-
-
-def list_lines_to_print_at_end(context: click.Context) -> list[str]:
-    """The lines that are written when the command ends."""
-    lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
-    return lines
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
@@ -142,7 +113,7 @@ class Command(click.Command):
                     formatter.write_text(rest)
 
     def group_options(self, ctx: click.Context) -> dict[str, list[click.Option]]:
-        """The options of each group, in the order of the help."""
+        """Return the options of each group by its title, in the order of the help."""
         by_name = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         found = {title: [by_name.pop(name) for name in names] for title, names in self.groups.items()}
         found[list(found)[-1]] += by_name.values()
@@ -156,81 +127,9 @@ def list_command_examples(command: click.Command) -> list[str]:
 
 
 def _make_help_without_examples(command: click.Command) -> str:
-    """Make the text of a command's help without its examples."""
+    """Return a command's help text without its examples."""
     return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
 
 def _clean_help(command: click.Command) -> str:
     return inspect.cleandoc(command.help or "")
-
-
-def translate_to_options(message: str, command: click.Command | None) -> str:
-    """Translate a message of the library to the options of the command line: `min_freq` becomes `--min-freq`.
-
-    Args:
-        message: a message that names arguments of Python functions, perhaps beside the equal options.
-        command: the command that has these options.
-    """
-    message = _ALSO_IN_PYTHON.sub(r"\1", message)
-    for parameter in command.params if command is not None else ():
-        if not isinstance(parameter, click.Option) or parameter.name is None:
-            continue
-        option = next((name for name in parameter.opts if name.startswith("--")), None)
-        if option is None:
-            continue
-        # Not inside a user's name: a file, or a column in quotation marks.
-        name = rf"(?<![\w./\\'\"-]){re.escape(parameter.name)}"
-        if parameter.is_flag:
-            message = re.sub(rf"{name}=True\b", option, message)
-            for no in parameter.secondary_opts:
-                message = re.sub(rf"{name}=False\b", no, message)
-        message = re.sub(rf"{name}='([\w-]+)'", rf"{option} \1", message)
-        if "_" in parameter.name:
-            message = re.sub(rf"{name}(?![\w/\\'\"=-]|\.\w)", option, message)
-        else:
-            # A word like `epochs` is replaced by its option only where the message states a value for it.
-            message = re.sub(rf"^{name}(?= is [\w.'-]+[.,] )", option, message)
-    return message
-
-
-def write_command_again(changed: Mapping[str, str | None]) -> str:
-    """Write the running command again, quoted for a shell, with other values for some arguments.
-
-    Args:
-        changed: the values by the names of the parameters; None for one to leave out.
-    """
-    context = click.get_current_context()
-    parts = []
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE and name not in changed:
-            continue
-        value = changed.get(name, context.params[name])
-        if value is None:
-            continue
-        values = value if parameter.multiple or parameter.nargs != 1 else [value]
-        if isinstance(parameter, click.Option) and parameter.is_flag:
-            parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
-        elif isinstance(parameter, click.Option):
-            parts += [part for one in values for part in (parameter.opts[0], _make_printable(str(one)))]
-        else:
-            parts += map(str, values)
-    return f"{context.command_path} {' '.join(map(_quote, parts))}"
-
-
-def _quote(part: str) -> str:
-    """Quote an argument for a shell; with characters that a terminal does not show, as Bash and Zsh read them."""
-    if part.isprintable():
-        return shlex.quote(part)
-    shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)
-    return f"$'{''.join(shown)}'"
-
-
-def _make_printable(value: str) -> str:
-    """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
-    if value.isprintable():
-        return value
-    try:
-        return json.dumps(json.loads(value))
-    except ValueError:
-        return value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pocketrnn.bundle.checked_files import read_file_size
 from pocketrnn.commands.grouped_options import Command
 from pocketrnn.commands.standard_streams import format_json_line, print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line, format_outline
@@ -51,10 +52,10 @@ def inspect(bundle: str, as_json: bool) -> None:
     if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
-        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.read_file_size(folder)}
+        manifest, sizes = NativeEngine(folder).manifest, {folder.name: read_file_size(folder)}
     else:
         manifest = manifests.read_manifest(folder)
-        sizes = {name: manifests.read_file_size(folder / name) for name in manifests.list_bundle_files(manifest)}
+        sizes = {name: read_file_size(folder / name) for name in manifests.list_bundle_files(manifest)}
     print_text(
         format_json_line(_describe_as_document(manifest, sizes))
         if as_json
@@ -63,6 +64,7 @@ def inspect(bundle: str, as_json: bool) -> None:
 
 
 def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Describe a bundle and the sizes of its files as a JSON object."""
     from pocketrnn.bundle.manifest import make_manifest_document
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
@@ -76,6 +78,7 @@ def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[
 
 
 def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Describe a bundle and the sizes of its files as lines: facts, verdicts, proof and provenance."""
     from pocketrnn.bundle.manifest import describe_padding_effect
     from pocketrnn.text.text_input import TextInput
 
@@ -115,7 +118,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 
 
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
-    """Describe a classifier's output in lines: its labels and activation, its heads, or its values with units."""
+    """Describe a classifier's labels and activation, its heads, or its values, as pairs of a name and a value."""
     from pocketrnn.bundle.output_kinds import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
@@ -139,6 +142,7 @@ def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
 
 
 def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
+    """Describe the text rules and the vocabulary as pairs of a name and a value."""
     from pocketrnn.text import TextRules
 
     text = given.rules
@@ -153,7 +157,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         ("tokens read", _describe_tokens_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         *([] if text.min_width or text.first_ids or text.last_ids else [("empty text", f"id {text.empty_id}")]),
-        *([("around a text", _describe_added_ids(text))] if _describe_added_ids(text) else []),
+        *([("around a text", told)] if (told := _describe_added_ids(text)) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
 
@@ -177,6 +181,7 @@ def _describe_characters(given: Characters) -> str:
 
 
 def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
+    """Describe the rules for sequences of numbers as pairs of a name and a value."""
     scaled = "(number - mean) / scale" if given.mean or given.scale else "no: numbers are used as they are"
     window = f"{given.window}, the next {given.hop or given.window} later"
     return [
@@ -202,12 +207,16 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
-def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
-    """Format the two verdicts and the proof, with one line for each form. --json shows all comparisons."""
-    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, group_chain_links, read_text_verdict
+def _format_proof_lines(manifest: Manifest, row_kind: str) -> Iterator[str]:
+    """Yield the two verdicts, and a table of the proof with one line for each form.
+
+    A row of a comparison is a text or a sequence, as `row_kind` says. --json shows all comparisons.
+    """
+    from pocketrnn.proof_chain import group_chain_links
+    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, read_text_verdict
 
     yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
-    if rows_of == "texts":
+    if row_kind == "texts":
         verdict = read_text_verdict(manifest)
         yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
     else:
@@ -228,7 +237,7 @@ def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
         )
         for line in links
     ]
-    head = ("reference", "candidate", "inputs", rows_of, "difference", "labels differing")
+    head = ("reference", "candidate", "inputs", row_kind, "difference", "labels differing")
     yield from (f"  {line}" for line in align_columns([head, *(tuple(map(escape_line, row)) for row in rows)]))
 
 
@@ -260,6 +269,7 @@ def _describe_added_ids(text: AnyTextRules) -> str:
 
 
 def _describe_batches(graph: Graph, row: str) -> str:
+    """Describe which texts or sequences may share a batch; `row` is the word for one of them."""
     # The program of a packed file takes one, also where its document does not state it.
     if graph.batch == 1 or graph.file == "program":
         return f"of one {row}"
@@ -268,10 +278,6 @@ def _describe_batches(graph: Graph, row: str) -> str:
         return shared
     ids = ", ".join(map(str, graph.alone[:5])) + (f" and {len(graph.alone) - 5:,} more" if len(graph.alone) > 5 else "")
     return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
-
-
-def _describe_text_limits(given: Any, limits: Limits | None) -> str:
-    return "" if limits is None else describe_limits(limits, given.rules)
 
 
 def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:

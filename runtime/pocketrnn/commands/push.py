@@ -30,8 +30,8 @@ def push(bundle: str, address: str, private: bool, message: str | None) -> None:
       pocketrnn push news hf://someone/news
       pocketrnn classify -b hf://someone/news "Oil prices rise again"
     """
-    from pocketrnn.publishing import push as pushed
+    from pocketrnn.publishing import push as push_bundle
 
     print_line("Verifying ...", err=True)
-    made = pushed(bundle, address, private=private, message=message)
+    made = push_bundle(bundle, address, private=private, message=message)
     print_text(f"{made}")

@@ -27,6 +27,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 # A second SIGTERM within this many seconds is ignored, so that every `finally` can run. After that, an `except:` must
 # have swallowed the first one.
 _PATIENCE = 5.0
+# A signal that Python lost is sent again after this many seconds.
 _SOON = 0.02
 
 
@@ -48,9 +49,10 @@ def exit_process(status: int) -> NoReturn:
         SystemExit: the status is not that of a signal.
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
-        # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported `folder`.
-        if folder := sys.modules.get("pocketrnn.bundle.atomic_writing"):
-            folder.remove_siblings()
+        # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported
+        # this module.
+        if writing := sys.modules.get("pocketrnn.bundle.atomic_writing"):
+            writing.remove_siblings()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

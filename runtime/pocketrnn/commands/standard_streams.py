@@ -1,9 +1,10 @@
-"""Standard input and output. Lines are read when they arrive, and answers are written in any encoding."""
+"""Read standard input as it arrives, and write to standard output and standard error, whatever their encodings."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -21,8 +22,11 @@ __all__ = [
     "discard_stdout",
     "discard_stream",
     "format_json_line",
+    "list_lines_to_print_at_end",
+    "make_write_error",
     "open_standard_input",
     "open_standard_output",
+    "print_at_end",
     "print_line",
     "print_line_if_slow",
     "print_text",
@@ -38,6 +42,9 @@ _LARGEST_FRAGMENT: Final = 1 << 16
 # A line is held until it ends: one that never ends, as from a device, would fill the memory.
 _LONGEST_LINE: Final = 1 << 28
 _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
+
+# The key in a click context's `meta` for the lines that are written at the end.
+_AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
 def replace_closed_stderr() -> None:
@@ -72,7 +79,9 @@ def open_standard_input() -> IO[bytes]:
         InputError: standard input is closed.
     """
     if sys.stdin is None:
-        raise InputError("No text is given and standard input is closed.", "Give texts as arguments, or lines to read.")
+        raise InputError(
+            "Standard input is closed, and no text is given.", "Give texts as arguments, or lines to read."
+        )
     return sys.stdin.buffer
 
 
@@ -102,11 +111,10 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
         yield from _decode_lines([b"".join(begun)], number)
 
 
-def _decode_lines(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
-    """Decode the lines after line `number`. If a line is not UTF-8, yield the lines before it, then raise."""
+def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[str]]:
+    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise."""
     texts: list[str] = []
-    for line in lines:
-        number += 1
+    for number, line in enumerate(lines, lines_before + 1):
         try:
             # A file from Windows may begin with a byte order mark.
             texts.append(line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r"))
@@ -168,16 +176,35 @@ def print_text(text: str, *, err: bool = False) -> None:
     """
     if not err:
         _check_stdout_open()
-    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+        _echo(text, err=err)
     except BrokenPipeError:
         raise
     except OSError as error:
         discard_stdout()
-        raise OutputError(
-            f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
-        ) from error
+        raise make_write_error(error) from error
+
+
+def make_write_error(error: OSError) -> OutputError:
+    """Make the error for an answer that standard output does not take."""
+    problem = f"The answer cannot be written: {error.strerror or error}."
+    if error.errno == errno.ENOSPC:
+        problem = "There is no room to write the answer."
+    return OutputError(problem, "Free some space, or write it elsewhere.")
+
+
+def print_at_end(line: str) -> bool:
+    """Write a line when the command ends, after its error if it fails. Return False if no command is running."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        list_lines_to_print_at_end(context).append(line)
+    return context is not None
+
+
+def list_lines_to_print_at_end(context: click.Context) -> list[str]:
+    """Return the list of the lines that are written when the command ends; it may be changed."""
+    lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
+    return lines
 
 
 @contextlib.contextmanager
@@ -204,13 +231,17 @@ def print_line(line: str, *, err: bool = False) -> None:
     Raises:
         OSError: standard output cannot be written.
     """
-    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
-        click.echo(escape_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+        _echo(escape_line(line), err=err)
     except OSError:
         if not err:
             raise
         discard_stream(sys.stderr)
+
+
+def _echo(text: str, *, err: bool) -> None:
+    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def _find_stream_encoding(stream: object) -> str:

@@ -11,11 +11,9 @@ __all__ = ["align_columns", "escape_line", "format_outline"]
 
 def escape_line(text: str) -> str:
     """Escape every character of `text` that would break a line or a table, or control the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escape_character(c) for c in text)
-
-
-def _escape_character(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:

@@ -40,15 +40,17 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
       pocketrnn verify ag_news --html proof.html
     """
     from pocketrnn.text.text_input import TextInput
-    from pocketrnn.verification import verify as verified
+    from pocketrnn.verification import verify as verify_bundle
 
     if page is not None:
         from pocketrnn.bundle.atomic_writing import check_file_free
 
         check_file_free(page, force=force)
-    result = verified(bundle)
+    result = verify_bundle(bundle)
     if page is not None and not isinstance(result.manifest.input, TextInput):
-        raise InputError(f"{result.name} takes numbers, for which there is no page yet.", "Leave --html out.")
+        raise InputError(
+            f"{result.name} takes sequences of numbers, for which verify cannot write a page.", "Leave --html out."
+        )
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file
         from pocketrnn.verification_page import proof_page

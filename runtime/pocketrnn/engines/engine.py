@@ -28,9 +28,9 @@ __all__ = [
     "TextEngine",
     "check_threads",
     "choose_message_words",
+    "choose_padding_value",
     "compute_logits",
     "find_step_dtype",
-    "padding_value",
 ]
 
 CPU: Final = "CPUExecutionProvider"
@@ -41,42 +41,38 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MessageWords:
-    """The words for messages about a bundle's input: a text with tokens, or a sequence with steps.
+    """The words for messages about a bundle's input: a text of tokens, or a sequence of steps.
 
-    Also the problem and the remedy if streaming is not possible, because the bundle has no step graph, or the packed
-    file no step program.
+    Attributes:
+        row: what the classifier answers: `text`.
+        step: what a row consists of: `token`.
+        arrival: what a classifier without streaming cannot do, as the end of a sentence.
+        step_graph_remedy: what to do about a bundle without a step graph.
+        step_program_remedy: what to do about a packed file without a step program.
     """
 
     row: str
     step: str
-    without_step_graph: tuple[str, str]
-    without_step: tuple[str, str]
+    arrival: str
+    step_graph_remedy: str
+    step_program_remedy: str
 
 
 _OF_TEXTS: Final = MessageWords(
     "text",
     "token",
-    (
-        "while a text arrives",
-        "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one that does "
-        "with `pocketrnn train DATA --one-direction`.",
-    ),
-    (
-        "while a text arrives",
-        "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
-    ),
+    "while a text arrives",
+    "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one that does "
+    "with `pocketrnn train DATA --one-direction`.",
+    "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
 )
+_WINDOWS: Final = "Say how long a window is: stream(window=128, hop=64); or"
 _OF_NUMBERS: Final = MessageWords(
     "sequence",
     "step",
-    (
-        "while a recording arrives, but in windows",
-        "Say how long a window is: stream(window=128, hop=64); or export it with streaming=True (--streaming).",
-    ),
-    (
-        "while a recording arrives, but in windows",
-        "Say how long a window is: stream(window=128, hop=64); or pack its bundle with --streaming.",
-    ),
+    "while a recording arrives, but in windows",
+    f"{_WINDOWS} export it with streaming=True (--streaming).",
+    f"{_WINDOWS} pack its bundle with --streaming.",
 )
 
 
@@ -90,11 +86,9 @@ def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
-def padding_value(manifest: Manifest) -> float | list[int]:
-    """Return the value that pads short texts or sequences in a run.
-
-    It is a number; an id; or, if the module reads characters, an id followed by the ids of its characters.
-    """
+def choose_padding_value(manifest: Manifest) -> float | list[int]:
+    """Choose the number, or the token id, that pads short rows in a run. If the module reads characters, the ids of the
+    padding token's characters follow."""
     given = manifest.input
     if not isinstance(given, TextInput):
         return given.pad_value

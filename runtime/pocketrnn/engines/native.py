@@ -206,15 +206,16 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """Do nothing: the engine opened the step program together with the file.
+        """Check that the file holds a step program, which the engine opened together with the file.
 
         Raises:
-            InputError: the file does not hold a step.
+            InputError: the file holds no step program.
         """
         if self.manifest.stream is None:
-            what, remedy = self._words.without_step
             raise InputError(
-                f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step program.", remedy
+                f"The packed file of {self.manifest.name} cannot answer {self._words.arrival}: it holds no step "
+                "program.",
+                self._words.step_program_remedy,
             )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
@@ -233,6 +234,7 @@ class NativeEngine:
         self._packed.stop()
 
     def _convert_error(self, error: Exception) -> PocketRNNError:
+        """Convert an error of the extension to an error of one sentence with a remedy."""
         status, sentence = error.args
         if status == self._module.COSTLY:
             return make_too_costly_error(self.manifest.name, self._words.row)

@@ -24,8 +24,8 @@ from pocketrnn.engines.engine import (
     Options,
     Steps,
     choose_message_words,
+    choose_padding_value,
     find_step_dtype,
-    padding_value,
 )
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
@@ -85,7 +85,7 @@ class OnnxRuntimeEngine:
         self._options = options
         self._words = choose_message_words(manifest)
         self._input = manifest.graph.inputs[0]
-        self._type, self._padding = find_step_dtype(manifest), padding_value(manifest)
+        self._type, self._padding = find_step_dtype(manifest), choose_padding_value(manifest)
         # Bound runs are for the CPU only; a longer text would leave its memory allocated.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
@@ -99,7 +99,7 @@ class OnnxRuntimeEngine:
         # The current directory may change after this.
         self._folder = folder.absolute()
         _register_for_fork(self)
-        self._check_answer()
+        self._check_shortest_input()
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -122,21 +122,24 @@ class OnnxRuntimeEngine:
 
     def open_step(self) -> None:
         """Open the step graph; see `Engine.open_step`."""
-        self._steps()
+        self._open_step_graph_once()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read more steps from a state on; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
-            self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
+            self._open_step_graph_once(), ["logits", "new_state"], {self._input: given, "state": state}
         )
         return logits, new_state
 
-    def _steps(self) -> onnxruntime.InferenceSession:
+    def _open_step_graph_once(self) -> onnxruntime.InferenceSession:
+        """Return the session of the step graph; open and check the graph at the first call."""
         step = self._manifest.stream
         if step is None:
-            what, remedy = self._words.without_step_graph
-            raise InputError(f"The bundle of {self._name} cannot answer {what}: it holds no step graph.", remedy)
+            raise InputError(
+                f"The bundle of {self._name} cannot answer {self._words.arrival}: it holds no step graph.",
+                self._words.step_graph_remedy,
+            )
         if self._step_session is None:
             with self._lock:
                 if self._step_session is None:
@@ -147,6 +150,7 @@ class OnnxRuntimeEngine:
         return self._step_session
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
+        """Check the names, types, ranks and sizes of the step graph's inputs and outputs."""
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -163,7 +167,7 @@ class OnnxRuntimeEngine:
             )
 
     def _run_graph_for_output(
-        self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
+        self, session: onnxruntime.InferenceSession, output: str, steps: NDArray[Any], lengths: Ids
     ) -> Floats:
         """Run the graph on padded rows and their lengths, and return one output.
 
@@ -171,20 +175,20 @@ class OnnxRuntimeEngine:
         """
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
-                zip(self._manifest.graph.inputs, make_pair_inputs(given, lengths), strict=False)
+                zip(self._manifest.graph.inputs, make_pair_inputs(steps, lengths), strict=False)
             )
         elif self._features:
-            rows = split_features(given, lengths)
+            rows = split_features(steps, lengths)
             feed = {"tokens": rows.tokens, "lengths": rows.lengths, "features": rows.features}
             feed = {name: feed[name] for name in self._manifest.graph.inputs}
         elif self._characters is not None:
             # Each step is a token's id, and then those of its characters.
-            feed = {"tokens": given[..., 0], "lengths": lengths, "characters": given[..., 1:]}
+            feed = {"tokens": steps[..., 0], "lengths": lengths, "characters": steps[..., 1:]}
             feed = {name: np.ascontiguousarray(feed[name]) for name in self._manifest.graph.inputs}
         else:
-            feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
-        large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, _make_arena_shrinkage_options() if large else None)
+            feed = {self._input: steps, "lengths": lengths} if self._takes_lengths else {self._input: steps}
+        large = steps.shape[0] * steps.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
+        (found,) = self._run_session(session, [output], feed, _make_arena_shrinkage_options() if large else None)
         return found
 
     def _run_session(
@@ -199,8 +203,8 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._make_run_error(next(iter(feed.values())), error) from error
 
-    def _make_run_error(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
-        (rows, width), words = given.shape[:2], self._words
+    def _make_run_error(self, steps: NDArray[Any], error: Exception) -> PocketRNNError:
+        (rows, width), words = steps.shape[:2], self._words
         return PocketRNNError(
             f"The graph of {self._name} failed on {rows} {words.row}s of up to {width} {words.step}s: "
             f"{first_line(error)}.",
@@ -231,7 +235,7 @@ class OnnxRuntimeEngine:
         except IndexError:
             bound = _BoundRun(self._open_graph_once(), self._input, self._classes, self._takes_lengths)
         try:
-            logits = bound.run_one(steps)
+            logits = bound.compute_logits(steps)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._make_run_error(steps, error) from error
         self._idle.append(bound)
@@ -271,7 +275,7 @@ class OnnxRuntimeEngine:
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = find_texts_with_ids(ids, lengths, graph.alone)
-        for some in self._find_texts_for_one_run(steps, starts):
+        for some in self._group_texts(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
@@ -282,8 +286,9 @@ class OnnxRuntimeEngine:
             for rows in (some[run] for run in shapes):
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
-    def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """Group the indices of texts that may share a run, whatever their lengths."""
+    def _group_texts(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """Yield groups of texts that may share runs, as indices. Pairs without padding need first texts of one
+        length."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -309,61 +314,61 @@ class OnnxRuntimeEngine:
                     self._embedding_session = session, name
         return self._embedding_session
 
-    def _embed_run(self, given: Steps, lengths: Ids) -> Floats:
+    def _embed_run(self, steps: Steps, lengths: Ids) -> Floats:
         """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
         session, name = self._open_embedding_graph()
-        found = self._run_graph_for_output(session, name, given, lengths)
+        found = self._run_graph_for_output(session, name, steps, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
-        rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
-        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
+        rows = rows[None] if rows.ndim == 1 and len(steps) == 1 else rows
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(steps):
             raise InputError(
                 f"In the graph of {self._manifest.name}, the input of the last linear layer has the shape "
-                f"{list(found.shape)}, not one row for each of {len(given)} {self._words.row}s.",
+                f"{list(found.shape)}, not one row for each of {len(steps)} {self._words.row}s.",
                 "Use the logits or the probabilities.",
             )
         return rows
 
-    def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
+    def _run_graph(self, steps: Steps, lengths: Ids) -> Floats:
         """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
         [batch, sequence, labels]."""
-        logits = self._run_graph_for_output(self._open_graph_once(), "logits", given, lengths)
-        logits = self._pad_missing_steps(logits, given)
-        if logits.shape != self._compute_logits_shape(given):
+        logits = self._run_graph_for_output(self._open_graph_once(), "logits", steps, lengths)
+        logits = self._pad_missing_steps(logits, steps)
+        if logits.shape != self._compute_logits_shape(steps):
             raise PocketRNNError(
-                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
+                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(steps)} "
                 f"{self._words.row}s and {self._classes} labels.",
                 _EXPORT_AGAIN,
             )
         return logits
 
-    def _check_answer(self) -> None:
+    def _check_shortest_input(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
-        given, asked = _make_shortest_input(self._manifest)
+        steps, asked = _make_shortest_input(self._manifest)
         try:
             logits = self._run_graph_for_output(
-                self._open_graph_once(), "logits", given, np.array(given.shape[1:2], np.int64)
+                self._open_graph_once(), "logits", steps, np.array(steps.shape[1:2], np.int64)
             )
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if self._pad_missing_steps(logits, given).shape != (wanted := self._compute_logits_shape(given)):
+        if self._pad_missing_steps(logits, steps).shape != (wanted := self._compute_logits_shape(steps)):
             raise BundleError(
                 f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
 
-    def _pad_missing_steps(self, logits: Floats, given: Steps) -> Floats:
+    def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
         """Add NaN for last tokens without logits: a module that counts tokens may leave out the last ones."""
-        if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
+        if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
-        missing = given.shape[1] - logits.shape[1]
+        missing = steps.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
-    def _compute_logits_shape(self, given: Steps) -> tuple[int, ...]:
+    def _compute_logits_shape(self, steps: Steps) -> tuple[int, ...]:
         """Return the shape of the logits for steps [batch, sequence, ...]."""
-        return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
+        return (*steps.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
 def _make_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
@@ -397,9 +402,7 @@ def _keep_object_forever(inherited: object) -> None:
 
 
 class _BoundRun:
-    """Answers one text at a time, with an IO binding of onnxruntime.
-
-    For each length, the graph is bound once to fixed memory for ids and logits.
+    """Answers one text at a time, with the graph bound to fixed memory for lengths and logits (IO binding).
 
     `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """
@@ -413,7 +416,8 @@ class _BoundRun:
             self._binding.bind_cpu_input("lengths", self._length)
         self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
 
-    def run_one(self, steps: Steps) -> list[float]:
+    def compute_logits(self, steps: Steps) -> list[float]:
+        """Compute the logits of one text or sequence: int64 [1, tokens], or float32 [1, time, channels]."""
         self._length[0] = steps.shape[1]
         self._binding.bind_cpu_input(self._name, steps)
         self._session.run_with_iobinding(self._binding)
@@ -442,6 +446,7 @@ def _reset_all_engines() -> None:
 
 
 def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
+    """Make the options for a run after which onnxruntime frees the memory that it keeps."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -449,6 +454,7 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
 
 
 def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    """Return the providers as a tuple. Refuse a provider that this build of onnxruntime lacks."""
     if isinstance(providers, str) or not providers:
         raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
     available = onnxruntime.get_available_providers()
@@ -462,12 +468,17 @@ def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def _open_checked_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:
     """Open a graph from the bytes that were checked: the file may have changed since."""
-    return _create_session(read_graph(path, sha256, trusted=asked.trust), path, asked)
+    return _create_session(read_graph(path, sha256, trusted=engine_options.trust), path, engine_options)
 
 
-def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
+def _create_session(content: bytes, path: Path, engine_options: Options) -> onnxruntime.InferenceSession:
+    """Open a checked graph in onnxruntime on one thread.
+
+    Raises:
+        BundleError: onnxruntime cannot open it.
+    """
     options = onnxruntime.SessionOptions()
     # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
     # (35 us with one, 52 with two that sleep, 37 with two that spin).
@@ -478,7 +489,7 @@ def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.I
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ORT" if path.name.endswith(ORT_SUFFIX) else "ONNX")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=list(asked.providers))
+        session = onnxruntime.InferenceSession(content, options, providers=list(engine_options.providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {first_line(error)}.",
@@ -521,7 +532,9 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
             continue
         own = {(2, characters.width)} if node.name == "characters" and characters is not None else set()
         if any(isinstance(size, int) and (axis, size) not in fixed | own for axis, size in enumerate(node.shape)):
-            raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
+            raise BundleError(
+                f"{path} takes {node.name} of the fixed shape {node.shape} only, not of others.", _EXPORT_AGAIN
+            )
     classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(

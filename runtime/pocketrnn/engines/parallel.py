@@ -51,7 +51,7 @@ class Workers:
             for item in items:
                 yield item, work(item)
             return
-        pool = self._pool()
+        pool = self._start_pool()
         waiting: deque[tuple[Given, Future[Result]]] = deque()
         failure: Exception | None = None
         items_left = iter(items)
@@ -79,8 +79,8 @@ class Workers:
         if failure is not None:
             raise failure
 
-    def _pool(self) -> ThreadPoolExecutor:
-        """The thread pool of this process. A forked process does not inherit the threads of its parent."""
+    def _start_pool(self) -> ThreadPoolExecutor:
+        """Return the thread pool of this process; start it if there is none, as in a process that was just forked."""
         # This module is imported here and not at the top: it takes 1 % of the start time, which programs for one text
         # at a time need not spend.
         from concurrent.futures import ThreadPoolExecutor

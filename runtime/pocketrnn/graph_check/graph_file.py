@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.manifest import read_checked_bytes
-from pocketrnn.graph_check.allow_list import GraphContents
+from pocketrnn.bundle.checked_files import read_checked_bytes
+from pocketrnn.graph_check.graph_contents import GraphContents
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
@@ -16,7 +16,7 @@ ORT_SUFFIX: Final = ".ort"
 
 
 def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
-    """Read a graph's file once, and check its digest and contents.
+    """Read a graph's file once, and check its digest and its contents.
 
     A session must be opened from these bytes, and with the format stated: onnxruntime may otherwise take one format for
     the other, whatever the file's name.
@@ -48,7 +48,7 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
             `allow_list.OPERATORS`, or a field that inference does not need; or it is larger than a classifier can be,
             or creates too much data from constants.
     """
-    found = GraphContents(path, trusted)
+    graph_contents = GraphContents(path, trusted)
     walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx
-    walk(content, found)
-    found.check(len(content))
+    walk(content, graph_contents)
+    graph_contents.check_limits(len(content))

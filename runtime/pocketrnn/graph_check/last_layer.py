@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.graph_check.allow_list import GraphContents, Node
+from pocketrnn.graph_check.graph_contents import GraphContents, Node
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 
 __all__ = ["add_output", "find_last_layer_input"]
@@ -29,10 +29,10 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     Raises:
         InputError: the logits are computed in another way.
     """
-    found = GraphContents(path, trusted=True)
-    walk_onnx(content, found)
-    made = {name: node for node in found.nodes for name in node.outputs}
-    fixed = _find_constants(found)
+    graph_contents = GraphContents(path, trusted=True)
+    walk_onnx(content, graph_contents)
+    made = {name: node for node in graph_contents.nodes for name in node.outputs}
+    fixed = _find_constants(graph_contents)
     name = "logits"
     while (node := made.get(name)) is not None:
         given = [one for one in node.inputs if one and one not in fixed]
@@ -48,10 +48,10 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
     )
 
 
-def _find_constants(found: GraphContents) -> set[str]:
+def _find_constants(graph_contents: GraphContents) -> set[str]:
     """Find the names of all values that do not depend on the graph's input."""
-    fixed = set(found.constants)
-    for node in found.nodes:
+    fixed = set(graph_contents.constants)
+    for node in graph_contents.nodes:
         if _is_constant(node, fixed):
             fixed.update(node.outputs)
     return fixed
@@ -62,7 +62,7 @@ def _is_constant(node: Node, fixed: set[str]) -> bool:
 
 
 def add_output(content: bytes, name: str) -> bytes:
-    """Make the value of this name an output of the graph.
+    """Return an ONNX file whose graph has the value of this name as a further output.
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".

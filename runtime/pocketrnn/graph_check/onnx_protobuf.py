@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
+from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["MESSAGES", "walk_onnx"]
 
@@ -77,8 +77,8 @@ _NUMBERS: Final = {1: (4, "f"), 6: (5, "i"), 7: (7, "q"), 11: (10, "d")}
 _EXTERNAL: Final = "keeps weights in further files, which no digest covers"
 
 
-def walk_onnx(content: bytes, found: GraphContents) -> None:
-    """Read an ONNX file from its beginning to its end, and add its contents to `found`.
+def walk_onnx(content: bytes, graph_contents: GraphContents) -> None:
+    """Read an ONNX file from its beginning to its end, and add its contents to `graph_contents`.
 
     The time is proportional to the number of the file's fields, for any bytes: 1 ms for `ag_news`.
 
@@ -87,92 +87,97 @@ def walk_onnx(content: bytes, found: GraphContents) -> None:
     """
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
-        raise found.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
-    _OnnxWalker(memoryview(content), found).walk_graph_holder("ModelProto", 0, len(content), 0)
+        raise graph_contents.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
+    _OnnxWalker(memoryview(content), graph_contents).read_graph_holder("ModelProto", 0, len(content), 0)
 
 
 class _OnnxWalker:
-    def __init__(self, view: memoryview, found: GraphContents) -> None:
-        self.view = view
-        self.found = found
+    """Reads the messages of an ONNX file, and adds operators and small tensors to `graph_contents`."""
 
-    def read_varint(self, at: int, end: int) -> tuple[int, int]:
+    def __init__(self, view: memoryview, graph_contents: GraphContents) -> None:
+        self.view = view
+        self.graph_contents = graph_contents
+
+    def read_varint(self, position: int, end: int) -> tuple[int, int]:
         """Read an integer of up to 64 bits; return the integer and the position after it."""
         # Nearly all take one byte: this case makes the walk 1.4 times as fast.
-        if at < end and self.view[at] < 0x80:
-            return self.view[at], at + 1
+        if position < end and self.view[position] < 0x80:
+            return self.view[position], position + 1
         value = 0
         for shift in range(0, 70, 7):
-            if at >= end:
-                raise self.found.make_refusal("is not an ONNX file: it ends within a number")
-            byte = self.view[at]
-            at += 1
+            if position >= end:
+                raise self.graph_contents.make_refusal("is not an ONNX file: it ends within a number")
+            byte = self.view[position]
+            position += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                return value & 0xFFFF_FFFF_FFFF_FFFF, at
-        raise self.found.make_refusal("is not an ONNX file: a number in it has more than 10 bytes")
+                return value & 0xFFFF_FFFF_FFFF_FFFF, position
+        raise self.graph_contents.make_refusal("is not an ONNX file: a number in it has more than 10 bytes")
 
-    def read_fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    def read_fields(self, message: str, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """Yield the fields of a message: number, wire type, begin and end; for an integer, value and end."""
         known, seen = MESSAGES[message], 0
-        while at < end:
-            self.found.count_field()
-            tag, at = self.read_varint(at, end)
+        while position < end:
+            self.graph_contents.count_field()
+            tag, position = self.read_varint(position, end)
             number, wire = tag >> 3, tag & 7
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
-                raise self.found.make_refusal(
+                raise self.graph_contents.make_refusal(
                     f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message}"
                 )
             if "*" not in letters and seen & (1 << number):
-                raise self.found.make_refusal(f"is not an ONNX file: field {number} of {message} stands in it twice")
+                raise self.graph_contents.make_refusal(
+                    f"is not an ONNX file: field {number} of {message} stands in it twice"
+                )
             seen |= 1 << number
             if wire == _VARINT:
-                value, at = self.read_varint(at, end)
-                yield number, wire, value, at
+                value, position = self.read_varint(position, end)
+                yield number, wire, value, position
                 continue
             size = _SIZES.get(wire)
             if size is None:
-                size, at = self.read_varint(at, end)
-            if size > end - at:
-                raise self.found.make_refusal("is not an ONNX file: it is cut short")
-            yield number, wire, at, at + size
-            at += size
+                size, position = self.read_varint(position, end)
+            if size > end - position:
+                raise self.graph_contents.make_refusal("is not an ONNX file: it is cut short")
+            yield number, wire, position, position + size
+            position += size
 
     def read_text(self, start: int, end: int) -> str:
         try:
             return str(self.view[start:end], "utf-8")
         except UnicodeDecodeError:
-            raise self.found.make_refusal("holds a name that is not UTF-8") from None
+            raise self.graph_contents.make_refusal("holds a name that is not UTF-8") from None
 
     def read_integers(self, wire: int, start: int, end: int) -> list[int]:
         """Read the integers of a field, signed with 64 bits: one integer, or several packed ones."""
         values = [start] if wire == _VARINT else []
         while wire == _BYTES and start < end:
-            self.found.count_field()
+            self.graph_contents.count_field()
             value, start = self.read_varint(start, end)
             values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
-    def walk_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
-        """Read a model, a graph or a function, and add its contents."""
+    def read_graph_holder(self, message: str, start: int, end: int, depth: int) -> None:
+        """Read a model, a graph or a function, and add its operators and tensors."""
         if depth > _DEEPEST:
-            raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         for number, _, begin, stop in self.read_fields(message, start, end):
             inner = MESSAGES[message][number][1]
             if inner == "NodeProto":
-                self.found.add(self.node(begin, stop, depth))
+                self.graph_contents.add_node(self.read_node(begin, stop, depth))
             elif inner == "TensorProto":
-                name, values = self.tensor(begin, stop)
-                self.found.constants[name] = values
+                name, values = self.read_tensor(begin, stop)
+                self.graph_contents.constants[name] = values
             elif inner == "AttributeProto":
-                self.attribute(Node(), begin, stop, depth)
+                self.read_attribute(Node(), begin, stop, depth)
             elif inner:
-                if inner == "FunctionProto" and not self.found.trusted:
-                    raise self.found.make_refusal("holds functions of its own")
-                self.walk_graph_holder(inner, begin, stop, depth + 1)
+                if inner == "FunctionProto" and not self.graph_contents.trusted:
+                    raise self.graph_contents.make_refusal("holds functions of its own")
+                self.read_graph_holder(inner, begin, stop, depth + 1)
 
-    def node(self, start: int, end: int, depth: int) -> Node:
+    def read_node(self, start: int, end: int, depth: int) -> Node:
+        """Read an operator with its attributes."""
         node = Node()
         for number, _, begin, stop in self.read_fields("NodeProto", start, end):
             if number == 1:
@@ -182,12 +187,13 @@ class _OnnxWalker:
             elif number == 4:
                 node.operator = self.read_text(begin, stop)
             elif number == 5:
-                self.attribute(node, begin, stop, depth)
+                self.read_attribute(node, begin, stop, depth)
             elif number == 7:
                 node.domain = self.read_text(begin, stop)
         return node
 
-    def attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+    def read_attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+        """Read an attribute, and add its integers or its small tensor to the node."""
         name, values = "", Values()
         for number, wire, begin, stop in self.read_fields("AttributeProto", start, end):
             if number == 1:
@@ -195,16 +201,16 @@ class _OnnxWalker:
             elif number in (3, 8):
                 values += tuple(self.read_integers(wire, begin, stop))
             elif number in (5, 10):
-                _, values = self.tensor(begin, stop)
+                _, values = self.read_tensor(begin, stop)
             elif number in (6, 11):
                 node.holds_graphs = True
-                if not self.found.trusted:
+                if not self.graph_contents.trusted:
                     continue
-                self.walk_graph_holder("GraphProto", begin, stop, depth + 1)
+                self.read_graph_holder("GraphProto", begin, stop, depth + 1)
         if values:
             node.attributes[name] = values
 
-    def tensor(self, start: int, end: int) -> tuple[str, Values]:
+    def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
         """Read a tensor's name. Also read its numbers if there are few."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[tuple[int, int, int]]] = {}
@@ -216,22 +222,23 @@ class _OnnxWalker:
             elif number == 8:
                 name = self.read_text(begin, stop)
             elif number == 13 or (number == 14 and begin != 0):
-                raise self.found.make_refusal(_EXTERNAL)
+                raise self.graph_contents.make_refusal(_EXTERNAL)
             elif number in (4, 5, 7, 9, 10, 11):
                 spans.setdefault(number, []).append((wire, begin, stop))
                 size = 1 if wire == _VARINT else stop - begin
                 stored += size
                 # Integers outside raw_data may take one byte in the file and eight in onnxruntime.
-                self.found.weights += size if number in (4, 9, 10) else 0
+                self.graph_contents.weights += size if number in (4, 9, 10) else 0
         # The smallest numbers take half a byte.
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
-            raise self.found.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
+            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
         if len(spans) > 1:
-            raise self.found.make_refusal("holds a tensor whose numbers stand in it twice")
+            raise self.graph_contents.make_refusal("holds a tensor whose numbers stand in it twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
-        return name, self.numbers(kind, spans) if few else ()
+        return name, self.read_numbers(kind, spans) if few else ()
 
-    def numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
+    def read_numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
+        """Read the numbers of a tensor of this type; none if the type or their length is not known."""
         field, letter = _NUMBERS.get(kind, (0, ""))
         if field in (5, 7) and field in spans:
             return tuple(value for span in spans[field] for value in self.read_integers(*span))

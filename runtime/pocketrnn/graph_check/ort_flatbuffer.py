@@ -11,7 +11,7 @@ import math
 import struct
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
+from pocketrnn.graph_check.graph_contents import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["walk_ort"]
 
@@ -27,42 +27,44 @@ _DEEPEST: Final = 16
 _LONGEST_NAME: Final = 4096
 
 
-def walk_ort(content: bytes, found: GraphContents) -> None:
-    """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `found`.
+def walk_ort(content: bytes, graph_contents: GraphContents) -> None:
+    """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
 
     Raises:
         BundleError: the bytes are not such a file, or hold something that a classifier does not need.
     """
-    walk = _OrtWalker(content, found)
+    walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":
-        raise found.make_refusal("is not a graph in onnxruntime's format")
+        raise graph_contents.make_refusal("is not a graph in onnxruntime's format")
     model = walk.read_table_member(walk.find_table(0), _SESSION_MODEL)
     graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
-        raise found.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
-    walk.walk_graph(graph, 0)
-    if found.weights > len(content):
-        raise found.make_refusal("holds tensors that share their bytes")
+        raise graph_contents.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
+    walk.read_graph(graph, 0)
+    if graph_contents.weights > len(content):
+        raise graph_contents.make_refusal("holds tensors that share their bytes")
 
 
 class _OrtWalker:
-    def __init__(self, content: bytes, found: GraphContents) -> None:
-        self.content = content
-        self.found = found
+    """Reads the tables of a flatbuffer, and adds operators and small tensors to `graph_contents`."""
 
-    def read_number(self, letter: str, at: int) -> int:
+    def __init__(self, content: bytes, graph_contents: GraphContents) -> None:
+        self.content = content
+        self.graph_contents = graph_contents
+
+    def read_number(self, letter: str, position: int) -> int:
         try:
-            if at < 0:
+            if position < 0:
                 raise struct.error
-            value: int = struct.unpack_from(f"<{letter}", self.content, at)[0]
+            value: int = struct.unpack_from(f"<{letter}", self.content, position)[0]
         except struct.error:
-            raise self.found.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
+            raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
         return value
 
-    def find_table(self, at: int) -> int:
-        """Find the position of the table to which the offset at `at` points."""
-        self.found.count_field()
-        return at + self.read_number("I", at)
+    def find_table(self, position: int) -> int:
+        """Find the position of the table to which the offset at `position` points."""
+        self.graph_contents.count_field()
+        return position + self.read_number("I", position)
 
     def find_member(self, table: int, index: int) -> int | None:
         """Find the position of a table's member; None if the member is missing."""
@@ -73,8 +75,8 @@ class _OrtWalker:
         return table + offset if offset else None
 
     def read_table_member(self, table: int, index: int) -> int | None:
-        at = self.find_member(table, index)
-        return None if at is None else self.find_table(at)
+        position = self.find_member(table, index)
+        return None if position is None else self.find_table(position)
 
     def list_item_positions(self, table: int, index: int, size: int) -> range:
         """List the positions of a member's items of `size` bytes; empty if the member is missing."""
@@ -83,46 +85,48 @@ class _OrtWalker:
             return range(0)
         end = start + 4 + size * self.read_number("I", start)
         if end > len(self.content):
-            raise self.found.make_refusal("is not a graph in onnxruntime's format: it is cut short")
+            raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short")
         return range(start + 4, end, size)
 
     def list_tables(self, table: int, index: int) -> list[int]:
-        return [self.find_table(at) for at in self.list_item_positions(table, index, 4)]
+        return [self.find_table(position) for position in self.list_item_positions(table, index, 4)]
 
     def read_text_at(self, start: int) -> str:
         size = self.read_number("I", start)
         if size > _LONGEST_NAME:
-            raise self.found.make_refusal(f"holds a name of {size:,} bytes")
+            raise self.graph_contents.make_refusal(f"holds a name of {size:,} bytes")
         try:
             return self.content[start + 4 : start + 4 + size].decode()
         except UnicodeDecodeError:
-            raise self.found.make_refusal("holds a name that is not UTF-8") from None
+            raise self.graph_contents.make_refusal("holds a name that is not UTF-8") from None
 
     def read_member_text(self, table: int, index: int) -> str:
         start = self.read_table_member(table, index)
         return "" if start is None else self.read_text_at(start)
 
-    def walk_graph(self, table: int, depth: int) -> None:
+    def read_graph(self, table: int, depth: int) -> None:
+        """Read a graph, and add its operators and tensors."""
         if depth > _DEEPEST:
-            raise self.found.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         if self.list_tables(table, _SPARSE):
-            raise self.found.make_refusal("holds sparse tensors")
+            raise self.graph_contents.make_refusal("holds sparse tensors")
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
         if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
-            raise self.found.make_refusal("holds operators that onnxruntime puts in when it opens the file")
+            raise self.graph_contents.make_refusal("holds operators that onnxruntime puts in when it opens the file")
         for tensor in self.list_tables(table, _INITIALIZERS):
             name, values = self.read_tensor(tensor)
-            self.found.constants[name] = values
+            self.graph_contents.constants[name] = values
         for node in self.list_tables(table, _NODES):
-            self.found.add(self.walk_node(node, depth))
+            self.graph_contents.add_node(self.read_node(node, depth))
 
-    def walk_node(self, table: int, depth: int) -> Node:
+    def read_node(self, table: int, depth: int) -> Node:
+        """Read an operator with its attributes."""
         node = Node(
             domain=self.read_member_text(table, _NODE_DOMAIN),
             operator=self.read_member_text(table, _NODE_OPERATOR),
-            inputs=[self.read_text_at(at) for at in self.list_tables(table, _NODE_INPUTS)],
-            outputs=[self.read_text_at(at) for at in self.list_tables(table, _NODE_OUTPUTS)],
+            inputs=[self.read_text_at(position) for position in self.list_tables(table, _NODE_INPUTS)],
+            outputs=[self.read_text_at(position) for position in self.list_tables(table, _NODE_OUTPUTS)],
         )
         for attribute in self.list_tables(table, _NODE_ATTRIBUTES):
             values: Values = tuple(self.read_integers(attribute, _INTS))
@@ -135,8 +139,8 @@ class _OrtWalker:
             inner = self.read_table_member(attribute, _G)
             graphs = [*([] if inner is None else [inner]), *self.list_tables(attribute, _GRAPHS)]
             node.holds_graphs |= bool(graphs)
-            for graph in graphs if self.found.trusted else ():
-                self.walk_graph(graph, depth + 1)
+            for graph in graphs if self.graph_contents.trusted else ():
+                self.read_graph(graph, depth + 1)
             if values:
                 node.attributes[self.read_member_text(attribute, _ATTRIBUTE_NAME)] = values
         return node
@@ -144,20 +148,20 @@ class _OrtWalker:
     def read_integers(self, table: int, index: int) -> list[int]:
         positions = self.list_item_positions(table, index, 8)
         for _ in positions:
-            self.found.count_field()
-        return [self.read_number("q", at) for at in positions]
+            self.graph_contents.count_field()
+        return [self.read_number("q", position) for position in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:
         """Read a tensor's name. Also read its numbers if there are few."""
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:
-            raise self.found.make_refusal("keeps weights in further files, which no digest covers")
+            raise self.graph_contents.make_refusal("keeps weights in further files, which no digest covers")
         if self.list_item_positions(table, _STRINGS, 4):
-            raise self.found.make_refusal("holds a tensor of strings")
-        self.found.weights += len(raw)
+            raise self.graph_contents.make_refusal("holds a tensor of strings")
+        self.graph_contents.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):
-            raise self.found.make_refusal(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
+            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
         kind = self.find_member(table, _KIND)
         letter = _NUMBERS.get(0 if kind is None else self.read_number("i", kind), "")
         name = self.read_member_text(table, _TENSOR_NAME)

@@ -111,6 +111,7 @@ class NumberInput:
         self._check_steps()
 
     def _check_steps(self) -> None:
+        """Check the rules for steps: their number, windows, rate and padding."""
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
@@ -236,7 +237,7 @@ class NumberInput:
         return numbers
 
     def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Mark the numbers that are outside the training range by more than `FAR` times its width.
+        """Return a mask of the numbers that are outside the training range by more than `FAR` times its width.
 
         If a channel never changed in training, its absolute value counts as the width; if this was 0, the width is 1.
 
@@ -295,12 +296,10 @@ class NumberInput:
 
 
 def convert_steps_to_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
-    """Convert arriving samples of a recording to numbers [time, channels].
-
-    These are several steps, or one step [channels].
+    """Convert arriving samples, several steps or one step [channels], to numbers [time, channels].
 
     Raises:
-        SequenceError: the argument is neither.
+        SequenceError: the argument is neither several steps nor one step.
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     return convert_sequence_to_array([samples] if one else samples, channels)
@@ -362,6 +361,7 @@ def _describe_sequence(sequence: object) -> str:
 
 
 def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of rows of lists, one after the other; return a flat list unchanged."""
     if rows and isinstance(rows[0], list | tuple):
         return [value for row in rows if isinstance(row, list | tuple) for value in row]
     return rows
@@ -384,10 +384,11 @@ def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence
 
 
 def _make_sample_error(
-    where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
+    mask: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
 ) -> SequenceError:
-    step, channel = (int(found[0]) for found in np.nonzero(where))
-    count = int(where.sum())
+    """Make the error for the samples of a mask; it names the first of them, counted from the step `first`."""
+    step, channel = (int(found[0]) for found in np.nonzero(mask))
+    count = int(mask.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
     return SequenceError(
         f"Channel {channels[channel]!r} is {what} at step {first + step} (counted from 0){more}.", remedy
@@ -395,9 +396,10 @@ def _make_sample_error(
 
 
 def _check_channel_names(channels: object) -> None:
+    """Check that channels is a tuple of different names, not too long or too many."""
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
         raise InputError(
-            f"channels is {short_repr(channels)}.", "Give the channels' names, such as ('ax', 'ay', 'az')."
+            f"channels is {short_repr(channels)}.", "Give a tuple of the channels' names, such as ('ax', 'ay', 'az')."
         )
     if len(channels) > MOST_CHANNELS:
         raise InputError(f"There are {len(channels):,} channels.", f"Give at most {MOST_CHANNELS:,}.")

@@ -1,4 +1,4 @@
-"""Warn once about numbers far outside the range that a classifier was trained on, or refuse them."""
+"""The ranges of numbers in training: find them, and warn once of numbers far outside of them, or refuse these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
 
-__all__ = ["OutOfRange", "RangeWatch", "find_channel_ranges"]
+__all__ = ["OutOfRange", "TrainingRangeCheck", "find_channel_ranges"]
 
 OutOfRange = Literal["warn", "refuse", "ignore"]
 _WAYS: Final = ("warn", "refuse", "ignore")
@@ -41,16 +41,16 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     return tuple(zip(least.tolist(), most.tolist(), strict=True))
 
 
-class RangeWatch:
-    """Checks samples against the training range before they are scaled.
+class TrainingRangeCheck:
+    """Compares samples with the training range before they are scaled; warns, or refuses them.
 
     Args:
         name: the classifier's name.
-        rules: its rules.
+        rules: the rules for its sequences, with the training range.
         out_of_range: `warn` warns once, `refuse` refuses such a sequence, `ignore` does neither.
 
     Raises:
-        InputError: `out_of_range` is none of these.
+        InputError: `out_of_range` is none of these words.
     """
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
@@ -77,7 +77,7 @@ class RangeWatch:
             f"Channel {self._rules.channels[channel]!r} is {numbers[step, channel]:.6g} at step {first + step} "
             f"(counted from 0), far outside of {least:.6g} to {most:.6g}{unit}, in which {self._name} was trained."
         )
-        remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale."
+        remedy = "Check the unit; integer_scale converts whole numbers of a sensor to it."
         if self.out_of_range == "refuse":
             raise SequenceError(said, remedy)
         self._quiet = True

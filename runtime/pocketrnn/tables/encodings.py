@@ -14,22 +14,10 @@ UTF8: Final = "utf-8"
 _CHUNK: Final = 1 << 20
 # Some of Python's encodings, to suggest one for a misspelt name.
 _USUAL: Final = (
-    *(
-        "utf-8",
-        "utf-16",
-        "utf-16-le",
-        "utf-16-be",
-        "utf-32",
-        "cp1252",
-        "cp1250",
-        "cp1251",
-        "cp1253",
-        "cp1254",
-        "cp1255",
-    ),
-    *("cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15"),
-    *("koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620"),
-)
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255",
+    "cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15",
+    "koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620",
+)  # fmt: skip
 _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -63,25 +51,29 @@ def guess_utf16(start: bytes) -> str | None:
     return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
 
 
-def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
-    """Make the error for a file that is not UTF-8, if the user did not name an encoding.
+def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
+    """Make the error for a file that is not UTF-8, for a user who did not name an encoding.
 
     Args:
-        name: the file.
+        file_name: the file.
         line: the line of the byte, from 1.
         byte: the byte that is not valid there.
     """
     return DataError(
-        f"{name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
+        f"{file_name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
         "Name its encoding with --encoding, such as cp1252 (Windows, western Europe) or gb18030 (Chinese), or save it "
         "as UTF-8.",
     )
 
 
-def check_not_utf16(name: str, start: bytes) -> None:
+def check_not_utf16(file_name: str, start: bytes) -> None:
     """Refuse a file that begins like UTF-16.
 
     ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
+
+    Args:
+        file_name: the file, for the error.
+        start: the first bytes of the file.
 
     Raises:
         DataError: the file begins like UTF-16.
@@ -89,7 +81,7 @@ def check_not_utf16(name: str, start: bytes) -> None:
     seems = guess_utf16(start)
     if seems is not None:
         raise DataError(
-            f"{name} is not UTF-8: it begins as a file in UTF-16 does.",
+            f"{file_name} is not UTF-8: it begins as a file in UTF-16 does.",
             f"Say so with --encoding {seems}, or save it as UTF-8.",
         )
 
@@ -102,7 +94,7 @@ class _Utf8Stream(io.RawIOBase):
         self._file, self._name, self._encoding = file, name, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         # To find out whether the bytes are valid UTF-8 already, and not only ASCII.
-        self._as_it_stands: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
+        self._utf8_decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
         self._beyond_ascii = False
         self._waiting = b""
         self._lines = 1
@@ -132,6 +124,7 @@ class _Utf8Stream(io.RawIOBase):
         return text
 
     def _make_decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
+        """Make the error for a chunk that cannot be decoded from `state`; it names the line and the byte."""
         said = ""
         if isinstance(error, UnicodeDecodeError):
             held = len(error.object) - len(chunk)
@@ -150,13 +143,13 @@ class _Utf8Stream(io.RawIOBase):
         Hardly any text in another encoding is valid UTF-8, but most encodings would decode UTF-8 without an error, to
         wrong characters.
         """
-        if self._as_it_stands is None:
+        if self._utf8_decoder is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
         try:
-            self._as_it_stands.decode(chunk, final=self._ended)
+            self._utf8_decoder.decode(chunk, final=self._ended)
         except UnicodeDecodeError:
-            self._as_it_stands = None
+            self._utf8_decoder = None
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
@@ -165,15 +158,15 @@ class _Utf8Stream(io.RawIOBase):
             )
 
 
-def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
+def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
     """Convert the bytes of a text file to UTF-8.
 
     Args:
         file: the bytes as they are on disk.
-        name: the file, for errors.
+        file_name: the file, for errors.
         encoding: the result of `check_encoding`. UTF-8 is returned unchanged.
 
     Raises:
         DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
     """
-    return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)
+    return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

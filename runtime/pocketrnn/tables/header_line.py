@@ -28,5 +28,5 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
 
 
 def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """Write the remedy for a CSV or TSV file without a header line."""
+    """Write the remedy for a CSV or TSV file that lacks a header line with the wanted columns."""
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

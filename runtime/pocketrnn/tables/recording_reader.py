@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, InputError, find_error_reason, require_module, short_repr
+from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.header_line import find_delimiter
-from pocketrnn.tables.row_batches import DELIMITERS, Kind
 from pocketrnn.tables.row_checks import check_columns
 
 __all__ = ["group_rows_by_sequence", "parse_json_constant", "read_columns", "stack_channels"]
@@ -27,11 +27,11 @@ _LARGEST: Final = 1 << 31
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
-def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Read some columns of a file.
+def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Read the wanted columns of a file; return them by name.
 
     Args:
-        name: the file.
+        file_name: the file.
         kind: the format of the file.
         wanted: the names of the columns.
 
@@ -39,15 +39,17 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
         DataError: the file cannot be read, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
     """
-    path = Path(name)
+    path = Path(file_name)
     try:
         if path.stat().st_size > _LARGEST:
-            raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
+            raise DataError(
+                f"{file_name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide the file."
+            )
         if kind == "parquet":
             file = require_module("pyarrow.parquet", "parquet").ParquetFile(path)
             names = list(file.schema_arrow.names)
             # The other columns may be large.
-            present = _read_parquet_columns(file, [column for column in wanted if column in names], name)
+            present = _read_parquet_columns(file, [column for column in wanted if column in names], file_name)
         elif kind == "jsonl":
             rows = [
                 json.loads(line, parse_constant=parse_json_constant)
@@ -65,28 +67,28 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
     except Exception as error:
         near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(
-            f"{name} cannot be read: {find_error_reason(error)}.", near or "Check the file and its format."
+            f"{file_name} cannot be read: {find_error_reason(error)}.", near or "Check the file and its format."
         ) from None
-    check_columns(names, wanted, name, "Give a column for each channel, by its name.")
+    check_columns(names, wanted, file_name, "Give a column for each channel, by its name.")
     return present
 
 
-def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
+def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], file_name: str) -> NDArray[Any]:
     """Join the columns of the channels into numbers [time, channels]; an empty field becomes NaN.
 
     Args:
         columns: the columns from `read_columns`.
         channels: their names, in the order of the result.
-        name: the file, for the error.
+        file_name: the file, for the error.
 
     Raises:
         DataError: a field is not a number, or there are no rows.
     """
     recording: NDArray[Any] = np.stack(
-        [_parse_numbers(columns[channel], channel, name) for channel in channels], axis=1
+        [_parse_numbers(columns[channel], channel, file_name) for channel in channels], axis=1
     )
     if not len(recording):
-        raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
+        raise DataError(f"{file_name} has no rows.", "Give a file with a header and a row for each time step.")
     return recording
 
 
@@ -99,7 +101,7 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 
 def parse_json_constant(constant: str) -> float:
-    """Parse a constant for `json.loads` that JSON does not have. NaN means a missing sample.
+    """Parse a constant that `json.loads` reads but JSON does not have: NaN, which means a missing sample.
 
     Raises:
         ValueError: the constant is another one, such as Infinity.
@@ -109,15 +111,15 @@ def parse_json_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Read some columns of a Parquet file, a few rows at a time. A file of 3 MB may hold 400 million rows."""
+def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> dict[str, Sequence[Any]]:
+    """Read the wanted columns of a Parquet file, a few rows at a time. A file of 3 MB may hold 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
         size += batch.nbytes
         if size > _LARGEST:
             raise DataError(
-                f"{name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide it."
+                f"{file_name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide the file."
             )
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
@@ -127,6 +129,7 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[s
 def _read_delimited_columns(
     path: Path, kind: Kind, wanted: Sequence[str]
 ) -> tuple[list[str], dict[str, Sequence[Any]]]:
+    """Read the names of all columns of a CSV or TSV file, and its wanted columns."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline() if kind == "csv" else ""
         file.seek(0)
@@ -155,7 +158,7 @@ def _replace_decimal_comma(field: str) -> str:
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
-def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
+def _parse_numbers(column: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
     """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
         return column
@@ -166,7 +169,7 @@ def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[An
             made.append(float(text) if text else math.nan)
         except ValueError:
             raise DataError(
-                f"{name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
+                f"{file_name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
                 "Correct the file.",
             ) from None
     found = np.array(made)

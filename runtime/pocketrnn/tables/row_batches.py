@@ -1,18 +1,18 @@
-"""The kinds of files of rows (CSV, TSV, JSON Lines, Parquet), and batches of their rows.
+"""Batches of rows of a file: their texts, the rows as they were read, the columns to add, and counts of faulty rows.
 
-`tables.reader` reads them and `tables.writer` writes them. Where both files have the same kind, a row is written as it
+`row_reader.py` reads them and `row_writer.py` writes them. Where both files have the same kind, a row is written as it
 was read: a line of JSON gets two more members and keeps its other bytes, a Parquet column keeps its type. CSV and JSON
 Lines need the standard library only. Parquet needs pyarrow, which is imported when it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import DataError, InputError, OutputError, first_line
+from pocketrnn.errors import DataError, OutputError, first_line
+from pocketrnn.tables.file_kinds import Kind
 from pocketrnn.text.checked_texts import OnError
 
 if TYPE_CHECKING:
@@ -21,34 +21,21 @@ if TYPE_CHECKING:
 __all__ = [
     "BATCH_ROWS",
     "BLANK",
-    "DELIMITERS",
-    "ENDINGS",
-    "KINDS",
     "LABEL_SEPARATOR",
+    "WRITE_PARQUET",
     "ArrowRows",
     "Column",
     "CsvRows",
     "JsonRows",
-    "Kind",
     "RowBatch",
     "RowSource",
-    "find_file_kind",
 ]
 
-Kind = Literal["csv", "tsv", "jsonl", "parquet"]
-KINDS: Final[tuple[Kind, ...]] = ("csv", "tsv", "jsonl", "parquet")
-ENDINGS: Final[Mapping[str, Kind]] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
-DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
 # The separator of the labels of one text, in CSV and on a line.
 LABEL_SEPARATOR: Final = "|"
 # The white space of JSON.
 BLANK: Final = " \t\r\n"
+WRITE_PARQUET: Final = "Write Parquet: --output-format parquet."
 # The largest number of rows in a batch.
 BATCH_ROWS: Final = 4096
 
@@ -67,8 +54,8 @@ class CsvRows:
     rows: list[list[str]]
     delimiter: str = ","
 
-    def objects(self) -> list[dict[str, Any]]:
-        """Each row as a dict with a value for each column."""
+    def make_dicts(self) -> list[dict[str, Any]]:
+        """Return each row as a dict with a value for each column."""
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
 
@@ -84,8 +71,8 @@ class JsonRows:
     lines: list[str]
     parsed: list[dict[str, Any]]
 
-    def objects(self) -> list[dict[str, Any]]:
-        """Each row as a dict with a value for each column."""
+    def make_dicts(self) -> list[dict[str, Any]]:
+        """Return each row as a dict with a value for each column."""
         return self.parsed
 
 
@@ -95,8 +82,8 @@ class ArrowRows:
 
     batch: pyarrow.RecordBatch
 
-    def objects(self) -> list[dict[str, Any]]:
-        """Each row as a dict with a value for each column.
+    def make_dicts(self) -> list[dict[str, Any]]:
+        """Return each row as a dict with a value for each column.
 
         Raises:
             OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent: a date after
@@ -110,16 +97,17 @@ class ArrowRows:
 
 
 def _convert_arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
+    """Convert the values of a column to Python's own."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        raise OutputError(f"The column {name!r} holds bytes that are not UTF-8.", "Write Parquet.") from None
+        raise OutputError(f"The column {name!r} holds bytes that are not UTF-8.", WRITE_PARQUET) from None
     # pyarrow's own errors are among these two, and so are those for a time zone that is not known.
     except (ArithmeticError, LookupError, ValueError) as error:
         raise OutputError(
             f"The column {name!r} holds a value of type {column.type} that JSON and CSV have no form for: "
             f"{first_line(error)}.",
-            "Write Parquet.",
+            WRITE_PARQUET,
         ) from None
     return values
 
@@ -146,10 +134,10 @@ class Column:
     """A column that is added to a batch: one value for each row, or None.
 
     Attributes:
-        name: its name.
+        name: the name of the column.
         values: strings or floats, or tuples of these.
-        is_number: whether they are floats.
-        is_list: whether they are tuples, of several labels. CSV joins them with a separator.
+        is_number: whether the values are floats, or tuples of floats.
+        is_list: whether the values are tuples, of several labels. CSV joins a tuple with a separator.
     """
 
     name: str
@@ -158,7 +146,7 @@ class Column:
     is_list: bool = False
 
 
-_FILL_OR_SKIP: Final = "Fill it, or skip such rows with --on-error skip."
+_CORRECT_OR_SKIP: Final = "Correct the row, or skip such rows with --on-error skip."
 
 
 @dataclass
@@ -168,7 +156,7 @@ class RowSource:
     Attributes:
         name: the file, for errors.
         kind: the format of the file.
-        size: bytes, or rows if it is Parquet; None if that is not known beforehand.
+        size: the size of the file in bytes, or in rows if it is Parquet; None if it is not known beforehand.
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
         without_text: how many of them are in a batch without a text.
@@ -177,7 +165,7 @@ class RowSource:
         first_fault: the description of the first fault in these rows.
         on_error: `raise` refuses a row that lacks a text or cannot be read; `skip` keeps the former without a text, and
             leaves the latter out. A row with a text that the classifier cannot take is treated like one without a text.
-        name_columns: what to do where the file has no column of texts by the expected name.
+        name_columns: the remedy if the file has no column of texts by the expected name.
     """
 
     name: str
@@ -192,57 +180,34 @@ class RowSource:
     on_error: OnError = "raise"
     name_columns: str = "Name the column with the texts with --text-column."
 
-    def count_without_text(self, row: int, what: str, *, has_column: bool = True) -> None:
+    def count_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
         """Count a row without a text.
 
         Args:
-            row: its number, from 1.
-            what: what is wrong, as the end of a sentence.
-            has_column: whether the row has the column for it.
+            row_number: the number of the row, from 1.
+            fault: what is wrong, as the end of a sentence about the row.
+            has_column: whether the row has the column of texts.
 
         Raises:
             DataError: such rows are refused.
         """
-        self._record_fault(row, what, _FILL_OR_SKIP if has_column else f"{self.name_columns} {_FILL_OR_SKIP}")
+        self._record_fault(
+            row_number, fault, _CORRECT_OR_SKIP if has_column else f"{self.name_columns} {_CORRECT_OR_SKIP}"
+        )
         self.without_text += 1
 
-    def count_without_feature(self, row: int, what: str) -> None:
+    def count_without_feature(self, row_number: int, fault: str) -> None:
         """Count a row without a usable feature. Arguments and error are those of `count_without_text`."""
-        self._record_fault(row, what, _FILL_OR_SKIP)
+        self._record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
-    def count_left_out(self, row: int, what: str) -> None:
+    def count_left_out(self, row_number: int, fault: str) -> None:
         """Count a row that cannot be read. Arguments and error are those of `count_without_text`."""
-        self._record_fault(row, what, "Correct it, or leave such rows out with --on-error skip.")
+        self._record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
-    def _record_fault(self, row: int, what: str, remedy: str) -> None:
-        problem = f"Row {row} of {self.name} {what}."
+    def _record_fault(self, row_number: int, fault: str, remedy: str) -> None:
+        problem = f"Row {row_number} of {self.name} {fault}."
         if self.on_error == "raise":
             raise DataError(problem, remedy)
         self.first_fault = self.first_fault or problem
-
-
-def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
-    """Find the kind of a file: the kind that the user stated, or else the kind of its suffix.
-
-    Args:
-        name: the file's name; `-` for a standard stream.
-        stated: one of KINDS, or None.
-        option: the option that states it, for the error.
-
-    Raises:
-        InputError: the kind is not stated, and the name does not tell it.
-    """
-    if stated is not None:
-        return stated  # type: ignore[return-value]
-    found = ENDINGS.get(Path(name).suffix.lower())
-    if found is None:
-        what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
-        by_lines = f" A file with a text on each line is read from standard input: < {name}."
-        raise InputError(
-            f"{what} does not show the kind of the file.",
-            f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
-            + by_lines * (name != "-" and option == "--input-format"),
-        )
-    return found

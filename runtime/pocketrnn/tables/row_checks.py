@@ -1,4 +1,4 @@
-"""The checks that all readers of rows share, and the errors for faulty files."""
+"""The checks that all readers of rows share: of columns, labels and JSON objects; and the errors for faulty files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_same_labels(
     given: Sequence[str],
     wanted: Sequence[str],
     what: str = "The data has other labels than the classifier",
-    remedy: str = "Read it with the classifier's labels.",
+    remedy: str = "Read the data with the classifier's labels.",
 ) -> None:
     """Refuse rows that have other labels than expected, or another order of labels.
 
@@ -50,13 +50,13 @@ def check_same_labels(
         raise DataError(f"{what}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
 
 
-def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str, header: str = "") -> None:
+def check_columns(present: Sequence[str], wanted: Sequence[str], file_name: str, remedy: str, header: str = "") -> None:
     """Check that a file has each wanted column exactly once.
 
     Args:
         present: the columns of the file.
         wanted: the columns it must have.
-        name: the file, for the error.
+        file_name: the file, for the error.
         remedy: what to do if a column is missing.
         header: a further remedy where no name is similar, since the file may lack a header line:
             `write_header_line_remedy`.
@@ -71,10 +71,10 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
             near = suggest_similar_name(column, present, least=0.75)
             said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
             raise DataError(
-                f"{name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
+                f"{file_name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
             )
         if times[column] > 1:
-            raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
+            raise DataError(f"{file_name} has the column {column!r} twice.", "Give each column a name of its own.")
 
 
 def parse_json_object(line: str) -> dict[str, Any]:
@@ -96,6 +96,6 @@ def parse_json_object(line: str) -> dict[str, Any]:
 DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, MemoryError, NotImplementedError)
 
 
-def make_parquet_error(name: str, error: BaseException) -> DataError:
+def make_parquet_error(file_name: str, error: BaseException) -> DataError:
     """Make the error for a file that pyarrow cannot read as Parquet."""
-    return DataError(f"{name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")
+    return DataError(f"{file_name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")

@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import DataError, TextError, require_module, short_repr
+from pocketrnn.errors import DataError, TextError, find_error_reason, require_module, short_repr
+from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.row_batches import (
     BATCH_ROWS,
     BLANK,
-    DELIMITERS,
     ArrowRows,
     CsvRows,
     JsonRows,
-    Kind,
     RowBatch,
     RowSource,
 )
@@ -90,7 +89,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
                 continue
             without.add(index)
             if isinstance(batch.rows, JsonRows):
-                _count_object_without_text(source, first + index, batch.rows.objects()[index], column)
+                _count_object_without_text(source, first + index, batch.rows.make_dicts()[index], column)
             else:
                 source.count_without_text(first + index, f"has no text in {column!r}")
         pairs = [
@@ -131,32 +130,30 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
 
 def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
-    """List the values of a column, one for each row."""
+    """List the values of the column with this name, one for each row; refuse a file without this column."""
     if isinstance(rows, JsonRows):
-        return [row.get(column) for row in rows.objects()]
+        return [row.get(column) for row in rows.make_dicts()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
     if column not in names:
         raise DataError(f"{source.name} has no column {column!r}; its columns are {list_first_names(names)}.", remedy)
     if isinstance(rows, CsvRows):
         index = names.index(column)
         return [row[index] for row in rows.rows]
-    values = rows.batch.column(column)
-    try:
-        return list(values.to_pylist())
-    except UnicodeDecodeError:
-        return [_decode_value(value) for value in values]
+    return _list_arrow_values(rows.batch.column(column))
 
 
 def _check_columns_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
+    """Refuse a file that already has a column by the name of an added column."""
     for name in added:
         if name in names:
             raise DataError(
                 f"{source.name} has a column {name!r} already.",
-                "Name the new ones with --label-column and --probability-column.",
+                "Give the new columns other names with --label-column and --probability-column.",
             )
 
 
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
+    """Check that a file has the column of texts, each column once, and none of the added columns."""
     header = ""
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.
@@ -223,7 +220,7 @@ class _LineChunks:
         try:
             chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
         except OSError as error:
-            raise DataError(f"The input cannot be read: {error.strerror or error}.", "Check the input.") from None
+            raise DataError(f"The input cannot be read: {find_error_reason(error)}.", "Check the input.") from None
         return chunk
 
     def _read_whole_lines(self) -> Iterator[bytes]:
@@ -298,6 +295,7 @@ class _DelimitedRows:
 def _read_delimited(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
+    """Yield the rows of a CSV or TSV file in batches."""
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _read_header(rows, source)
     _check_column_names(names, text_column, added, source)
@@ -331,6 +329,7 @@ def _read_delimited(
 
 
 def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
+    """Read the names of the columns from the first row of a CSV or TSV file."""
     try:
         with _allow_large_fields():
             names = next((row for row in rows.reader if row), None)
@@ -346,7 +345,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _keep_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Keep a row. Refuse it if a line is not UTF-8, or if it has more or fewer fields than the header."""
+    """Append a row to `kept`; refuse or leave out a row that is not UTF-8, or has not `width` fields."""
     if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -358,6 +357,7 @@ def _keep_or_refuse_row(
 
 
 def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    """Refuse or leave out a row that the csv module cannot parse. `before` is as for `_leave_out_row`."""
     rows.remove_lines_not_utf8()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
@@ -365,9 +365,9 @@ def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source:
     _leave_out_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
 
 
-def _leave_out_row(before: int, what: str, source: RowSource) -> None:
-    """Leave out a row. In its batch, `before` rows come before it, which `source` has not counted yet."""
-    source.count_left_out(source.rows + before + 1, what)
+def _leave_out_row(before: int, fault: str, source: RowSource) -> None:
+    """Leave out a row, or refuse it. In its batch, `before` rows come before it, which `source` has not counted yet."""
+    source.count_left_out(source.rows + before + 1, fault)
     source.rows += 1
 
 
@@ -383,6 +383,7 @@ def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
 def _read_json_lines(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
+    """Yield the rows of a JSON Lines file in batches."""
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
@@ -425,6 +426,7 @@ def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
 
 
 def _count_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
+    """Count a JSON object without a text in the column, and describe what it has there."""
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"
@@ -436,6 +438,7 @@ def _count_object_without_text(source: RowSource, number: int, row: Mapping[str,
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
+    """Yield the rows of a Parquet file in batches."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
@@ -462,13 +465,11 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
 
 
 def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+    """Make a batch of rows from a record batch of Parquet, and count the rows without a text."""
     column = batch.column(text_column)
     first = source.rows + 1
     source.rows += len(column)
-    try:
-        texts = column.to_pylist()
-    except UnicodeDecodeError:
-        texts = [_decode_value(value) for value in column]
+    texts = _list_arrow_values(column)
     without = [index for index, text in enumerate(texts) if not isinstance(text, str)]
     for index in without:
         what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
@@ -477,8 +478,17 @@ def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_c
     return RowBatch(texts, without, ArrowRows(batch), source.rows)
 
 
-def _decode_value(value: Any) -> Any:
+def _list_arrow_values(column: pyarrow.Array) -> list[Any]:
+    """List the values of a column; b"" for a string that is not UTF-8."""
+
+    def decode_value(value: Any) -> Any:
+        try:
+            return value.as_py()
+        except UnicodeDecodeError:
+            return b""
+
     try:
-        return value.as_py()
+        values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        return b""
+        return [decode_value(value) for value in column]
+    return values

@@ -1,4 +1,4 @@
-"""Writes rows with their answers as CSV, TSV, JSON Lines or Parquet."""
+"""Write rows with their answers as CSV, TSV, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from pocketrnn.errors import OutputError, first_line, require_module
+from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.row_batches import (
     BATCH_ROWS,
     BLANK,
-    DELIMITERS,
     LABEL_SEPARATOR,
+    WRITE_PARQUET,
     ArrowRows,
     Column,
     CsvRows,
     JsonRows,
-    Kind,
     RowBatch,
 )
 
@@ -58,12 +58,13 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
 
 
 def _format_json_lines(answered: Answered) -> Iterator[str]:
+    """Yield the lines of each batch, with the answers as further members of each JSON object."""
     for batch, answers in answered:
         ends = map("".join, zip(*map(_format_json_members, answers), strict=True))
         lines = (
             batch.rows.lines
             if isinstance(batch.rows, JsonRows)
-            else [_encode_json(row) for row in batch.rows.objects()]
+            else [_encode_json(row) for row in batch.rows.make_dicts()]
         )
         yield "".join([_append_members(line, end) for line, end in zip(lines, ends, strict=True)])
 
@@ -81,9 +82,10 @@ def _format_json_members(column: Column) -> list[str]:
     return [texts.get(value) or f"{start}{value}" for value in column.values]
 
 
-def _append_members(line: str, end: str) -> str:
+def _append_members(line: str, members: str) -> str:
+    """Append members to the JSON object of a line. They begin with a comma and a space."""
     head = line[:-1]
-    return f"{head}{end}}}\n" if head.rstrip(BLANK) != "{" else f"{{{end[2:]}}}\n"
+    return f"{head}{members}}}\n" if head.rstrip(BLANK) != "{" else f"{{{members[2:]}}}\n"
 
 
 def _encode_json(row: Mapping[str, Any]) -> str:
@@ -96,7 +98,7 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 def _convert_value_to_text(value: Any) -> Any:
     """Convert a value that JSON lacks, such as a date or a decimal number, to text; refuse bytes."""
     if isinstance(value, bytes):
-        raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
+        raise OutputError("A column of bytes has no form in JSON or CSV.", WRITE_PARQUET)
     return str(value)
 
 
@@ -112,6 +114,7 @@ def replace_nan_by_none(value: Any) -> Any:
 
 
 def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
+    """Yield the header of a CSV or TSV file, and the lines of each batch with the answers as further columns."""
     names: list[str] | None = None
     delimiter = DELIMITERS[kind]
     for batch, answers in answered:
@@ -124,7 +127,7 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
             first = names is None
             if names is None:
                 names = _list_first_column_names(batch, text_column)
-            rows = [_format_row_cells(row, names) for row in batch.rows.objects()]
+            rows = [_format_row_cells(row, names) for row in batch.rows.make_dicts()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
         cells = zip(*map(_format_column_cells, answers), strict=True)
@@ -140,11 +143,12 @@ def _format_column_cells(column: Column) -> list[Any]:
 def _list_first_column_names(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
-    rows = batch.rows.objects()
+    rows = batch.rows.make_dicts()
     return list(rows[0]) if rows else [text_column]
 
 
 def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
+    """Format a row as CSV cells, in the order of the columns `names`."""
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
@@ -165,6 +169,7 @@ def _format_cell(value: Any) -> Any:
 
 
 def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
+    """Format rows of cells as lines of CSV."""
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
     if "\r" in (written := text.getvalue()):
@@ -190,6 +195,7 @@ class _DiscardableSink(io.RawIOBase):
 
 
 def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
+    """Write all batches as one Parquet file, in row groups of a limited size."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     writer = None
     sink = _DiscardableSink(stream)
@@ -221,13 +227,14 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
 
 
 def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+    """Make the table of a batch and its answers. `schema` is that of the earlier batches; None for the first batch."""
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):
         columns = zip(*batch.rows.rows, strict=True) if batch.rows.rows else [()] * len(batch.rows.names)
         table = arrow.table([arrow.array(column, arrow.string()) for column in columns], names=batch.rows.names)
     else:
-        rows = batch.rows.objects()
+        rows = batch.rows.make_dicts()
         before = None if schema is None else arrow.schema([schema.field(i) for i in range(len(schema) - len(answers))])
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
@@ -253,6 +260,7 @@ def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], b
 
 
 def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
+    """Make the array of a column; refuse values that the type `kind` cannot hold. With `kind` None, pyarrow chooses."""
     problem = None
     try:
         name.encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
@@ -20,9 +20,10 @@ from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.tokenizers import SPLITS
 
-__all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_tokens"]
+if TYPE_CHECKING:
+    from pocketrnn.text.subword_alignment import Word
 
-_SPLIT_YOURSELF: Final = "Split the text yourself, and give the list of its tokens."
+__all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_tokens"]
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ class _LocatedCharacters:
                 # The remaining characters get the position of the whole part.
                 first = last = 0
             new, start, stop = len(by) - first - last, begin + first, end - last
-            here = self.span(start, stop)
+            here = self.find_span(start, stop)
             starts += self.starts[done:start] + new * [here[0]] + self.starts[stop:end]
             ends += self.ends[done:start] + new * [here[1]] + self.ends[stop:end]
             done = end
         return _LocatedCharacters("".join(text), starts, ends)
 
-    def span(self, begin: int, end: int) -> tuple[int, int]:
-        """The part of the original text that characters come from. For no characters, it is the position before the
-        next one."""
+    def find_span(self, begin: int, end: int) -> tuple[int, int]:
+        """Find the part of the original text that characters come from. Without characters, it is the position before
+        the next one."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
@@ -109,25 +110,19 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
         from pocketrnn.text.subword_alignment import find_words_with_ids
 
         return _frame_and_check(encoder, text, find_words_with_ids(encoder, text))
-    placed = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
+    located = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":
         steps += NAMED_STEPS["basic_english"]()
     for step in steps:
-        placed = _apply_step(step, placed)
-    dropped, found, cleaned = frozenset(rules.stop_words), [], list[str]()
-    for begin, end in _find_token_bounds(rules.tokenizer, placed.text):
-        if placed.text[begin:end] not in dropped:
-            start, stop = placed.span(begin, end)
-            found.append((text[start:stop], start, stop))
-            cleaned.append(placed.text[begin:end])
-    made = _look_up_and_frame(encoder, cleaned, found)
-    if made.ids != encoder.encode(text):
-        raise InputError(
-            f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
-            _SPLIT_YOURSELF,
-        )
-    return made
+        located = _apply_step(step, located)
+    dropped = frozenset(rules.stop_words)
+    words: list[Word] = []
+    for begin, end in _find_token_bounds(rules.tokenizer, located.text):
+        if (cleaned := located.text[begin:end]) not in dropped:
+            start, stop = located.find_span(begin, end)
+            words.append((encoder.look_up([cleaned]), text[start:stop], start, stop))
+    return _frame_and_check(encoder, text, words)
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
@@ -147,44 +142,33 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
         from pocketrnn.text.subword_alignment import encode_each_word
 
         groups = zip(encode_each_word(encoder, tokens), enumerate(tokens), strict=True)
-        return _frame_and_check(encoder, None, [(ids, token, i, i + 1) for ids, (i, token) in groups])
+        return _frame_words(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
     dropped = frozenset(rules.stop_words)
-    kept = [(token, i, i + 1) for i, token in enumerate(tokens) if token not in dropped]
-    return _look_up_and_frame(encoder, [token for token, _, _ in kept], kept)
+    kept = ((i, token) for i, token in enumerate(tokens) if token not in dropped)
+    return _frame_words(encoder, [(encoder.look_up([token]), token, i, i + 1) for i, token in kept])
 
 
-def _look_up_and_frame(
-    encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
-) -> LocatedTokens:
-    """Look up the ids of tokens, and add the first and last ids of the rules."""
-    return _frame_groups(
-        encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
-    )
-
-
-def _frame_and_check(
-    encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
-) -> LocatedTokens:
-    """Add the first and last ids to words with their ids, and check the result against the text's ids."""
-    made = _frame_groups(encoder, groups)
-    if text is not None and made.ids != encoder.encode(text):
+def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
+    """Add the first and last ids to the words of a text, and compare the ids with those of the encoder."""
+    made = _frame_words(encoder, words)
+    if made.ids != encoder.encode(text):
         raise InputError(
-            f"The words of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
-            _SPLIT_YOURSELF,
+            f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
+            "Split the text yourself, and give the list of its tokens.",
         )
     return made
 
 
-def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> LocatedTokens:
+def _frame_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
     """Cut words with their ids to the largest width, and add the first and last ids."""
     rules = encoder.rules
-    owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
-    ids = [i for of_word, *_ in groups for i in of_word]
+    owners = [i for i, (ids, *_) in enumerate(words) for _ in ids]
+    ids = [i for of_word, *_ in words for i in of_word]
     # Negative numbers are used as indices into `ids`, since the ids of the frame are never negative.
     order = [-1 - place for place in range(len(ids))]
     if isinstance(rules, TextRules) and rules.max_tokens is not None:
         # Tokens are counted before they are looked up.
-        read = list(range(len(groups)))
+        read = list(range(len(words)))
         cut_items(read, rules.max_tokens, rules.cut_side)
         order = [place for place in order if owners[-1 - place] in set(read)]
     elif rules.max_tokens is not None:
@@ -201,33 +185,38 @@ def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, i
                 firsts[owner] = step
             before = owner
     made = [ids[-1 - place] if place < 0 else place for place in order] or [rules.empty_id]
-    return LocatedTokens(made, tuple(LocatedToken(*group[1:], firsts.get(i)) for i, group in enumerate(groups)))
+    return LocatedTokens(made, tuple(LocatedToken(*word[1:], firsts.get(i)) for i, word in enumerate(words)))
 
 
-def _apply_step(step: CleaningStep, placed: _LocatedCharacters) -> _LocatedCharacters:
-    text = placed.text
+def _apply_step(step: CleaningStep, located: _LocatedCharacters) -> _LocatedCharacters:
+    """Apply a cleaning step to characters, which keep their positions in the original text."""
+    text = located.text
     if isinstance(step, Lowercase):
         lowered = text.lower()
         if len(lowered) == len(text):
-            return _LocatedCharacters(lowered, placed.starts, placed.ends)
-        made = placed.replace_parts((i, i + 1, point.lower()) for i, point in enumerate(text))
+            return _LocatedCharacters(lowered, located.starts, located.ends)
+        made = located.replace_parts((i, i + 1, point.lower()) for i, point in enumerate(text))
         # A sigma at the end of a word becomes another letter, but also of one code point.
         return _LocatedCharacters(lowered, made.starts, made.ends)
     if isinstance(step, Replace):
-        return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
+        return located.replace_parts((i, i + len(step.what), step.by) for i in _find_occurrences(text, step.what))
     if isinstance(step, ReplaceRuns):
-        return placed.replace_parts((start, end, step.by) for start, end in make_run_search(step.runs, step.word)(text))
-    return placed.replace_parts(_find_replacements_outside(step, text))
+        return located.replace_parts(
+            (start, end, step.by) for start, end in make_run_search(step.runs, step.word)(text)
+        )
+    return located.replace_parts(_find_replacements(step, text))
 
 
-def _find_occurrences(text: str, what: str) -> Iterator[int]:
-    at = text.find(what)
-    while at >= 0:
-        yield at
-        at = text.find(what, at + len(what))
+def _find_occurrences(text: str, part: str) -> Iterator[int]:
+    """Yield the index of each occurrence of a part in a text."""
+    index = text.find(part)
+    while index >= 0:
+        yield index
+        index = text.find(part, index + len(part))
 
 
-def _find_replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
+def _find_replacements(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield the start, the end and the replacement of each character that the step does not keep."""
     inside: Callable[[int], bool] = make_range_test(step.ranges)
     return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 

@@ -56,7 +56,7 @@ def check_on_error(on_error: object) -> None:
 
 
 def divide_into_chunks(
-    texts: Iterable[Text], ready: TextRowEncoder, *, on_error: OnError, threads: int
+    texts: Iterable[Text], row_encoder: TextRowEncoder, *, on_error: OnError, threads: int
 ) -> Iterable[Chunk]:
     """Check texts and divide them into chunks, in order.
 
@@ -65,7 +65,7 @@ def divide_into_chunks(
 
     Args:
         texts: the texts.
-        ready: encodes the texts that are not strings, or all texts.
+        row_encoder: encodes the texts that are not strings, or all texts.
         on_error: `raise` refuses an item that is not a text; `skip` replaces it by an empty text.
         threads: how many threads the chunks are for.
 
@@ -76,14 +76,14 @@ def divide_into_chunks(
     check_on_error(on_error)
     items = iterate_texts(texts)
     if not isinstance(texts, Sized):
-        return _check_chunks(items, ready, _LARGEST, on_error)
+        return _check_chunks(items, row_encoder, _LARGEST, on_error)
     everything = list(items)
     shared_out = -(-len(everything) // (_CHUNKS_A_THREAD * threads))
     size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
-    return list(_check_chunks(iter(everything), ready, size, on_error))
+    return list(_check_chunks(iter(everything), row_encoder, size, on_error))
 
 
-def check_batches(batches: Iterable[list[str]], ready: TextRowEncoder) -> Iterator[Chunk]:
+def check_batches(batches: Iterable[list[str]], row_encoder: TextRowEncoder) -> Iterator[Chunk]:
     """Check lists of texts; each list becomes a chunk.
 
     Raises:
@@ -91,42 +91,42 @@ def check_batches(batches: Iterable[list[str]], ready: TextRowEncoder) -> Iterat
     """
     first = 0
     for batch in batches:
-        yield _check_chunk(batch, ready, first, "raise")
+        yield _check_chunk(batch, row_encoder, first, "raise")
         first += len(batch)
 
 
-def _check_chunks(items: Iterator[Text], ready: TextRowEncoder, size: int, on_error: OnError) -> Iterator[Chunk]:
+def _check_chunks(items: Iterator[Text], row_encoder: TextRowEncoder, size: int, on_error: OnError) -> Iterator[Chunk]:
     first = 0
     while some := list(islice(items, size)):
-        yield _check_chunk(some, ready, first, on_error)
+        yield _check_chunk(some, row_encoder, first, on_error)
         first += len(some)
 
 
-def _check_chunk(items: Sequence[Text], ready: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
+def _check_chunk(items: Sequence[Text], row_encoder: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
     """Check items, and make a chunk of them.
 
     Items that are not strings get ids; so do strings, unless the encoder encodes them later.
     """
-    others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
+    others = [i for i, item in enumerate(items) if not (row_encoder.splits and isinstance(item, str))]
     if not others:
         return Chunk(list(items), [], first)  # type: ignore[arg-type]
     texts: list[Any] = list(items)
     skipped = []
     for index in others:
         try:
-            texts[index] = ready.ids(items[index], f"The text at position {first + index} (counted from 0)")
+            texts[index] = row_encoder.ids(items[index], f"The text at position {first + index} (counted from 0)")
         except TextError as error:
             if on_error == "raise":
                 raise TextError(
                     error.problem, f"{error.remedy.removesuffix('.')}; or skip such texts with on_error='skip'."
                 ) from None
-            texts[index] = ready.blank
+            texts[index] = row_encoder.blank
             skipped.append(index)
     return Chunk(texts, skipped, first)
 
 
 def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Return an iterator over the user's texts.
+    """Refuse what is not an ordered collection of texts; return an iterator over its texts.
 
     Raises:
         TextError: the argument is not an ordered collection of texts.

@@ -37,7 +37,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         if isinstance(step, CleaningStep):
             made.append(step)
         elif isinstance(step, str):
-            made += _build_steps_by_name(step)
+            made += _build_named_steps(step)
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
@@ -97,7 +97,8 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
 }
 
 
-def _build_steps_by_name(name: str) -> tuple[CleaningStep, ...]:
+def _build_named_steps(name: str) -> tuple[CleaningStep, ...]:
+    """Build the steps with a name in `NAMED_STEPS`."""
     if name not in NAMED_STEPS:
         raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
     return NAMED_STEPS[name]()

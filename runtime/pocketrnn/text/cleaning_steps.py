@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.code_point_ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_cache import make_code_point_map
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.code_point_runs import (
     Run,
     build_runs_from_documents,
@@ -20,6 +21,7 @@ from pocketrnn.text.code_point_runs import (
     make_run_documents,
     make_run_search,
 )
+from pocketrnn.text.value_checks import check_string, convert_list_to_tuple
 
 __all__ = [
     "CleaningStep",
@@ -30,7 +32,9 @@ __all__ = [
     "build_steps_from_documents",
     "check_growth",
     "cleaning_function",
+    "make_step_document",
     "make_step_documents",
+    "make_step_function",
 ]
 
 # The longest list found in public notebooks replaces 300 misspellings.
@@ -139,7 +143,7 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the cleaning steps to a text, in their order."""
-    functions = [_make_step_function(step) for step in steps]
+    functions = [make_step_function(step) for step in steps]
 
     def clean_text(text: str) -> str:
         for function in functions:
@@ -195,10 +199,11 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
 
 def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
     """Convert the steps to documents for classifier.json."""
-    return list(map(_make_step_document, steps))
+    return list(map(make_step_document, steps))
 
 
-def _make_step_document(step: CleaningStep) -> dict[str, Any]:
+def make_step_document(step: CleaningStep) -> dict[str, Any]:
+    """Convert a step to a document for classifier.json."""
     match step:
         case Replace(what, by):
             return {"replace": what, "by": by}
@@ -220,6 +225,7 @@ def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, 
 
 
 def _build_step_of_document(document: Any) -> CleaningStep:
+    """Build the step whose members a document of classifier.json has; refuse other members."""
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
         return Lowercase()
@@ -237,7 +243,8 @@ def _build_step_of_document(document: Any) -> CleaningStep:
     )
 
 
-def _make_step_function(step: CleaningStep) -> Callable[[str], str]:
+def make_step_function(step: CleaningStep) -> Callable[[str], str]:
+    """Make a function that applies one cleaning step to a text."""
     if isinstance(step, Lowercase):
         return str.lower
     if isinstance(step, Replace):
@@ -245,25 +252,14 @@ def _make_step_function(step: CleaningStep) -> Callable[[str], str]:
     if isinstance(step, ReplaceRuns):
         find = make_run_search(step.runs, step.word)
         return lambda text: _replace_parts(text, find(text), step.by)
-    table = _KeptCodes(step)
-    return lambda text: text.translate(table)
+    inside = make_range_test(step.ranges)
+    return make_code_point_map(lambda code: code if inside(code) else step.by)
 
 
 def _replace_parts(text: str, parts: Iterable[tuple[int, int]], by: str) -> str:
+    """Replace the parts of a text, each from its start to its end, by `by`."""
     made, done = list[str](), 0
     for start, end in parts:
         made += [text[done:start], by]
         done = end
     return "".join([*made, text[done:]])
-
-
-class _KeptCodes(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point. It stores nothing and is thread-safe."""
-
-    def __init__(self, step: Keep) -> None:
-        super().__init__()
-        self._by = step.by
-        self._inside = make_range_test(step.ranges)
-
-    def __missing__(self, code: int) -> int | str:
-        return code if self._inside(code) else self._by

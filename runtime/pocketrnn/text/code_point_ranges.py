@@ -1,4 +1,4 @@
-"""Sets of code points as ranges. A range is a string: one code point, or its first and its last code point."""
+"""Sets of code points as ranges: a range is a string of one code point, or of its first and its last code point."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.value_checks import check_string
 
 __all__ = [
     "check_ranges",
-    "check_string",
     "complement_points",
-    "convert_list_to_tuple",
     "find_ranges",
     "list_range_points",
     "make_range_test",
@@ -23,26 +22,14 @@ __all__ = [
 
 # word_characters has 770 ranges.
 _MOST_RANGES: Final = 4096
-_LONGEST: Final = 256
-
-
-def check_string(value: Any, what: str, least: int, most: int = _LONGEST) -> None:
-    """Check that a value is a string of an allowed length, without half of a surrogate pair.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not isinstance(value, str):
-        raise InputError(f"{what} is {short_repr(value)}, which is not a string.", "Give a string.")
-    if not least <= len(value) <= most:
-        raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
-    if any("\ud800" <= point <= "\udfff" for point in value):
-        # In languages with UTF-16 strings it would match half of a character.
-        raise InputError(f"{what} holds half of a surrogate pair.", "Give whole characters.")
 
 
 def check_ranges(ranges: Any, what: str) -> None:
     """Check that a value is a tuple of ranges: strings of one code point, or of the first and the last.
+
+    Args:
+        ranges: the value.
+        what: the name of the value, as the beginning of a sentence.
 
     Raises:
         InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
@@ -56,19 +43,6 @@ def check_ranges(ranges: Any, what: str) -> None:
         check_string(some, "A range", 1, 2)
         if some[0] > some[-1]:
             raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
-
-
-def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
-    """Convert a list of classifier.json to a tuple; refuse a string.
-
-    A string would become a tuple of its characters.
-
-    Raises:
-        InputError: the value is not a list.
-    """
-    if not isinstance(value, list):
-        raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
-    return tuple(value)
 
 
 def make_range_test(ranges: Iterable[str]) -> Callable[[int], bool]:
@@ -89,7 +63,7 @@ def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
 
 
 def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort ranges and join those that touch."""
+    """Sort ranges, given by their first and last code points, and join those that overlap or touch."""
     made: list[tuple[int, int]] = []
     for start, end in sorted(points):
         if made and start <= made[-1][1] + 1:
@@ -99,16 +73,16 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return made
 
 
-def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the gaps between ranges that are sorted and do not touch."""
-    ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
+def complement_points(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges of all other code points. The given ranges are sorted and do not touch."""
+    ends = zip([-1, *(end for _, end in points)], [*(start for start, _ in points), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 
 
-def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+def make_ranges_from_points(points: Iterable[tuple[int, int]]) -> tuple[str, ...]:
     """Make ranges from their first and last code points. No range begins or ends with a surrogate."""
     made = []
-    for start, end in some:
+    for start, end in points:
         first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
         if first <= last:
             made.append(chr(first) if first == last else chr(first) + chr(last))

@@ -1,4 +1,4 @@
-"""Runs of code points: simple patterns, as data. Steps replace them, and splits cut words at them.
+"""Find runs of code points, which are simple patterns as data. Steps replace them, and splits cut words at them.
 
 A run is sets of code points, one after the other, each with the fewest and the most that it takes. Each takes as many
 as there are and gives nothing back, so that a search takes linear time.
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.code_point_ranges import check_ranges, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_cache import CodePointCache
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
+from pocketrnn.text.value_checks import convert_list_to_tuple
 
 __all__ = [
     "LONGEST_RUN",
@@ -93,9 +95,9 @@ class Run:
             check_ranges(ranges, "The set beside a run")
         _check_count(self.least, self.most, 1)
         if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
-            raise InputError(f"then is {short_repr(self.then)}.", "Make it of RunPart.")
+            raise InputError(f"then is {short_repr(self.then)}.", "Give a tuple of RunPart.")
         if len(self.then) > MOST_PARTS:
-            raise InputError(f"A run goes on with {len(self.then)} parts.", f"Use at most {MOST_PARTS}.")
+            raise InputError(f"then has {len(self.then)} parts.", f"Use at most {MOST_PARTS}.")
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
@@ -119,6 +121,7 @@ class Run:
 
 
 def _check_count(least: Any, most: Any, fewest: int) -> None:
+    """Check the fewest and the most code points of a part; `least` is at least `fewest`."""
     if type(least) is not int or not fewest <= least <= LONGEST_RUN:
         raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
@@ -133,10 +136,10 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
         word: the code points of words; empty if no run may ask for boundaries of words.
 
     Raises:
-        InputError: it is not.
+        InputError: the value is something else.
     """
     if not isinstance(runs, tuple) or not all(isinstance(run, Run) for run in runs):
-        raise InputError(f"runs is {short_repr(runs)}.", "Make them of Run.")
+        raise InputError(f"runs is {short_repr(runs)}.", "Give a tuple of Run.")
     if not 1 <= len(runs) <= MOST_RUNS:
         raise InputError(f"There are {len(runs)} kinds of runs.", f"Use 1 to {MOST_RUNS}.")
     if word:
@@ -148,24 +151,13 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
         )
 
 
-class _SetBits(dict[str, int]):
-    """A dict from each code point to the sets that contain it, as bits."""
-
-    def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
-        super().__init__()
-        self._inside = [make_range_test(ranges) for ranges in sets]
-
-    def __missing__(self, point: str) -> int:
-        code = ord(point)
-        bits = sum(1 << i for i, inside in enumerate(self._inside) if inside(code))
-        if len(self) < 1 << 14:
-            self[point] = bits
-        return bits
+# For each code point, the sets that contain it, as bits.
+_SetBits = CodePointCache[str, int]
 
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A run whose sets are bits; `parts` begins with its own set."""
+    """A run with bits in place of its sets. A part has the bits of its set, its fewest, its most, and `to_boundary`."""
 
     before: int
     ends_at: int
@@ -177,7 +169,7 @@ class _RunBits:
 
 # Where the parts of a run without a limit stood when the run failed: the number of the part, its start and its end. A
 # run whose part of this number begins there fails at the same point, so that a long part is read only once.
-_Vain = dict[int, tuple[int, int]]
+_FailedParts = dict[int, tuple[int, int]]
 
 
 def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callable[[str], Iterator[tuple[int, int]]]:
@@ -190,12 +182,13 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
         word: the code points of words, for runs that ask for boundaries of words.
     """
     sets = list({ranges: None for ranges in (word, *(some for run in runs for some in run.sets)) if ranges})
-    bits = _SetBits(sets)
-    of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
+    tests = [make_range_test(ranges) for ranges in sets]
+    bits = CodePointCache[str, int](lambda point: sum(1 << i for i, inside in enumerate(tests) if inside(ord(point))))
+    bit_of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
     each = [
         _RunBits(
-            of[run.before], of[run.ends_at], of[run.not_before], of[word], run.from_boundary,
-            tuple((of[part.ranges], part.least, part.most or sys.maxsize, part.to_boundary) for part in run.parts),
+            bit_of[run.before], bit_of[run.ends_at], bit_of[run.not_before], bit_of[word], run.from_boundary,
+            tuple((bit_of[part.ranges], part.least, part.most or sys.maxsize, part.to_boundary) for part in run.parts),
         )
         for run in runs
     ]  # fmt: skip
@@ -203,22 +196,22 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     for run in each:
         firsts |= run.before | run.parts[0][0]
 
-    def find_end(text: str, start: int, here: int, vain: list[_Vain]) -> int:
+    def find_end(text: str, start: int, here: int, failed: list[_FailedParts]) -> int:
         """Find the end of the first run that matches at `start`; 0 if none matches."""
         for i, run in enumerate(each):
             if run.from_boundary and not _is_boundary(text, start, bits, run.word):
                 continue
             for skipped, first in ((1, run.before), (0, run.parts[0][0])):
-                if here & first and (end := _find_run_end(text, start + skipped, bits, run, vain[i])):
+                if here & first and (end := _find_run_end(text, start + skipped, bits, run, failed[i])):
                     return end
         return 0
 
     def find_runs(text: str) -> Iterator[tuple[int, int]]:
         at, size = 0, len(text)
-        vain: list[_Vain] = [{} for _ in each]
+        failed: list[_FailedParts] = [{} for _ in each]
         while at < size:
             here = bits[text[at]]
-            end = find_end(text, at, here, vain) if here & firsts else 0
+            end = find_end(text, at, here, failed) if here & firsts else 0
             if end:
                 yield at, end
             at = end or at + 1
@@ -226,13 +219,13 @@ def make_run_search(runs: tuple[Run, ...], word: tuple[str, ...] = ()) -> Callab
     return find_runs
 
 
-def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _Vain) -> int:
+def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: _FailedParts) -> int:
     """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match."""
     end = start
     read: list[tuple[int, int, int]] = []
     for number, (inside, least, most, to_boundary) in enumerate(run.parts):
         begin = end
-        begun, stop = vain.get(number, (0, 0))
+        begun, stop = failed.get(number, (0, 0))
         if begun <= begin < stop:
             break
         end = stop = _find_set_run_end(text, begin, bits, inside, most)
@@ -252,17 +245,18 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
             break
     else:
         return end
-    vain.update((number, (begin, stop)) for number, begin, stop in read)
+    failed.update((number, (begin, stop)) for number, begin, stop in read)
     return 0
 
 
-def _is_boundary(text: str, at: int, bits: _SetBits, word: int) -> bool:
+def _is_boundary(text: str, index: int, bits: _SetBits, word: int) -> bool:
     """Return whether `\\b` of `re` matches at a position, with a given set of word characters."""
-    before, after = at and bits[text[at - 1]] & word, at < len(text) and bits[text[at]] & word
+    before, after = index and bits[text[index - 1]] & word, index < len(text) and bits[text[index]] & word
     return bool(before) != bool(after)
 
 
 def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
+    """Find the end of the run of at most `most` code points of a set that begins at `start`; `inside` is its bit."""
     end, stop = start, min(len(text), start + most)
     while end < stop and bits[text[end]] & inside:
         end += 1
@@ -294,7 +288,8 @@ def _make_part_document(part: RunPart) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _read_mark(document: Mapping[str, Any], name: str) -> bool:
+def _read_flag(document: Mapping[str, Any], name: str) -> bool:
+    """Return whether a document has the member `name`, which can only be true."""
     if document.get(name, True) is not True:
         raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
     return name in document
@@ -303,8 +298,10 @@ def _read_mark(document: Mapping[str, Any], name: str) -> bool:
 def _build_part_of_document(document: Any) -> RunPart:
     match document:
         case {"ranges": list(ranges), "least": least} if document.keys() <= _PART_MEMBERS:
-            return RunPart(tuple(ranges), least, document.get("most"), _read_mark(document, "to_boundary"))
-    raise InputError(f"{short_repr(document)} is not part of a run.", "docs/format.md says what a run has.")
+            return RunPart(tuple(ranges), least, document.get("most"), _read_flag(document, "to_boundary"))
+    raise InputError(
+        f"{short_repr(document)} is not part of a run.", "Give the members that docs/format.md lists for a run."
+    )
 
 
 def _build_run_of_document(document: Any) -> Run:
@@ -315,9 +312,9 @@ def _build_run_of_document(document: Any) -> Run:
             )
             least, most = document.get("least", 1), document.get("most")
             then = tuple(map(_build_part_of_document, document.get("then", [])))
-            marks = (_read_mark(document, name) for name in ("from_boundary", "to_boundary"))
-            return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *marks)
-    raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md says what a run has.")
+            flags = (_read_flag(document, name) for name in ("from_boundary", "to_boundary"))
+            return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *flags)
+    raise InputError(f"{short_repr(document)} is not a run.", "Give the members that docs/format.md lists for a run.")
 
 
 def build_runs_from_documents(documents: Iterable[Any]) -> tuple[Run, ...]:

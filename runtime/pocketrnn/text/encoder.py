@@ -1,4 +1,4 @@
-"""Encode texts as token ids. Training, export and runtime all use this file, so that their ids are the same.
+"""Encode texts as token ids, by text rules and a vocabulary: in training, at export and when a bundle answers.
 
 A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
@@ -236,9 +236,9 @@ class _BatchEncoder:
             lowered = map(str.lower, texts[start : start + self.TEXTS_IN_A_PASS])
             tokens = self._tokenize(self._after_each.join(lowered) + self._after_each)
             parts.append(np.fromiter(map(self._ids.get, tokens, unknown), np.int64, len(tokens)))
-        return self._split(np.concatenate(parts))
+        return self._split_into_texts(np.concatenate(parts))
 
-    def _split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _split_into_texts(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Split the ids of all texts into the ids of each text. `END` follows each text."""
         ends = np.flatnonzero(ids == self.END)
         starts = np.append(0, ends[:-1] + 1)

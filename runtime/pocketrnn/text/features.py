@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, TextError, short_repr, suggest_similar_name
 from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.value_checks import check_input_id, is_whole_number
 
 __all__ = [
     "FEATURE_INPUTS",
@@ -45,8 +46,6 @@ Ids = NDArray[np.int64]
 
 # The inputs of a graph of texts with features, without lengths and with them.
 FEATURE_INPUTS: Final = (("tokens", "features"), ("tokens", "lengths", "features"))
-# Every whole number up to this one is also a float32 number: a category's id is one of the graph's floats.
-_MOST_IDS: Final = 1 << 24
 _MOST_FEATURES: Final = 65_536
 # Among more values, the nearest one to an unknown value is not looked for: it takes long.
 _FEW: Final = 1_000
@@ -92,13 +91,13 @@ class Number:
         """The feature as members of classifier.json, without its name."""
         return {"mean": self.mean, "scale": self.scale}
 
-    def encode(self, value: object, name: str, which: str = "The text") -> float:
+    def encode(self, value: object, name: str, text_name: str = "The text") -> float:
         """Return the number that the graph gets.
 
         Args:
             value: the owner's number.
             name: the name of the feature.
-            which: the name of the text, as the beginning of a sentence.
+            text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
             TextError: the value is not a finite number, or too large for float32.
@@ -109,7 +108,7 @@ class Number:
         """
         if not _is_number(value):
             raise TextError(
-                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
+                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
                 "number.",
                 "Give an int or a float.",
             )
@@ -119,7 +118,7 @@ class Number:
             given = math.inf
         if not abs(given) <= float(np.finfo(np.float32).max):
             raise TextError(
-                f"{which} has {name}={short_repr(value, 40)}, which is not a finite float32.",
+                f"{text_name} has {name}={short_repr(value, 40)}, which is not a finite float32.",
                 "Give a finite number; replace a missing one as in training.",
             )
         return given
@@ -160,13 +159,11 @@ class Category:
                 )
             if word in named:
                 raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
-            named[word] = _check_category_id(number, f"of {short_repr(word, 40)}")
+            named[word] = check_input_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
         object.__setattr__(self, "values", named)
-        object.__setattr__(
-            self, "unknown", None if unknown is None else _check_category_id(unknown, "of unknown values")
-        )
+        object.__setattr__(self, "unknown", None if unknown is None else check_input_id(unknown, "of unknown values"))
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -183,7 +180,7 @@ class Category:
         """The feature as members of classifier.json, without its name."""
         return {"values": dict(self.values), **({} if self.unknown is None else {"unknown": self.unknown})}
 
-    def encode(self, value: object, name: str, which: str = "The text") -> float:
+    def encode(self, value: object, name: str, text_name: str = "The text") -> float:
         """Return the id of a value as a float; see `Number.encode`.
 
         Raises:
@@ -196,7 +193,7 @@ class Category:
         word = _read_category_word(value)
         if word is None:
             raise TextError(
-                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
+                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
                 "category.",
                 "Give a string or a whole number.",
             )
@@ -204,7 +201,7 @@ class Category:
         if found is None:
             near = suggest_similar_name(word, self.values) if len(self.values) <= _FEW else ""
             raise TextError(
-                f"{which} has {name}={short_repr(word, 40)}, which {name} does not know.",
+                f"{text_name} has {name}={short_repr(word, 40)}, which {name} does not know.",
                 f"{near} Give one of its values: {_list_first_words(list(self.values))}.".lstrip(),
             )
         return float(found)
@@ -245,7 +242,7 @@ def make_features(given: object) -> Features:
     pairs = list(given.items()) if isinstance(given, Mapping) else [(name, Number()) for name in given]
     features: dict[str, Feature] = {}
     for name, feature in pairs:
-        _check_name(name)
+        _check_feature_name(name)
         if name in features:
             raise InputError(f"The feature {name} is there twice.", "Give each feature once.")
         try:
@@ -280,12 +277,12 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
     return make_features(dict(zip(names, made, strict=True)))
 
 
-def check_text_with_features(item: object, which: str = "The text") -> tuple[Any, dict[str, Any]]:
+def check_text_with_features(item: object, text_name: str = "The text") -> tuple[Any, dict[str, Any]]:
     """Check a text and its features, and return both.
 
     Args:
         item: a tuple or list of the text and a map from the names of the features to their values.
-        which: the name of the text, as the beginning of a sentence.
+        text_name: the name of the text, as the beginning of a sentence.
 
     Raises:
         TextError: the argument is something else, such as a text alone.
@@ -298,26 +295,26 @@ def check_text_with_features(item: object, which: str = "The text") -> tuple[Any
             return text, dict(values)
     what = f"a text alone, {short_repr(item, 40)}" if isinstance(item, str) else f"of the type {type(item).__name__}"
     raise TextError(
-        f"{which} is {what}, without its features.", 'Give a tuple of both: ("the text", {"name": value, ...}).'
+        f"{text_name} is {what}, without its features.", 'Give a tuple of both: ("the text", {"name": value, ...}).'
     )
 
 
-def freeze_text_with_features(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
+def freeze_text_with_features(item: object, text_name: str = "The text") -> tuple[Any, FeatureRow]:
     """Convert a text with its features to a tuple that a set can hold.
 
     It is checked as by `check_text_with_features`.
     """
-    text, values = check_text_with_features(item, which)
+    text, values = check_text_with_features(item, text_name)
     return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
 
 
-def encode_values(features: Features, values: Mapping[str, Any], which: str = "The text") -> NDArray[np.float32]:
+def encode_values(features: Features, values: Mapping[str, Any], text_name: str = "The text") -> NDArray[np.float32]:
     """Encode the features of one text as the graph's input, float32 [features].
 
     Args:
         features: the features.
         values: the value of each by its name.
-        which: the name of the text, as the beginning of a sentence.
+        text_name: the name of the text, as the beginning of a sentence.
 
     Raises:
         TextError: a feature is missing, unknown, or has a value that it cannot have; the message names it.
@@ -326,14 +323,14 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
     for name in values:
         if name not in names:
             raise TextError(
-                f"{which} has the feature {short_repr(name, 40)}, which the classifier does not take.",
+                f"{text_name} has the feature {short_repr(name, 40)}, which the classifier does not take.",
                 f"{suggest_similar_name(str(name), names)} Give {_list_first_words(names)}.".lstrip(),
             )
     for name in names:
         if name not in values or values[name] is None:
-            raise TextError(f"{which} has no value for the feature {name}.", f"Give {_list_first_words(names)}.")
+            raise TextError(f"{text_name} has no value for the feature {name}.", f"Give {_list_first_words(names)}.")
     with np.errstate(over="ignore"):
-        return np.array([feature.encode(values[name], name, which) for name, feature in features], np.float32)
+        return np.array([feature.encode(values[name], name, text_name) for name, feature in features], np.float32)
 
 
 def make_highest_values(features: Features) -> NDArray[np.float32]:
@@ -417,6 +414,7 @@ class FeatureEncoder(TextEncoder):
 
 
 def _parse_number(written: str) -> float | str | None:
+    """Parse a number; return None for an empty string, and any other string unchanged."""
     if not written.strip():
         return None
     try:
@@ -442,23 +440,14 @@ def _read_category_word(value: object) -> str | None:
     """Return the word of a category's value: a string, or the digits of an integer; None for any other value."""
     if isinstance(value, str):
         return str(value)
-    return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+    return str(int(value)) if is_whole_number(value) else None
 
 
-def _check_category_id(number: object, whose: str) -> int:
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not whole or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
-        raise InputError(
-            f"The id {whose} is {short_repr(number)}.", f"Give a whole number from 0 to {_MOST_IDS - 1:,}."
-        )
-    return int(number)  # type: ignore[call-overload, no-any-return]
-
-
-def _check_name(name: object) -> None:
-    """Refuse the name of a feature if it cannot be used in code or has another meaning.
+def _check_feature_name(name: object) -> None:
+    """Refuse the name of a feature that cannot be a variable in Python, or has another meaning.
 
     Raises:
-        InputError: it is such a name.
+        InputError: the name is refused.
     """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 200:
         raise InputError(

@@ -1,7 +1,4 @@
-"""The ids that are added around a text's ids, the widths to which ids are cut or padded, and the padding.
-
-All text rules have them.
-"""
+"""Cut and pad a text's ids, and add ids before and after them, by rules that words and subwords share."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_frame", "check_frame", "cut_items"]
+__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_frame", "check_frame_rules", "cut_items"]
 
 Side = Literal["left", "right"]
 
@@ -22,9 +19,9 @@ _LARGEST_MIN_WIDTH: Final = 1 << 16
 
 
 class FrameRules:
-    """The rules for the ids added around a text's ids, and for its width.
+    """The rules for the ids added before and after a text's ids, for cutting and for padding.
 
-    All text rules share them and define the fields.
+    All text rules have them, and define the fields.
     """
 
     padding_id: int
@@ -71,7 +68,7 @@ class FrameRules:
         return ""
 
     def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Find where the ids begin and end without padding."""
+        """Find where a text's ids begin and end within their padding."""
         start, end = 0, len(ids)
         if self.min_width is not None and self.pad_side == "left":
             while start < end and ids[start] == self.padding_id:
@@ -86,8 +83,8 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
     return f"the id {ids[0]}" if len(ids) == 1 else f"the ids {', '.join(map(str, ids))}"
 
 
-def check_frame(rules: Any) -> None:
-    """Check the ids added around a text's ids, the widths and the sides.
+def check_frame_rules(rules: Any) -> None:
+    """Check the rules for the ids added before and after a text's ids, for the widths and for the sides.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.

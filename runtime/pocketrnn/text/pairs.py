@@ -79,6 +79,7 @@ def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
 
 
 def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
+    """Copy one text of each pair from its row, and pad the texts to the longest of them."""
     across = np.arange(int(lengths.max()))
     places = np.minimum(starts[:, None] + across, tokens.shape[1] - 1)
     return np.where(across < lengths[:, None], np.take_along_axis(tokens, places, 1), padding_id)
@@ -106,12 +107,12 @@ class PairEncoder(TextEncoder):
         return np.array([self.encode(pair)], np.int64)
 
 
-def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
+def check_pair(pair: object, pair_name: str = "The pair") -> tuple[Any, Any]:
     """Check a pair, and return its two texts.
 
     Args:
         pair: a tuple, list or array of two texts.
-        which: the name of the pair, as the beginning of a sentence.
+        pair_name: the name of the pair, as the beginning of a sentence.
 
     Raises:
         TextError: the argument is something else, such as one string.
@@ -122,6 +123,6 @@ def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
         what = f"one text, {short_repr(given, 40)}" if isinstance(given, str) else f"of the type {kind}"
         if isinstance(given, tuple | list):
             what = f"a {kind} of {len(given)}"
-        raise TextError(f"{which} is {what}, not two texts.", "Give a tuple of two: (first, second).")
+        raise TextError(f"{pair_name} is {what}, not two texts.", "Give a tuple of two: (first, second).")
     first, second = given
     return first, second

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from pocketrnn.errors import InputError, PocketRNNError, TextError, first_line, short_repr
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
-__all__ = ["GIVE_TEXTS", "Text", "TextRowEncoder", "Tokenizer"]
+__all__ = ["Text", "TextRowEncoder", "Tokenizer"]
 
 # One text: a string, its tokens, or its token ids.
 Text: TypeAlias = str | Sequence[str] | Sequence[int]
 Tokenizer: TypeAlias = Callable[[str], Sequence[str] | Sequence[int]]
-
-GIVE_TEXTS: Final = "Give a string, or a list of its tokens or token ids"
 
 
 class TextRowEncoder:
@@ -29,7 +27,7 @@ class TextRowEncoder:
     Args:
         name: the classifier's name.
         encoder: the text rules and the vocabulary.
-        rows: every id is below this.
+        rows: the number of embedding rows; every id is below it.
         tokenizer: text -> tokens or ids; None to leave strings to the bundle's own tokenizer.
 
     Raises:
@@ -44,57 +42,59 @@ class TextRowEncoder:
             )
         self.tokenizer = tokenizer
         self._name, self._encoder, self._rows, self._rules = name, encoder, rows, encoder.rules
+        self._splits_strings = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
         # Whether strings are left to the encoder.
-        self.splits = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
+        self.splits = self._splits_strings
         # The text or ids that replace an item that is passed over.
         self.blank: str | list[int] = "" if self.splits else encoder.encode_tokens([])
 
-    def ids(self, text: object, which: str = "The text") -> list[int]:
+    def ids(self, text: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids; there is at least one.
 
         Args:
             text: a string, or a list, tuple, array or tensor of strings or of whole numbers.
-            which: the name of the text, as the beginning of a sentence.
+            text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
             TextError: the text is neither, an id is out of range, or the rules cannot produce such a text.
             InputError: the text is a string and there is no tokenizer; or the tokenizer fails or returns another type.
         """
         if isinstance(text, str):
-            return self._encoder.encode(text) if self.splits else self._split(text, which)
-        return self._check_values_of_text(_list_values(text, which), which)
+            return self._encoder.encode(text) if self._splits_strings else self._encode_with_tokenizer(text, text_name)
+        return self._encode_values(_list_values(text, text_name), text_name)
 
-    def tokens(self, text: object, which: str = "The text") -> list[str]:
+    def tokens(self, text: object, text_name: str = "The text") -> list[str]:
         """Return the tokens of a text: those that are given, or those that the tokenizer finds.
 
         Args:
-            text, which: as in `ids`.
+            text, text_name: as in `ids`.
 
         Raises:
             TextError: the text is given as ids, or as in `ids`.
             InputError: the tokenizer fails, or returns ids.
         """
-        values = self._call_tokenizer(text) if isinstance(text, str) else _list_values(text, which)
-        self._check_values_of_text(values, which)
+        values = self._call_tokenizer(text) if isinstance(text, str) else _list_values(text, text_name)
+        self._encode_values(values, text_name)
         if not all(isinstance(value, str) for value in values):
-            raise TextError(f"{which} is given as ids, so that its words are not known.", "Give its tokens.")
+            raise TextError(f"{text_name} is given as ids, so that its words are not known.", "Give its tokens.")
         return values
 
-    def words(self, text: object, which: str = "The text") -> list[str]:
+    def words(self, text: object, text_name: str = "The text") -> list[str]:
         """Return the words of a text that is given as a list of words. A word may be any string.
 
         Raises:
             TextError: the text is neither a list nor an array, or holds something that is not a string.
         """
-        values = _list_values(text, which)
+        values = _list_values(text, text_name)
         for index, value in enumerate(values):
             if not isinstance(value, str):
-                raise _make_mixed_list_error(value, index, which, "words")
+                raise _make_mixed_list_error(value, index, text_name, "words")
         return values
 
-    def _split(self, text: str, which: str) -> list[int]:
+    def _encode_with_tokenizer(self, text: str, text_name: str) -> list[int]:
+        """Split a string by the caller's tokenizer, and encode its tokens as ids."""
         try:
-            return self._check_values_of_text(self._call_tokenizer(text), which)
+            return self._encode_values(self._call_tokenizer(text), text_name)
         except TextError as error:
             raise InputError(
                 f"tokenizer gives something that is not a text for {short_repr(text, 40)}: {error.problem}",
@@ -102,6 +102,7 @@ class TextRowEncoder:
             ) from None
 
     def _call_tokenizer(self, text: str) -> list[Any]:
+        """Call the caller's tokenizer, and return its tokens or ids as a list."""
         if self.tokenizer is None:
             raise InputError(
                 f"{self._name} does not split texts: its tokenizer is external.",
@@ -121,72 +122,73 @@ class TextRowEncoder:
                 "Give a function that takes any text and returns its tokens or ids.",
             ) from error
 
-    def _check_values_of_text(self, values: list[Any], which: str) -> list[int]:
+    def _encode_values(self, values: list[Any], text_name: str) -> list[int]:
+        """Check the tokens or ids of a text, and return its ids."""
         if not values:
             return self._encoder.encode_tokens([])
         if isinstance(values[0], str):
             for index, value in enumerate(values):
                 if not isinstance(value, str):
-                    raise _make_mixed_list_error(value, index, which, "tokens")
-            self._check_tokens(values, which)
+                    raise _make_mixed_list_error(value, index, text_name, "tokens")
+            self._check_tokens(values, text_name)
             return self._encoder.encode_tokens(values)
         ids = []
         for index, value in enumerate(values):
             # True is not an id, and neither is 3.0.
             if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
-                raise _make_mixed_list_error(value, index, which, "ids")
+                raise _make_mixed_list_error(value, index, text_name, "ids")
             ids.append(operator.index(value))
             if not 0 <= ids[-1] < self._rows:
                 raise TextError(
-                    f"{which} has the id {short_repr(ids[-1], 30)} at index {index}, but the ids of {self._name} are "
-                    "0 to "
-                    f"{self._rows - 1:,}.",
+                    f"{text_name} has the id {short_repr(ids[-1], 30)} at index {index}, but the ids of {self._name} "
+                    f"are 0 to {self._rows - 1:,}.",
                     "Give the ids that it was trained with.",
                 )
         if fault := self._rules.find_fault(ids):
             raise TextError(
-                f"{which} {fault}.", "Give all ids of a text, as Classifier.encode does, or give its tokens."
+                f"{text_name} {fault}.", "Give all ids of a text, as Classifier.encode does, or give its tokens."
             )
         return ids
 
-    def _check_tokens(self, tokens: Sequence[str], which: str) -> None:
-        """Refuse a list that seems to hold several texts, not the tokens of one.
-
-        The bundle's tokenizer would split its items.
+    def _check_tokens(self, tokens: Sequence[str], text_name: str) -> None:
+        """Refuse a list whose items the bundle's tokenizer would split: it seems to hold several texts, not tokens.
 
         The caller's own tokenizer may return any tokens.
         """
-        if not self.splits:
+        if not self._splits_strings:
             return
         for token in tokens:
             if not self._encoder.holds(token) and _is_several_tokens(token, self._rules.tokenizer):
                 raise TextError(
-                    f"{which} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
+                    f"{text_name} has the token {short_repr(token, 40)}, which {self._rules.tokenizer} would split.",
                     "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the "
                     "list to predict().",
                 )
 
 
 def _is_several_tokens(token: str, tokenizer: str) -> bool:
+    """Return whether a tokenizer would split a token."""
     if tokenizer == "characters":
         return len(token) > 1
     return " " in token.strip() if tokenizer == "space" else len(token.split()) > 1
 
 
-def _make_mixed_list_error(value: object, index: int, which: str, kind: str) -> TextError:
+def _make_mixed_list_error(value: object, index: int, text_name: str, kind: str) -> TextError:
     return TextError(
-        f"{which} is a list of {kind} with {short_repr(value, 40)} at index {index}.",
+        f"{text_name} is a list of {kind} with {short_repr(value, 40)} at index {index}.",
         "Give strings only, which are tokens, or whole numbers only, which are ids.",
     )
 
 
-def _list_values(text: object, which: str) -> list[Any]:
+def _list_values(text: object, text_name: str) -> list[Any]:
     """Convert a list, tuple, array or tensor to a list of its values."""
     if isinstance(text, (list, tuple)):
         return list(text)
     dimensions = getattr(text, "ndim", 1)
     if isinstance(text, (bytes, bytearray, memoryview)) or not hasattr(text, "tolist") or dimensions != 1:
         kind = type(text).__name__ + ("" if dimensions == 1 else f" of {dimensions} dimensions")
-        raise TextError(f"{which} is not a string but {kind}.", f"{GIVE_TEXTS}.")
+        raise TextError(
+            f"{text_name} is not a string but {kind}.", "Give a string, or a list of its tokens or token ids."
+        )
     values: list[Any] = text.tolist()
     return values

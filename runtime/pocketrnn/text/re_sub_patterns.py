@@ -1,6 +1,4 @@
-"""Convert a call of `re.sub` to cleaning steps that change every text in the same way.
-
-If this is not possible, name the part of the pattern that no step can do.
+"""Convert a call of `re.sub` to cleaning steps that change every text in the same way, or name what no step can do.
 
 A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
 boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
@@ -50,7 +48,6 @@ _GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 
-_NAMES: Final = "it names a character"
 _WHY_NO_ESCAPE: Final = {
     "B": "it requires a position that is not a word boundary",
     **dict.fromkeys("AZz", "it depends on where a match is in the text"),
@@ -117,12 +114,13 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
             compiled.sub(by, "")
     except (re.error, IndexError, OverflowError, RecursionError) as error:
         raise InputError(
-            f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.", "Correct it."
+            f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.",
+            "Correct the pattern or the replacement.",
         ) from None
     errors: list[_NoEqualStepError] = []
     for expands in (False, True):
         try:
-            return _make_steps(_Parser(pattern, expands=expands).parse(), pattern, by)
+            return _make_steps(_Parser(pattern, expands=expands).parse_alternatives(), pattern, by)
         except _NoEqualStepError as error:
             errors.append(error)
         except RecursionError:
@@ -140,12 +138,10 @@ class _Parser:
     """
 
     def __init__(self, pattern: str, *, expands: bool) -> None:
-        self._read_pattern, self._expands, self._at = pattern, expands, 0
+        self._pattern, self._expands, self._at = pattern, expands, 0
 
-    def parse(self) -> list[_Items]:
-        return self._parse_alternatives()
-
-    def _parse_alternatives(self) -> list[_Items]:
+    def parse_alternatives(self) -> list[_Items]:
+        """Parse the alternatives up to the end of the group or pattern."""
         found = self._parse_sequence()
         while self._next_characters() == "|":
             self._at += 1
@@ -153,35 +149,37 @@ class _Parser:
         return found
 
     def _parse_sequence(self) -> list[_Items]:
+        """Parse one alternative of the pattern. With optional parts, it becomes several."""
         found: list[_Items] = [[]]
         while self._next_characters() not in ("", "|", ")"):
             start = self._at
-            choices = self._apply_quantifier(self._parse_atom(), start)
-            if len(choices) > 1:
+            alternatives = self._apply_quantifier(self._parse_atom(), start)
+            if len(alternatives) > 1:
                 found = [[replace(item, branches=True) for item in before] for before in found]
             found = [
                 [*before, *one]
                 for before in found
-                for choice in choices
-                for one in _split_optional_beginning(before, choice)
+                for alternative in alternatives
+                for one in _split_optional_beginning(before, alternative)
             ]
             if len(found) > _MOST_ALTERNATIVES:
-                raise _NoEqualStepError(self._read_pattern[start : self._at], "it makes too many alternatives")
+                raise _NoEqualStepError(self._pattern[start : self._at], "it makes too many alternatives")
             if len(found[0]) > _LONGEST:
-                raise _NoEqualStepError(self._read_pattern[start:], f"it comes after {_LONGEST} others")
+                raise _NoEqualStepError(self._pattern[start:], f"it comes after {_LONGEST} others")
         return found
 
     def _next_characters(self, length: int = 1) -> str:
-        return self._read_pattern[self._at : self._at + length]
+        return self._pattern[self._at : self._at + length]
 
     def _parse_atom(self) -> list[_Items]:
+        """Parse a character, a class or a group, without its quantifier."""
         start, point = self._at, self._next_characters()
         if point == "(":
-            opened = _GROUP.match(self._read_pattern, start)
+            opened = _GROUP.match(self._pattern, start)
             if opened is None:
                 raise _NoEqualStepError(self._next_characters(4), "it looks around, or sets flags")
             self._at = opened.end()
-            found = self._parse_alternatives()
+            found = self.parse_alternatives()
             self._at += 1
             return found
         self._at += 1
@@ -198,42 +196,45 @@ class _Parser:
             points = complement_points([(10, 10)])
         else:
             points = [(ord(point), ord(point))]
-        return [[_Item(points, self._read_pattern[start : self._at])]]
+        return [[_Item(points, self._pattern[start : self._at])]]
 
-    def _apply_quantifier(self, choices: list[_Items], start: int) -> list[_Items]:
+    def _apply_quantifier(self, alternatives: list[_Items], start: int) -> list[_Items]:
         """Apply the quantifier at the current position to the item or group that begins at `start`."""
-        if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_single for choice in choices):
-            points = merge_ranges(point for choice in choices for point in choice[0].points)
-            choices = [[_Item(points, self._read_pattern[start : self._at])]]
-        found = _QUANTIFIER.match(self._read_pattern, self._at)
+        if len(alternatives) > 1 and all(
+            len(alternative) == 1 and alternative[0].is_single for alternative in alternatives
+        ):
+            points = merge_ranges(point for alternative in alternatives for point in alternative[0].points)
+            alternatives = [[_Item(points, self._pattern[start : self._at])]]
+        found = _QUANTIFIER.match(self._pattern, self._at)
         if found is None:
-            return choices
+            return alternatives
         self._at = found.end()
         sign, more = found.groups()
-        source = self._read_pattern[start : self._at]
+        source = self._pattern[start : self._at]
         if more == "+":
             raise _NoEqualStepError(source, "it never gives characters back")
         if sign == "?":
             if more:
                 raise _NoEqualStepError(source, "it takes as few characters as possible")
-            is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_single
-            return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
-        least, most = _parse_numbers(sign)
+            is_item = len(alternatives) == 1 and len(alternatives[0]) == 1 and alternatives[0][0].is_single
+            return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
+        least, most = _parse_repetition(sign)
         if (least, most, more) in ((0, None, ""), (1, None, "")):
-            choices = _drop_repeated(choices)
-        if not all(len(choice) == 1 and choice[0].is_single for choice in choices):
+            alternatives = _drop_repeated(alternatives)
+        if not all(len(alternative) == 1 and alternative[0].is_single for alternative in alternatives):
             raise _NoEqualStepError(source, "it repeats more than one character")
         if max(least, most or 0) > LONGEST_RUN:
             raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
             raise _NoEqualStepError(source, "it takes as few characters as possible")
-        points = merge_ranges(point for choice in choices for point in choice[0].points)
+        points = merge_ranges(point for alternative in alternatives for point in alternative[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
             return [[item]]
         return [[replace(item, least=n, most=n)] if n else [] for n in range(most, least - 1, -1)]
 
     def _parse_class(self) -> _Set:
+        """Parse a class after its opening bracket."""
         is_other = self._next_characters() == "^"
         self._at += is_other
         found, first = list[tuple[int, int]](), self._at
@@ -253,12 +254,13 @@ class _Parser:
         return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
 
     def _parse_escape(self, *, in_class: bool) -> _Set:
+        """Parse an escape after its backslash."""
         point = self._next_characters()
         if point.lower() in _UNICODE:
             self._at += 1
             found = _find_unicode_points(point.lower())
             return complement_points(found) if point.isupper() else found
-        if code := _CODE.match(self._read_pattern, self._at):
+        if code := _CODE.match(self._pattern, self._at):
             self._at = code.end()
             number = int(code[1] or code[2] or code[3], 16)
             return [(number, number)]
@@ -268,18 +270,18 @@ class _Parser:
             point = _CONTROLS[point]
         elif point.isalnum() and point.isascii():
             raise _NoEqualStepError(
-                f"\\{point}", _WHY_NO_ESCAPE.get(point, "it refers back" if point.isdigit() else _NAMES)
+                f"\\{point}", _WHY_NO_ESCAPE.get(point, "it refers back" if point.isdigit() else "it names a character")
             )
         self._at += 1
         return [(ord(point), ord(point))]
 
 
-def _split_optional_beginning(before: _Items, choice: _Items) -> list[_Items]:
+def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Items]:
     """Split an alternative whose first item may match nothing: a run must begin with a code point."""
-    if not all(item.is_boundary for item in before) or len(choice) != 1 or choice[0].is_required:
-        return [choice]
-    there: list[_Items] = [[replace(choice[0], least=1)], []]
-    return there[::-1] if choice[0].is_lazy else there
+    if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
+        return [alternative]
+    there: list[_Items] = [[replace(alternative[0], least=1)], []]
+    return there[::-1] if alternative[0].is_lazy else there
 
 
 def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
@@ -302,18 +304,21 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
     return [*without, *there] if first.is_lazy else [*there, *without]
 
 
-def _drop_repeated(choices: list[_Items]) -> list[_Items]:
+def _drop_repeated(alternatives: list[_Items]) -> list[_Items]:
     """Drop alternatives of one character that other alternatives contain: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
-    ones = [choice for choice in choices if len(choice) == 1 and choice[0].is_single]
-    points = merge_ranges(point for choice in ones for point in choice[0].points)
+    ones = [alternative for alternative in alternatives if len(alternative) == 1 and alternative[0].is_single]
+    points = merge_ranges(point for alternative in ones for point in alternative[0].points)
 
-    def repeats(choice: _Items) -> bool:
-        return any(item.least for item in choice) and not any(_subtract_points(item.points, points) for item in choice)
+    def repeats(alternative: _Items) -> bool:
+        return any(item.least for item in alternative) and not any(
+            _subtract_points(item.points, points) for item in alternative
+        )
 
-    return [choice for choice in choices if choice in ones or not repeats(choice)]
+    return [alternative for alternative in alternatives if alternative in ones or not repeats(alternative)]
 
 
-def _parse_numbers(sign: str) -> tuple[int, int | None]:
+def _parse_repetition(sign: str) -> tuple[int, int | None]:
+    """Parse `*`, `+` or `{...}`: return the fewest and the most repetitions; None for no limit."""
     if sign in "*+":
         return int(sign == "+"), None
     least, comma, most = sign[1:-1].partition(",")
@@ -338,6 +343,7 @@ def _find_unicode_points(name: str) -> _Set:
 
 
 def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    """Make the steps that replace what the alternatives match by `by`."""
     found: list[_Items] = []
     for items in map(_make_items_possessive, chain.from_iterable(map(_split_before_boundaries, alternatives))):
         if not any(item.least for item in items):
@@ -369,6 +375,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
 
 
 def _make_run(items: _Items) -> Run:
+    """Make a run of the items of an alternative."""
     ends = [*(item.is_boundary for item in items[1:]), False]
     taking = [(item, end) for item, end in zip(items, ends, strict=True) if not item.is_boundary]
     if len(taking) > MOST_PARTS + 1:
@@ -389,6 +396,7 @@ def _has_half_surrogate(points: _Set) -> bool:
 
 
 def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
+    """Convert a set of code points to ranges; refuse an empty set, and halves of surrogate pairs."""
     if _has_half_surrogate(points):
         raise _NoEqualStepError(source, "it has halves of surrogate pairs")
     if not points:
@@ -469,12 +477,12 @@ def _make_items_possessive(items: _Items) -> _Items:
     return made
 
 
-def _check_without_backtracking(item: _Item, behind: _Items) -> None:
+def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
     """Check that no item has to give back code points for the items after it."""
-    for i, other in enumerate(behind):
+    for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
-            is_end = not i and not item.branches and not any(more.is_required for more in behind[1:])
+            is_end = not i and not item.branches and not any(more.is_required for more in items_after[1:])
             if not is_end and not _has_one_word_class(item):
                 raise _NoEqualStepError(
                     item.source + other.source, "its first part may have to give back more than once"
@@ -494,12 +502,12 @@ def _has_one_word_class(*items: _Item) -> bool:
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
 
-def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
+def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     """Convert a lazy item, such as `.*?`, to items that stop at the first code point that can follow."""
     fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
-    if not behind:
+    if not items_after:
         return fewest
-    end, *rest = behind
+    end, *rest = items_after
     if end.is_boundary and _has_one_word_class(item):
         return [replace(item, is_lazy=False)]
     is_free = not any(other.is_required for other in rest)
@@ -507,7 +515,8 @@ def _convert_lazy_item(item: _Item, behind: _Items) -> _Items:
         raise _NoEqualStepError(item.source, "alternatives follow it")
     if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
         raise _NoEqualStepError(
-            item.source + "".join(other.source for other in behind), "what follows the lazy part is not one character"
+            item.source + "".join(other.source for other in items_after),
+            "what follows the lazy part is not one character",
         )
     before = _subtract_points(item.points, end.points)
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
@@ -547,6 +556,6 @@ def _subtract_points(points: _Set, others: _Set) -> _Set:
     return complement_points(merge_ranges([*complement_points(points), *others]))
 
 
-def _has_common_points(some: _Set, others: _Set) -> bool:
+def _has_common_points(points: _Set, others: _Set) -> bool:
     """Return whether two sets have a common code point."""
-    return _subtract_points(some, others) != some
+    return _subtract_points(points, others) != points

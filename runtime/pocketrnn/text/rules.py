@@ -1,4 +1,7 @@
-"""Text rules: they and the vocabulary determine the ids of a text."""
+"""Text rules for words and characters, and the documents of all text rules.
+
+Text rules and the vocabulary determine the ids of a text.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, check_growth, make_step_documents
-from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
@@ -98,8 +101,9 @@ class TextRules(FrameRules):
             )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
-        if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
-            raise InputError("A token id is negative.", "Token ids count from 0.")
+        for name in ("unknown_id", "empty_id", "padding_id"):
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}, which is negative.", "Token ids count from 0.")
         if isinstance(self.stop_words, list | set | frozenset | tuple):
             # A set has no order of its own; a list of stop words often names one twice.
             ordered = (
@@ -107,10 +111,11 @@ class TextRules(FrameRules):
             )
             object.__setattr__(self, "stop_words", tuple(dict.fromkeys(ordered)))
         if not self.is_plain:
-            self._check_steps_and_words()
-            check_frame(self)
+            self._check_steps_and_stop_words()
+            check_frame_rules(self)
 
-    def _check_steps_and_words(self) -> None:
+    def _check_steps_and_stop_words(self) -> None:
+        """Check the cleaning steps and the stop words."""
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
             raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
         check_growth(self.steps)
@@ -216,7 +221,7 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
     if "steps" in members:
         members["steps"] = build_steps_from_documents(members["steps"])
     if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
-        raise InputError("The tokenizer external cannot lower-case.", "Say that lowercase is false.")
+        raise InputError("The tokenizer external cannot lower-case.", "Set lowercase to false, or leave it out.")
     if isinstance(members.get("stop_words"), list):
         members["stop_words"] = tuple(members["stop_words"])
     return TextRules(**members)

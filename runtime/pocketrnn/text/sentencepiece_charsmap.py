@@ -52,8 +52,8 @@ def check_charsmap(content: bytes) -> None:
         raise _make_damaged_table_error(f"it replaces one code point by {longest}")
 
 
-def _make_damaged_table_error(what: str) -> InputError:
-    return InputError(f"The table of replacements is damaged: {what}.", "Give the table that sentencepiece wrote.")
+def _make_damaged_table_error(damage: str) -> InputError:
+    return InputError(f"The table of replacements is damaged: {damage}.", "Give the table that sentencepiece wrote.")
 
 
 class Charsmap:
@@ -73,18 +73,18 @@ class Charsmap:
         alone = all(
             self._follow_code_point(node, other) is None
             for point in ascii_points
-            if (node := self._replace_code_point(point)[0]) >= 0
+            if (node := self._follow_first_code_point(point)[0]) >= 0
             for other in ascii_points
         )
-        # The replacements of ASCII characters, if each is replaced by itself.
+        # The replacements of ASCII characters, if no key has two of them.
         self.of_ascii: dict[int, str] | None = None
         if alone:
-            found = {ord(point): self._replace_code_point(point)[1] for point in ascii_points}
+            found = {ord(point): self._follow_first_code_point(point)[1] for point in ascii_points}
             self.of_ascii = {code: by for code, by in found.items() if by is not None}
 
     def find_longest_key(self, text: str, start: int) -> tuple[int, str] | None:
         """Find the longest key that begins at `start`; return its end and its replacement, or None without a key."""
-        node, by = self._replace_code_point(text[start])
+        node, by = self._follow_first_code_point(text[start])
         found = None if by is None else (start + 1, by)
         end = start + 1
         while node >= 0 and end < len(text):
@@ -99,7 +99,7 @@ class Charsmap:
 
     def find_shortest_key(self, text: str) -> str | None:
         """Return the replacement of the shortest key at the beginning of a text; None without a key."""
-        node, by = self._replace_code_point(text[0])
+        node, by = self._follow_first_code_point(text[0])
         for point in text[1:]:
             if by is not None or node < 0:
                 break
@@ -110,15 +110,16 @@ class Charsmap:
         return by
 
     def starts_key(self, point: str) -> bool:
-        """Whether any key begins with this code point."""
+        """Return whether any key begins with this code point."""
         return self._follow_code_point(self._root, point) is not None
 
     def replace_code_point(self, point: str) -> str:
         """Return the replacement of a code point; without a replacement, the code point."""
-        by = self._replace_code_point(point)[1]
+        by = self._follow_first_code_point(point)[1]
         return point if by is None else by
 
-    def _replace_code_point(self, point: str) -> tuple[int, str | None]:
+    def _follow_first_code_point(self, point: str) -> tuple[int, str | None]:
+        """Follow a code point from the root of the trie. The result is that of `_follow_code_point`, or -1 and None."""
         found = self._firsts.get(point)
         if found is None:
             found = self._follow_code_point(self._root, point) or (-1, None)

@@ -7,15 +7,25 @@ are compared with those of the whole text: if they are equal, the ids of each wo
 
 from __future__ import annotations
 
+import operator
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.encoder import TextEncoder
 
-__all__ = ["encode_each_word", "find_words_with_ids"]
+__all__ = ["Word", "encode_each_word", "find_words_with_ids"]
 
+# A word: its ids, its text, and its position from start to end.
 Word = tuple[list[int], str, int, int]
+# Whether a word ends between two characters of these kinds: beside every mark, between marks and others, or only at
+# white space.
+_WORD_ENDS: Final[tuple[Callable[[str, str], bool], ...]] = (
+    lambda one, next_one: "." in (one, next_one),
+    operator.ne,
+    lambda _one, _next: False,
+)
 
 
 def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
@@ -28,9 +38,9 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
         InputError: the ids of the words are not those of the text.
     """
     whole = _encode_pieces(encoder, text)
-    for cuts in (_cut_each_mark, _cut_mark_runs, _cut_white_space):
+    for ends_between in _WORD_ENDS:
         words, done = list[Word](), 0
-        for start, end in cuts(text):
+        for start, end in _cut_words(text, ends_between):
             words.append((_encode_pieces(encoder, text[done:end], goes_on=done > 0), text[start:end], start, end))
             done = end
         rest = _encode_pieces(encoder, text[done:], goes_on=done > 0) if done < len(text) else []
@@ -44,7 +54,7 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
 
 
 def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[int]]:
-    """Encode each word of a text that is already split, as if single spaces joined the words.
+    """Encode each word of a text that is already split. The words are joined with single spaces.
 
     Raises:
         InputError: these ids are not the ids of the words joined with single spaces.
@@ -63,34 +73,18 @@ def _encode_pieces(encoder: TextEncoder, text: str, *, goes_on: bool = False) ->
     return encoder.pieces.encode(text, goes_on=goes_on)
 
 
-def _classify_characters(text: str) -> list[str]:
-    """Return the kind of each code point: " " for white space, "." for punctuation, "a" for a word character."""
-    return [" " if point.isspace() else _classify_character(point) for point in text]
-
-
 def _classify_character(point: str) -> str:
-    """Return the kind of a code point that is not white space. As in BERT, ASCII symbols count as punctuation."""
+    """Return "." for punctuation, to which ASCII symbols belong as in BERT, and "a" for another code point."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 
 
-def _cut_words(text: str, apart: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
-    kinds, start = _classify_characters(text), 0
+def _cut_words(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
+    """Yield where each word of a text begins and ends: at white space, and where `ends_between` two kinds is true."""
+    kinds, start = [" " if point.isspace() else _classify_character(point) for point in text], 0
     for i, kind in enumerate(kinds):
         if kind == " ":
             continue
-        start = i if i == 0 or kinds[i - 1] == " " or apart(kinds[i - 1], kind) else start
-        if i + 1 == len(kinds) or kinds[i + 1] == " " or apart(kind, kinds[i + 1]):
+        start = i if i == 0 or kinds[i - 1] == " " or ends_between(kinds[i - 1], kind) else start
+        if i + 1 == len(kinds) or kinds[i + 1] == " " or ends_between(kind, kinds[i + 1]):
             yield start, i + 1
-
-
-def _cut_each_mark(text: str) -> Iterator[tuple[int, int]]:
-    return _cut_words(text, lambda one, next_one: "." in (one, next_one))
-
-
-def _cut_mark_runs(text: str) -> Iterator[tuple[int, int]]:
-    return _cut_words(text, lambda one, next_one: one != next_one)
-
-
-def _cut_white_space(text: str) -> Iterator[tuple[int, int]]:
-    return _cut_words(text, lambda _one, _next: False)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import heapq
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.code_point_ranges import check_string
+from pocketrnn.text.value_checks import check_flags, check_string
 
 __all__ = [
+    "SPACE_MARK",
     "UNKNOWN_PENALTY",
     "Bpe",
     "Model",
@@ -25,16 +27,18 @@ __all__ = [
     "WordPiece",
     "apply_merges",
     "build_model_from_document",
+    "cut_before_marks",
     "make_bpe_symbols_and_merges",
     "make_model_document",
     "make_model_function",
+    "never_merges_across_marks",
 ]
 
 MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): an unknown character costs this much more than any piece.
 UNKNOWN_PENALTY: Final = 10.0
 # sentencepiece's mark of a space.
-_MARK: Final = "\u2581"
+SPACE_MARK: Final = "\u2581"
 # kScoreResetThreshold in sentencepiece 0.2.3, for texts of some 10,000 pieces.
 _COUNTED_ANEW: Final = 100_000.0
 _LONGEST_AFFIX: Final = 32
@@ -73,14 +77,16 @@ class Bpe:
     def __post_init__(self) -> None:
         _check_affix(self.prefix)
         _check_affix(self.suffix)
-        _check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
+        check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
         merges = self.merges
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
             raise InputError(f"merges is {short_repr(merges)}.", "Give the ids of two pieces for each merge.")
         if not all(type(i) is int and i >= 0 for i in merges):
             raise InputError("A merge holds something that is not an id.", "Ids are whole numbers from 0.")
-        if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
-            raise InputError("A merge occurs twice.", "Give each once.")
+        times = Counter(zip(merges[::2], merges[1::2], strict=True))
+        if 2 * len(times) != len(merges):
+            left, right = times.most_common(1)[0][0]
+            raise InputError(f"The merge of the ids {left} and {right} occurs twice.", "Give each merge once.")
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
             raise InputError(f"ranks is {short_repr(ranks)}.", "Give one for each merge, or none.")
@@ -132,7 +138,7 @@ class Unigram:
     exact: bool = True
 
     def __post_init__(self) -> None:
-        _check_flags(self, "byte_fallback", "exact")
+        check_flags(self, "byte_fallback", "exact")
         scores = self.scores
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
             raise InputError(f"scores is {short_repr(scores)}.", "Give a number for each token.")
@@ -153,12 +159,6 @@ Merges = Mapping[tuple[int, int], tuple[int, int]]
 
 def _check_affix(value: Any) -> None:
     check_string(value, "The prefix or suffix of a piece", 0, _LONGEST_AFFIX)
-
-
-def _check_flags(model: Any, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(model, name), bool):
-            raise InputError(f"{name} is {short_repr(getattr(model, name))}.", "Use true or false.")
 
 
 def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
@@ -207,6 +207,7 @@ def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[st
 
 
 def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
+    """Find the id of the piece of each byte, from <0x00> to <0xFF>; None for a piece that is missing."""
     return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
 
 
@@ -254,6 +255,7 @@ def make_bpe_symbols_and_merges(
 
 
 def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    """Make the function of `make_model_function` for byte-pair encoding."""
     symbols, merges = make_bpe_symbols_and_merges(model, pieces, tokens, unknown)
     same: Literal[0, 1] = 0 if model.ranks else 1
 
@@ -320,6 +322,7 @@ def apply_merges(
 
 
 def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
+    """Make the function of `make_model_function` for WordPiece."""
     prefix, most = model.prefix, model.most_characters
     inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
@@ -349,17 +352,18 @@ def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unkno
 def _make_unigram_function(
     model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> ToIds:
+    """Make the function of `make_model_function` for a unigram model."""
     if len(model.scores) != len(tokens):
         raise InputError(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
         )
     if unknown is None:
-        raise InputError("This unigram model needs an unknown piece, but none is named.", "Name one.")
-    best = _make_best_path_function(model, pieces, unknown)
+        raise InputError("This unigram model needs an unknown piece, but none is named.", "Give its id as unknown_id.")
+    find_best_path = _make_best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
 
-    def encode_on_path(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
+    def encode_path(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
         found: list[int] = []
         at = 0
         while at < len(path):
@@ -373,19 +377,19 @@ def _make_unigram_function(
                 end = path[at][1]
                 at += 1
             part = word[start:end]
-            known = pieces.get(part) if model.exact else None
-            if known is None and by_byte is not None:
+            whole = pieces.get(part) if model.exact else None
+            if whole is None and by_byte is not None:
                 of_bytes = [by_byte[byte] for byte in part.encode()]
                 if None not in of_bytes:
                     found += of_bytes  # type: ignore[arg-type]
                     continue
-            found.append(unknown if known is None else known)
+            found.append(unknown if whole is None else whole)
         return found
 
-    marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
-    if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
-        return lambda word: encode_on_path(word, best(word))
-    return _make_unigram_function_by_words(model, pieces, unknown, best, encode_on_path)
+    cuts = SPACE_MARK in pieces and _begin_with_marks(pieces, SPACE_MARK)
+    if not cuts or any(model.scores[i] > 0 for i in pieces.values()):
+        return lambda word: encode_path(word, find_best_path(word))
+    return _make_unigram_function_by_words(model, pieces, unknown, find_best_path, encode_path)
 
 
 @dataclass(frozen=True)
@@ -411,8 +415,8 @@ def _make_unigram_function_by_words(
     model: Unigram,
     pieces: Mapping[str, int],
     unknown: int,
-    best: Callable[..., list[tuple[int, int, int]]],
-    ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
+    find_best_path: Callable[..., list[tuple[int, int, int]]],
+    encode_path: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
     """Make a function that encodes a text word by word.
 
@@ -434,12 +438,12 @@ def _make_unigram_function_by_words(
     def find_piece_score(piece: int) -> float:
         return penalty if piece == unknown else model.scores[piece]
 
-    def known(word: str) -> _KnownWord:
-        path = best(word)
+    def cache_word(word: str) -> _KnownWord:
+        path = find_best_path(word)
         scores = tuple(find_piece_score(piece) for _, _, piece in path)
         first, second = margin(word)
         furthest = ((first - second) / (len(word) * unit) + first + second) / 2 if second > -math.inf else math.inf
-        made = _KnownWord(ids_on(word, path), scores, -sum(scores), furthest)
+        made = _KnownWord(encode_path(word, path), scores, -sum(scores), furthest)
         if len(kept) >= _MOST_KNOWN:
             kept.clear()
         kept[word] = made
@@ -450,17 +454,17 @@ def _make_unigram_function_by_words(
         # The scores of words that are not yet added to `before`, which most texts never need.
         scores: list[tuple[float, ...]] = []
         total = before = 0.0
-        for word in _cut_before_marks(text):
+        for word in cut_before_marks(text):
             made = kept.get(word)
             if made is None and len(word) <= _LONGEST_KNOWN:
-                made = known(word)
+                made = cache_word(word)
             if made is None or total >= made.furthest:
                 for score in chain.from_iterable(scores):
                     before = keep(score + before)
                 scores.clear()
-                path = best(word, before)
+                path = find_best_path(word, before)
                 found = tuple(find_piece_score(piece) for _, _, piece in path)
-                ids += ids_on(word, path)
+                ids += encode_path(word, path)
                 scores.append(found)
                 total -= sum(found)
             else:
@@ -469,25 +473,39 @@ def _make_unigram_function_by_words(
                 total += made.total
             # Where sums are reset, the text before a word matters more.
             if total > _COUNTED_ANEW / 2 and not model.exact:
-                return ids_on(text, best(text))
+                return encode_path(text, find_best_path(text))
         return ids
 
     return encode_word
 
 
-def _cut_before_marks(text: str) -> list[str]:
+def _begin_with_marks(pieces: Iterable[str], mark: str) -> bool:
+    """Return whether pieces have the mark only at their beginning."""
+    return all(mark not in piece.lstrip(mark) for piece in pieces)
+
+
+def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) -> bool:
+    """Return whether a model is BPE whose merges never join the text before a run of the mark with the run.
+
+    A text may then be cut before each run: merges look at neighbours only.
+    """
+    plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
+    return plain and mark in pieces and _begin_with_marks(pieces, mark)
+
+
+def cut_before_marks(text: str) -> list[str]:
     """Cut a text before every run of sentencepiece's mark."""
-    if _MARK * 2 not in text:
-        first, *others = text.split(_MARK)
-        words = [_MARK + word for word in others]
+    if SPACE_MARK * 2 not in text:
+        first, *others = text.split(SPACE_MARK)
+        words = [SPACE_MARK + word for word in others]
         return [first, *words] if first else words
     found, start = [], 0
-    at = text.find(_MARK, 1)
+    at = text.find(SPACE_MARK, 1)
     while at > 0:
-        if text[at - 1] != _MARK:
+        if text[at - 1] != SPACE_MARK:
             found.append(text[start:at])
             start = at
-        at = text.find(_MARK, at + 1)
+        at = text.find(SPACE_MARK, at + 1)
     return [*found, text[start:]]
 
 
@@ -550,15 +568,15 @@ def _make_best_path_function(
     keep = float if exact else _round_to_single
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths(pieces)
-    marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
+    marks_begin = _begin_with_marks(pieces, SPACE_MARK)
 
     def find_stops(word: str) -> list[int]:
         """Find for each index the end that a piece starting there cannot cross: the mark of the next word."""
         found, stop = [len(word)] * len(word), len(word)
-        if marks_begin and _MARK in word:
+        if marks_begin and SPACE_MARK in word:
             for place in range(len(word) - 1, -1, -1):
                 found[place] = stop
-                if word[place] == _MARK and place and word[place - 1] != _MARK:
+                if word[place] == SPACE_MARK and place and word[place - 1] != SPACE_MARK:
                     stop = place
         return found
 
@@ -640,9 +658,9 @@ def build_model_from_document(document: Mapping[str, Any]) -> Model:
     made, names = _MEMBERS[kind]
     members = {name: value for name, value in document.items() if name != "kind"}
     if unknown := members.keys() - set(names):
-        raise InputError(f"A model of the kind {kind} has no {min(unknown)}.", "Leave it out.")
+        raise InputError(f"A model of the kind {kind} has no {min(unknown)}.", f"Leave {min(unknown)} out.")
     if missing := {"merges", "scores"} & set(names) - members.keys():
-        raise InputError(f"The model has no {min(missing)}.", "Give them.")
+        raise InputError(f"The model has no {min(missing)}.", f"Give its {min(missing)}.")
     # JSON Schema counts 1.0 as an integer.
     if "most_characters" in members:
         members["most_characters"] = int(members["most_characters"])

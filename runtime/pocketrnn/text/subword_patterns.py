@@ -1,4 +1,4 @@
-"""The patterns by which known tokenizers split a text into words.
+"""The patterns by which well-known tokenizers split a text into words: of GPT-2, CLIP, GPT-4, GPT-4o and DeepSeek.
 
 They are code, because readers in some languages have no regular expressions.
 """
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.code_point_ranges import check_ranges, convert_list_to_tuple, make_range_test
+from pocketrnn.text.code_point_cache import CodePointCache
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.subword_steps import WHITE_SPACE
+from pocketrnn.text.value_checks import convert_list_to_tuple
 
 __all__ = ["Pattern", "build_pattern_from_document", "make_pattern_document", "make_pattern_function"]
 
@@ -85,38 +87,31 @@ _CAPITAL, _SMALL, _UNCASED, _MARK = range(4, 8)
 _PUNCTUATION: Final = 8
 
 
-class _CharacterKinds(dict[str, int]):
-    """A dict with the kind of each code point for a pattern.
+# The kind of each code point for a pattern.
+_CharacterKinds = CodePointCache[str, int]
 
-    It caches the first kinds that are looked up.
 
-    Args:
-        sets: the kinds and the ranges of each; the first one that holds a code point counts.
-    """
+def _make_character_kinds(*sets: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
+    """Make the kinds of code points from the ranges of each kind; the first kind that holds a code point counts."""
+    tests = [(kind, make_range_test(ranges)) for kind, ranges in sets]
 
-    def __init__(self, *sets: tuple[int, tuple[str, ...]]) -> None:
-        super().__init__(dict.fromkeys(WHITE_SPACE, _SPACE))
-        self._sets = [(kind, make_range_test(ranges)) for kind, ranges in sets]
+    def find_kind(point: str) -> int:
+        return next((kind for kind, inside in tests if inside(ord(point))), _OTHER)
 
-    def __missing__(self, point: str) -> int:
-        code = ord(point)
-        kind = next((kind for kind, inside in self._sets if inside(code)), _OTHER)
-        if len(self) < 1 << 14:
-            self[point] = kind
-        return kind
+    return CodePointCache(find_kind, dict.fromkeys(WHITE_SPACE, _SPACE))
 
 
 def make_pattern_function(split: Pattern) -> Callable[[str], list[str]]:
     """Make a function that cuts a word into parts. The word must not be empty; a part may be empty."""
     letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
     if split.name == "deepseek":
-        kinds = _CharacterKinds(letters, (_PUNCTUATION, split.punctuation))
+        kinds = _make_character_kinds(letters, (_PUNCTUATION, split.punctuation))
         return lambda word: _cut_deepseek(word, kinds)
     if split.name == "o200k":
         cased = (_CAPITAL, split.capitals), (_SMALL, split.small)
-        kinds = _CharacterKinds(*cased, (_UNCASED, split.letters), (_MARK, split.marks), numbers)
+        kinds = _make_character_kinds(*cased, (_UNCASED, split.letters), (_MARK, split.marks), numbers)
         return lambda word: _cut_o200k(word, kinds, digits, split.contractions)
-    kinds = _CharacterKinds(letters, numbers)
+    kinds = _make_character_kinds(letters, numbers)
     if split.name == "gpt2":
         return lambda word: _cut_gpt2(word, kinds)
     if split.name == "clip":
@@ -193,7 +188,7 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
         elif kind == _NUMBER:
             end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] == _OTHER:
-            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         else:
             end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
@@ -202,11 +197,12 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
 
 
 def _find_any_case_contraction_length(word: str, start: int) -> int:
+    """Return the length of the contraction at `start`, in small letters or capitals; 0 without one."""
     # The long s is an s in any case.
     return _find_contraction_length(word[start : start + 3].lower().replace("\u017f", "s"), 0)
 
 
-def _skip_points(word: str, start: int, points: str) -> int:
+def _find_points_end(word: str, start: int, points: str) -> int:
     """Find the end of the run of the given code points that begins at `start`."""
     while start < len(word) and word[start] in points:
         start += 1
@@ -269,7 +265,7 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):
                 end += 1
-            end = _skip_points(word, end, "\r\n/")
+            end = _find_points_end(word, end, "\r\n/")
         else:
             end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
@@ -299,7 +295,7 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
         elif kind != _PUNCTUATION and first not in "\r\n" and second and kinds[second] == _LETTER:
             end = _find_run_end(word, start + 1, kinds)
         elif body < size and kinds[word[body]] == _PUNCTUATION:
-            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _find_points_end(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
             end = _find_white_space_end(word, start, kinds)
         if not end:

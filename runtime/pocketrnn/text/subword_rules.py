@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.subword_models import (
     Bpe,
     Model,
@@ -24,6 +24,7 @@ from pocketrnn.text.subword_steps import (
     check_subword_steps,
     make_subword_step_documents,
 )
+from pocketrnn.text.value_checks import check_flags
 
 __all__ = ["AddedToken", "SubwordRules", "build_subword_rules_from_document", "make_subword_rules_document"]
 
@@ -57,11 +58,11 @@ class AddedToken:
     def __post_init__(self) -> None:
         if type(self.id) is not int or not 0 <= self.id <= LARGEST:
             raise InputError(f"The id of an added token is {short_repr(self.id)}.", "Ids are whole numbers from 0.")
-        for name in _FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {short_repr(getattr(self, name))}.", "Use true or false.")
+        check_flags(self, *_FLAGS)
         if self.as_it_stands and not self.after_steps:
-            raise InputError("An added token has as_it_stands without after_steps.", "Leave it out.")
+            raise InputError(
+                "An added token has as_it_stands without after_steps.", "Leave as_it_stands out, or add after_steps."
+            )
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,11 @@ class SubwordRules(FrameRules):
                 f"max_tokens is {short_repr(self.max_tokens)}.", "Use a number from 1, or none for no limit."
             )
         if self.unknown_id is None and isinstance(self.model, Unigram):
-            raise InputError("A unigram model has no unknown piece.", "Name one.")
-        check_frame(self)
+            raise InputError(
+                "unknown_id is missing, but a unigram model needs an unknown piece.",
+                "Give the id of its unknown piece.",
+            )
+        check_frame_rules(self)
 
     @property
     def highest_id(self) -> int:
@@ -147,10 +151,11 @@ def _is_id(value: Any) -> bool:
 
 
 def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
+    """Check that the rule `name` has at most `most` ids, each once."""
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
         raise InputError(f"{name} is {short_repr(ids)}.", "Give ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):
-        raise InputError(f"{name} contains an id twice.", "Give each once.")
+        raise InputError(f"{name} contains an id twice.", "Give each id once.")
 
 
 def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     more: dict[str, Any] = {
         "steps": make_subword_step_documents(rules.steps),
         "splits": make_split_documents(rules.splits),
-        "added": [_make_added_token_document(token) for token in rules.added],
+        "added": [{"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}} for token in rules.added],
         "outside": list(rules.outside),
         "first_ids": list(rules.first_ids),
         "last_ids": list(rules.last_ids),
@@ -177,10 +182,6 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     return (
         document | {name: value for name, value in more.items() if value} | {"model": make_model_document(rules.model)}
     )
-
-
-def _make_added_token_document(token: AddedToken) -> dict[str, Any]:
-    return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
 def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRules:

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.code_point_ranges import check_ranges, check_string, make_range_test
+from pocketrnn.text.code_point_cache import make_code_point_map
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.code_point_runs import (
     Run,
     build_runs_from_documents,
@@ -28,6 +29,7 @@ from pocketrnn.text.subword_patterns import (
     make_pattern_function,
 )
 from pocketrnn.text.subword_steps import Bytes, make_subword_steps_function
+from pocketrnn.text.value_checks import check_flags, check_string
 
 __all__ = [
     "Pattern",
@@ -107,8 +109,7 @@ class SplitAtRuns:
     def __post_init__(self) -> None:
         check_runs(self.runs)
         _check_how(self.how)
-        if not isinstance(self.inverted, bool):
-            raise InputError(f"inverted is {short_repr(self.inverted)}.", "Use true or false.")
+        check_flags(self, "inverted")
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ class PrependTo:
 
     def __post_init__(self) -> None:
         check_string(self.text, "The text that is put before a word", 1)
-        if not isinstance(self.first, bool):
-            raise InputError(f"first is {short_repr(self.first)}.", "Use true or false.")
+        check_flags(self, "first")
 
 
 Split = SplitAt | SplitAtText | SplitAtRuns | Pattern | PrependTo | Replace | Bytes
@@ -150,7 +150,8 @@ def check_splits(splits: Sequence[Split]) -> None:
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
         raise InputError(
-            "A split puts text before the first word, but an earlier split cuts the text.", "Put it first."
+            "A split puts text before the first word, but an earlier split cuts the text.",
+            "Put the split with `first` before those that cut.",
         )
     grown = 1
     for split in splits:
@@ -165,7 +166,7 @@ def make_split_function(split: Split) -> Cut:
     match split:
         case SplitAt(_, "runs"):
             inside = make_range_test(split.ranges)
-            return _cut_each(lambda word: _find_runs(word, inside))
+            return _cut_each(lambda word: _split_into_runs(word, inside))
         case SplitAt():
             return _cut_at_ranges(split)
         case SplitAtText(text, how):
@@ -196,31 +197,23 @@ def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
     return lambda words: [part for word in words for part in function(word) if part]
 
 
-class _CutTable(dict[int, int | str]):
-    """A table for `str.translate` that marks where to cut. It caches the first code points that are looked up."""
-
-    def __init__(self, split: SplitAt) -> None:
-        super().__init__()
-        self._inside = make_range_test(split.ranges)
-        before = "" if split.how == "with_previous" else _CUT
-        after = "" if split.how == "with_next" else _CUT
-        self._around = None if split.how == "removed" else (before, after)
-
-    def __missing__(self, code: int) -> int | str:
-        value: int | str = code
-        if self._inside(code):
-            value = _CUT if self._around is None else f"{self._around[0]}{chr(code)}{self._around[1]}"
-        if len(self) < 1 << 14:
-            self[code] = value
-        return value
-
-
 def _cut_at_ranges(split: SplitAt) -> Cut:
-    table = _CutTable(split)
-    return lambda words: [part for part in _CUT.join(words).translate(table).split(_CUT) if part]
+    """Make a function that cuts each word of a list at the code points of `split`."""
+    inside = make_range_test(split.ranges)
+    before = "" if split.how == "with_previous" else _CUT
+    after = "" if split.how == "with_next" else _CUT
+
+    def mark_cuts(code: int) -> int | str:
+        if not inside(code):
+            return code
+        return _CUT if split.how == "removed" else f"{before}{chr(code)}{after}"
+
+    mark_text = make_code_point_map(mark_cuts)
+    return lambda words: [part for part in mark_text(_CUT.join(words)).split(_CUT) if part]
 
 
-def _find_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
+def _split_into_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
+    """Split a word into the longest runs of code points that are all inside a set, or all outside."""
     start, kind = 0, inside(ord(word[0]))
     for index, point in enumerate(word):
         if inside(ord(point)) != kind:
@@ -239,6 +232,7 @@ def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
+    """Drop or join the parts of a word as `how` says. Each part has whether it is one that the split looks for."""
     if how in ("removed", "isolated"):
         return [part for part, found in parts if how == "isolated" or not found]
     backwards = how == "with_next"
@@ -255,9 +249,10 @@ def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
 
 
 def _cut_at_runs(split: SplitAtRuns) -> Cut:
+    """Make a function that cuts each word of a list at the runs of `split`."""
     find = make_run_search(split.runs)
 
-    def parts(word: str) -> Iterator[tuple[str, bool]]:
+    def split_word(word: str) -> Iterator[tuple[str, bool]]:
         done = 0
         for start, end in find(word):
             if done < start:
@@ -267,7 +262,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
         if done < len(word):
             yield word[done:], split.inverted
 
-    return _cut_each(lambda word: _join_parts(parts(word), split.how))
+    return _cut_each(lambda word: _join_parts(split_word(word), split.how))
 
 
 # --- classifier.json ---

@@ -1,6 +1,4 @@
-"""The cleaning steps for a text before it is split into subwords.
-
-All steps are data, and contain their Unicode sets.
+"""The cleaning steps for a text before it is split into subwords. All steps are data, with their Unicode sets.
 
 `Replace` and `Keep` are those of `cleaning_steps.py`; the others are here. Each is defined by code points alone: a step
 holds its sets as ranges, Unicode never changes the normal forms of assigned code points, and code points that were
@@ -16,13 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import (
-    Keep,
-    Replace,
-    check_growth,
-)
-from pocketrnn.text.code_point_ranges import check_ranges, check_string, convert_list_to_tuple, make_range_test
+from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, make_step_document, make_step_function
+from pocketrnn.text.code_point_cache import CodePointCache, make_code_point_map
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.sentencepiece_charsmap import Charsmap, check_charsmap
+from pocketrnn.text.value_checks import check_string, convert_list_to_tuple
 
 __all__ = [
     "BYTE_CHARACTERS",
@@ -253,7 +249,10 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
             grown *= max(1, len(step.by))
     check_growth(counted)
     if grown > 64:
-        raise InputError("The steps can make a text grow more than 64 times.", "Put less around and between.")
+        raise InputError(
+            "The steps can make a text grow more than 64 times.",
+            "Use shorter texts around characters and in place of runs.",
+        )
 
 
 def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
@@ -264,10 +263,10 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
         if _is_by_character(step):
             by_character.append(step)
         else:
-            functions += _group_functions(by_character)
+            functions += _combine_character_steps(by_character)
             by_character = []
             functions.append(_make_step_function(step))
-    functions += _group_functions(by_character)
+    functions += _combine_character_steps(by_character)
     if len(functions) == 1:
         return functions[0]
 
@@ -286,7 +285,7 @@ def _is_by_character(step: SubwordStep) -> bool:
     return isinstance(step, Keep | LowercaseEach | Surround | Normalize | Bytes)
 
 
-def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
+def _combine_character_steps(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
     """Combine steps that change each character separately into one function. For ASCII texts, they become one table."""
     if not steps:
         return []
@@ -309,16 +308,13 @@ def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]
 
 def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
     match step:
-        case Replace(what, by):
-            return lambda text: text.replace(what, by)
-        case Keep(ranges, by):
-            inside = make_range_test(ranges)
-            return _make_character_map(lambda code: code if inside(code) else by)
+        case Replace() | Keep():
+            return make_step_function(step)
         case Surround(ranges, by):
             among = make_range_test(ranges)
-            return _make_character_map(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
+            return make_code_point_map(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
         case LowercaseEach():
-            return _make_character_map(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
+            return make_code_point_map(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
         case Normalize():
             return _make_normalize_function(step)
         case Bytes():
@@ -335,30 +331,12 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
             return _make_replace_clusters_function(step) if clusters else _make_replace_longest_function(step)
 
 
-class _CachedReplacements(dict[int, int | str]):
-    """A table for `str.translate` with the replacement of each code point."""
-
-    def __init__(self, becomes: Callable[[int], int | str]) -> None:
-        super().__init__()
-        self._becomes = becomes
-
-    def __missing__(self, code: int) -> int | str:
-        value = self._becomes(code)
-        if len(self) < 1 << 14:
-            self[code] = value
-        return value
-
-
-def _make_character_map(becomes: Callable[[int], int | str]) -> Callable[[str], str]:
-    table = _CachedReplacements(becomes)
-    return lambda text: text.translate(table)
-
-
 def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
+    """Make a function that normalizes a text between its inert code points."""
     form = step.form
     # Looked up when they occur: a set of all, such as the 830,000 unassigned code points, took 0.4 s to make.
     inside = make_range_test(step.inert)
-    inert = _CachedReplacements(lambda code: int(inside(code)))
+    inert = CodePointCache(inside)
 
     def normalize(text: str) -> str:
         codes = list(map(ord, text))
@@ -375,6 +353,7 @@ def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
 
 
 def _make_fold_function(step: Fold) -> Callable[[str], str]:
+    """Make a function that replaces the runs of a step."""
     inside, by, least = make_range_test(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
@@ -413,6 +392,7 @@ def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
 
 
 def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
+    """Make a function that replaces the longest key of a table at each position."""
     table = Charsmap(step.charsmap)
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
@@ -425,7 +405,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
             return text.translate(table.of_ascii)
         made, index = [], 0
         while index < len(text):
-            if keeps and (whole := _find_string_at(text, index, kept.get(text[index], ()))):
+            if keeps and (whole := next((one for one in kept.get(text[index], ()) if text.startswith(one, index)), "")):
                 made.append(whole)
                 index += len(whole)
                 continue
@@ -437,17 +417,13 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
     return replace
 
 
-def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
-    """Find the first of the strings that stands at an index of the text; empty without one."""
-    return next((string for string in some if text.startswith(string, index)), "")
-
-
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
+    """Make a function that replaces each grapheme cluster of a text by a table."""
     table = Charsmap(step.charsmap)
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
     in_short_ones = sets[0] | sets[1] | {"\r"}
-    alone = _make_character_map(lambda code: table.replace_code_point(chr(code)))
+    alone = make_code_point_map(lambda code: table.replace_code_point(chr(code)))
 
     def replace(text: str) -> str:
         if in_short_ones.isdisjoint(text):
@@ -511,6 +487,7 @@ def _is_one_syllable(before: str, here: str) -> bool:
 
 
 def _find_syllable_part(point: str) -> str:
+    """Find the kind of a Hangul code point: L, V, T, LV or LVT; empty for any other code point."""
     if "\uac00" <= point <= "\ud7a3":
         return "LVT" if (ord(point) - 0xAC00) % 28 else "LV"
     for part, first, last in (
@@ -529,10 +506,8 @@ def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, 
 
 def _make_step_document(step: SubwordStep) -> dict[str, Any]:
     match step:
-        case Replace(what, by):
-            return {"replace": what, "by": by}
-        case Keep(ranges, by):
-            return {"keep": list(ranges), "by": by}
+        case Replace() | Keep():
+            return make_step_document(step)
         case Normalize(form, inert):
             return {"normalize": form, **({"inert": list(inert)} if inert else {})}
         case LowercaseEach():

@@ -13,7 +13,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Keep, Replace
 from pocketrnn.text.code_point_ranges import make_range_test
-from pocketrnn.text.subword_models import Bpe
+from pocketrnn.text.subword_models import SPACE_MARK, never_merges_across_marks
 from pocketrnn.text.subword_rules import SubwordRules
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
@@ -33,8 +33,6 @@ from pocketrnn.text.subwords import SubwordEncoder
 __all__ = ["MOST_WAITING", "SubwordCuts", "find_stream_obstacle"]
 
 _SPACE: Final = " "
-# sentencepiece's mark of a space.
-_MARK: Final = "\u2581"
 # The largest number of characters that wait for a space: they are read again with each fragment.
 MOST_WAITING: Final = 1 << 16
 
@@ -89,6 +87,7 @@ class SubwordCuts:
         return cut
 
     def _is_cut(self, text: str, cut: int) -> bool:
+        """Return whether the text may be cut before the space at an index."""
         behind = text[cut - 1] not in WHITE_SPACE and not text.endswith(self._added, 0, cut)
         return behind and self._ends_in_non_space(text, cut)
 
@@ -143,14 +142,13 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
                 raise _CannotCutError("a split that does not cut at each space")
     outside = set(rules.outside)
     pieces = [token for i, token in enumerate(vocabulary) if i not in outside]
-    model = rules.model
-    plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
-    if not plain or mark == _SPACE or mark not in pieces or any(mark in piece.lstrip(mark) for piece in pieces):
+    if mark == _SPACE or not never_merges_across_marks(rules.model, pieces, mark):
         raise _CannotCutError("a model that takes the whole text for one word")
     return True, mark
 
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+    """Refuse widths, texts that are cut on the left, and added tokens across which a cut would change the ids."""
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
         raise _CannotCutError("a width, or texts cut on the left")
     for token in rules.added:
@@ -191,7 +189,7 @@ def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitA
             return made
         case Prepend():
             return mark
-        case LowercaseEach() | Normalize() if mark in (_SPACE, _MARK):
+        case LowercaseEach() | Normalize() if mark in (_SPACE, SPACE_MARK):
             return mark
         case Bytes() if mark == _SPACE:
             return BYTE_CHARACTERS[ord(_SPACE)]

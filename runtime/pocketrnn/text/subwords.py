@@ -19,7 +19,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.subword_models import Bpe, make_model_function
+from pocketrnn.text.subword_models import SPACE_MARK, cut_before_marks, make_model_function, never_merges_across_marks
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, make_split_function
 from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, make_character_test, make_subword_steps_function
@@ -41,11 +41,9 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text into the words that the model encodes.
+    """Make a function that splits a text without added tokens into the words that the model encodes.
 
-    The text has no added tokens.
-
-    For training, which learns pieces from words before there is a vocabulary.
+    Training learns pieces from these words before there is a vocabulary.
     """
     steps = make_subword_steps_function(rules.steps)
     splits = [make_split_function(split) for split in rules.splits]
@@ -94,11 +92,15 @@ class SubwordEncoder:
             )
         pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}
         if not pieces:
-            raise InputError("The model has no piece.", "Give the vocabulary that the rules are for.")
+            raise InputError(
+                "The vocabulary has no piece that the model can produce.", "Give the vocabulary that the rules are for."
+            )
         self._steps = make_subword_steps_function(rules.steps) if rules.steps else None
-        going_on = [step for step in rules.steps if not isinstance(step, Prepend)]
-        self._steps_on = make_subword_steps_function(going_on) if going_on else None
-        self._early = _AddedTokenFinder([token for token in rules.added if not token.after_steps], vocabulary)
+        continuing = [step for step in rules.steps if not isinstance(step, Prepend)]
+        self._continuing_steps = make_subword_steps_function(continuing) if continuing else None
+        self._added_before_steps = _AddedTokenFinder(
+            [token for token in rules.added if not token.after_steps], vocabulary
+        )
         late = [token for token in rules.added if token.after_steps]
         made = vocabulary
         if late and self._steps is not None:
@@ -106,7 +108,7 @@ class SubwordEncoder:
             for token in late:
                 if not token.as_it_stands:
                     made[token.id] = self._steps(made[token.id])
-        self._late = _AddedTokenFinder(late, made)
+        self._added_after_steps = _AddedTokenFinder(late, made)
         count = 0
         while count < len(rules.splits) and isinstance(rules.splits[count], PrependTo | Replace):
             count += 1
@@ -119,13 +121,14 @@ class SubwordEncoder:
             elsewhere = [s for s in rules.splits[:count] if not (isinstance(s, PrependTo) and s.first)]
             self._elsewhere = [make_split_function(split) for split in elsewhere]
         self._model = make_model_function(rules.model, pieces, vocabulary, rules.unknown_id)
-        self._apart = _find_cut_character(rules, pieces)
+        # Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word.
+        self._cuts_before_marks = len(rules.splits) < 2 and never_merges_across_marks(rules.model, pieces, SPACE_MARK)
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps(self, text: str) -> str:
         """Apply the steps to a text that continues another text."""
         text = _replace_surrogates(text)
-        return text if self._steps_on is None else self._steps_on(text)
+        return text if self._continuing_steps is None else self._continuing_steps(text)
 
     def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
         """Encode a text as ids; empty if the steps remove everything.
@@ -136,12 +139,12 @@ class SubwordEncoder:
         """
         text = _replace_surrogates(text)
         ids: list[int] = []
-        begins, steps = not goes_on, self._steps_on if goes_on else self._steps
-        for part in self._early.split_at_added_tokens(text):
+        begins, steps = not goes_on, self._continuing_steps if goes_on else self._steps
+        for part in self._added_before_steps.split_at_added_tokens(text):
             if isinstance(part, int):
                 ids.append(part)
             elif made := part if steps is None else steps(part):
-                for inner in self._late.split_at_added_tokens(made):
+                for inner in self._added_after_steps.split_at_added_tokens(made):
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
@@ -151,11 +154,12 @@ class SubwordEncoder:
         return ids
 
     def _append_ids(self, text: str, begins: bool, ids: list[int]) -> None:
+        """Split a text, which may begin the whole text, into words, and append their ids to `ids`."""
         words = [text]
         for split in self._first_splits if begins or not self._only_first else self._elsewhere:
             words = split(words)
-        if self._apart:
-            words = [part for word in words for part in _cut_before_runs(word, self._apart)]
+        if self._cuts_before_marks:
+            words = [part for word in words for part in cut_before_marks(word)]
         kept = self._kept
         for word in words:
             found = kept.get(word)
@@ -168,6 +172,7 @@ class SubwordEncoder:
             ids += found
 
     def _encode_part(self, part: str) -> tuple[int, ...]:
+        """Encode a part of a text that the first splits made."""
         words = [part]
         for split in self._more_splits:
             words = split(words)
@@ -175,33 +180,6 @@ class SubwordEncoder:
         for word in words:
             ids += self._model(word)
         return tuple(ids)
-
-
-def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """Find a character before which every word may be cut; empty if there is none.
-
-    No piece crosses such a cut.
-
-    Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
-    scores, which are summed over all of it, but not for merges, which look at neighbours only.
-    """
-    model, mark = rules.model, "\u2581"
-    plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
-    if rules.splits[1:] or not plain or mark not in (pieces := set(pieces)):
-        return ""
-    return mark if not any(mark in piece.lstrip(mark) for piece in pieces) else ""
-
-
-def _cut_before_runs(word: str, mark: str) -> Iterator[str]:
-    """Cut a word before every run of a character."""
-    start = 0
-    at = word.find(mark, 1)
-    while at > 0:
-        if word[at - 1] != mark:
-            yield word[start:at]
-            start = at
-        at = word.find(mark, at + 1)
-    yield word[start:]
 
 
 class _AddedTokenFinder:
@@ -244,6 +222,7 @@ class _AddedTokenFinder:
             yield text[done:]
 
     def _find_token_at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
+        """Find the longest added token at an index; return it with the length of its text, or None and 0."""
         for length in self._lengths.get(text[index], ()):
             stands = text[index : index + length]
             if (found := self._tokens.get(stands)) is not None:

@@ -152,7 +152,7 @@ class CharacterInput(TextInput):
             what = "subwords" if not isinstance(self.rules, TextRules) else "an external tokenizer"
             raise InputError(
                 f"The module takes the characters of each word, but the text rules have {what}.",
-                "Give rules that split texts into words: basic_english, white_space or space.",
+                "Give rules that split texts into words: basic_english, whitespace or space.",
             )
         super().__post_init__()
 

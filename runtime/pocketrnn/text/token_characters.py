@@ -1,4 +1,4 @@
-"""The characters of each token in addition to its id: their ids, cut and padded to one width."""
+"""Encode the characters of each token as ids, cut and padded to one width, in addition to the id of the token."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.alignment import LocatedTokens
+from pocketrnn.text.value_checks import check_input_id, is_whole_number
 
 __all__ = [
     "CHARACTER_INPUTS",
@@ -27,7 +28,6 @@ Ids = NDArray[np.int64]
 
 # The inputs of a graph that takes the characters of each token, without lengths and with them.
 CHARACTER_INPUTS: Final = (("tokens", "characters"), ("tokens", "lengths", "characters"))
-_MOST_IDS: Final = 1 << 24
 _MOST_WIDTH: Final = 1_024
 # The entries of a vocabulary that stand for something else than a character.
 _PADDING: Final = re.compile(r"[<\[{_(]*(pad|padding)[>\]})_]*", re.IGNORECASE)
@@ -68,26 +68,31 @@ class Characters:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocabulary", _check_entries(self.vocabulary))
-        if not _is_whole(self.width) or not 1 <= self.width <= _MOST_WIDTH:
+        if not is_whole_number(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
                 f"The number of characters of a token is {short_repr(self.width)}.",
                 f"Give how many characters of a token the module takes: from 1 to {_MOST_WIDTH:,}.",
             )
         if not isinstance(self.lowercase, bool):
             raise InputError(f"lowercase of the characters is {short_repr(self.lowercase)}.", "Use True or False.")
-        padding = self._read_named_id(_PADDING) if self.padding_id is None else self.padding_id
-        object.__setattr__(self, "padding_id", _check_id(0 if padding is None else padding, "of padding"))
+        padding = self._find_named_id(_PADDING) if self.padding_id is None else self.padding_id
+        object.__setattr__(self, "padding_id", check_input_id(0 if padding is None else padding, "of padding"))
         taken = next((c for c, i in self.vocabulary.items() if i == self.padding_id and len(c) == 1), None)
         if taken is not None:
             raise InputError(
-                f"The id {self.padding_id} is that of the character {short_repr(taken)} and also the padding.",
+                f"The character {short_repr(taken)} and the padding have the same id, {self.padding_id}.",
                 "Give the id that pads a token, as it was in training: padding_id=.",
             )
-        unknown = self._read_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
-        object.__setattr__(self, "unknown_id", None if unknown is None else _check_id(unknown, "of unknown characters"))
+        unknown = self._find_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
+        object.__setattr__(
+            self, "unknown_id", None if unknown is None else check_input_id(unknown, "of unknown characters")
+        )
 
-    def _read_named_id(self, name: re.Pattern[str]) -> int | None:
-        return next((i for entry, i in self.vocabulary.items() if len(entry) > 1 and name.fullmatch(entry)), None)
+    def _find_named_id(self, name_pattern: re.Pattern[str]) -> int | None:
+        """Find the id of the first entry such as "<pad>" that the pattern matches; None without one."""
+        return next(
+            (i for entry, i in self.vocabulary.items() if len(entry) > 1 and name_pattern.fullmatch(entry)), None
+        )
 
     @property
     def padding(self) -> int:
@@ -161,15 +166,15 @@ def make_padding_step(characters: Characters, token_id: int) -> list[int]:
     return [token_id] + [characters.padding] * characters.width
 
 
-def spell_tokens(characters: Characters, placed: LocatedTokens) -> Ids:
+def spell_tokens(characters: Characters, located: LocatedTokens) -> Ids:
     """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
         characters: the characters.
-        placed: the text's ids, and its tokens as they are in the text.
+        located: the text's ids, and its tokens as they are in the text.
     """
-    steps = [make_padding_step(characters, token_id) for token_id in placed.ids]
-    for token in placed.tokens:
+    steps = [make_padding_step(characters, token_id) for token_id in located.ids]
+    for token in located.tokens:
         if token.step is not None:
             steps[token.step][1:] = characters.encode(token.token)
     return np.array(steps, np.int64)
@@ -201,19 +206,7 @@ def _check_entries(given: object) -> dict[str, int]:
                 f"The vocabulary of characters has {short_repr(entry, 40)} of {len(entry):,} characters.",
                 "Give one character (one code point) an entry; a name such as '<pad>' may be among them.",
             )
-        found[entry] = _check_id(number, f"of {short_repr(entry, 40)}")
+        found[entry] = check_input_id(number, f"of {short_repr(entry, 40)}")
     if not found:
         raise InputError("The vocabulary of characters is empty.", "Give the characters that it had in training.")
     return found
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
-
-
-def _check_id(number: object, whose: str) -> int:
-    if not _is_whole(number) or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
-        raise InputError(
-            f"The id {whose} is {short_repr(number)}.", f"Give a whole number from 0 to {_MOST_IDS - 1:,}."
-        )
-    return int(number)  # type: ignore[call-overload, no-any-return]

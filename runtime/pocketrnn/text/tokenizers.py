@@ -30,6 +30,7 @@ def basic_english(text: str) -> list[str]:
 
 
 def tokenize_lowered_basic_english(text: str) -> list[str]:
+    """Split a text that is already lower-cased as `basic_english` does."""
     return (
         text.replace("'", " '  ")
         .replace('"', "")
@@ -72,9 +73,7 @@ PACKED_TOKENIZERS: Final = {
 
 
 def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
-    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`.
-
-    Spaces join the tokens of an n-gram.
+    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`, whose tokens spaces join.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 

@@ -56,10 +56,10 @@ def fit_convolution_baseline(
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """Fit a linear model on responses of random kernels, and measure its accuracy.
+    """Fit a linear model on responses of random kernels, and measure its accuracy on the validation rows.
 
-    It is scikit-learn's RidgeClassifierCV. The features are the largest response of each kernel, and the share of
-    responses above zero.
+    The model is scikit-learn's RidgeClassifierCV. The features are the largest response of each kernel, and the share
+    of responses above zero.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -93,12 +93,11 @@ def fit_convolution_baseline(
 def fit_sequence_baseline(
     training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
 ) -> Baseline | None:
-    """Fit and measure the convolution baseline on rows that are scaled as for a trained classifier.
+    """Fit and measure the simple model for sequences, on rows at the scale of a trained classifier.
 
-    It uses as many threads as the training.
-
-    The baseline is `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of random
-    convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds.
+    The model is that of `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of
+    random convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds. As many threads are
+    used as in the training.
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers

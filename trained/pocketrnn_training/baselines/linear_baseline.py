@@ -120,23 +120,22 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     if (some.counts() > 0).sum() < 2:
         return None
     pairs = isinstance(some, LabelledPairs)
-    model, found = make_linear_model(several_labels=some.several_labels, pairs=pairs), LinearBaseline
-    if pairs:
-        found = PairBaseline
+    model = make_linear_model(several_labels=some.several_labels, pairs=pairs)
+    found = PairBaseline if pairs else LinearBaseline
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # A label that no drawn row has.
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         try:
-            counted = model[0].fit_transform(_select_first_texts(some))
+            counted = model[0].fit_transform(_cut_long_texts(some))
         except ValueError:
             # "empty vocabulary": none of the texts has a word.
             return None
         if counted.shape[1] * len(some.labels) > _MOST_NUMBERS:
             return None
         model[1].fit(counted, some.targets)
-    given = model.predict(_select_first_texts(validation))
+    given = model.predict(_cut_long_texts(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)
         return found(float(right.mean()), len(some), compute_micro_f1(validation.targets, given > 0))
@@ -146,10 +145,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
 def fit_text_baseline(
     training: LabelledTexts, validation: LabelledTexts, checkpoint: Checkpoint
 ) -> LinearBaseline | None:
-    """Fit the linear baseline, and measure its accuracy in the same way as the classifier's.
-
-    It is measured on validation rows or, if the classifier was, by the same folds.
-    """
+    """Fit the linear baseline, and measure it as the classifier was: on validation rows, or by the same folds."""
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
     folds, seed = int(checkpoint.metrics["folds"]), checkpoint.training["seed"]
@@ -163,6 +159,7 @@ def fit_text_baseline(
     return replace(found[0], accuracy=float(accuracy), rows=len(training), folds=folds)
 
 
-def _select_first_texts(data: LabelledTexts) -> list[Any]:
+def _cut_long_texts(data: LabelledTexts) -> list[Any]:
+    """Return the first characters of each text, or of both texts of each pair."""
     texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
     return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

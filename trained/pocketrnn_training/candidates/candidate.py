@@ -20,7 +20,7 @@ _CANDIDATES: Final = "candidates"
 class Candidate:
     """A candidate for the classifier of a run, and its accuracy by folds.
 
-    It is one way to make tokens from the texts, with both parts or with the linear part alone.
+    A candidate is a way to make tokens from the texts, with both parts or with the linear part alone.
 
     Attributes:
         tokenizer: how texts are cut.
@@ -81,5 +81,5 @@ def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
 
 
 def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Convert the candidates to a part of `Checkpoint.data`."""
+    """Return the member of `Checkpoint.data` that holds the candidates; empty without candidates."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

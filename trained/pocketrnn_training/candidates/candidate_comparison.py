@@ -1,4 +1,4 @@
-"""Compare candidates by folds, and choose the best: words or pieces, word vectors, and the weights of the two parts.
+"""Compare the candidates of a run by folds: words or pieces, word vectors or none, both parts or the linear part.
 
 A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
 are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
@@ -158,7 +158,7 @@ def compare_candidates(
     chosen = [("how texts are split", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(StageNotice(f"Before the training, {_FOLDS} folds of the rows choose {what}the weight of each part."))
-    read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    read = (_Variant.encode_and_fit(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:
         return None
@@ -167,7 +167,7 @@ def compare_candidates(
     rivals = [
         way
         for way in best_of.values()
-        if not _is_clearly_lower(ways[0].linear_answers.losses, way.linear_answers.losses)
+        if not _are_clearly_lower(ways[0].linear_answers.losses, way.linear_answers.losses)
     ]
     for fold in range(_FOLDS):
         for way in rivals:
@@ -203,6 +203,7 @@ def compare_candidates(
 
 
 def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
+    """List the tokenizer that the user asks for, or words and pieces."""
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
@@ -217,19 +218,18 @@ def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
-def _is_clearly_lower(losses: Floats, others: Floats) -> bool:
+def _are_clearly_lower(losses: Floats, others: Floats) -> bool:
+    """Return whether `losses` are lower than `others` of the same rows by more than chance."""
     gain, error = _compute_mean_gain(losses, others)
     return gain > _CLEARLY * error
 
 
 @dataclass(frozen=True)
 class _FoldAnswers:
-    """The answers of a variant for the rows of some folds.
-
-    The weights of the parts for a fold were fitted on the other folds.
+    """The answers of a variant for the rows of some folds, with weights of the parts fitted on the other folds.
 
     Attributes:
-        rows: int64 [answered], the positions of the rows.
+        rows: int64 [answered], the numbers of the answered rows.
         logits: float64 [answered, classes].
         losses: float64 [answered].
         scores: the accuracies of the folds.
@@ -262,7 +262,7 @@ class _Variant:
     folds: list[_Fold]
 
     @classmethod
-    def read(
+    def encode_and_fit(
         cls,
         tokenizer: str,
         source: Path | None,
@@ -270,7 +270,7 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Encode the texts in this way, and fit the linear part for each fold; None if this fails for a fold."""
+        """Encode the texts with a tokenizer, and fit the linear part for each fold; None if a fold allows none."""
         settings = replace(
             settings,
             tokenizer=tokenizer,
@@ -303,7 +303,7 @@ class _Variant:
         one.recurrent = answered[0].double().numpy()
 
     def has_answers(self, *, recurrent: bool) -> bool:
-        """Return whether the recurrent (or linear) part has answered."""
+        """Return whether there are answers of both parts (`recurrent`), or of the linear part alone."""
         return not recurrent or self.folds[0].recurrent is not None
 
     @property
@@ -324,7 +324,7 @@ class _Variant:
         """Make the candidate with both parts, or with only the linear part."""
         answered = self.joint_answers if recurrent else self.linear_answers
         folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
-        weights, of_recurrent = self._fit_weights(folds, recurrent=recurrent), None
+        weights, of_recurrent = self._fit_part_weights(folds, recurrent=recurrent), None
         if recurrent:
             right = np.concatenate([f.recurrent.argmax(axis=1) == self.targets[f.rows] for f in folds])  # type: ignore[union-attr]
             of_recurrent = float(right.mean())
@@ -342,11 +342,12 @@ class _Variant:
         )
 
     def _make_fold_answers(self, folds: Sequence[_Fold], *, recurrent: bool) -> _FoldAnswers:
+        """Compute the answers for the rows of the folds, of both parts or of the linear part alone."""
         from scipy.special import log_softmax
 
         found = []
         for fold in folds:
-            weights = self._fit_weights([other for other in folds if other is not fold], recurrent=recurrent)
+            weights = self._fit_part_weights([other for other in folds if other is not fold], recurrent=recurrent)
             found.append(weights.add_weighted_logits(fold.recurrent if recurrent else 0.0, fold.linear))
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
@@ -354,7 +355,8 @@ class _Variant:
         scores = FoldScores.measure_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
-    def _fit_weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:
+    def _fit_part_weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:
+        """Fit the weights of the parts on the logits of the folds' rows; without `recurrent`, its weight is 0."""
         of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
         return fit_recurrent_linear_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,

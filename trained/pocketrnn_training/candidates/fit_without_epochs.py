@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from pocketrnn_training.candidates.random_kernel_fit import fit_kernels
-from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, LinearClassifier
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
+from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import Task
@@ -67,7 +67,7 @@ def fit_at_once(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit a classifier on the training rows of a task; return it in evaluation mode."""
+    """Fit the classifier of a task on its training rows, in evaluation mode, and report how rows are scaled."""
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels(task, seed)
         if found.module.architecture.own_scale:

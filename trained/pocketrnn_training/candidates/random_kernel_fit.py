@@ -84,7 +84,9 @@ def fit_kernels(task: Task, seed: int) -> KernelFit:
     rng = np.random.default_rng(seed)
     if len(task.targets) > _MOST_ROWS:
         task = task.select_training_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
-    plain, own = (_draw_and_fit(replace(architecture, own_scale=scale), task, rng) for scale in (False, True))
+    plain, own = (
+        _draw_kernels_and_fit_ridge(replace(architecture, own_scale=scale), task, rng) for scale in (False, True)
+    )
     right, of_own = (model.unseen.argmax(axis=1) == task.targets for _, model in (plain, own))
     more = int(of_own.sum()) - int(right.sum())
     counts = (int(right.sum()), int(of_own.sum()))
@@ -92,9 +94,10 @@ def fit_kernels(task: Task, seed: int) -> KernelFit:
     return KernelFit(_set_linear_model(*chosen, task), *counts, len(task.targets))
 
 
-def _draw_and_fit(
+def _draw_kernels_and_fit_ridge(
     architecture: KernelArchitecture, task: Task, rng: np.random.Generator
 ) -> tuple[KernelClassifier, Ridge]:
+    """Draw the kernels of a module, and fit a linear model on their responses to the training rows."""
     module = _draw_kernels(architecture, task.rows, rng)
     shares = _compute_kernel_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
@@ -103,10 +106,7 @@ def _draw_and_fit(
 
 
 def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """Put a fitted linear model into the module, and calibrate the module.
-
-    It is calibrated by the model's scores for rows that it was not fitted on.
-    """
+    """Put a fitted linear model into the module, and calibrate it by the model's scores for unseen rows."""
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
@@ -151,7 +151,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
 
 
 def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Place the ramps of deviations and means so that they divide the rows evenly."""
+    """Place the ramps of deviations and means so that they divide the rows evenly; return the scaled rows."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -197,7 +197,7 @@ def _compute_kernel_ramps(
 
 
 def _compute_kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """Compute the inputs of the linear model, float64 [rows, features]."""
+    """Compute the share of steps at which each kernel responds, float64 [rows, features]."""
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")
     size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
@@ -228,15 +228,15 @@ class Ridge:
 
 
 def fit_ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
-    """Fit a ridge regression; cross-validation chooses its strength.
+    """Fit a linear model by ridge regression; cross-validation chooses its strength.
 
     The target is 1 for the class of a row and -1 for all other classes.
 
     Args:
         shares: float64 [rows, kernels].
         targets: int64 [rows].
-        classes: how many there are.
-        row_weights: float64 [rows], what each row weighs.
+        classes: the number of classes.
+        row_weights: float64 [rows], the weight of each row in the fit.
         groups: int64 [rows]: rows of one group are in the same fold.
     """
     wanted = np.where(targets[:, None] == np.arange(classes), 1.0, -1.0)

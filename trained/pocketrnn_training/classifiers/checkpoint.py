@@ -21,23 +21,22 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.json_schema import find_first_fault, parse_versioned_document
+from pocketrnn.bundle.json_parsing import parse_versioned_document
+from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
 from pocketrnn.text.subwords import check_vocabulary_fit
-from pocketrnn_training.classifiers.architecture import (
-    AnyArchitecture,
+from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
+from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
+from pocketrnn_training.classifiers.recurrent_classifiers import (
     AnyClassifier,
-    Architecture,
-    SequenceArchitecture,
     build_classifier,
     get_crf_layer,
     is_recurrent_weight,
 )
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
-from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.settings.base_settings import QRNN
 
 __all__ = [
@@ -183,12 +182,12 @@ class Checkpoint:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise CheckpointError(
                 f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
-                "Give one for each label.",
+                "Give one threshold for each label.",
             )
         _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
-                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but an example is something else.",
+                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples is not.",
                 MAKE_AGAIN,
             )
 
@@ -199,19 +198,22 @@ def _check_parts(
     labels: tuple[str, ...],
     vocabulary: tuple[str, ...],
 ) -> None:
+    """Refuse labels, rules or a vocabulary that do not fit the architecture."""
     if len(labels) != architecture.classes:
         raise CheckpointError(
             f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
+            kind = "numbers" if isinstance(rules, NumberInput) else "texts"
             raise CheckpointError(
-                "Either the rules or the architecture is for numbers, but not both.",
+                f"The rules are for {kind}, but the architecture is not.",
                 "Give rules and architecture of the same kind.",
             )
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
-                f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
+                f"There are {len(rules.channels)} names for {architecture.channels} channels.",
+                "Give one name for each.",
             )
         return
     rows = architecture.vocabulary_size
@@ -220,24 +222,30 @@ def _check_parts(
             f"The vocabulary holds {len(vocabulary)} tokens, but the embedding has {rows} rows.",
             "Give the vocabulary that the model was trained with.",
         )
-    if rules.highest_id >= len(vocabulary) or rules.padding_id != architecture.padding_id:
+    if rules.highest_id >= len(vocabulary):
         raise CheckpointError(
-            "The ids of the text rules do not fit the architecture.", "Give the ids that the model was trained with."
+            f"The text rules have the id {rules.highest_id}, but there are {len(vocabulary)} tokens.",
+            "Give the ids that the model was trained with.",
+        )
+    if rules.padding_id != architecture.padding_id:
+        raise CheckpointError(
+            f"The text rules pad with the id {rules.padding_id}, but the architecture with {architecture.padding_id}.",
+            "Give the padding id that the model was trained with.",
         )
 
 
 @functools.cache
 def load_checkpoint_schema() -> dict[str, Any]:
-    """Load the JSON Schema of config.json, versions 1 to 5."""
+    """Load the JSON Schema of config.json."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     return schema | {"$defs": schema["$defs"] | manifest.load_manifest_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
-    """Write a checkpoint as a whole. The same checkpoint gives the same bytes.
+    """Write the folder of a checkpoint, whole or not at all. The same checkpoint gives the same bytes.
 
     Args:
-        checkpoint: what to write.
+        checkpoint: the checkpoint to write.
         folder: the folder to make.
         force: replace a checkpoint that is there.
 
@@ -278,7 +286,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
     if fault := find_first_fault(document, load_checkpoint_schema()):
-        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
+        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct this value and write it again.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
     if fault := _find_weights_fault(state, checkpoint.architecture):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
@@ -290,7 +298,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
-    """Convert the rules to a member of config.json."""
+    """Return the member of config.json that holds the rules: `text` or `numbers`."""
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 
@@ -347,7 +355,12 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
-    members = _convert_to_integers(document["architecture"], "dropout")
+    """Read the architecture and the rules of texts or numbers from the members of config.json."""
+    # JSON Schema counts 1.0 as an integer; a size does not.
+    members: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) and name != "dropout" else value
+        for name, value in document["architecture"].items()
+    }
     if "numbers" in document:
         kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
         return kind(**members), NumberInput.of(document["numbers"])
@@ -355,12 +368,8 @@ def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitect
     return of_text(**members), rules_of(document["text"])
 
 
-def _convert_to_integers(members: dict[str, Any], *but: str) -> dict[str, Any]:
-    # JSON Schema counts 1.0 as an integer; a size does not.
-    return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
-
-
 def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
+    """Build the module of an architecture with the weights in the folder, in evaluation mode."""
     path = folder / WEIGHTS
     try:
         state = safetensors.load(read_member(folder, path.name))
@@ -380,6 +389,7 @@ def _build_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
 
 
 def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
+    """Find the first reason why the tensors are not weights of the architecture; None if they are."""
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     pairs, joints = (a.pairs, a.joints) if isinstance(a, Architecture | LinearArchitecture) else (0, 0)

@@ -1,4 +1,4 @@
-"""The files of a checkpoint's folder, and whether a checkpoint may be written there. This needs no PyTorch."""
+"""The names of the files of a checkpoint's folder, and whether a run may write the folder. This needs no PyTorch."""
 
 from __future__ import annotations
 

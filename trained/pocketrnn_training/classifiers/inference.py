@@ -13,8 +13,9 @@ from torch import Tensor
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextEncoder
 from pocketrnn.text.pairs import PairEncoder
-from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier, labels_tokens
+from pocketrnn_training.classifiers.architecture import AnyArchitecture, labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier
 from pocketrnn_training.rows.encoded_rows import EncodedRows, EncodedSequences, EncodedTexts
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _PACKED_BATCH: Final = 256
 
 
 def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
-    """Encode texts as ids, or scale sequences of numbers, with the rules of a checkpoint."""
+    """Encode texts as ids, or scale sequences of numbers, as the checkpoint's module reads them."""
     if isinstance(checkpoint.rules, NumberInput):
         return EncodedSequences.from_sequences(inputs, checkpoint.rules)
     encoder = PairEncoder if checkpoint.two_texts else TextEncoder

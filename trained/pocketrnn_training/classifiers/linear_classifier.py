@@ -1,7 +1,4 @@
-"""The linear part of a classifier of texts as a module.
-
-It is added to recurrent layers, or is the whole classifier.
-"""
+"""The module of a linear classifier of texts, which is a part of a recurrent classifier or stands alone."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_table_sizes(pairs: int, joints: int) -> None:
-    """Check the numbers of rows of the tables for pairs and for joints. Both may be 0."""
+    """Refuse a wrong number of rows of the table of pairs or of joints. Both may be 0."""
     for name, rows in (("pairs", pairs), ("joints", joints)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
     if joints and not pairs:
-        raise InputError(f"joints is {joints}, but there are no pairs.", "Use 0, or give pairs, too.")
+        raise InputError(f"joints is {joints}, but there are no pairs.", "Set joints to 0, or give pairs, too.")
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class LinearArchitecture:
     def __post_init__(self) -> None:
         check_table_sizes(self.pairs, self.joints)
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+            raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but there are {self.vocabulary_size} tokens.",

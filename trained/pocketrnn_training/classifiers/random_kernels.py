@@ -74,12 +74,13 @@ class KernelArchitecture:
         object.__setattr__(self, "dilations", tuple(map(int, self.dilations)))
         if not 1 <= len(self.dilations) <= _LARGEST_DIM or not all(1 <= d <= _LARGEST_DIM for d in self.dilations):
             raise InputError(
-                f"dilations is {self.dilations!r:.80}.", f"Give one for each bank of kernels, from 1 to {_LARGEST_DIM}."
+                f"dilations is {self.dilations!r:.80}.",
+                f"Give one dilation for each bank of kernels, from 1 to {_LARGEST_DIM}.",
             )
         if not 1 <= self.channels <= _LARGEST_DIM:
             raise InputError(f"channels is {self.channels}.", f"Use a number from 1 to {_LARGEST_DIM}.")
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+            raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
 
     @property
     def kernels(self) -> int:

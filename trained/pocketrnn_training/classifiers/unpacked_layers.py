@@ -25,7 +25,7 @@ __all__ = ["run_layers"]
 
 
 def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Run the layers; return the outputs of the last layer, and the final hidden states.
+    """Run recurrent layers over padded rows; return the outputs of the last layer, and its final hidden states.
 
     The outputs are those of `pad_packed_sequence`.
 
@@ -67,6 +67,7 @@ def _reverse_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
 
 
 def _run_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Run one layer forwards over padded rows, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim]."""
     weights: list[Tensor] = list(parameters)
     state = values.new_zeros(1, values.size(0), rnn.hidden_size)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,29 +13,28 @@ from click.core import ParameterSource
 
 from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
+from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 
-__all__ = ["data_options"]
+__all__ = ["data_options", "split_names"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _check_not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def _refuse_empty_value(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value == "":
-        raise click.BadParameter("it is empty.")
+        raise click.BadParameter("it is empty: give a value, or leave it out.")
     return value
 
 
-def _split_names(value: str | None) -> tuple[str, ...] | None:
+def split_names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Split the value of an option at commas into names; None without a value."""
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
-def _parse_scales(value: str | None) -> tuple[float, ...] | None:
-    try:
-        return None if value is None else tuple(map(float, value.split(",")))
-    except ValueError:
-        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, as 0.001 or 0.001,0.01.") from None
+def _take_options(options: dict[str, Any], kind: type[DataSource] | type[SequenceOptions]) -> dict[str, Any]:
+    """Remove the options that are fields of `kind` from `options`, and return them."""
+    return {one.name: options.pop(one.name) for one in fields(kind) if one.name in options}
 
 
 _OPTIONS: Final = (
@@ -44,7 +44,7 @@ _OPTIONS: Final = (
         "--second-text-column",
         type=Text(),
         metavar="NAME",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="The column that holds the second texts, where a row is two texts that are compared.",
     ),
     make_column_option("label", "The column that holds the labels."),
@@ -54,7 +54,7 @@ _OPTIONS: Final = (
         default=LABEL_SEPARATOR,
         show_default=True,
         metavar="TEXT",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="The separator of the labels of a text with several, where they are not a list: sad|long.",
     ),
     make_encoding_option(
@@ -64,7 +64,7 @@ _OPTIONS: Final = (
         "--outside",
         type=Text(),
         metavar="LABEL",
-        callback=_check_not_empty,
+        callback=_refuse_empty_value,
         help="Rows with this label belong to none of the classes; a threshold is chosen or measured with them.",
     ),
     click.option(
@@ -81,7 +81,7 @@ _OPTIONS: Final = (
         "--channels",
         type=Text(),
         metavar="NAMES",
-        callback=lambda _context, _option, value: _split_names(value),
+        callback=split_names,
         help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. For .ts and "
         ".npz files, these are the names of the channels.",
     ),
@@ -114,47 +114,15 @@ _OPTIONS: Final = (
 
 
 def data_options(command: _Command) -> _Command:
-    """Add the options for DATA to a command; it receives them as one argument `source`, a `DataSource`."""
+    """Add the argument DATA and its options to a command. The command receives them as `source`, a `DataSource`."""
 
     @functools.wraps(command)
-    def with_source(
-        *arguments: Any,
-        data: tuple[str, ...],
-        text_column: str,
-        second_text_column: str | None,
-        label_column: str,
-        label_separator: str,
-        encoding: str,
-        outside: str | None,
-        data_dir: Path | None,
-        join_labels: bool,
-        drop_unlabelled: bool,
-        channels: tuple[str, ...] | None,
-        sequence_column: str | None,
-        multi_label: bool = False,
-        labels_of: str = LABELS_OF[0],
-        missing: float | None = None,
-        window: int | None = None,
-        hop: int | None = None,
-        rate: float | None = None,
-        time_column: str | None = None,
-        channels_first: bool = False,
-        integer_scale: str | None = None,
-        units: str | None = None,
-        **others: Any,
-    ) -> Any:
-        numbers = SequenceOptions(
-            channels, sequence_column, missing, window, hop, rate, _parse_scales(integer_scale), _split_names(units),
-            time_column, channels_first,
-        )  # fmt: skip
+    def with_source(*arguments: Any, data: tuple[str, ...], **options: Any) -> Any:
         context = click.get_current_context()
         given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
-        source = DataSource(
-            data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside,
-            join_labels, drop_unlabelled, frozenset(given), labels_of,
-            second_text_column,
-        )  # fmt: skip
-        return command(*arguments, source=source, **others)
+        numbers = SequenceOptions(**_take_options(options, SequenceOptions))
+        source = DataSource(data, numbers=numbers, said=frozenset(given), **_take_options(options, DataSource))
+        return command(*arguments, source=source, **options)
 
     for option in reversed(_OPTIONS):
         with_source = option(with_source)

@@ -83,7 +83,7 @@ def evaluate(
     """
     # Mistakes that can be found without PyTorch are reported first, before it is loaded; a wrong classifier name comes
     # before the others.
-    source = source.add_remembered_options(_read_columns(classifier))
+    source = source.add_remembered_options(_read_remembered_options(classifier))
     # A packed file does not say before it is loaded whether its labels are of tokens.
     if Path(classifier).is_dir():
         source.check_files()
@@ -108,13 +108,16 @@ def evaluate(
         elif rules is not None:
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
         elif source.has_number_rows:
-            raise DataError(f"{classifier} takes texts, but the rows are sequences of numbers.", "Give texts.")
+            raise DataError(
+                f"{classifier} takes texts, but the rows are sequences of numbers.",
+                "Give files of texts, without --channels.",
+            )
         else:
             source = replace(source, multi_label=gives_several_labels(loaded))
             if takes_two_texts(loaded):
                 source = replace(source, second_text_column=source.second_text_column or SECOND_TEXT)
             elif source.second_text_column is not None:
-                said = f"--second-text-column is for two texts, but {loaded.name} does not take two."
+                said = f"--second-text-column is given, but {loaded.name} takes one text: leave it out."
                 raise click.UsageError(said)
             rows = source.read_texts("test", labels)
             if features := _find_features(loaded):
@@ -125,6 +128,7 @@ def evaluate(
 
 
 def _find_features(classifier: Classifier | Checkpoint) -> Features:
+    """Find the features that a classifier takes beside a text; empty without features."""
     manifest = getattr(classifier, "manifest", None)
     return () if manifest is None else manifest.features
 
@@ -134,13 +138,13 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
 
     Raises:
         DataError: a column is missing, or a row has a feature with a value that it cannot have.
-        click.UsageError: rows of none of the classes are told apart.
+        click.UsageError: --outside is given.
     """
     from pocketrnn.text.features import encode_values, parse_written_values
     from pocketrnn_training.rows.column_files import read_columns
 
     if source.outside is not None:
-        raise click.UsageError("--outside is not for a classifier that takes features.")
+        raise click.UsageError("--outside is not for a classifier that takes features: leave --outside out.")
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
     given: list[Any] = []
@@ -161,8 +165,8 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
     return replace(rows, texts=texts)
 
 
-def _read_columns(path_or_name: str) -> dict[str, Any]:
-    """Read from a classifier's file the options with which its rows were read; empty without them."""
+def _read_remembered_options(path_or_name: str) -> dict[str, Any]:
+    """Read from a classifier's file the options with which its training rows were read; empty if it has none."""
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
@@ -195,7 +199,8 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     return loaded
 
 
-def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
+def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
+    """Yield the lines that show an evaluation. `row_word` is the word for its rows."""
     if (spans := result.spans) is not None:
         yield from align_columns(
             [("spans", "precision", "recall", "F1", "true spans")]
@@ -207,7 +212,7 @@ def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
         )
         yield ""
     if result.confusion:
-        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} {what}, mean F1 {result.macro_f1:.2%}"
+        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} {row_word}, mean F1 {result.macro_f1:.2%}"
         if (outside := result.outside) is not None:
             yield (
                 f"by the threshold: {outside.right:.2%} of these rows are given their label, {outside.none:.2%} of "
@@ -236,6 +241,7 @@ def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
 
 
 def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
+    """Yield the lines of the confusion matrix."""
     yield "Confusion: a line for each true class, a column for each class given."
     yield from align_columns(
         [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
@@ -248,15 +254,15 @@ def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
 
 
 def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
-    confused = sorted(
-        (-count, i, j)
-        for i, counts in enumerate(result.confusion)
-        for j, count in enumerate(counts)
-        if count and i != j
-    )
+    """Yield the lines with the classes that are confused most often."""
+    import numpy as np
+
+    from pocketrnn_training.measures.evaluation import list_confusions
+
+    confused = list_confusions(np.array(result.confusion))
     yield f"The largest of {len(confused):,} confusions; --json gives the whole matrix."
     yield from align_columns(
         [("true class", "class given", "rows")]
-        + [(labels[i], labels[j], f"{-count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
+        + [(labels[i], labels[j], f"{count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
         left=2,
     )

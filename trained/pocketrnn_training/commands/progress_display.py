@@ -42,6 +42,7 @@ def show_progress(*, quiet: bool = False, every: bool = False) -> Iterator[Calla
 
 @contextmanager
 def _show_live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """Show a live bar on standard error while the block runs; yield a function that shows an event in it."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

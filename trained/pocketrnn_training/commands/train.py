@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_folder_free, choose_default_bundle_folder
+from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.path_names import choose_default_bundle_folder
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
-from pocketrnn_training.commands.data_options import data_options
+from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
@@ -33,14 +34,14 @@ __all__ = ["train"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _make_setting_option_of_run(
+def _make_setting_option(
     name: str,
     kind: click.ParamType[Any],
     help: str,  # noqa: A002
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """Make the click option of one setting, with its default; `default` describes what None means."""
+    """Make the click option of one setting. `default` describes the default in the help, if None stands for it."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -64,96 +65,47 @@ def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]: 
     )
 
 
+def _parse_scales(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Parse the value of --integer-scale as numbers with commas between them; None without a value."""
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, as 0.001 or 0.001,0.01.") from None
+
+
 _COUNT: Final = click.IntRange(min=1)
+# The options by the headings of the help.
+_GROUPS: Final = {
+    "Options": (
+        *("output", "vectors", "shipped_vectors", "epochs", "validation", "before", "bundle", "text_column"),
+        *("second_text_column", "label_column", "multi_label", "labels_of", "label_separator", "encoding"),
+        *("no_examples", "resume", "force"),
+    ),
+    "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed", "linear"),
+    "How a text becomes ids": (
+        *("tokenizer", "vocabulary_size", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+        *("spelling",),
+    ),
+    "Sequences of numbers": (
+        *("channels", "sequence_column", "time_column", "channels_first", "window", "hop", "missing"),
+        *("integer_scale", "units", "rate", "kernels", "convolution", "stride", "filters", "jitter", "scaling"),
+        *("time_masking",),
+    ),
+    "How it is trained": (
+        *("learning_rate", "batch_size", "dropout", "class_weights", "adversarial", "piece_dropout", "word_dropout"),
+        *("label_smoothing", "epoch_size", "patience", "metric", "none_of_these", "outside", "validation_share"),
+        *("folds", "final_fit", "seed"),
+    ),
+    "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
+    "The machine": ("device", "precision", "processes", "threads"),
+    "Rare options": ("name", "data_dir", "logger", "quiet", "report_every"),
+}
 
 
 @click.command(
     cls=Command,
     short_help="Train a classifier.",
-    groups={
-        "Options": (
-            "output",
-            "vectors",
-            "shipped_vectors",
-            "epochs",
-            "validation",
-            "before",
-            "bundle",
-            "text_column",
-            "second_text_column",
-            "label_column",
-            "multi_label",
-            "labels_of",
-            "label_separator",
-            "encoding",
-            "no_examples",
-            "resume",
-            "force",
-        ),
-        "The classifier": (
-            "cell",
-            "bidirectional",
-            "layers",
-            "hidden_dim",
-            "embedding_dim",
-            "pooling",
-            "packed",
-            "linear",
-        ),
-        "How a text becomes ids": (
-            *(
-                "tokenizer",
-                "vocabulary_size",
-                "ngrams",
-                "max_tokens",
-                "min_freq",
-                "max_vocabulary",
-                "vector_words",
-                "spelling",
-            ),
-        ),
-        "Sequences of numbers": (
-            *(
-                "channels",
-                "sequence_column",
-                "time_column",
-                "channels_first",
-                "window",
-                "hop",
-                "missing",
-                "integer_scale",
-                "units",
-                "rate",
-                "kernels",
-                "convolution",
-                "stride",
-                "filters",
-            ),
-            *("jitter", "scaling", "time_masking"),
-        ),
-        "How it is trained": (
-            "learning_rate",
-            "batch_size",
-            "dropout",
-            "class_weights",
-            "adversarial",
-            "piece_dropout",
-            "word_dropout",
-            "label_smoothing",
-            "epoch_size",
-            "patience",
-            "metric",
-            "none_of_these",
-            "outside",
-            "validation_share",
-            "folds",
-            "final_fit",
-            "seed",
-        ),
-        "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
-        "The machine": ("device", "precision", "processes", "threads"),
-        "Rare options": ("name", "data_dir", "logger", "quiet", "report_every"),
-    },
+    groups=_GROUPS,
 )
 @click.option(
     "-o",
@@ -218,21 +170,21 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Validate with the rows of this file; may be given several times. Without it a part of DATA is held out.",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "tokenizer",
     click.Choice(SPLITS),
     "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
     default="basic_english or bpe, as the rows choose",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe"
 )
-@_make_setting_option_of_run("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
+@_make_setting_option("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
 @_make_limit_option("max_tokens", "Read the first N tokens of a text; 0 for all.")
-@_make_setting_option_of_run(
+@_make_setting_option(
     "min_freq",
     _COUNT,
     "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.",
@@ -253,7 +205,7 @@ _COUNT: Final = click.IntRange(min=1)
     default=True,
     help="Do not try the word vectors that are installed (pocketrnn-words).",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"
 )
 @click.option(
@@ -285,13 +237,13 @@ _COUNT: Final = click.IntRange(min=1)
     help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle. Several are averaged.",
 )
 @click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
-@_make_setting_option_of_run(
+@_make_setting_option(
     "teacher_weight",
     click.FloatRange(0, 1),
     "How much of the loss of a row is that of the teacher's answer, if the row has a label, too.",
     "SHARE",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "teacher_temperature",
     click.FloatRange(1, 100, max_open=True),
     "Compare student and teacher with their logits divided by this.",
@@ -327,133 +279,135 @@ _COUNT: Final = click.IntRange(min=1)
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
+    callback=_parse_scales,
     help="The factor for whole numbers of each channel, such as those of a sensor, here and in the bundle: 0.001 for "
-    "all, or "
-    "0.001,0.001,0.01.",
+    "all, or 0.001,0.001,0.01.",
 )
-@click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel, for information only: g,g,m/s.")
+@click.option(
+    "--units",
+    type=Text(),
+    metavar="UNITS",
+    callback=split_names,
+    help="The unit of each channel, for information only: g,g,m/s.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     metavar="NUMBER",
     help="Samples a second, for information only.",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "kernels",
     click.IntRange(min=0),
     "How many random kernels a linear layer reads, in place of recurrent layers; 0 for recurrent layers.",
     "N",
     "1008, or 0 if an option of recurrent layers is given",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "convolution",
     click.IntRange(min=0),
     "The steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for none.",
     "N",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "stride",
     _COUNT,
     "Apply the filters at every N-th step, so that the recurrent layers read fewer steps; above 1, it cannot be "
     "packed.",
     "N",
 )
-@_make_setting_option_of_run("filters", _COUNT, "How many filters there are.", "N")
-@_make_setting_option_of_run(
+@_make_setting_option("filters", _COUNT, "How many filters there are.", "N")
+@_make_setting_option(
     "jitter", click.FloatRange(0), "The standard deviation of noise that is added while training.", "NUMBER"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "scaling",
     click.FloatRange(0),
     "The standard deviation of factors by which channels are multiplied while training.",
     "NUMBER",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "time_masking",
     click.FloatRange(0, 1, max_open=True),
     "The largest share of the steps of a sequence that are hidden while training.",
     "SHARE",
 )
-@_make_setting_option_of_run(
-    "cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights."
-)
-@_make_setting_option_of_run(
+@_make_setting_option("cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights.")
+@_make_setting_option(
     "embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "hidden_dim",
     _COUNT,
     "The size of the state of one layer in one direction.",
     "N",
     "96, 128 of a qrnn; 64 with numbers",
 )
-@_make_setting_option_of_run("layers", _COUNT, "The number of stacked recurrent layers.", "N")
+@_make_setting_option("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
     default=find_default("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of values set to zero while training.",
     "SHARE",
     "0.5, 0.3 with --multi-label, less for a small state of texts, 0 for one epoch of them",
 )
-@_make_setting_option_of_run("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
+@_make_setting_option("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
     default=find_default("packed"),
     show_default=True,
     help="Read each text without padding, or read the padding of a batch like text, which is worse.",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "adversarial",
     click.FloatRange(0, 1, max_open=True),
     "Adversarial training: train each row a second time, with its embeddings changed by this share of their length in "
     "the direction that raises its loss.",
     "SHARE",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "piece_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of merges of bpe that are skipped while training, anew in every epoch; 0 for the same pieces in all.",
     "SHARE",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "word_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of tokens that are made unknown while training.",
     "SHARE",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "label_smoothing",
     click.FloatRange(0, 1, max_open=True),
     "Label smoothing: the share of a row's weight that is spread over all classes.",
     "SHARE",
     "0.05; 0 with --multi-label",
 )
-@_make_setting_option_of_run(
-    "class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class."
-)
-@_make_setting_option_of_run(
+@_make_setting_option("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
+@_make_setting_option(
     "batch_size",
     _COUNT,
     "Rows in a step, for each process.",
     "N",
     "64, or 128 from 20,000 rows on; 16 for fewer than 2,000 sequences of numbers",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "learning_rate",
     click.FloatRange(0, min_open=True),
     "The highest learning rate of AdamW, which rises to it and falls to 0.",
     "RATE",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up; 10 with numbers"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "epoch_size",
     _COUNT,
     "Rows in an epoch; the classifier is validated after each epoch.",
@@ -461,7 +415,7 @@ _COUNT: Final = click.IntRange(min=1)
     "all training rows; of numbers, 480 at least",
 )
 @_make_limit_option("patience", "Stop after N epochs without a better validation; 0 for never.")
-@_make_setting_option_of_run(
+@_make_setting_option(
     "none_of_these",
     click.FloatRange(0, 1, min_open=True),
     "Keep a threshold that this share of the right validation answers reaches, such as 0.95: `classify` gives no label "
@@ -469,7 +423,7 @@ _COUNT: Final = click.IntRange(min=1)
     "SHARE",
     "no threshold",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "metric",
     click.Choice(METRICS),
     "The measure that chooses the best epoch: accuracy, or the mean F1 of all classes.",
@@ -488,20 +442,18 @@ _COUNT: Final = click.IntRange(min=1)
     help="At the end, fit the classifier once more on all rows, also on those that were held out; or do not.  "
     "[default: with fewer than 20,000 rows, and without --validation and --teacher]",
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N"
 )
-@_make_setting_option_of_run("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
-@_make_setting_option_of_run(
-    "precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs."
-)
-@_make_setting_option_of_run(
+@_make_setting_option("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
+@_make_setting_option("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
+@_make_setting_option(
     "processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N"
 )
-@_make_setting_option_of_run(
+@_make_setting_option(
     "report_every",
     _COUNT,
     "Show the running loss and accuracy every N rows.",
@@ -607,7 +559,7 @@ def train(
     source.check_files(validation, unlabelled)
     with nullcontext() if quiet else print_line_if_slow("Loading PyTorch ..."):
         export = None if bundle is None else _find_export_command(context)
-        _check_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
+        _require_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
         from pocketrnn_training.run import TrainingRun
 
     run = TrainingRun(
@@ -638,7 +590,7 @@ def train(
 
 
 def _print_result(run: TrainingRun, best: Checkpoint) -> None:
-    """Write the result of the run to standard output."""
+    """Print where the checkpoint is, its scores, and how many of the user's rows it holds as examples."""
     print_line(f"The checkpoint and its report are in {run.output}: {_describe_result(best)}.")
     if run.cross_validation is not None:
         print_line(f"Cross-validation: {run.cross_validation.summary}")
@@ -651,7 +603,8 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
         )
 
 
-def _check_packages(logger: str | None, tokenizer: str) -> None:
+def _require_packages(logger: str | None, tokenizer: str) -> None:
+    """Refuse to train if a package that the run needs is not installed."""
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require_module(package, "train")
     if tokenizer == BPE:
@@ -690,6 +643,7 @@ def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -
 
 
 def _describe_result(checkpoint: Checkpoint) -> str:
+    """Return the scores of a checkpoint and how it was fitted, in words."""
     from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
     from pocketrnn_training.measures.fold_scores import FoldScores
 
@@ -712,11 +666,18 @@ def _describe_result(checkpoint: Checkpoint) -> str:
 
 
 def _find_export_command(context: click.Context) -> click.Command:
-    """Find the command `export`, which the exporter adds to this command line; None without the exporter."""
+    """Find the command `export`, which the exporter adds to this command line. Refuse to go on without it.
+
+    Raises:
+        MissingExtraError: a package that the export needs is not installed.
+        InputError: this command line has no command `export`.
+    """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require_module(package, "export")
     group = context.find_root().command
     command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
     if command is None:
-        raise InputError("The command `export` is not installed here.", "Run this through the pocketrnn command.")
+        raise InputError(
+            "This command line has no command `export`.", "Run pocketrnn train, or leave --export out and export later."
+        )
     return command

@@ -19,7 +19,7 @@ _TIMED_STEPS: Final = 3
 
 
 def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """Estimate how many epochs there will be, and about how long they take, as a sentence.
+    """Estimate how long the epochs of a run take; return the number of epochs and the time as a sentence.
 
     Times some steps on a batch of rows of about the mean length, with a classifier that is then dropped. Draws from
     torch's global generator.

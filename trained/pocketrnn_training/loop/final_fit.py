@@ -1,6 +1,4 @@
-"""Fit a classifier on all rows.
-
-This is the last fit of a run, or its only fit if the run is measured by folds.
+"""Fit a classifier on all rows: the last fit of a run, or its only fit if the run is measured by folds.
 
 The final fit also reads the rows that were held out for validation. It takes over the results of validating the first
 fit: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
@@ -18,8 +16,8 @@ from typing import Self
 
 from lightning_fabric import Fabric
 
-from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import (
     VALIDATION_LENGTHS,
@@ -63,7 +61,7 @@ class FinalFit(LoopFit):
 
     Attributes:
         loop: the loop of the first fit, on all rows, with the epochs of this one.
-        found: the state after the last epoch of the first fit, or after an epoch of an interrupted final fit.
+        found: the state of the run after the first fit, or after an epoch of an interrupted final fit.
     """
 
     found: TrainingState

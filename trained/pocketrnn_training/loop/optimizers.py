@@ -1,4 +1,4 @@
-"""The optimizers of a classifier, and how their state is stored as named tensors."""
+"""Make the optimizers of a classifier; store and restore their state as named tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
+from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier, RecurrentClassifier
 
 __all__ = ["RowAdam", "copy_state_tensors", "make_optimizers", "restore_state_tensors"]
 

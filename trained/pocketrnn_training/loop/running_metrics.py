@@ -1,4 +1,4 @@
-"""The loss, accuracy and speed while an epoch runs."""
+"""Measure the loss, accuracy and speed while an epoch runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunningMetrics:
 
     @property
     def is_due(self) -> bool:
-        """Return whether a report is due: enough rows were added since the last report."""
+        """Whether a report is due: enough rows were added since the last report."""
         return self._rows >= self._report_every
 
     @property
@@ -48,7 +48,7 @@ class RunningMetrics:
         return float(self._totals[1] / self._totals[2])
 
     def add(self, loss: Tensor, logits: Tensor, batch: TrainingBatch) -> None:
-        """Add one batch.
+        """Add the loss and the right answers of one batch.
 
         Args:
             loss: float32 [], the summed loss of this process's rows.
@@ -62,7 +62,7 @@ class RunningMetrics:
         self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
-        """Report the loss and accuracy since the last report, over all processes."""
+        """Compute the loss and accuracy since the last report, over all processes, and begin the next report."""
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()

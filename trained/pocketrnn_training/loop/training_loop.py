@@ -14,15 +14,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.classifiers.architecture import (
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.linear_classifier import LINEAR
+from pocketrnn_training.classifiers.recurrent_classifiers import (
     AnyClassifier,
     RecurrentClassifier,
     build_classifier,
     get_crf_layer,
 )
-from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.loop.running_metrics import RunningMetrics
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_step import Learner, read_batch
@@ -37,8 +37,8 @@ from pocketrnn_training.measures.logit_measures import (
 )
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.rows.encoded_rows import (
-    EncodedRows,
+from pocketrnn_training.rows.encoded_rows import EncodedRows
+from pocketrnn_training.rows.epoch_batches import (
     draw_epoch_row_numbers,
     make_random_batches,
     make_similar_length_batches,
@@ -187,7 +187,7 @@ class TrainingLoop:
             recurrent = self._compute_validation_logits(learner.module, batch_size, fabric)
             parts = self._find_part_weights(recurrent, of_linear_part)
             validation_logits = _add_part_logits(parts, recurrent, of_linear_part)
-            history.append(self._validate(validation_logits, epoch, metrics, history))
+            history.append(self._score_epoch(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
                 kept = copy_classifier(learner.module, task, parts)
@@ -210,10 +210,7 @@ class TrainingLoop:
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """Find the weights of both parts.
-
-        They are those of the task, or else weights that are fitted on the parts' logits for the validation rows.
-        """
+        """Return the weights of both parts: those of the task, or weights that are fitted on the validation rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -283,9 +280,7 @@ class TrainingLoop:
             if stopped():
                 return None
             batch = read_batch(read, rows, fabric)
-            loss, logits = learner.step(
-                batch, self._compute_learning_rate(epoch - 1 + row / epoch_size, self.max_epochs)
-            )
+            loss, logits = learner.step(batch, self._compute_learning_rate(epoch - 1 + row / epoch_size))
             metrics.add(loss, logits, batch)
             row += batch.rows
             if metrics.is_due or row == epoch_size:
@@ -294,9 +289,9 @@ class TrainingLoop:
                 emit(progress)
         return metrics
 
-    def _compute_learning_rate(self, epochs_done: float, epochs: int) -> float:
-        """Compute the learning rate of a step. It follows one cycle: see `Settings.learning_rate`."""
-        done = epochs_done / epochs
+    def _compute_learning_rate(self, epochs_done: float) -> float:
+        """Compute the learning rate after some epochs and parts of one, in the cycle of `Settings.learning_rate`."""
+        done = epochs_done / self.max_epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
         else:
@@ -306,7 +301,7 @@ class TrainingLoop:
     def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Yield the rows of each batch of an epoch, for all processes. `rng` determines the order of the batches."""
+        """Draw the rows of an epoch, and cut them into batches for all processes. `rng` orders the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -317,7 +312,7 @@ class TrainingLoop:
         # Batches of one length have no padding, and would hide how padding changes the answers of a padded classifier.
         return make_random_batches(rows, batch_size)
 
-    def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
+    def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
         """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
@@ -410,7 +405,7 @@ class TrainingLoop:
     def _choose_thresholds(
         self, logits: Tensor, outside: Tensor | None
     ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """Choose the thresholds of the labels, and measure them.
+        """Choose the thresholds of the labels, or None; also return the metrics of the answers with these thresholds.
 
         They are chosen by the calibrated logits of the validation rows, and of rows that belong to none of the classes.
         With several labels, they are measured on rows that were not used to choose them.
@@ -439,6 +434,7 @@ def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
 
 
 def _check_loss(progress: Progress) -> None:
+    """Refuse a loss that is not a finite number."""
     if not np.isfinite(progress.loss):
         raise TrainingError(
             f"The loss is no longer a number, in epoch {progress.epoch} after {progress.row} rows.",
@@ -447,7 +443,7 @@ def _check_loss(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the logits of the two parts of a classifier."""
+    """Add the weighted logits of both parts of a classifier, or return those of the recurrent part if it is alone."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 

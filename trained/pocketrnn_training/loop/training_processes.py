@@ -1,4 +1,4 @@
-"""Train in several processes on this machine: start them, receive their events, stop them."""
+"""Train in several processes on this machine: start the processes, receive their events, and stop them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Loop(Protocol):
         """Return the same work on another task."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
-        """Do the work, and `emit` its events. End early when `stopped` is set."""
+        """Do the work, and `emit` its events. End early when `stopped` returns True."""
 
 
 def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
@@ -113,11 +113,13 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
         last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
         raise ProcessError(
             f"A training process ended: {last_line}.",
-            'In a script, train under `if __name__ == "__main__":`; else train with one process to see more.',
+            'In a script, train under `if __name__ == "__main__":`. If that does not help, train with one process to '
+            "see more.",
         ) from failures[0]
 
 
 def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
+    """Pass the events of the processes to `emit` until all processes have ended. Raise an error that is among them."""
     while True:
         is_over = not launcher.is_alive()
         try:
@@ -155,6 +157,7 @@ def _silence_logging() -> None:
 
 
 def _end_when_parent_ends(folder: str) -> None:
+    """Wait until the parent process ends; then delete the folder of the arrays, and end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -163,6 +166,7 @@ def _end_when_parent_ends(folder: str) -> None:
 
 
 def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
+    """Do the work in a new process, on the arrays in the folder, and put its events into the queue `events`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_when_parent_ends, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one

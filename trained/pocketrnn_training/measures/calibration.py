@@ -13,8 +13,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
+from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier
 from pocketrnn_training.measures.logit_measures import compute_mean_loss
 
 __all__ = ["apply_temperature", "compute_calibration_error", "fit_temperature"]
@@ -40,9 +40,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the module's logits by `temperature`.
-
-    The weights of its last layer, its linear part and its CRF are divided.
+    """Divide the weights of the module's last layer, linear part and CRF by `temperature`, and so its logits.
 
     Then every runtime in every language gives calibrated probabilities, without code for it.
     """
@@ -53,9 +51,7 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
 
 
 def compute_calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
-    """Compute the expected calibration error: the mean distance between probability and accuracy.
-
-    From Naeini et al. 2015.
+    """Compute the expected calibration error: the mean distance between probability and accuracy (Naeini et al. 2015).
 
     The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.
     The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.

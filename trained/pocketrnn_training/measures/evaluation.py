@@ -38,6 +38,7 @@ __all__ = [
     "find_number_rules",
     "gives_several_labels",
     "gives_tags",
+    "list_confusions",
     "predict_tag_targets",
     "score_classes",
     "score_several_labels",
@@ -139,7 +140,12 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         get_chosen_answers(classifier).require_single_head("evaluate()")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
-        raise DataError(f"{classifier.name} labels {labelled}, but the data labels {other}.", f"Give {labelled}.")
+        raise DataError(
+            f"{classifier.name} labels {labelled}, but the data labels {other}.",
+            "Read sentences with read_tagged, or --labels-of tokens."
+            if gives_tags(classifier)
+            else "Read rows with read_files, or without --labels-of.",
+        )
     if isinstance(data, TaggedSentences):
         check_same_labels(data.labels, labels)
         tags = predict_tag_targets(classifier, data)
@@ -147,7 +153,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     takes_numbers = find_number_rules(classifier) is not None
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
-        remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
+        remedy = _READ_SEQUENCES if takes_numbers else "Read files of texts with read_files, or without --channels."
         raise DataError(f"{classifier.name} takes {takes}, but the rows are {rows}.", remedy)
     takes_two = takes_two_texts(classifier)
     if takes_two != isinstance(data, LabelledPairs):
@@ -164,10 +170,10 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         remedy = f"Read them with multi_label={not data.several_labels}."
         raise DataError(
             f"The classifier gives {given} to a {data.ROW}, but the rows have {have} each.",
-            "Use one that gives one label." if takes_numbers else remedy,
+            "Use a classifier that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
-        return score_several_labels(labels, data.targets, _find_given_labels(classifier, data.inputs))
+        return score_several_labels(labels, data.targets, _find_reached_labels(classifier, data.inputs))
     if isinstance(classifier, Checkpoint):
         predicted = compute_checkpoint_logits(classifier, data.inputs).argmax(dim=1).numpy()
     else:
@@ -178,6 +184,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
 
 
 def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
+    """Measure how the thresholds treat rows of none of the classes and all other rows; None without rows of none."""
     if not data.outside:
         return None
     if classifier.thresholds is None:
@@ -185,9 +192,9 @@ def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
             f"{classifier.name} has no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
-    given = _find_given_labels(classifier, data.inputs)
+    given = _find_reached_labels(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
-    none = ~_find_given_labels(classifier, data.outside).any(axis=1)
+    none = ~_find_reached_labels(classifier, data.outside).any(axis=1)
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
@@ -225,11 +232,11 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
     return given
 
 
-def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to the scores of words, if the labels mark spans. `given` is int64 [words]."""
+def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: npt.NDArray[np.int64]) -> Evaluation:
+    """Add the scores of spans to the scores of words, if the labels mark spans. `predicted` is int64 [words]."""
     if not has_span_prefixes(data.labels):
-        return found
-    return replace(found, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, given))
+        return evaluation
+    return replace(evaluation, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, predicted))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
@@ -240,8 +247,8 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
     return activation == "sigmoid"
 
 
-def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Find the labels that reach their threshold, bool [texts, labels]."""
+def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which labels of each text reach their threshold, bool [texts, labels]."""
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
@@ -252,7 +259,7 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
     """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes].
 
-    See `evaluate`.
+    A padded classifier is run in batches of the training batch size (`evaluate`).
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -260,8 +267,8 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
         raise CheckpointError(
-            "The checkpoint is not packed and does not say with which batch size it was trained.",
-            'Write it into config.json, as "training": {"batch_size": 16}.',
+            f"The checkpoint {checkpoint.name} is not packed and does not say with which batch size it was trained.",
+            'Write the batch size into config.json, as "training": {"batch_size": 16}.',
         )
     encoded = encode_rows(inputs, checkpoint)
     return compute_logits(checkpoint.module, encoded, batch_size or 1)
@@ -290,21 +297,30 @@ def score_classes(
     )
 
 
+def list_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """List how often each class is taken for another, the most frequent first: (rows, true class, predicted class).
+
+    `counts` is a confusion matrix, int64 [classes, classes].
+    """
+    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
+    return sorted(found, key=lambda one: (-one[0], one[1:]))
+
+
 def score_several_labels(
-    labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
+    labels: Sequence[str], targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
 ) -> Evaluation:
     """Compare predicted labels with the right labels of texts with any number of labels, by scikit-learn.
 
     Args:
         labels: their names.
         targets: bool [rows, labels], the labels that apply.
-        given: bool [rows, labels].
+        predicted: bool [rows, labels].
     """
-    precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, zero_division=0.0)
     return Evaluation(
         rows=len(targets),
-        accuracy=float((targets == given).all(axis=1).mean()),
-        micro_f1=compute_micro_f1(targets, given),
+        accuracy=float((targets == predicted).all(axis=1).mean()),
+        micro_f1=compute_micro_f1(targets, predicted),
         macro_f1=float(np.mean(f1)),
         classes=_make_class_scores(labels, precision, recall, f1, rows),
         confusion=(),

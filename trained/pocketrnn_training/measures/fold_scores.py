@@ -38,10 +38,11 @@ class FoldScores:
 
     @classmethod
     def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """Compute the mean accuracy of the folds, and its standard deviation, from the rows that were classified
-        correctly.
+        """Compute the accuracy of each fold, and the mean and the spread of these accuracies.
 
-        `right`, bool [rows], marks these rows, and `fold_of`, int64 [rows], has the fold of each row.
+        Args:
+            right: bool [rows], whether each row was classified correctly.
+            fold_of: int64 [rows], the fold of each row.
         """
         return cls.from_scores(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 

@@ -37,7 +37,7 @@ def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float =
 
 
 def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """Compute the log odds of each label's share of the rows, float32 [labels]."""
+    """Compute the log odds of the share of the rows that each label has, float32 [labels]."""
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
@@ -56,7 +56,7 @@ def compute_guessing_loss(labels: int, *, several: bool) -> float:
 
 
 def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mark the rows whose likeliest class is right, bool [rows].
+    """Return for which rows the likeliest class is right, bool [rows].
 
     With several labels, all labels must be right at the threshold 0.5.
     """
@@ -76,21 +76,21 @@ def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
     return float((2 * hits / both.clamp_min(1)).mean())
 
 
-def compute_micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
+def compute_micro_f1(targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]) -> float:
     """Compute F1 over all labels together; 0 if no label applies and none is predicted.
 
     Args:
         targets: bool [rows, labels], the labels that apply.
-        given: bool [rows, labels], those that are given.
+        predicted: bool [rows, labels], those that are predicted.
     """
-    hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
+    hits, both = int((targets & predicted).sum()), int(targets.sum()) + int(predicted.sum())
     return 2 * hits / max(1, both)
 
 
 def find_best_f1_threshold(
     probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Find the threshold with the highest F1, and this F1.
+    """Find the threshold with the highest F1; return the threshold and its F1.
 
     The threshold is midway between two probabilities that occur.
 

@@ -34,9 +34,9 @@ class SpanScore:
     spans: int
 
     @classmethod
-    def from_counts(cls, label: str, right: int, given: int, true: int) -> Self:
+    def from_counts(cls, label: str, right: int, predicted: int, true: int) -> Self:
         """Compute the scores from the numbers of right, predicted and true spans."""
-        return cls(label, right / max(1, given), right / max(1, true), 2 * right / max(1, given + true), true)
+        return cls(label, right / max(1, predicted), right / max(1, true), 2 * right / max(1, predicted + true), true)
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,6 @@ class SpanScores:
 
 
 def _find_spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:
+    """Find the spans of a sentence; return the label, the first word and the end (exclusive) of each."""
     tags = [Tag("", labels[target] if target >= 0 else "O", 1.0, i, i + 1) for i, target in enumerate(targets.tolist())]
     return {(span.label, span.start, span.end) for span in spans_of(tags, [""] * len(tags))}

@@ -51,9 +51,7 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 def find_threshold_for_share(
     share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """Find the highest threshold that the given share of the right answers reaches.
-
-    Each text has one label.
+    """Find the highest threshold that the given share of the right answers reaches. Each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
@@ -78,12 +76,10 @@ def find_threshold_for_share(
 def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """Find the threshold that best separates right answers from answers to rows of no class.
+    """Find the threshold that best separates right answers from answers to rows of none of the classes.
 
-    Such rows belong to none of the classes.
-
-    It maximizes the mean of two shares: of the rows that are given their right label, and of the rows of none of the
-    classes that are given no label.
+    The threshold maximizes the mean of two shares: of the rows that are given their right label, and of the rows of
+    none of the classes that are given no label.
 
     Args:
         outside: float64 [rows of none of the classes, classes].
@@ -105,7 +101,7 @@ def choose_rejection_threshold(
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
 ) -> tuple[float, dict[str, float]]:
-    """Choose the threshold below which a text gets no label, and measure it.
+    """Choose the threshold below which a text gets no label, and measure how many answers reach it.
 
     Each text has one label.
 

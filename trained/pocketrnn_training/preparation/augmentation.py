@@ -1,4 +1,4 @@
-"""Change the batches of training at random: hide words, or add noise to sequences of numbers."""
+"""Change the batches of training at random: make words unknown, or add noise to sequences of numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ __all__ = ["Augmentation", "Changes", "WordDropout"]
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Word dropout: random tokens become unknown.
-
-    From Iyyer et al. 2015.
+    """Word dropout: random tokens of a batch become unknown (Iyyer et al. 2015).
 
     Attributes:
         share: the share of tokens that become unknown.
@@ -37,10 +35,8 @@ class WordDropout:
 class Augmentation:
     """Augmentation of sequences: noise is added, the scale is changed, and a stretch of each row becomes zeros.
 
-    From Um et al. 2017.
-
-    https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". The numbers are at the module's
-    scale, where each channel has a mean of 0 and a deviation of 1.
+    Um et al. 2017, "Data augmentation of wearable sensor data", https://arxiv.org/abs/1706.00527. The numbers are at
+    the module's scale, where each channel has a mean of 0 and a deviation of 1.
 
     Attributes:
         jitter: the deviation of the noise that is added to each number.

@@ -1,19 +1,11 @@
-"""Compute the weights of classes, and make notices about classes with few rows or similar names."""
+"""Compute the weight of the rows of each class in the loss."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.tables.row_checks import list_first_names
-from pocketrnn_training.rows.labelled_rows import normalize_label
-
-__all__ = ["compute_class_weights", "make_class_notices"]
-
-# With nine rows of one class for each row of another, always answering the first class gives an accuracy of 90 %.
-_SKEWED: Final = 9
+__all__ = ["compute_class_weights"]
 
 
 def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
@@ -24,55 +16,3 @@ def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> n
     present = int((counts > 0).sum())
     weights: npt.NDArray[np.float32] = (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
     return weights
-
-
-def make_class_notices(
-    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64] | None, *, skewed: bool
-) -> list[str]:
-    """Make the notices about the number of rows of each class.
-
-    Args:
-        labels: the classes.
-        trained: int64 [classes], the number of their training rows.
-        validated: int64 [classes], the number of their validation rows; None if folds measure the training rows.
-        skewed: say where one class has far more training rows than another.
-    """
-    notices = _make_similar_label_notices(labels, trained if validated is None else trained + validated)
-    parts = [(trained, "training")]
-    if validated is not None:
-        alone = (trained == 1) & (validated == 0)
-        if alone.any():
-            some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
-            which = (
-                f"The class {some[0]!r} has"
-                if len(some) == 1
-                else f"Each of {len(some):,} classes ({list_first_names(some)}) has"
-            )
-            notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
-        parts.append((validated + alone, "validation"))
-    for counts, part in parts:
-        if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
-            classes = "class" if len(missing) == 1 else "classes"
-            notices.append(f"No {part} row is of the {classes} {list_first_names(missing)}.")
-    present = np.flatnonzero(trained)
-    if skewed and len(present):
-        most, least = present[trained[present].argmax()], present[trained[present].argmin()]
-        if trained[most] > _SKEWED * trained[least]:
-            notices.append(
-                f"The class {labels[most]!r} has {trained[most]:,} training rows, {labels[least]!r} has "
-                f"{trained[least]:,}; class weights (balanced) make them count alike."
-            )
-    return notices
-
-
-def _make_similar_label_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """Make a notice about classes whose names differ only in case or spaces."""
-    alike: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
-        alike.setdefault(normalize_label(label), []).append(place)
-    groups = sorted((g for g in alike.values() if len(g) > 1), key=lambda group: -counts[group].sum())
-    if not groups:
-        return []
-    some = ", ".join(f"{labels[place]!r} ({counts[place]:,} rows)" for place in groups[0])
-    which = "Classes differ" if len(groups) == 1 else f"{len(groups):,} groups of classes differ"
-    return [f"{which} only in case or spaces: {some}. Train with --join-labels to make one class of them."]

@@ -23,7 +23,8 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
+from pocketrnn_training.rows.class_labels import make_class_targets
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
@@ -69,7 +70,7 @@ class StartingCheckpoint:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def architecture(self, classes: int, dropout: float) -> Architecture:
-        """The architecture with more rows for the new words and labels."""
+        """Make the architecture with rows for the new words and labels."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
@@ -98,7 +99,7 @@ class StartingCheckpoint:
         return state
 
     def notice(self, data: LabelledTexts) -> str:
-        """The new and the missing words and labels, and how the run treats them, as sentences."""
+        """Write the notice about the words and labels that the run adds, and about old labels without rows."""
         before = len(self.checkpoint.labels)
         new, counts = data.labels[before:], data.counts()
         words = len(self.vocabulary) - len(self.checkpoint.vocabulary)
@@ -145,7 +146,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Change the label codes of the rows: the labels of a checkpoint come first, then the new labels.
+    """Return the rows with the labels of a checkpoint first, then the new labels. The targets change with them.
 
     Raises:
         DataError: only one of checkpoint and rows has several labels a text.
@@ -155,7 +156,7 @@ def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> Labell
         given, found = ("any number of labels", "one label")[:: 1 if several else -1]
         raise DataError(
             f"{checkpoint.name} gives {given} to a text, but the rows have {found} each.",
-            "Say --multi-label, as before." if several else "Leave --multi-label out, as before.",
+            "Add --multi-label, as before." if several else "Leave --multi-label out, as before.",
         )
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:

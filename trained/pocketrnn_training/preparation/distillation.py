@@ -68,14 +68,17 @@ class TeacherTargets:
     ) -> TeacherTargets:
         """Make the targets from a teacher's answers.
 
-        The other arguments say whether each row is labelled, bool [rows], and what weight the teacher has in rows with
-        label and answer.
+        Args:
+            answers: the answers for some or all rows.
+            labelled: bool [rows], whether each row has a label.
+            weight: the weight of the answer in a row with both a label and an answer.
+            temperature: as in `TeacherTargets`.
         """
         share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
-        """Return the same targets with the values of the answers in another array."""
+        """Return the same targets with the teacher's probabilities in another array."""
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -123,7 +126,7 @@ class TeacherSummary:
 
 
 def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
-    """Make the targets of a teacher's answers for the training rows; None without a teacher.
+    """Make the teacher's part of the training targets from the answers of the rows; None without a teacher.
 
     Raises:
         DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
@@ -140,20 +143,20 @@ def make_teacher_targets(data: LabelledTexts, weight: float, temperature: float)
     if bare := int((~labelled & ~answers.answered).sum()):
         raise DataError(
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
-            "Give them one or the other, or leave them out.",
+            "Give each of them a label or an answer, or leave them out.",
         )
     return TeacherTargets.from_answers(answers, labelled, weight, temperature)
 
 
 def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """Make the class of each row, int64 [rows]. A row without a label gets the teacher's likeliest class."""
+    """Return the class of each row, int64 [rows]. A row without a label has the teacher's likeliest class."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
-    """Measure how well a teacher's answers agree with the labels of the training and the validation rows."""
+    """Measure how often a teacher's likeliest classes are the labels of the rows; None without a teacher."""
     answers = data.answers
     if answers is None:
         return None

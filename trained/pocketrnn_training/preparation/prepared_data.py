@@ -1,4 +1,4 @@
-"""Prepared data for training, from texts, sequences of numbers, or tagged sentences."""
+"""The prepared data of a run: encoded rows, targets and architecture, the same for texts, numbers and tags."""
 
 from __future__ import annotations
 
@@ -167,10 +167,7 @@ class Task:
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
     def select_validation_logits(self, logits: Tensor) -> Tensor:
-        """Select the logits of the validation rows or words that have a target.
-
-        The logits are in the order of `compute_logits`.
-        """
+        """Select the logits of the validation rows or words that have a target, from the result of `compute_logits`."""
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
 
@@ -209,7 +206,7 @@ class Task:
 def align_step_targets(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
-    """Align the targets of words with steps. A word's first piece has its target; its other pieces have -100.
+    """Return the target of each piece: a word's first piece has the word's target, its other pieces have -100.
 
     Args:
         rows: the pieces.
@@ -222,7 +219,7 @@ def align_step_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """Describe the training and validation rows for a checkpoint's `data`. With folds, these are the same rows."""
+    """Return the source and the numbers of the rows, for a checkpoint's `data`. With folds, both are the same rows."""
     by_folds = validation is data
     return {
         "source": data.source,

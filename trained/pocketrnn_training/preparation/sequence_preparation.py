@@ -16,7 +16,8 @@ from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.class_weights import compute_class_weights, make_class_notices
+from pocketrnn_training.preparation.class_notices import make_class_notices
+from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
@@ -42,9 +43,9 @@ def prepare_sequences(
     examples: Sequence[str] | None = None,
     beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
 ) -> tuple[Task, NumberSettings]:
-    """Split and check sequences, and scale their channels. The training rows determine the scale.
+    """Split the sequences, and scale their channels by the training rows.
 
-    It also returns the settings with the values that the data decides.
+    Return the prepared data, and the settings with the values that the data decides.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
@@ -110,6 +111,7 @@ def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> Seq
 
 
 def _make_notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
+    """Make the notices about repeated sequences, validation sequences that are trained on or few, and classes."""
     notices, skewed = list(data.notes), settings.class_weights == "none"
     known = _hash_sequences(data.sequences)
     if copies := len(known) - len(set(known)):
@@ -131,7 +133,7 @@ def _make_notices(data: LabelledSequences, validation: LabelledSequences, settin
 
 
 def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
-    """Compute a digest of each sequence."""
+    """Compute a digest of each sequence; sequences with the same numbers have the same digest."""
     return [
         hashlib.blake2b(np.ascontiguousarray(sequence, np.float64).tobytes(), digest_size=16).digest()
         for sequence in sequences
@@ -139,7 +141,7 @@ def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
 
 
 def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
-    """Return some of the sequences as lists of steps. NaN becomes None, since JSON lacks NaN."""
+    """Choose up to 8 of the sequences that are not long, as lists of steps. NaN becomes None, since JSON lacks NaN."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
     sequences = [data.rules.convert_to_units(data.sequences[row]).tolist() for row in chosen]

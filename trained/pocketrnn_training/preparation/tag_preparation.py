@@ -1,7 +1,4 @@
-"""Prepare sentences with labelled words for training.
-
-Words are split into pieces, and a word's first piece has its label.
-"""
+"""Prepare sentences with labelled words for training: split words into pieces, and label the first piece of a word."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.class_weights import compute_class_weights
+from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
 from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, align_step_targets, describe_rows
-from pocketrnn_training.preparation.text_preparation import choose_short_texts, make_random_texts
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
@@ -44,7 +41,7 @@ def prepare_tags(
 ) -> tuple[Task, TagSettings]:
     """Split the sentences, learn pieces from the training sentences, and give each word's first piece its label.
 
-    It also returns the settings with the values that the data decides.
+    Return the prepared data, and the settings with the values that the data decides.
 
     Args:
         data: the training sentences, from which some are held out if `validation` is None.
@@ -101,9 +98,9 @@ def prepare_tags(
 
 
 def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """Return the target of each word after the rules have split the sentence, int64.
+    """Split the words of the sentences by the rules, and return the target of each part of a word, int64 [parts].
 
-    If they split a word into parts, the first part has its label.
+    The first part of a word has the word's label, its other parts have none.
     """
     cut = make_words_function(rules)
     known: dict[str, int] = {}
@@ -131,10 +128,10 @@ def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
 
 
 def _find_forbidden_label_orders(data: TaggedSentences) -> npt.NDArray[np.bool_]:
-    """Find the labels that cannot begin a sentence, and the labels that cannot follow each label.
+    """Find which labels cannot begin a sentence, and which labels cannot follow each label, bool [1 + labels, labels].
 
-    They are bool [1 + labels, labels]: row 0 is for the beginning of a sentence, the other rows for each label. Such a
-    label would continue a span that is not open, and no training sentence has this order.
+    Row 0 is for the beginning of a sentence, the other rows for each label. A label is forbidden if it would continue a
+    span that is not open, and no training sentence has this order.
     """
     before = (None, *data.labels)
     orders = np.array([[not may_follow_label(label, one) for label in data.labels] for one in before])
@@ -164,6 +161,7 @@ def _make_architecture(settings: TagSettings, vocabulary_size: int, classes: int
 
 
 def _make_notices(data: TaggedSentences, validation: TaggedSentences) -> list[str]:
+    """Make the notices about repeated sentences, validation sentences that are trained on, and labels without words."""
     notices = []
     known = set(data.sentences)
     if copies := len(data) - len(known):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -77,7 +78,7 @@ def read_teacher(
     for source in sources:
         path = Path(source)
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            answers.append(_read_file(path, data, logits, text_column, label_column))
+            answers.append(_read_answers_file(path, data, logits, text_column, label_column))
         else:
             answers.append(_run_classifier(str(source), data))
     return average_teachers(answers)
@@ -88,7 +89,7 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
-        _check_one_label(checkpoint.name, checkpoint.activation)
+        _refuse_several_labels(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
             raise DataError(
                 f"The teacher {checkpoint.name} takes two texts, but a row has one.", "Name a classifier of texts."
@@ -99,29 +100,33 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     else:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
-            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name a classifier of texts.")
+            raise DataError(
+                f"The teacher {classifier.name} takes sequences of numbers, but a row has a text.",
+                "Name a classifier of texts.",
+            )
         classifier.manifest.require_single_text("a teacher")
         classifier.manifest.require_single_head("a teacher")
-        _check_one_label(classifier.name, classifier.manifest.output.activation)
+        _refuse_several_labels(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)
     return TeacherAnswers.of(values[:, order], sources=(name,))
 
 
-def _check_one_label(name: str, activation: str) -> None:
+def _refuse_several_labels(teacher: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
-            f"The teacher {name} gives any number of labels to a text, but a teacher must say which one is right.",
+            f"The teacher {teacher} gives any number of labels to a text, but a teacher must say which one is right.",
             "Use a teacher that gives one label to each text.",
         )
 
 
-def _find_label_order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+def _find_label_order(teacher: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Find the position of each wanted label among the labels of a classifier."""
     if set(labels) != set(wanted):
         raise DataError(
-            f"The teacher {name} has the labels {list_first_names(labels)}; the data has {list_first_names(wanted)}.",
+            f"The teacher {teacher} has the labels {list_first_names(labels)}; the data has "
+            f"{list_first_names(wanted)}.",
             "Use a teacher that was trained for the labels of the data.",
         )
     return [list(labels).index(label) for label in wanted]
@@ -134,7 +139,10 @@ def _compute_probabilities(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.
     return values
 
 
-def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str) -> TeacherAnswers:
+def _read_answers_file(
+    path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str
+) -> TeacherAnswers:
+    """Read a teacher's answers from a file with a row for each row of the data."""
     names = read_column_names(path)
     columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
@@ -147,11 +155,11 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
         # Rows after the last row of the data are only counted, for the error.
         if before + rows <= len(data):
             if has_texts:
-                _check_texts(chunk[-1], list(islice(texts, rows)), path, before)
+                _check_same_texts(chunk[-1], list(islice(texts, rows)), path, before)
             lists = (
                 _parse_lists(chunk[0], len(data.labels), path, before)
                 if is_list
-                else _transpose_columns(chunk[: len(columns)])
+                else list(map(list, zip(*chunk[: len(columns)], strict=True)))
             )
             numbers, known = _parse_numbers(lists, columns, path, before)
             places = before + np.flatnonzero(known)
@@ -162,20 +170,23 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
         raise DataError(f"{path} has {before:,} rows, but the data has {len(data):,}.", _SAME_ROWS)
     known = answered.numbers(np.bool_)
     if not known.any():
-        raise DataError(f"{path} answers no row.", "Give values for some rows at least.")
+        raise DataError(f"{path} answers no row: all values are empty.", "Give values for some rows at least.")
     probabilities = values.numbers(np.float32).reshape(-1, len(data.labels))
     return TeacherAnswers(probabilities, np.where(known, np.cumsum(known) - 1, -1), (path.name,))
 
 
-def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
+def _find_value_columns(
+    path: Path, columns: Sequence[str], labels: Sequence[str], other_columns: Sequence[str]
+) -> list[str]:
     """Find the columns with the values: one column for each label, or one column of lists."""
-    missing = [label for label in labels if label not in names]
+    missing = [label for label in labels if label not in columns]
     if len(missing) == len(labels):
-        lists = [name for name in _LISTS if name in names]
+        lists = [name for name in _LISTS if name in columns]
         if len(lists) == 1:
             return lists
         raise DataError(
-            f"{path} has no column for the label {missing[0]!r}; its columns are {list_first_names(names) or 'none'}.",
+            f"{path} has no column for the label {missing[0]!r}; its columns are "
+            f"{list_first_names(columns) or 'none'}.",
             "Give a column for each label, named by it, or one column named probabilities or logits.",
         )
     if missing:
@@ -184,7 +195,7 @@ def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str],
             f"{list_first_names(missing)}.",
             "Give a column for each label of the data.",
         )
-    if unknown := [name for name in names if name not in labels and name not in others]:
+    if unknown := [name for name in columns if name not in labels and name not in other_columns]:
         raise DataError(
             f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
             "Leave out every column that is not a label of the data.",
@@ -192,8 +203,9 @@ def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str],
     return list(labels)
 
 
-def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -> None:
-    for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=before + 1):
+def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_before: int) -> None:
+    """Refuse a file whose next texts, after `rows_before` rows, are not those of the data."""
+    for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=rows_before + 1):
         if text != other:
             raise DataError(
                 f"Row {row} of {path} has the text {short_repr(text, 40)}, but the data has {short_repr(other, 40)} "
@@ -202,20 +214,15 @@ def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -
             )
 
 
-def _transpose_columns(columns: Sequence[list[Any]]) -> list[list[Any]]:
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
-    """Parse the lists of a column, which CSV has as text: [0.9, 0.1]. An empty value becomes a list of None."""
+def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) -> list[list[Any]]:
+    """Return the list of numbers of each row; CSV has a list as text: [0.9, 0.1]. An empty value becomes a list of
+    None."""
     lists = []
-    for row, value in enumerate(values, start=before + 1):
+    for row, value in enumerate(values, start=rows_before + 1):
         found = value
         if isinstance(value, str) and value:
-            try:
+            with suppress(ValueError, RecursionError):
                 found = json.loads(value)
-            except (ValueError, RecursionError):
-                found = value
         if found is None or found == "":
             found = [None] * classes
         if not isinstance(found, list) or len(found) != classes:
@@ -228,25 +235,26 @@ def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> li
 
 
 def _parse_numbers(
-    rows: list[list[Any]], columns: Sequence[str], path: Path, before: int
+    rows: list[list[Any]], columns: Sequence[str], path: Path, rows_before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Parse the values of the rows, float64 [rows, classes]; also return which rows have an answer, bool [rows]."""
+    """Return the values of the rows as numbers, float64 [rows, classes], and which rows have values, bool [rows]."""
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
     known = np.ones(len(rows), dtype=bool)
     for i, row in enumerate(rows):
         if all(value is None or value == "" for value in row):
             known[i] = False
             continue
-        try:
-            numbers[i] = [_parse_number(value) for value in row]
-        except (TypeError, ValueError, OverflowError):
-            strange = next(j for j, value in enumerate(row) if not _is_number(value))
-            column = columns[strange] if len(columns) > 1 else columns[0]
-            what = "nothing" if row[strange] in (None, "") else short_repr(row[strange], 40)
-            raise DataError(
-                f"Row {before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
-                "Give a number for each label, or for none to leave the row without an answer.",
-            ) from None
+        for j, value in enumerate(row):
+            try:
+                numbers[i, j] = _parse_number(value)
+            except (TypeError, ValueError, OverflowError):
+                column = columns[min(j, len(columns) - 1)]
+                what = "nothing" if value in (None, "") else short_repr(value, 40)
+                raise DataError(
+                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number "
+                    "should be.",
+                    "Give a number for each label, or for none to leave the row without an answer.",
+                ) from None
     return numbers, known
 
 
@@ -255,11 +263,3 @@ def _parse_number(value: Any) -> float:
     if type(value) in (float, int, str, Decimal):
         return float(value)
     raise TypeError
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        _parse_number(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True

@@ -19,7 +19,8 @@ from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.class_weights import compute_class_weights, make_class_notices
+from pocketrnn_training.preparation.class_notices import make_class_notices
+from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.continued_training import (
     StartingCheckpoint,
     add_checkpoint_labels,
@@ -31,23 +32,20 @@ from pocketrnn_training.preparation.distillation import (
     make_targets_with_answers,
     make_teacher_targets,
 )
+from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
-from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors
+from pocketrnn_training.texts import vocabulary, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling_embedding import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules
 from pocketrnn_training.training_events import Notice
 
-__all__ = ["choose_short_texts", "make_random_texts", "prepare_texts"]
+__all__ = ["prepare_texts"]
 
-_EXAMPLES: Final = 32
-_EXAMPLE_CHARACTERS: Final = 1000
-# The numbers of words of random example texts.
-_MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 _NOTHING_BESIDE: Final = OtherSources()
 
 
@@ -60,7 +58,8 @@ def prepare_texts(
     examples: Sequence[str] | None = None,
     beside: OtherSources = _NOTHING_BESIDE,
 ) -> tuple[Task, TextSettings]:
-    """Split, check and encode the texts. Also return the settings with the values that the data determines.
+    """Split, check and encode the texts; return the prepared data, and the settings with the values that the data
+    determines.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
@@ -79,7 +78,7 @@ def prepare_texts(
     if before is not None:
         data, validation, settings = _continue_from_checkpoint(data, validation, settings, beside, before)
     data = data if beside.teacher is None else data.add_teacher_answers(beside.teacher)
-    _check_choices(data, settings)
+    _refuse_unfit_settings(data, settings)
     data, validation = data.split(validation, settings)
     outside = [*data.outside, *validation.outside]
     teacher = describe_teacher(data, validation)
@@ -125,9 +124,8 @@ def _encode_texts(
     beside: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the rows as ids; also return the architecture, and the weights from which the run continues.
-
-    The architecture has no linear part.
+    """Encode the rows as ids; also return the architecture, without a linear part, and the weights from which the run
+    continues, or None.
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
     """
@@ -152,7 +150,8 @@ def _encode_texts(
 def _choose_examples(
     validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
 ) -> Sequence[Any]:
-    """Choose validation texts for the checkpoint, or make random ones. For pairs, join each text with another text."""
+    """Choose validation texts for the checkpoint, or make random texts. For pairs, join each random text with
+    another."""
     if not made:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
@@ -166,9 +165,14 @@ def _continue_from_checkpoint(
     beside: OtherSources,
     before: Checkpoint,
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
-    """Adapt rows and settings to the checkpoint from which the run continues."""
+    """Adapt rows and settings to the checkpoint from which the run continues: its labels, tokenizer and architecture.
+
+    Return the training rows, the validation rows or None, and the settings.
+    """
     if beside.word_vectors is not None:
-        raise InputError("Word vectors are given, but the embedding starts from the checkpoint.", "Leave them out.")
+        raise InputError(
+            "Word vectors are given, but the embedding starts from the checkpoint.", "Leave the word vectors out."
+        )
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
         raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave --spelling out.")
@@ -187,13 +191,13 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, texts: int) -> TextSettings:
-    """Return the settings with the values that encoding the texts has determined."""
+def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int) -> TextSettings:
+    """Return the settings with the tokenizer and the parts of the classifier that encoding the texts has determined."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
         tokenizer=tokenizer,
-        min_freq=decided.min_freq_for(texts, of_words=tokenizer != BPE),
+        min_freq=decided.min_freq_for(text_count, of_words=tokenizer != BPE),
         spelling=task.spelling is not None,
         linear=task.linear is not None,
     )
@@ -213,19 +217,19 @@ def _report_long_texts(
 
 
 def _describe_other_sources(
-    outside: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
+    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
 ) -> dict[str, Any]:
     """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
     return (
-        ({"outside_rows": outside} if outside else {})
+        ({"outside_rows": outside_rows} if outside_rows else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
         | ({"examples": MADE_EXAMPLES} if made else {})
     )
 
 
-def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
-    """Check that the settings fit each other and the labels of the texts."""
+def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
+    """Refuse settings that do not fit each other or the labels of the texts."""
     settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
@@ -234,18 +238,19 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
         )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
-            "Class weights are for texts with one label.",
-            "Leave --class-weights out: the threshold of each label is chosen for it.",
+            "Class weights are for texts with one label, but these can have several.",
+            "Leave --class-weights out: a threshold is chosen for each label.",
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
-            "--none-of-these is for one label a text, but here each label has a threshold already.",
+            "--none-of-these is for texts with one label, but here each label has a threshold already.",
             "Leave --none-of-these out.",
         )
 
 
 def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """Make the fragments of words; None if spelling is off, or if the rows are too few for the words."""
+    """Find the fragments that words share; None if the settings ask for none, tokens are no words, or words share
+    none."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
@@ -253,6 +258,7 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
 
 
 def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
+    """Make the notices about empty, repeated or contradicting rows, validation rows that are trained on, and labels."""
     notices = []
     texts = data.single_texts.texts
     if empty := sum(not text.strip() for text in texts):
@@ -289,6 +295,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
 
 
 def _make_label_notices(data: LabelledTexts) -> list[str]:
+    """Make a notice if --multi-label seems to be missing, or to be given in vain."""
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
             return ["No training row has several labels. If each text has one, train without --multi-label."]
@@ -310,14 +317,14 @@ def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _make_architecture(
-    settings: TextSettings, vocabulary_size: int, classes: int, start: word_vectors.Vectors | None
+    settings: TextSettings, vocabulary_size: int, classes: int, vectors: word_vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
     assert settings.hidden_dim is not None  # noqa: S101 - it was, too
     return Architecture(
         cell=settings.cell,
         vocabulary_size=vocabulary_size,
-        embedding_dim=_choose_embedding_dim(settings.embedding_dim, start),
+        embedding_dim=_choose_embedding_dim(settings.embedding_dim, vectors),
         hidden_dim=settings.hidden_dim,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
@@ -329,10 +336,11 @@ def _make_architecture(
     )
 
 
-def _choose_embedding_dim(asked: int | None, start: word_vectors.Vectors | None) -> int:
-    if start is None:
+def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | None) -> int:
+    """Return the size of the embedding of a token: that of the word vectors, or else the asked one or 64."""
+    if vectors is None:
         return 64 if asked is None else asked
-    dimensions = int(start.values.shape[1])
+    dimensions = int(vectors.values.shape[1])
     if asked not in (None, dimensions):
         raise InputError(
             f"The word vectors have {dimensions} dimensions, but the embedding is to have {asked}.",
@@ -341,29 +349,6 @@ def _choose_embedding_dim(asked: int | None, start: word_vectors.Vectors | None)
     return dimensions
 
 
-def _describe_vectors(start: word_vectors.Vectors) -> dict[str, Any]:
-    added = len(start.added)
-    return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
-
-
-def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
-    """Make texts of random words of the vocabulary.
-
-    They are for a checkpoint that must not contain the user's texts.
-    """
-    generator = np.random.default_rng(0)
-    words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
-    between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
-    drawn = [between.join(generator.choice(words, size)) for size in _MADE_SIZES]
-    return [text.replace(piece_learning.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
-
-
-def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
-    """Choose up to 32 of the texts or pairs of texts. Very long ones are chosen only if there are no others."""
-    # People read the examples, and every export copies them: very long texts are left out.
-    lengths = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
-    short = [i for i, length in enumerate(lengths) if length <= _EXAMPLE_CHARACTERS]
-    if not short:
-        return [texts[lengths.index(min(lengths))]]
-    chosen = np.unique(np.linspace(0, len(short) - 1, _EXAMPLES).astype(int))
-    return list(dict.fromkeys(texts[short[i]] for i in chosen))
+def _describe_vectors(vectors: word_vectors.Vectors) -> dict[str, Any]:
+    added = len(vectors.added)
+    return {"source": vectors.source, "words_found": len(vectors.ids) - added, "words_added": added}

@@ -72,6 +72,7 @@ def _render_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Itera
 
 
 def _find_line_kind(line: str) -> str:
+    """Return which kind of block a line of Markdown belongs to; "" for an empty line."""
     beginnings = {"#": "heading", "![": "picture", "- ": "list", "|": "table"}
     return next((kind for mark, kind in beginnings.items() if line.startswith(mark)), "text" if line else "")
 
@@ -99,6 +100,7 @@ def _render_row(cells: Sequence[str], kinds: Sequence[str], tag: str) -> str:
 
 
 def _render_inline(text: str) -> str:
+    """Render the escaped characters, bold text and code in a line as HTML."""
     made, end = [], 0
     for match in _MARK.finditer(text):
         made.append(html.escape(text[end : match.start()]))

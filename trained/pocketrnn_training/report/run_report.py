@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.candidates.candidate import Candidate, read_candidates
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.cross_validation import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
-from pocketrnn_training.measures.evaluation import Evaluation, add_span_scores, score_classes, score_several_labels
+from pocketrnn_training.measures.evaluation import (
+    Evaluation,
+    add_span_scores,
+    list_confusions,
+    score_classes,
+    score_several_labels,
+)
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.measures.thresholds import predict_cross_fitted
 from pocketrnn_training.report.report_page import render_page
+from pocketrnn_training.report.report_pictures import (
+    DRAWN_CLASSES,
+    NUMBERED_CLASSES,
+    draw_accuracy_by_length,
+    draw_confusion_matrix,
+    draw_learning_curve,
+    format_range,
+    make_tick_label,
+)
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.training_events import Epoch, Notice
@@ -38,13 +49,6 @@ _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
 # An accuracy on fewer rows says little: with 30 rows, its standard error is about 9 points.
 _ROWS_OF_A_BIN: Final = 30
-# In a larger matrix the numbers would overlap.
-_NUMBERED_CLASSES: Final = 12
-# With more classes, the picture has those that are confused most: the names of all would be too small to be read.
-_DRAWN_CLASSES: Final = 80
-_TICK_CHARACTERS: Final = 30
-# With up to this many classes, the names have the usual font size.
-_LARGE_TICKS: Final = 25
 _CONFUSIONS: Final = 20
 
 
@@ -66,13 +70,6 @@ class ValidationAnswers:
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
-        """Compute the answers of a checkpoint for all rows."""
-        encoded = encode_rows(validation.inputs, checkpoint)
-        logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
-        return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths - int(checkpoint.two_texts))
-
 
 @dataclass(frozen=True)
 class OtherResults:
@@ -89,16 +86,13 @@ class OtherResults:
     cross_validation: CrossValidation | None = None
 
 
-_NO_OTHER_RESULTS: Final = OtherResults()
-
-
 def write_report(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
     validation: LabelledRows,
-    answers: ValidationAnswers | None = None,
-    other_results: OtherResults = _NO_OTHER_RESULTS,
+    answers: ValidationAnswers,
+    other_results: OtherResults,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -108,10 +102,9 @@ def write_report(
         checkpoint: the best one of the run.
         history: every epoch of the run; empty if the classifier is fitted without epochs.
         validation: the validation rows.
-        answers: the checkpoint's answers for the validation rows; without them, they are computed here.
+        answers: the checkpoint's answers for the validation rows.
         other_results: other results of the run.
     """
-    answers = answers or ValidationAnswers.from_checkpoint(checkpoint, validation)
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
         given = predict_cross_fitted(probabilities.astype(np.float64), validation.targets)
@@ -127,11 +120,11 @@ def write_report(
         counts = np.array(result.confusion)
         right = predicted == validation.targets
         mistakes = _format_mistakes(checkpoint, validation, probabilities, predicted)
-        _draw_confusion(result, counts).savefig(folder / "confusion.png")
+        draw_confusion_matrix(result, counts).savefig(folder / "confusion.png")
     bins = _make_length_bins(answers.lengths, right)
     if history:
-        _draw_learning_curve(history).savefig(folder / "learning_curve.png")
-    _draw_length_accuracy(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
+        draw_learning_curve(history).savefig(folder / "learning_curve.png")
+    draw_accuracy_by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_format_head(checkpoint, result, validation.ROW, validation.ANSWER),
         *_format_baseline(result, other_results.baseline),
@@ -150,7 +143,15 @@ def write_report(
     (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
 
 
-def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
+def _format_head(checkpoint: Checkpoint, result: Evaluation, row_word: str, answer_word: str) -> Iterator[str]:
+    """Yield the title, the accuracy, the architecture, the calibration and the threshold.
+
+    Args:
+        checkpoint: the classifier.
+        result: its scores on the validation rows.
+        row_word: the word for a row.
+        answer_word: the word for an answer.
+    """
     metrics = checkpoint.metrics
     yield f"# {_escape(checkpoint.name)}"
     yield ""
@@ -160,7 +161,7 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
-        yield from _format_accuracy(checkpoint, result, answer)
+        yield from _format_accuracy(checkpoint, result, answer_word)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All scores here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
@@ -172,12 +173,12 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
     if (threshold := metrics.get("threshold")) is not None:
         yield ""
-        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. On the"
+        yield f"None of these: below the probability {threshold:.4f}, a {row_word} is given no label. On the"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
         yield f"validation rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
         outside = metrics.get("outside_above_threshold")
         if outside is None:
-            yield f"No {what} outside the classes was tried: `--outside` names the label of such rows."
+            yield f"No {row_word} outside the classes was tried: `--outside` names the label of such rows."
         else:
             yield f"{outside:.1%} of {checkpoint.data['outside_rows']:,} rows of none of the classes are given a label."
             yield "They are not trained on."
@@ -186,7 +187,8 @@ def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: 
                 yield "half; the one that is kept is chosen on all of them."
 
 
-def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
+def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer_word: str) -> Iterator[str]:
+    """Yield the lines with the accuracy of a classifier that gives one label."""
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).summary
@@ -199,10 +201,11 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) ->
         yield f"Spans: F1 **{spans.f1:.2%}**, precision {spans.precision:.2%}, recall {spans.recall:.2%} of"
         yield f"{spans.spans:,} true spans."
     right = f"**{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}"
-    yield f"Correct answers to {result.rows:,} validation {answer}s: {right}."
+    yield f"Correct answers to {result.rows:,} validation {answer_word}s: {right}."
 
 
 def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
+    """Yield the lines that compare the classifier with the simple model."""
     if baseline is None:
         return
     if baseline.micro_f1 is None:
@@ -217,6 +220,7 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
 
 
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Yield the section with the candidates that were compared."""
     if not candidates:
         return
     yield from ("", "## The compared variants", "")
@@ -241,6 +245,7 @@ def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
 
 
 def _format_folds(result: CrossValidation | None) -> Iterator[str]:
+    """Yield the section with the scores of each fold."""
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
@@ -254,6 +259,7 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
 
 
 def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield the section with the learning curve and the scores of each epoch."""
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
     if getattr(checkpoint.architecture, "pairs", 0):
         yield "Training scores are of the recurrent part alone, validation scores of both parts: the linear part was"
@@ -269,6 +275,7 @@ def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[
 
 
 def _format_spans(spans: SpanScores | None) -> Iterator[str]:
+    """Yield the section with the scores of the spans of each label."""
     if spans is None:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
@@ -279,6 +286,7 @@ def _format_spans(spans: SpanScores | None) -> Iterator[str]:
 def _format_classes(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
+    """Yield the sections with the scores of each class and with the confusions; for several labels, with each label."""
     if counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
@@ -292,35 +300,31 @@ def _format_classes(
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_escape(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
     yield from ("", "## Confusion", "", _describe_confusion(result), "", "![confusion](confusion.png)")
-    confused = _count_confusions(counts)
-    if confused and len(result.classes) > _NUMBERED_CLASSES:
+    confused = list_confusions(counts)
+    if confused and len(result.classes) > NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
         for count, true, given in confused[:_CONFUSIONS]:
             yield f"| {_escape(result.classes[true].label)} | {_escape(result.classes[given].label)} | {count:,} |"
 
 
-def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Count how often each class is taken for another: (rows, true class, predicted class), the most frequent first."""
-    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
-    return sorted(found, key=lambda one: (-one[0], one[1:]))
-
-
 def _describe_confusion(result: Evaluation) -> str:
+    """Explain the picture of the confusion matrix."""
     classes = len(result.classes)
     which = "Rows by true class and class given, as shares of the true class."
-    if classes > _DRAWN_CLASSES:
-        which += f" The picture has the {_DRAWN_CLASSES} of {classes:,} classes that are confused most."
-    if any(_make_tick_label(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
+    if classes > DRAWN_CLASSES:
+        which += f" The picture has the {DRAWN_CLASSES} of {classes:,} classes that are confused most."
+    if any(make_tick_label(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
         which += " A class whose name is hard to draw has its number in the table above."
     return which
 
 
 def _format_lengths(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
+    """Yield the section with the accuracy of rows by their length. `steps` is the unit of the length."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
-        yield f"| {_format_range(least, most)} | {rows:,} | {accuracy:.2%} |"
+        yield f"| {format_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 
 
 def _format_mistakes(
@@ -329,6 +333,7 @@ def _format_mistakes(
     probabilities: npt.NDArray[np.float32],
     predicted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
+    """Yield the section with the rows that are given a wrong class, the most probable mistakes first."""
     wrong = np.flatnonzero(predicted != validation.targets)
     yield from ("", "## The worst mistakes", "")
     surest = "; the surest first." if len(wrong) else "."
@@ -350,6 +355,7 @@ def _format_label_mistakes(
     probabilities: npt.NDArray[np.float32],
     given: npt.NDArray[np.bool_],
 ) -> Iterator[str]:
+    """Yield the section with the rows that are given a wrong label or lack one, the highest loss first."""
     wrong = np.flatnonzero((given != validation.targets).any(axis=1))
     yield from ("", "## The worst mistakes", "")
     yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong label, or lack one" + (
@@ -369,6 +375,7 @@ def _format_label_mistakes(
 
 
 def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+    """Yield the sections with the rows, the notices about them, and the settings of the run."""
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:
@@ -383,10 +390,6 @@ def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice])
     yield from (f"| {name} | {_escape(str(value))} |" for name, value in checkpoint.training.items())
 
 
-def _format_range(least: int, most: int) -> str:
-    return f"{least}" if least == most else f"{least} to {most}"
-
-
 def _escape(text: str) -> str:
     """Escape a text as one line of Markdown that shows the text literally. A long text is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
@@ -397,7 +400,10 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Divide rows by length into bins of about equal size."""
+    """Divide the rows by length into bins of about equal size.
+
+    Return the smallest length, the largest length, the number of rows and the accuracy of each bin.
+    """
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -406,89 +412,3 @@ def _make_length_bins(
         here = bin_of_row == index
         bins.append((int(lengths[here].min()), int(lengths[here].max()), int(here.sum()), float(right[here].mean())))
     return bins
-
-
-def _make_figure(width: float = 6.4, height: float = 4.0) -> Figure:
-    # Not pyplot: its figures are global state, and it may need a display.
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _draw_learning_curve(history: Sequence[Epoch]) -> Figure:
-    figure = _make_figure(9.6)
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        epochs = [epoch.epoch for epoch in history]
-        for part in ("training", "validation"):
-            axes.plot(epochs, [getattr(epoch, f"{part}_{what}") for epoch in history], marker="o", ms=3, label=part)
-        axes.set_xlabel("epoch")
-        axes.set_title(what)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
-
-
-def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
-    chosen, of_class = _find_most_confused(counts), counts.sum(axis=1)
-    counts = counts[np.ix_(chosen, chosen)]
-    # As shares of the true class, so that a large class does not hide the others.
-    shares = counts / np.maximum(of_class[chosen, None], 1)
-    names = [_make_tick_label(i, result.classes[i].label) for i in chosen.tolist()]
-    classes = len(names)
-    # Room for the names beside the matrix, and for a row of each name.
-    side = 1.5 + 0.07 * max(map(len, names)) + max(2.5 + 0.12 * classes, 0.15 * classes)
-    figure = _make_figure(side + 1, side)
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    size = 10 if classes <= _LARGE_TICKS else 7
-    axes.set_xticks(range(classes), names, parse_math=False, rotation=90, fontsize=size)
-    axes.set_yticks(range(classes), names, parse_math=False, fontsize=size)
-    if classes <= _NUMBERED_CLASSES:
-        for i, row in enumerate(counts):
-            for j, count in enumerate(row):
-                axes.text(
-                    j, i, f"{count:,}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
-                )
-    axes.set_xlabel("class given")
-    axes.set_ylabel("true class")
-    figure.colorbar(image, label="share of the true class")
-    return figure
-
-
-def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the classes that are confused most often, int64 [classes to draw].
-
-    A class counts as the true and as the predicted class.
-    """
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
-
-
-def _make_tick_label(index: int, label: str) -> str:
-    """Make the tick label of a class: its name; or its number, if the font lacks a character."""
-    font = _load_font()
-    if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
-        return str(index + 1)
-    # Two long names may begin alike.
-    return label if len(label) <= _TICK_CHARACTERS else f"{label[:_TICK_CHARACTERS]}... ({index + 1})"
-
-
-@functools.cache
-def _load_font() -> Any:
-    from matplotlib import font_manager
-
-    return font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-
-
-def _draw_length_accuracy(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
-    figure = _make_figure()
-    axes = figure.subplots()
-    axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
-    axes.set_xticks(range(len(bins)), [_format_range(least, most) for least, most, *_ in bins], rotation=45)
-    # The axis starts at 0: otherwise bars show a difference larger than it is.
-    axes.set_ylim(0.0, 1.0)
-    axes.set_xlabel(steps)
-    axes.set_ylabel("accuracy")
-    axes.grid(axis="y", alpha=0.3)
-    return figure

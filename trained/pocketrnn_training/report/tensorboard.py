@@ -1,4 +1,4 @@
-"""Write the curves of a run for TensorBoard."""
+"""Write the curves of a run in the files that TensorBoard shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["write_curves"]
 
 @contextmanager
 def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """Yield a function that writes each event of a run to the folder `OUTPUT.tensorboard`.
+    """Yield a function that writes the scores in an event of a run to the folder `OUTPUT.tensorboard`.
 
     Args:
         output: the folder of the run.
@@ -34,7 +34,7 @@ def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callabl
         before.unlink()
     board = TensorBoardLogger(folder.parent, name=folder.name, version="")
 
-    def log(event: Progress | Epoch | Notice) -> None:
+    def write_event(event: Progress | Epoch | Notice) -> None:
         if isinstance(event, Progress):
             rows = (event.epoch - 1) * event.rows + event.row
             board.log_metrics(
@@ -51,6 +51,6 @@ def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callabl
             )
 
     try:
-        yield log
+        yield write_event
     finally:
         board.finalize("")

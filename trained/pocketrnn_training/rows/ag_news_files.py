@@ -15,9 +15,10 @@ import numpy as np
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.errors import DataError, OutputError, short_repr
+from pocketrnn_training.rows.class_labels import make_class_targets
 from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 __all__ = ["AG_NEWS_LABELS", "ag_news"]
 
@@ -61,9 +62,8 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             for row, number in enumerate(classes, start=before + 1):
                 if number not in names:
                     raise DataError(
-                        f"Row {row} of {path} has the class {short_repr(number, 40)}; AG News has 1 to 4, and no "
-                        "header "
-                        "line.",
+                        f"Row {row} of {path} has the class {short_repr(number, 40)}, but AG News has the classes 1 to "
+                        "4, and its files have no header line.",
                         "Give a file with a header line by its own name, not as ag_news.",
                     )
             before += len(classes)
@@ -82,6 +82,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
 
 
 def _find_cached_file(file_name: str) -> Path:
+    """Return the path of the official file in the user's cache folder, and download the file if it is not there."""
     # https://specifications.freedesktop.org/basedir-spec: an XDG_CACHE_HOME that is not absolute is to be ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     path = (cache if cache.is_absolute() else Path.home() / ".cache") / "pocketrnn" / "ag_news" / file_name
@@ -91,7 +92,9 @@ def _find_cached_file(file_name: str) -> Path:
     with open_as_utf8(path) as file:
         content = file.read()
     if not _has_md5(content, _MD5[file_name]):
-        raise DataError(f"{path} is not the official file: its md5 differs.", "Delete it and run this again.")
+        raise DataError(
+            f"{path} is not the official file: its md5 differs.", "Delete it, and run this again to download it."
+        )
     return path
 
 

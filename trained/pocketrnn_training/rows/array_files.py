@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, find_error_reason, first_line
 
 __all__ = ["ArrayHeader", "read_array_header", "read_arrays"]
@@ -30,9 +30,9 @@ _Array = npt.NDArray[Any]
 _LONGEST_HEADER: Final = 1 << 14
 # A file may always unpack to this many bytes, and to this many times its own size: compression makes sensor data up to
 # about ten times smaller.
-_ALWAYS: Final = 1 << 30
-_TIMES: Final = 16
-_AT_A_TIME: Final = 1 << 20
+_SMALL_FILE_BYTES: Final = 1 << 30
+_LARGEST_RATIO: Final = 16
+_BYTES_READ_AT_ONCE: Final = 1 << 20
 # numpy writes only these; LZMA and bzip2 take as much memory as the file says.
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -54,13 +54,13 @@ class ArrayHeader:
     size: int
 
 
-def read_array_header(start: bytes) -> ArrayHeader:
+def read_array_header(content: bytes) -> ArrayHeader:
     """Read the header of a `.npy` file from its first bytes.
 
     Raises:
         ValueError: it is not a `.npy` file, or it is damaged.
     """
-    file = io.BytesIO(start[:_LONGEST_HEADER])
+    file = io.BytesIO(content[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"its version is {version}")
@@ -85,7 +85,7 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
     """
     try:
         with path.open("rb") as file:
-            bound = min(most, max(_ALWAYS, _TIMES * path.stat().st_size))
+            bound = min(most, max(_SMALL_FILE_BYTES, _LARGEST_RATIO * path.stat().st_size))
             if file.read(6) != b"\x93NUMPY":
                 return _read_archive(file, bound, wanted)
             file.seek(0)
@@ -101,7 +101,8 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         raise DataError(f"{path} is not a file of arrays that can be read: {first_line(error)}.", remedy) from None
 
 
-def _read_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> dict[str, _Array]:
+def _read_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | None) -> dict[str, _Array]:
+    """Read the wanted arrays of a `.npz` file by name, or all; together they may take `most_bytes`."""
     found: dict[str, _Array] = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -111,31 +112,33 @@ def _read_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> 
             if entry.compress_type not in _COMPRESSIONS:
                 raise ValueError(f"{name!r} is compressed in a way that numpy does not use")
             with archive.open(entry) as stored:
-                found[name] = _read_array(stored, most - sum(array.nbytes for array in found.values()), f"{name!r} ")
+                found[name] = _read_array(
+                    stored, most_bytes - sum(array.nbytes for array in found.values()), repr(name)
+                )
     return found
 
 
-def _read_array(file: IO[bytes], most: int, name: str = "") -> _Array:
-    """Read an array from the current position of a file to the end of the file."""
+def _read_array(file: IO[bytes], most_bytes: int, said: str = "it") -> _Array:
+    """Read one array from the current position of a file to the end of the file. Errors call the array `said`."""
     start = file.read(_LONGEST_HEADER)
     header = read_array_header(start)
     if header.dtype.hasobject:
-        raise ValueError(f"{name or 'it '}holds Python objects, which are not read")
+        raise ValueError(f"{said} holds Python objects, which are not read")
     items = math.prod(header.shape)
     size = items * header.dtype.itemsize
     # With items of 0 bytes, or an axis of size 0, a file of a few bytes can state any number of items.
-    if max(size, items, *header.shape, 0) > most:
+    if max(size, items, *header.shape, 0) > most_bytes:
         shape = " x ".join(map(str, header.shape))
-        raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, but at most {most:,} are read")
+        raise ValueError(f"{said} takes {size:,} bytes for {shape} items, but at most {most_bytes:,} are read")
     content = np.zeros(size, np.uint8)
     filled = 0
     some = start[header.size :]
     while some and filled + len(some) <= size:
         content[filled : filled + len(some)] = np.frombuffer(some, np.uint8)
         filled += len(some)
-        some = file.read(min(_AT_A_TIME, size - filled + 1))
+        some = file.read(min(_BYTES_READ_AT_ONCE, size - filled + 1))
     if some or filled < size:
-        raise ValueError(f"{name or 'it '}has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
+        raise ValueError(f"{said} has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
     if not size:
         return np.zeros(header.shape, header.dtype)
     array: _Array = content.view(header.dtype).reshape(header.shape, order=header.order)

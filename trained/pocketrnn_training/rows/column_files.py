@@ -9,6 +9,7 @@ import codecs
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, find_error_reason, first_line
 from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
@@ -155,7 +156,7 @@ def read_delimited(
     Raises:
         DataError: the file is missing, empty, in another encoding or not CSV; a column is missing or occurs twice.
     """
-    size = _check_size(path, encoding)
+    size = _measure_filled_file(path, encoding)
     with _open_delimited(path, size, (), wanted, delimiter, names, encoding) as header:
         check_columns(header.schema.names, wanted, str(path), remedy, write_header_line_remedy(wanted, delimiter))
     with _open_delimited(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
@@ -163,7 +164,8 @@ def read_delimited(
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
-def _check_size(path: Path, encoding: str = UTF8) -> int:
+def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
+    """Return the size of a UTF-8 file in bytes. Refuse an empty file."""
     size = _measure_utf8(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
@@ -201,6 +203,7 @@ def _open_delimited(
 
 @contextmanager
 def _translate_csv_errors(path: Path) -> Iterator[None]:
+    """Raise the errors of pyarrow's CSV reader as DataError."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
@@ -209,7 +212,7 @@ def _translate_csv_errors(path: Path) -> Iterator[None]:
                 f"{path} has a row of more than {_BLOCK >> 20} MiB, or a quote that is never closed.",
                 "Correct the row, or delete it.",
             ) from None
-        raise DataError(f"{path} cannot be read: {first_line(error)}.", "Check that line of the file.") from None
+        raise DataError(f"{path} cannot be read: {first_line(error)}.", "Correct that row of the file.") from None
 
 
 def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
@@ -217,7 +220,8 @@ def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> 
 
 
 def _find_csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8) -> str:
-    _check_size(path, encoding)
+    """Find the character between the fields of a .csv file from its header line."""
+    _measure_filled_file(path, encoding)
     with open_as_utf8(path, encoding) as file:
         header = next((line for line in iter(partial(file.readline, _BLOCK), b"") if line.strip()), b"")
     return find_delimiter(header.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").strip(), wanted)
@@ -228,20 +232,24 @@ def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> 
 
 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
+
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
-    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, row in _read_json_rows(path, encoding):
-        for column, values in zip(wanted, columns, strict=True):
-            if column not in row:
-                raise DataError(
-                    f"Line {number} of {path} has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}.",
-                    remedy,
-                )
-            values.append(row[column])
-        if len(columns[0]) == _ROWS:
-            yield columns
-            columns = tuple([] for _ in wanted)
-    yield columns
+    def select_members() -> Iterator[list[Any]]:
+        for number, row in _read_json_rows(path, encoding):
+            for column in wanted:
+                if column not in row:
+                    has = list_first_names(list(row)) or "nothing"
+                    raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
+            yield [row[column] for column in wanted]
+
+    return _gather_columns(select_members())
+
+
+def _gather_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the columns of rows, some thousand rows at a time."""
+    while some := list(islice(rows, _ROWS)):
+        yield tuple(map(list, zip(*some, strict=True)))
 
 
 def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -255,27 +263,29 @@ def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dic
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Read lines as fastText does: labels that begin with `__label__`, then the text. Several labels become a list."""
+    """Yield the texts and labels of a fastText file: a line is labels that begin with `__label__`, then the text.
+
+    Several labels become a list.
+    """
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
-    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, text in read_text_lines(path, encoding):
-        words = text.split()
-        count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
-        labels = [word.removeprefix(_LABEL) for word in words[:count]]
-        if "label" in wanted and (not labels or "" in labels):
-            raise DataError(
-                f"Line {number} of {path} does not begin with {_LABEL} and a label.",
-                f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet file.",
-            )
-        # The text after the labels, with its own spaces.
-        rest = text.split(None, count)[count] if count < len(words) else ""
-        values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
-        for name, column in zip(wanted, columns, strict=True):
-            column.append(values[name])
-        if len(columns[0]) == _ROWS:
-            yield columns
-            columns = tuple([] for _ in wanted)
-    yield columns
+
+    def parse_lines() -> Iterator[list[Any]]:
+        for number, text in read_text_lines(path, encoding):
+            words = text.split()
+            count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
+            labels = [word.removeprefix(_LABEL) for word in words[:count]]
+            if "label" in wanted and (not labels or "" in labels):
+                raise DataError(
+                    f"Line {number} of {path} does not begin with {_LABEL} and a label.",
+                    f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet "
+                    "file.",
+                )
+            # The text after the labels, with its own spaces.
+            rest = text.split(None, count)[count] if count < len(words) else ""
+            values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
+            yield [values[name] for name in wanted]
+
+    return _gather_columns(parse_lines())
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
@@ -288,7 +298,9 @@ def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str
         # Read one byte more than a line may have, so that a longer line is detected.
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(line) > _LONGEST_LINE:
-                raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
+                raise DataError(
+                    f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Break it into lines."
+                )
             if number == 1:
                 check_not_utf16(str(path), line[:4])
             try:
@@ -315,30 +327,30 @@ def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             raise make_parquet_error(str(path), error) from None
 
 
-def _read_delimited_names(path: Path, delimiter: str | None = None) -> list[str]:
-    size = _check_size(path)
+def _read_delimited_column_names(path: Path, delimiter: str | None = None) -> list[str]:
+    size = _measure_filled_file(path)
     with _open_delimited(path, size, (), (), delimiter or _find_csv_delimiter(path, ())) as header:
         return list(header.schema.names)
 
 
-def _read_json_names(path: Path) -> list[str]:
+def _read_json_members(path: Path) -> list[str]:
     for _, row in _read_json_rows(path):
         return list(row)
     raise DataError(f"{path} is empty.", "Give a file with rows.")
 
 
-def _read_parquet_names(path: Path) -> list[str]:
+def _read_parquet_column_names(path: Path) -> list[str]:
     with _open_parquet(path) as file:
         return list(file.schema_arrow.names)
 
 
 _Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
 _FORMATS: Final[dict[str, _Format]] = {
-    ".csv": (_read_csv, _read_delimited_names),
-    ".tsv": (_read_tsv, partial(_read_delimited_names, delimiter="\t")),
-    ".jsonl": (_read_json_lines, _read_json_names),
-    ".ndjson": (_read_json_lines, _read_json_names),
-    ".parquet": (_read_parquet, _read_parquet_names),
+    ".csv": (_read_csv, _read_delimited_column_names),
+    ".tsv": (_read_tsv, partial(_read_delimited_column_names, delimiter="\t")),
+    ".jsonl": (_read_json_lines, _read_json_members),
+    ".ndjson": (_read_json_lines, _read_json_members),
+    ".parquet": (_read_parquet, _read_parquet_column_names),
     ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
 }
 # The suffixes of files that can be read.
@@ -346,6 +358,7 @@ SUFFIXES: Final = tuple(_FORMATS)
 
 
 def _find_format(path: Path) -> _Format:
+    """Find the functions that read a file and its column names, by the suffix of its name."""
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(

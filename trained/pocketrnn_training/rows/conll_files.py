@@ -117,37 +117,38 @@ class _ConlluLines:
 
     path: Path
 
-    def parse_word(self, line: str, number: int, before: int) -> _Word | None:
+    def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
         """Parse the word on a line; None for a comment, or a line without a word.
 
         Args:
             line: the line without its line break.
-            number: its number, from 1.
-            before: how many words of the sentence come before it.
+            line_number: the number of the line, from 1.
+            words_before: how many words of the sentence come before this line.
         """
         if line.startswith("#"):
             return None
         columns = line.split("\t")
         if len(columns) != _COLUMNS_OF_CONLLU:
             raise DataError(
-                f"{self.path}:{number} has {len(columns)} columns between tabs, but CoNLL-U has {_COLUMNS_OF_CONLLU}.",
+                f"{self.path}:{line_number} has {len(columns)} columns between tabs, but CoNLL-U has "
+                f"{_COLUMNS_OF_CONLLU}.",
                 "Correct the line; if the file has a word first and its label last, name it without the ending "
                 f"{_CONLLU}.",
             )
         if _NO_WORD.fullmatch(columns[0]):
             return None
-        if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != before + 1:
+        if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != words_before + 1:
             raise DataError(
-                f"{self.path}:{number} begins with {short_repr(columns[0], 40)}, but the word is number {before + 1} "
-                "of its "
-                "sentence.",
+                f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but the word is number "
+                f"{words_before + 1} of its sentence.",
                 "Number the words of each sentence from 1, and write an empty line after each.",
             )
         if columns[3] == "_":
             raise DataError(
-                f"{self.path}:{number} has no label: UPOS, its fourth column, is _.", "Give words with a label each."
+                f"{self.path}:{line_number} has no label: UPOS, its fourth column, is _.",
+                "Give words with a label each.",
             )
-        return _Word(columns[1], columns[3], number)
+        return _Word(columns[1], columns[3], line_number)
 
 
 @dataclass
@@ -162,26 +163,26 @@ class _ColumnLines:
     columns: int = field(default=0)
     first: int = field(default=0)
 
-    def parse_word(self, line: str, number: int, before: int) -> _Word | None:
+    def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
         """Parse the word on a line; None for a line without a word."""
         tabs = self.tabs if self.columns else "\t" in line
         # Not split at other white space: a word may contain it.
         parts = line.split("\t") if tabs else [part for part in re.split("[ \t]+", line) if part]
         # A comment has another number of columns than the words; before the first word, a space follows its #.
-        is_comment = line.startswith("#") and not before
+        is_comment = line.startswith("#") and not words_before
         if is_comment and (len(parts) != self.columns if self.columns else line.startswith("# ")):
             return None
         if parts[0] == _DOCUMENT:
             return None
         if not self.columns:
             if len(parts) < 2:
-                raise DataError(f"{self.path}:{number} has one column, {short_repr(line, 40)}.", _ONE_A_LINE)
-            self.tabs, self.columns, self.first = tabs, len(parts), number
+                raise DataError(f"{self.path}:{line_number} has one column, {short_repr(line, 40)}.", _ONE_A_LINE)
+            self.tabs, self.columns, self.first = tabs, len(parts), line_number
         if len(parts) != self.columns:
             between = "tabs" if self.tabs else "spaces"
             raise DataError(
-                f"{self.path}:{number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, but "
-                f"line {self.first} has {self.columns}.",
+                f"{self.path}:{line_number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, "
+                f"but line {self.first} has {self.columns}.",
                 "Write as many columns in each line, with the word first and its label last.",
             )
-        return _Word(parts[0], parts[-1], number)
+        return _Word(parts[0], parts[-1], line_number)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AG_NEWS", "LABELS_OF", "DataSource"]
 
+# The items that have labels: whole texts, or each of their words.
 LABELS_OF: Final = ("texts", "tokens")
 
 AG_NEWS: Final = "ag_news"
@@ -136,15 +137,15 @@ class DataSource:
             InputError: see `has_number_rows`; second texts are named for rows that have none.
         """
         if self.of_tokens:
-            self._check_tagging_options()
+            self._refuse_options_of_other_rows()
             return TagSettings
         if self.second_text_column is not None:
-            self._check_pairs()
+            self._refuse_second_texts_of_other_rows()
             return PairSettings
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Check the beginnings of the files. A file or a column may be missing.
+        """Refuse a missing file or column, from the beginnings of the files.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
@@ -153,10 +154,10 @@ class DataSource:
         """
         require_module("pyarrow", "train")
         from pocketrnn_training.rows.column_files import COLUMN_REMEDY, open_as_utf8, read_columns
-        from pocketrnn_training.rows.labelled_pairs import SECOND_COLUMN_REMEDY
+        from pocketrnn_training.rows.text_files import SECOND_COLUMN_REMEDY
 
         if self.of_tokens:
-            self._check_tagging_options()
+            self._refuse_options_of_other_rows()
             for path in (*map(Path, self.names), *validation):
                 with open_as_utf8(path):
                     pass
@@ -164,10 +165,10 @@ class DataSource:
         both: tuple[str, ...]
         both, text, remedy = (self.text_column, self.label_column), (self.text_column,), COLUMN_REMEDY
         if self.second_text_column is not None:
-            self._check_pairs()
+            self._refuse_second_texts_of_other_rows()
             both, remedy = (self.text_column, self.second_text_column, self.label_column), SECOND_COLUMN_REMEDY
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
-        self._check_text_options()
+        self._refuse_options_of_text_files()
         if self.has_number_rows:
             for path in (*named, *validation):
                 with open_as_utf8(path):
@@ -177,21 +178,22 @@ class DataSource:
             for path in paths:
                 next(read_columns(path, columns, remedy, self.encoding), None)
 
-    def _check_pairs(self) -> None:
-        """Refuse a column of second texts if the rows are not from the user's own files of texts."""
+    def _refuse_second_texts_of_other_rows(self) -> None:
+        """Refuse a column of second texts if the rows are AG News or sequences of numbers."""
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
-            raise InputError(f"A second text is named, but DATA is {what}.", "Leave --second-text-column out.")
+            raise InputError(f"DATA is {what}, which have no second texts.", "Leave --second-text-column out.")
 
-    def _check_tagging_options(self) -> None:
-        """Refuse options that are set but do not apply to sentences with a label for each word."""
-        own = {"names", "labels_of", "encoding", "said"}
-        for one in fields(self):
-            if one.name not in own and getattr(self, one.name) != one.default:
-                raise InputError(
-                    f"{one.name} does not apply to words with labels.",
-                    "Leave it out, or --labels-of.",
-                )
+    def _refuse_options_of_other_rows(self) -> None:
+        """Refuse an option that is given but does not apply to sentences with a label for each word."""
+        own = {"names", "labels_of", "encoding", "said", "numbers"}
+        for options in (self, self.numbers):
+            for one in fields(options):
+                if one.name not in own and getattr(options, one.name) != one.default:
+                    raise InputError(
+                        f"--{one.name.replace('_', '-')} does not apply to words with labels.",
+                        "Leave it out, or --labels-of.",
+                    )
         if AG_NEWS in self.names:
             raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
 
@@ -204,11 +206,11 @@ class DataSource:
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
-        self._check_tagging_options()
+        self._refuse_options_of_other_rows()
         return read_tagged(paths, labels, encoding=self.encoding)
 
-    def _check_text_options(self) -> None:
-        """Refuse options for files of texts, such as an encoding, if the rows come from elsewhere."""
+    def _refuse_options_of_text_files(self) -> None:
+        """Refuse an option for files of texts, such as an encoding, if the rows are AG News or sequences of numbers."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),
@@ -256,7 +258,7 @@ class DataSource:
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows
     ) -> LabelledTexts | LabelledSequences | TaggedSentences:
-        """Read other files, such as validation rows, in the way in which `data` was read.
+        """Read other files, such as validation rows, as `data` was read.
 
         Raises:
             DataError: see `read_files` and `read_numbers`.
@@ -300,14 +302,12 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read other files with the same columns, such as validation rows. With second texts, they become
-        `LabelledPairs`.
+        """Read files of texts, or of pairs if second texts are named, with the columns of these rows.
 
         Raises:
             DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
         """
-        from pocketrnn_training.rows.labelled_pairs import read_pairs
-        from pocketrnn_training.rows.labelled_texts import read_files
+        from pocketrnn_training.rows.text_files import read_files, read_pairs
 
         second = self.second_text_column
         reader = read_files if second is None else partial(read_pairs, second_text_column=second)

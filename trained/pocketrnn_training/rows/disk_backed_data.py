@@ -44,9 +44,10 @@ class ByteBuffer:
             self._move_to_file()
 
     def _move_to_file(self) -> None:
+        """Write the bytes in memory to the temporary file."""
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the spool
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the buffer
                 weakref.finalize(self, self._file.close)
             self._file.write(self._waiting)
             self._file.flush()
@@ -58,19 +59,19 @@ class ByteBuffer:
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """Return all that was written. Nothing may be written afterwards."""
+        """Return all bytes that were written. Nothing may be written afterwards."""
         if self._file is None:
             return bytes(self._waiting)
         self._move_to_file()
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        """Return all that was written as a flat read-only array."""
+        """Return all bytes that were written, as a flat read-only array."""
         return np.frombuffer(self.buffer(), dtype=dtype)
 
 
 class StoredTexts(Sequence[str]):
-    """Texts as UTF-8 in one buffer: text i is the bytes from starts[i] to ends[i]."""
+    """A sequence of texts that are kept as UTF-8 in one buffer: text i is the bytes from starts[i] to ends[i]."""
 
     def __init__(self, content: bytes | mmap.mmap, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
         self._content, self._starts, self._ends = content, starts, ends

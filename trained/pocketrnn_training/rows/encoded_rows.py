@@ -1,13 +1,10 @@
-"""Encoded rows in flat arrays, and batches of them.
-
-The rows are ids of texts, or sequences of numbers.
-"""
+"""Rows as a module reads them, in flat arrays: the ids of texts, or the scaled samples of sequences of numbers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -24,14 +21,8 @@ __all__ = [
     "EncodedRows",
     "EncodedSequences",
     "EncodedTexts",
-    "draw_epoch_row_numbers",
     "join_rows",
-    "make_random_batches",
-    "make_similar_length_batches",
 ]
-
-# Rows are sorted by length among this many batches at a time, and the batches shuffled.
-_BATCHES_SORTED_TOGETHER = 64
 
 
 class EncodedRows(ABC):
@@ -104,13 +95,14 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
-        """Encode texts; or pairs of texts, with an encoder of pairs.
+        """Encode texts; or pairs of texts, with an encoder of pairs."""
+        return cls.from_rows(map(encoder.encode, texts))
 
-        Large data is kept in a temporary file (`pocketrnn_training.rows.disk_backed_data`).
-        """
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[int]]) -> EncodedTexts:
+        """Store the ids of each row. Large data is kept in a temporary file (`rows.disk_backed_data`)."""
         ids, lengths = ByteBuffer(), ByteBuffer()
-        for text in texts:
-            row = encoder.encode(text)
+        for row in rows:
             ids.write(array("i", row).tobytes())
             lengths.write(array("q", (len(row),)).tobytes())
         return cls.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
@@ -158,47 +150,3 @@ class EncodedSequences(EncodedRows):
     def values(self) -> npt.NDArray[np.float32]:
         """The samples."""
         return self.samples
-
-
-def draw_epoch_row_numbers(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw the row numbers of one epoch in random order, int64 [size].
-
-    Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
-    and the seed, so that a run can be resumed at any epoch.
-
-    Args:
-        rows: the number of rows of the data.
-        size: the number of rows of an epoch.
-        epoch: the number of the epoch, from 1.
-        seed: decides the order.
-    """
-    first, end = (epoch - 1) * size, epoch * size
-    rounds = range(first // rows, (end - 1) // rows + 1)
-    orders = [np.random.default_rng((seed, number)).permutation(rows) for number in rounds]
-    start = first - rounds.start * rows
-    return np.concatenate(orders)[start : start + size]
-
-
-def make_similar_length_batches(
-    rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
-) -> list[npt.NDArray[np.int64]]:
-    """Make batches of rows of similar length, in random order.
-
-    Args:
-        rows: int64, the row numbers of an epoch in random order.
-        lengths: int64 [rows of the data], the length of each row.
-        batch_size: the rows of a batch; the last batch of a group may have fewer.
-        rng: decides the order of the batches.
-    """
-    together = batch_size * _BATCHES_SORTED_TOGETHER
-    batches = []
-    for start in range(0, len(rows), together):
-        group = rows[start : start + together]
-        group = group[np.argsort(lengths[group], kind="stable")]
-        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def make_random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Cut the rows into batches in the given order. The last batch may be smaller."""
-    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

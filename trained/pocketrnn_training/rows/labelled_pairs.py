@@ -1,32 +1,23 @@
-"""Labelled pairs of texts, such as a premise and a hypothesis, and the reader of their files.
-
-A file has a column for each text.
-"""
+"""Labelled pairs of texts, such as a premise and a hypothesis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.encodings import UTF8
 from pocketrnn_training.rows.labelled_rows import split_classes
 from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
-    read_labelled_columns,
     select_texts,
-    separate_outside_rows,
 )
 from pocketrnn_training.settings.base_settings import Settings
 
-__all__ = ["SECOND_COLUMN_REMEDY", "LabelledPairs", "read_pairs"]
-
-SECOND_COLUMN_REMEDY: Final = "Name the columns with --text-column, --second-text-column and --label-column."
+__all__ = ["LabelledPairs"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class LabelledPairs(LabelledTexts):
 
     @classmethod
     def of(cls, first: LabelledTexts, second_texts: Sequence[str]) -> LabelledPairs:
-        """Make pairs from labelled first texts, and from second texts in the same order.
+        """Make labelled pairs from labelled first texts, and from second texts in the same order.
 
         Example:
             >>> LabelledPairs.of(LabelledTexts(["a"], np.array([0]), ("yes", "no"), "a row"), ["b"]).inputs
@@ -138,35 +129,3 @@ class LabelledPairs(LabelledTexts):
             [('b', 'd')]
         """
         return replace(super().rows(chosen), second_texts=select_texts(self.second_texts, chosen))
-
-
-def read_pairs(
-    paths: Sequence[Path],
-    *,
-    text_column: str = "text",
-    second_text_column: str = "second_text",
-    encoding: str = UTF8,
-    **options: Any,
-) -> LabelledPairs:
-    """Read the files of one data set of pairs of texts, one after the other.
-
-    Args:
-        paths: the files, in the formats of `read_files`.
-        text_column: the name of the column that holds the first texts.
-        second_text_column: the name of the column that holds the second texts.
-        encoding: the encoding of files of text, by its name in Python; not used for Parquet.
-        options: the other arguments of `read_files`.
-
-    Raises:
-        DataError: as `read_files`; a second text is missing.
-        InputError: the encoding is unknown.
-
-    Example:
-        >>> data = read_pairs([Path("pairs.csv")], text_column="premise", second_text_column="hypothesis")
-        >>> len(data.texts) == len(data.second_texts)
-        True
-    """
-    columns = (text_column, second_text_column)
-    first, (second,) = read_labelled_columns(paths, columns, SECOND_COLUMN_REMEDY, encoding=encoding, **options)
-    data, outside = LabelledPairs.of(first, second), options.get("outside")
-    return data if outside is None else separate_outside_rows(data, outside)

@@ -20,7 +20,6 @@ __all__ = [
     "LabelledRows",
     "assign_folds",
     "check_labelled",
-    "normalize_label",
     "split_classes",
     "split_rows",
 ]
@@ -91,7 +90,7 @@ class LabelledRows(ABC):
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """Mark the rows that are labelled, bool [rows].
+        """Return which rows have a label, bool [rows].
 
         With several labels, every row is, since having no label is an answer.
         """
@@ -106,17 +105,12 @@ class LabelledRows(ABC):
         return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
 
 
-def normalize_label(label: str) -> str:
-    """Normalize the case and the spaces of a label: people write the same label in several ways."""
-    return " ".join(label.split()).casefold()
-
-
-def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
-    """Refuse rows without a label, unless a teacher answers them.
+def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
+    """Refuse rows without a label.
 
     Args:
         data: the rows.
-        what: the word for a row, such as "validation row".
+        row_word: the word for a row, such as "validation row".
         remedy: what to do, one sentence.
 
     Raises:
@@ -124,14 +118,14 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
     """
     labelled = data.labelled
     if count := int((~labelled).sum()):
-        have = f"{what} has no label: row" if count == 1 else f"{what}s have no label, such as row"
+        have = f"{row_word} has no label: row" if count == 1 else f"{row_word}s have no label, such as row"
         raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
 
 
 def split_rows(
     data: LabelledRows, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two parts with equal shares of each class.
+    """Split the rows in two parts with equal shares of each class; return the row numbers of each part.
 
     The order of the labels does not matter.
 
@@ -146,7 +140,7 @@ def split_rows(
         rng: decides which rows.
 
     Returns:
-        The row numbers of the first and of the second part, int64, ascending.
+        The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
         DataError: no class has two rows; no row has a label.
@@ -188,7 +182,8 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
     fold_of_group = np.full(len(first), -1)
 
-    def deal_rows(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+    def assign_groups(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+        """Assign the chosen groups that have no fold yet, each to the fold with the fewest rows of the label."""
         for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
             fewest = total if label is None else have[label] * (len(groups) + 1) + total
             fold = int(fewest.argmin())
@@ -197,8 +192,8 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
             have[targets[group], fold] += 1
 
     for label in np.argsort(counts, kind="stable").tolist():
-        deal_rows(np.flatnonzero(targets[:, label] if several else targets == label), label)
-    deal_rows(np.arange(len(first)), None)
+        assign_groups(np.flatnonzero(targets[:, label] if several else targets == label), label)
+    assign_groups(np.arange(len(first)), None)
     return fold_of_group[groups]
 
 
@@ -208,16 +203,16 @@ def split_classes(
     share: float,
     rng: np.random.Generator,
     *,
-    what: str = "row",
+    row_word: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows as `split_rows` does, from the class of each row.
+    """Split rows in two parts with equal shares of each class, as `split_rows` does, from the class of each row.
 
     Args:
         targets: int64 [rows], the index of each row's class in `labels`, or -1.
         labels: the classes.
         share: the share of each class that goes to the second part.
         rng: decides which rows.
-        what: the word for a row, for the error.
+        row_word: the word for a row, for the error.
 
     Raises:
         DataError: as `split_rows`.
@@ -225,14 +220,12 @@ def split_classes(
     second = []
     for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
         rows = np.flatnonzero(targets == target)
-        if not len(rows):
-            continue
-        if len(rows) == 1:
+        if len(rows) < 2:
             continue
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         second.append(rng.permutation(rows)[:count])
     if not second:
-        found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
+        found = f"Every class has 1 {row_word}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
             f"{found}, so none can be held out for validation.",
             "Give more rows of each class, with their labels, or rows to validate with: --validation.",
@@ -245,6 +238,7 @@ def split_classes(
 def _split_by_labels(
     data: LabelledRows, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split rows with any number of labels in two parts; return the row numbers of each part."""
     unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
     counts = data.counts()
     # How many rows of each label are not in the second part.
@@ -268,6 +262,7 @@ def _split_by_labels(
     move_rows(without, round(share * len(without)))
     if not second.any() or second.all():
         raise DataError(
-            f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."
+            f"The {len(data)} rows are too few to hold some out for validation.",
+            "Give more rows, or rows to validate with: --validation.",
         )
     return np.flatnonzero(~second), np.flatnonzero(second)

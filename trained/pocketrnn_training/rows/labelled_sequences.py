@@ -12,8 +12,8 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn_training.rows.class_labels import make_class_targets, sort_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
-from pocketrnn_training.rows.labelled_texts import make_class_targets, sort_classes
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 
@@ -110,7 +110,7 @@ class LabelledSequences(LabelledRows):
         numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
         what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
         rng = np.random.default_rng(settings.seed)
-        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, what=what)
+        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, row_word=what)
         is_held_out = np.isin(inverse, held_out)
         if isinstance(settings, NumberSettings) and settings.by_folds(len(numbers)):
             return self, self
@@ -155,7 +155,7 @@ class LabelledSequences(LabelledRows):
 def make_labelled_sequences(
     recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
-    """Make rows from recordings. Each recording is one row, or is divided into windows.
+    """Make the rows from recordings. Each recording is one row, or is divided into windows.
 
     With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
     A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
@@ -178,9 +178,9 @@ def make_labelled_sequences(
     stretches = short = 0
     for recording in recordings:
         _check_samples(recording, rules)
-        for start, stop, label in _find_label_runs(recording, rules):
+        for start, stop, label in _find_label_stretches(recording, rules):
             samples = recording.samples[start:stop]
-            windows = [(0, stop - start)] if rules.window is None else _cut_windows(stop - start, rules)
+            windows = [(0, stop - start)] if rules.window is None else _list_windows(stop - start, rules)
             short += not windows
             for first, end in windows:
                 sequences.append(samples[first:end])
@@ -200,8 +200,9 @@ def make_labelled_sequences(
 
 
 def _check_samples(recording: Recording, rules: NumberInput) -> None:
+    """Refuse a recording without steps, or with samples that the rules refuse."""
     if not len(recording.samples):
-        raise DataError(f"{recording.name} has no steps.", "Give each sequence one step at least.")
+        raise DataError(f"{recording.name} has no steps.", "Give it one step at least, or leave it out.")
     try:
         rules.check_samples(recording.samples)
     except SequenceError as error:
@@ -212,8 +213,8 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 
-def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
-    """Find the sections of steps with one label: the start, the end (exclusive) and the label of each."""
+def _find_label_stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
+    """Find the stretches of steps with the same label; return the start, the end (exclusive) and the label of each."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
     labels = np.array(recording.labels, dtype=object)
@@ -230,14 +231,15 @@ def _find_label_runs(recording: Recording, rules: NumberInput) -> list[tuple[int
     return stretches
 
 
-def _cut_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
+def _list_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
+    """List the start and the end (exclusive) of each window of a stretch of `steps` steps."""
     assert rules.window is not None  # noqa: S101 - the caller looked
     starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
     return [(start, start + rules.window) for start in starts]
 
 
 def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
-    """Check that training and validation rows were read with the same labels and rules."""
+    """Refuse validation rows that were read with other labels or other rules than the training rows."""
     remedy = "Read them as the training rows are read."
     check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)
@@ -251,11 +253,9 @@ def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) ->
 
 
 def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute the mean and the standard deviation of each channel over all steps.
+    """Compute the mean of each channel over all steps, and its scale, which is the standard deviation.
 
-    Missing samples do not count.
-
-    The scale of a channel that never changes is 1.
+    Missing samples do not count. The scale of a channel that never changes is 1.
     """
     channels = sequences[0].shape[1]
     total, count = np.zeros(channels), np.zeros(channels)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, short_repr
+from pocketrnn.tables.file_kinds import ENDINGS, Kind
 from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
-from pocketrnn.tables.row_batches import ENDINGS, Kind
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.sktime_ts_files import read_ts
@@ -73,6 +73,7 @@ def read_sequences(
 
 
 def _read_recordings(path: Path, options: SequenceOptions, label_column: str, notes: list[str]) -> Iterator[Recording]:
+    """Read the recordings of a file in the format of its suffix, and add notes for the owner of the file."""
     suffix = path.suffix.lower()
     if suffix == ".ts":
         return read_ts(path)
@@ -95,9 +96,9 @@ def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str
 def _move_channels_last(
     x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, with_lengths: bool
 ) -> npt.NDArray[Any]:
-    """Return x as [sequences, time, channels].
+    """Return x as [sequences, time, channels], and add a note if the order of its axes is a guess.
 
-    It is transposed if the user says so, or if it has the named channels only when transposed.
+    x is transposed if the user says so, or if its last axis does not fit the named channels but the middle one does.
     """
     steps, channels = x.shape[1:]
     if options.channels_first:
@@ -120,7 +121,7 @@ def _move_channels_last(
 def _read_checked_arrays(
     path: Path, options: SequenceOptions, notes: list[str]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Read and check x [sequences, time, channels], y and lengths of a file."""
+    """Read x, y and lengths of a numpy file, and refuse wrong ones; return x as [sequences, time, channels]."""
     found = read_arrays(path, _LAYOUT, most=_LARGEST, wanted=("x", "y", "lengths"))
     for name in ("x", "y"):
         if name not in found:
@@ -130,34 +131,45 @@ def _read_checked_arrays(
     if x.ndim == 2:
         x = x[:, :, None]
     if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
-        raise DataError(f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}.", _LAYOUT)
-    x = _move_channels_last(x, path, options, notes, with_lengths=lengths is not None)
-    if y.dtype.kind not in "iuU" or y.ndim != 1 or "" in y.astype(str):
         raise DataError(
-            f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, or holds an empty label.",
+            f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}, not numbers on two or three axes.",
+            _LAYOUT,
+        )
+    x = _move_channels_last(x, path, options, notes, with_lengths=lengths is not None)
+    if y.dtype.kind not in "iuU" or y.ndim != 1:
+        raise DataError(
+            f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, not one label for each sequence.",
             "Save one string or whole number for each sequence.",
         )
+    if "" in y.astype(str):
+        raise DataError(f"y of {path} holds an empty label.", "Save a string that is not empty, or a whole number.")
     if lengths is not None and (
         lengths.dtype.kind not in "iu" or lengths.ndim != 1 or ((lengths < 1) | (lengths > x.shape[1])).any()
     ):
-        raise DataError(f"lengths of {path} are not whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
+        raise DataError(f"lengths of {path} is not whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
-            raise DataError(f"x of {path} has {len(x)} sequences, but {name} has {size}.", "Save one for each.")
+            raise DataError(
+                f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one item for each."
+            )
     return x, y, lengths
 
 
 def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
-    """Read the recordings of a table: one recording, or one for each value of the sequence column."""
+    """Read the recordings of a table: a single one, or one for each value of the sequence column."""
     if options.channels is None:
-        raise InputError(f"The columns of {path} that are channels are not named.", "Name them: --channels ax,ay,az.")
+        raise InputError(
+            f"No channels are named for the table {path}.", "Name the columns that are channels: --channels ax,ay,az."
+        )
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
-        raise InputError(f"The column {min(map(str, clash))!r} is named as a channel, too.", "Name it once.")
+        raise InputError(
+            f"The column {min(map(str, clash))!r} is named as a channel, too.", "Leave it out of --channels."
+        )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     samples = stack_channels(columns, options.channels, str(path))
-    labels = _check_labels(columns[label_column], label_column, path)
+    labels = _convert_labels(columns[label_column], label_column, path)
     order = np.arange(len(samples)) if when is None else _sort_by_time(columns[when], when, path)
     samples, labels = samples[order], labels[order]
     if by is None:
@@ -168,8 +180,8 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
 
 
-def _sort_by_time(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.int64]:
-    """Sort the row numbers by time. Rows of the same time keep their order."""
+def _sort_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[np.int64]:
+    """Return the row numbers in the order of the times in a column. Rows of the same time keep their order."""
     values = np.asarray(column)
     kinds: list[Any] = ["datetime64[ns]"] if values.dtype.kind == "M" else [np.float64, "datetime64[ns]"]
     for kind in kinds:
@@ -181,22 +193,24 @@ def _sort_by_time(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[n
         except (TypeError, ValueError):
             continue
         if missing := np.isnan(times).nonzero()[0].tolist():
-            problem = f"Row {missing[0] + 1} of {path} has no time in the column {name!r}."
-            raise DataError(problem, "Give each step one.")
+            problem = f"Row {missing[0] + 1} of {path} has no time in the column {column_name!r}."
+            raise DataError(problem, "Give each step a time.")
         return np.argsort(times, kind="stable")
     raise DataError(
-        f"The column {name!r} of {path} holds {short_repr(values[0], 40)}, which is not a time.",
+        f"The column {column_name!r} of {path} holds {short_repr(values[0], 40)}, which is not a time.",
         "Give numbers, or dates and times as 2024-05-01T12:30:00.5.",
     )
 
 
-def _check_labels(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[Any]:
+def _convert_labels(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
+    """Return the labels of a column as strings. Refuse a value that is neither a text nor a whole number."""
     made = []
     for row, value in enumerate(column):
         value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            found = "no label" if value in (None, "") else f"{short_repr(value, 40)}, which is not a label,"
             raise DataError(
-                f"Row {row + 1} of {path} has no label in the column {name!r}.", "Give a text or a whole number."
+                f"Row {row + 1} of {path} has {found} in the column {column_name!r}.", "Give a text or a whole number."
             )
         made.append(str(value))
     return np.array(made, dtype=object)

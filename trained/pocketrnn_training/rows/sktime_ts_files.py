@@ -57,7 +57,8 @@ def read_ts(path: Path) -> Iterator[Recording]:
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
-                f"Line {number} of {path} has {found_channels} channels, but earlier lines or the header {channels}.",
+                f"Line {number} of {path} has {found_channels} channels, but the lines before it or the header have "
+                f"{channels}.",
                 "Give every sequence the same channels, with a colon between two.",
             )
         if steps is not None and found_steps != steps:
@@ -98,6 +99,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
 
 
 def _check_header(header: _Header, path: Path) -> None:
+    """Refuse a header with time stamps, with values in place of labels, or without labels."""
     if header.flags.get("timestamps"):
         raise DataError(
             f"The sequences of {path} have time stamps, which are not read.",
@@ -115,11 +117,12 @@ def _check_header(header: _Header, path: Path) -> None:
 
 
 def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
+    """Parse the channels and the label of one line. `where` names the line in errors."""
     *channels, label = text.strip().split(":")
-    if not channels:
-        raise DataError(f"There is no label after a colon in {where}.", _SEE)
     label = label.strip()
-    if not label or (header.labels and label not in header.labels):
+    if not channels or not label:
+        raise DataError(f"There is no label after a colon in {where}.", _SEE)
+    if header.labels and label not in header.labels:
         raise DataError(
             f"The header does not name the label {short_repr(label, 40)} of {where}.",
             "Correct it, or name it after @classLabel true.",
@@ -129,18 +132,24 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
             f"The channels of {where} have different numbers of samples: {sizes}.",
-            "Give each as many samples; ? is a missing one.",
+            "Give each channel as many samples; ? is a missing one.",
         )
     return Recording(where, np.array(samples, np.float64).T, label)
 
 
 def _parse_number(field: str, where: str, header: _Header) -> float:
+    """Parse a sample of a sequence; NaN for a missing one."""
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:
-            raise DataError(f"A sample of {where} is missing, but the header says @missing false.", "Correct one.")
+            raise DataError(
+                f"A sample of {where} is missing, but the header says @missing false.",
+                "Write a number, or @missing true.",
+            )
         return math.nan
     try:
         return float(field)
     except ValueError:
-        raise DataError(f"{short_repr(field, 30)} in {where} is not a number.", "Correct it.") from None
+        raise DataError(
+            f"{short_repr(field, 30)} in {where} is not a number.", "Write a number, or ? for a missing sample."
+        ) from None

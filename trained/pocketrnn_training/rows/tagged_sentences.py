@@ -104,7 +104,7 @@ class TaggedSentences(LabelledRows):
         """
         if validation is not None:
             check_same_labels(
-                validation.labels, self.labels, "The validation sentences have other labels", "Give the same."
+                validation.labels, self.labels, "The validation sentences have other labels", "Give the same labels."
             )
             return self, validation
         groups = self.groups
@@ -129,7 +129,8 @@ class TaggedSentences(LabelledRows):
             'Ada [works]'
         """
         ends = np.cumsum(self.lengths)
-        of = int(np.searchsorted(ends, row, side="right"))
-        words, at = self.sentences[of], row - int(ends[of]) + len(self.sentences[of])
-        before, after = words[max(0, at - _SHOWN_BESIDE) : at], words[at + 1 : at + 1 + _SHOWN_BESIDE]
-        return " ".join((*before, f"[{words[at]}]", *after))
+        sentence = int(np.searchsorted(ends, row, side="right"))
+        words = self.sentences[sentence]
+        place = row - int(ends[sentence]) + len(words)
+        before, after = words[max(0, place - _SHOWN_BESIDE) : place], words[place + 1 : place + 1 + _SHOWN_BESIDE]
+        return " ".join((*before, f"[{words[place]}]", *after))

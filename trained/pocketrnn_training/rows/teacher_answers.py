@@ -75,7 +75,7 @@ class TeacherAnswers:
         if known.shape != (len(numbers),) or known.dtype != bool:
             raise DataError(
                 f"answered has the shape {list(known.shape)} and the type {known.dtype} for {len(numbers):,} rows.",
-                "Give one true or false for each row.",
+                "Give a boolean for each row.",
             )
         rows = np.flatnonzero(known)
         probabilities = normalize_probabilities(numbers[rows], rows, name, logits=logits)
@@ -86,7 +86,7 @@ class TeacherAnswers:
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """Mark the rows with an answer, bool [rows].
+        """Return which rows have an answer, bool [rows].
 
         Example:
             >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).answered.tolist()
@@ -128,14 +128,14 @@ class TeacherAnswers:
 
 
 def normalize_probabilities(
-    values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], name: str, *, logits: bool
+    values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], source: str, *, logits: bool
 ) -> npt.NDArray[np.float32]:
-    """Check the values of answers, and scale them to probabilities that sum to 1.
+    """Return a teacher's answers as probabilities that sum to 1, float32 [rows, classes]. Refuse other values.
 
     Args:
         values: float64 [rows, classes].
         rows: int64 [rows], the number of each row, from 0, for the error.
-        name: where the values come from, for the error.
+        source: where the values come from, for the error.
         logits: the values are logits.
 
     Raises:
@@ -145,11 +145,11 @@ def normalize_probabilities(
     def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
         if wrong.any():
             first = int(wrong.argmax())
-            raise DataError(f"Row {rows[first] + 1} of {name} {what.format(*_summarize_row(values[first]))}.", remedy)
+            raise DataError(f"Row {rows[first] + 1} of {source} {what.format(*_summarize_row(values[first]))}.", remedy)
 
     refuse_wrong_answers(
         np.any(~np.isfinite(values), axis=1),
-        "holds {0} where a number should be",
+        "holds {0}, which is not a finite number",
         "If the teacher does not answer a row, leave its values empty, or run the teacher again.",
     )
     if logits:
@@ -169,7 +169,8 @@ def normalize_probabilities(
 
 
 def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Summarize the values of an answer for an error message."""
+    """Return numbers of an answer for an error message: an infinite or missing value or else 0, the smallest value,
+    the largest value, and the sum."""
     infinite = row[~np.isfinite(row)]
     with np.errstate(over="ignore"):
         return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())

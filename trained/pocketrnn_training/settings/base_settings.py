@@ -222,9 +222,8 @@ def is_share(value: float) -> bool:
 
 
 def check_settings(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse the named settings if `holds` is false for their values.
-
-    None is accepted if the type allows it.
+    """Refuse the first of the named settings for whose value `holds` returns False. None is accepted where the type
+    allows it.
 
     Raises:
         InputError: a value is refused.

@@ -157,5 +157,5 @@ class NumberSettings(Settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
                 f"kernels is {self.kernels}, but {name} is {value}, which applies to recurrent layers.",
-                "Leave out one of the two options.",
+                f"Leave out kernels, or {name}.",
             )

@@ -1,4 +1,4 @@
-"""The options for reading sequences of numbers from files. This needs neither PyTorch nor pyarrow."""
+"""A user's options for reading sequences of numbers from files. This needs neither PyTorch nor pyarrow."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SequenceOptions:
         channels = self.channels or tuple(f"channel_{number}" for number in range(1, count + 1))
         if len(channels) != count:
             raise InputError(
-                f"{len(channels)} channels are named, but the sequences have {count}.", "Name each channel once."
+                f"{len(channels)} channels are named, but the sequences have {count}.", f"Name {count} channels."
             )
         return NumberInput(
             channels,
@@ -99,6 +99,7 @@ class SequenceOptions:
 
 
 def _repeat_for_channels(given: tuple[Any, ...] | None, channels: int) -> tuple[Any, ...] | None:
+    """Return a single value once for each channel; other values as they are."""
     return given * channels if given is not None and len(given) == 1 else given
 
 

@@ -22,12 +22,13 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default(name: str) -> Any:
-    """Find the default of a setting. If all kinds of runs have the setting, this is the default for texts."""
+    """Find the default of a setting: that of texts, or else of the first kind of rows that has the setting."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
 def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """Make the settings of a run. A setting that only another kind of rows has must have its default.
+    """Make the settings of a run from values by name. A setting of other rows only is refused, unless it has its
+    default.
 
     Args:
         kind: `TextSettings`, `NumberSettings` or `TagSettings`.

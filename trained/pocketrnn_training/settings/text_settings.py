@@ -231,7 +231,7 @@ class TextSettings(Settings):
             epochs=epochs,
             final_fit=few if self.final_fit is None else self.final_fit,
             hidden_dim=self._state,
-            label_smoothing=_choose_smoothing(self.label_smoothing, several_labels),
+            label_smoothing=_choose_label_smoothing(self.label_smoothing, several_labels),
             linear=with_linear if self.linear is None else self.linear,
             metric=self.metric or ("f1" if several_labels else "accuracy"),
             spelling=few and self.has_words if self.spelling is None else self.spelling,
@@ -259,7 +259,9 @@ class TextSettings(Settings):
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
-            raise InputError("A linear part needs a packed classifier, not a padded one.", "Leave out one of the two.")
+            raise InputError(
+                "A linear part needs a packed classifier, not a padded one.", "Leave out --linear, or --padded."
+            )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
@@ -280,6 +282,7 @@ class TextSettings(Settings):
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:
+        """Refuse a vocabulary size without pieces or below the smallest, and n-grams of pieces."""
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
@@ -296,7 +299,7 @@ class TextSettings(Settings):
             )
 
 
-def _choose_smoothing(asked: float | None, several_labels: bool) -> float:
+def _choose_label_smoothing(asked: float | None, several_labels: bool) -> float:
     if asked is not None:
         return asked
     # Where a text has two of a hundred labels, smoothing by a twentieth outweighs the labels themselves.

@@ -1,4 +1,4 @@
-"""Find the installed word vectors for the language of the training texts."""
+"""Find the word vectors of an installed package for the language of the training texts."""
 
 from __future__ import annotations
 
@@ -35,10 +35,8 @@ def find_installed_tables() -> Mapping[str, Path]:
 
 
 def detect_language(texts: Sequence[str]) -> str | None:
-    """Detect the language of the texts with the classifier `languages`.
-
-    It is the language of at least 80 % of a sample; None if there is none.
-    """
+    """Detect the language of at least 80 % of a sample of the texts, with the classifier `languages`; None if the texts
+    have several languages."""
     sample = [texts[i][:_CHARACTERS] for i in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))]
     # The prior is how frequent each language is on the web, since short texts are ambiguous.
     said = Classifier.load("languages", prior="web").predict(sample)
@@ -62,6 +60,6 @@ def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None
         report(StageNotice(said))
     elif name is not None:
         more = "pip install ./trained/words, in a clone"
-        said = f"Word vectors of {name} are not installed; with them, a classifier of few rows is better: {more}."
+        said = f"Word vectors of {name} are not installed. With them, a classifier of few rows is better: {more}."
         report(Notice(said))
     return found

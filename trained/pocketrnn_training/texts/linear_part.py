@@ -1,6 +1,4 @@
-"""The linear part of a classifier of texts. It is fitted separately.
-
-It has scores of tokens, of their characters and of neighbouring tokens.
+"""Fit the linear part of a classifier of texts: scores of tokens, of their characters and of neighbouring tokens.
 
 A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
 either (docs/training.md, "The linear part"). Unlike a "wide" part that trains together with the deep one (Cheng et al.
@@ -65,9 +63,9 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
 
 
 def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """Compute two terms for each token, int64 [vocabulary_size, 2]. They give a pair's row in the table of pairs.
+    """Compute two terms of each token, int64 [vocabulary_size, 2], from which a pair's row in the table follows.
 
-    The row is the sum of the first token's first term and the second token's second term.
+    The row of a pair is the sum of the first token's first term and the second token's second term.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
@@ -102,7 +100,7 @@ class FeatureCounter:
 
     @property
     def joints(self) -> int:
-        """The number of rows for joints.
+        """The number of rows of the table of joints; 0 if the tokens are words.
 
         A joint is the last characters of a piece together with the first ones of the next piece.
         """
@@ -110,10 +108,9 @@ class FeatureCounter:
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """Two terms for each token, int64 [vocabulary, 2]. They give the row of a joint.
+        """Two terms of each token, int64 [vocabulary, 2], from which a joint's row follows as in `compute_pair_codes`.
 
-        The first is by the last characters of the first token, the second by the first characters of the second token.
-        As in `compute_pair_codes`, the sum is a hash.
+        The first term is by the last characters of a token, the second by its first characters.
         """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
@@ -255,7 +252,7 @@ class LinearPart:
         return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """Return the weights for `linear_classifier.LinearScores` by name, multiplied by `weight`."""
+        """Return the tensors of `linear_classifier.LinearScores` by name, with the scores multiplied by `weight`."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -270,20 +267,20 @@ class LinearPart:
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 
 
-def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
-    """Compute the inverse document frequency of each count, float64 [columns]."""
-    rows = part.shape[0]
-    found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
+def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
+    """Compute the inverse document frequency of each feature, float64 [columns], from the counts [rows, columns]."""
+    rows = counts.shape[0]
+    found: npt.NDArray[np.float64] = (
+        np.log((1 + rows) / (1 + np.bincount(counts.indices, minlength=counts.shape[1]))) + 1
+    )
     return found
 
 
 def _compute_feature_importance(
     parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """Compute the factor of each count, float64 [columns of all parts].
-
-    With these factors, the mean squared norm of a row is 1.
-    """
+    """Compute the factor of each feature, float64 [columns of all parts], with which the mean squared norm of a row is
+    1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
@@ -291,7 +288,10 @@ def _compute_feature_importance(
 def _compute_weighted_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
-    """Compute the weighted vector of each token, float64 [vocabulary, dimensions]; None without word vectors."""
+    """Compute each token's word vector times its rareness and the weight of vectors, float64 [vocabulary, dimensions].
+
+    None without word vectors.
+    """
     if vectors is None:
         return None
     found: npt.NDArray[np.float64] = vectors * rare[:, None]

@@ -49,7 +49,7 @@ _TOGETHER: Final = 10_000
 def learn_pieces(
     texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Learn a subword tokenizer from texts; return its text rules and its vocabulary.
+    """Learn the pieces of words from texts; return the text rules that split texts into pieces, and the vocabulary.
 
     The same texts give the same result.
 
@@ -67,7 +67,7 @@ def learn_pieces(
     require_module("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    rules = _make_rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
+    rules = _make_subword_rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
     lines = list(_join_words(texts, rules))
     counts = Counter(point for line in lines for point in line)
     del counts[" "]
@@ -97,7 +97,7 @@ def learn_pieces(
     ids: dict[str, int] = learnt["vocab"]
     merges = tuple(ids[piece] for pair in learnt["merges"] for piece in pair)
     model = Bpe(merges, fuse_unknown=True)
-    return _make_rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
+    return _make_subword_rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
 
 
 def convert_piece_to_word(piece: str) -> str | None:
@@ -105,7 +105,8 @@ def convert_piece_to_word(piece: str) -> str | None:
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 
-def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
+def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
+    """Make the text rules that split at white space and punctuation, and cut the words by the model."""
     return SubwordRules(
         model=model,
         unknown_id=UNKNOWN,
@@ -124,7 +125,10 @@ def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> Subwo
 
 
 def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Join the first words of each text by spaces, at most `max_tokens`: each word has at least one piece."""
+    """Yield the first words of each text, joined by spaces; of some of the texts if they are very many.
+
+    Only the first `max_tokens` words of a text are read, since each word has at least one piece.
+    """
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
     chosen = np.unique(np.linspace(0, len(texts) - 1, max(1, int(share * len(texts)))).astype(int))
@@ -154,12 +158,9 @@ class RowWords:
     def from_texts(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
         """Split the texts into words, and keep at most `max_tokens` words of each text."""
         words, index = make_words_function(rules), dict[str, int]()
-        ids, lengths = ByteBuffer(), ByteBuffer()
-        for text in texts:
-            row = [index.setdefault(word, len(index)) for word in words(text)[: rules.max_tokens]]
-            ids.write(np.array(row, np.int32).tobytes())
-            lengths.write(np.array(len(row), np.int64).tobytes())
-        rows = EncodedTexts.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
+        rows = EncodedTexts.from_rows(
+            [index.setdefault(word, len(index)) for word in words(text)[: rules.max_tokens]] for text in texts
+        )
         return cls(rules, vocabulary, tuple(index), rows)
 
     def select_first_rows(self, rows: int) -> RowWords:
@@ -181,7 +182,7 @@ class RowWords:
         """Encode the rows as ids of pieces, with BPE-dropout.
 
         Args:
-            skipped: the share of merges that are skipped, at random; with 0 the rows are those of `encoded`.
+            skipped: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
@@ -240,7 +241,14 @@ class RowWords:
 def _join_pieces(
     words: EncodedTexts, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rules: SubwordRules
 ) -> EncodedTexts:
-    """Join the pieces of the words of each row, and cut the row to `max_tokens`. An empty row gets `empty_id`."""
+    """Join the pieces of the chosen words of each row, and cut the row to `max_tokens`. An empty row gets `empty_id`.
+
+    Args:
+        words: the pieces of each word.
+        chosen: int64 [words of all rows], the position in `words` of each word.
+        offsets: int64 [rows + 1], the position in `chosen` of each row's first word.
+        rules: the text rules.
+    """
     lengths = words.lengths[chosen]
     ends = np.concatenate(([0], np.cumsum(lengths)))
     # The position of each piece in `words.ids`: the start of its word plus its position in the word.

@@ -1,4 +1,4 @@
-"""Add the logits of the recurrent part and the linear part of a classifier, with a weight for each part.
+"""Fit a weight for the recurrent part and a weight for the linear part of a classifier, and add their weighted logits.
 
 The weights are fitted on rows that neither part was trained on.
 """
@@ -19,8 +19,8 @@ class RecurrentLinearWeights:
     """The weights of the recurrent part and the linear part: their logits are multiplied by them, then added.
 
     Attributes:
-        recurrent: for the recurrent part.
-        linear: for the linear part.
+        recurrent: the weight of the recurrent part.
+        linear: the weight of the linear part.
     """
 
     recurrent: float

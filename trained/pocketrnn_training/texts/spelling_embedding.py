@@ -26,9 +26,7 @@ _MOST_CHARACTERS: Final = 64
 
 @dataclass(frozen=True)
 class Spelling:
-    """The fragments of each word of a vocabulary.
-
-    They are its character n-grams of 3 to 5, with marks at both ends.
+    """The fragments of each word of a vocabulary: its character n-grams of 3 to 5, with marks at both ends.
 
     Attributes:
         fragments: int64, the numbers of the fragments of all words, one word after the other.
@@ -48,7 +46,7 @@ class Spelling:
             vocabulary: the tokens, in the order of their ids.
             known_from: the first id of a word; the special tokens before it have no fragments.
         """
-        of_words = [_find_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
+        of_words = [_list_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
         words = Counter(fragment for fragments in of_words for fragment in fragments)
         kept = sorted(fragment for fragment, count in words.items() if count >= _FEWEST_WORDS)
         number_of = {fragment: number for number, fragment in enumerate(kept)}
@@ -93,6 +91,7 @@ class SpelledEmbedding(nn.Embedding):
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:
+        """Compute the mean row of the fragments of each word, float32 [ids, embedding_dim]."""
         begin = self._offsets[ids]
         counts = self._offsets[ids + 1] - begin
         before = counts.cumsum(0) - counts
@@ -100,7 +99,7 @@ class SpelledEmbedding(nn.Embedding):
         return embedding_bag(self._of_words[places], self.fragments, before, mode="mean", sparse=self.sparse)
 
 
-def _find_fragments(word: str) -> list[str]:
+def _list_fragments(word: str) -> list[str]:
     marked = f"<{word[:_MOST_CHARACTERS]}>"
     sizes = range(_SHORTEST, _LONGEST + 1)
     return sorted({marked[i : i + size] for size in sizes for i in range(len(marked) - size + 1)})

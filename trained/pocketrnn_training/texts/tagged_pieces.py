@@ -1,4 +1,4 @@
-"""Encode sentences as ids of pieces of words. The first id of each word gets the word's label."""
+"""Encode sentences as ids of pieces of words, and find the first piece of each word, which has the word's label."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["encode_sentences", "join_words"]
 def encode_sentences(
     sentences: Iterable[Sequence[str]], rules: AnyTextRules, vocabulary: tuple[str, ...]
 ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-    """Encode sentences, which are lists of words, as the runtime does.
+    """Encode sentences, which are lists of words, as the runtime does; also return where each word begins.
 
     Returns:
-        the ids, and int64 [words of all sentences], the position of each word's label among the ids of all sentences.
+        the ids, and int64 [words of all sentences], the position of each word's first id among all ids.
 
     Raises:
         InputError: a word has no piece of its own.
@@ -39,5 +39,5 @@ def encode_sentences(
 
 
 def join_words(sentence: Sequence[str]) -> str:
-    """Join words into one text."""
+    """Join the words of a sentence into one text, with a space between two words."""
     return " ".join(sentence)

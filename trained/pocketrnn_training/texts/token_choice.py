@@ -40,9 +40,7 @@ _FEW_ROWS: Final = 3_000
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The texts as ids, with their rules, their vocabulary and the linear part.
-
-    The members have the form of those of `Task`.
+    """The texts as ids, with their rules, their vocabulary and the linear part, in the form of the members of `Task`.
 
     Attributes:
         rules: how a text becomes token ids.
@@ -83,7 +81,7 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """The choice between words and pieces as the tokens of a run.
+    """Chooses between words and pieces as the tokens of a run.
 
     Attributes:
         data: the training rows.
@@ -111,13 +109,14 @@ class TokenChoice:
             DataError: all tokens of the texts are too rare, or the word vectors cannot be used.
         """
         found = self._choose_tokens()
-        if self.settings.linear and not self._pairs(found):
+        if self.settings.linear and not self._choose_pair_table_rows(found):
             raise InputError(
                 "A linear part is not possible here: its tables would be too large.", "Leave --linear out."
             )
         return found
 
     def _choose_tokens(self) -> TokenizedTexts:
+        """Encode the texts with the tokenizer asked for, or as words and as pieces, and return the better one."""
         settings = self.settings
         if settings.asks_for_pieces:
             if settings.tokenizer is None:
@@ -150,6 +149,7 @@ class TokenChoice:
 
     @property
     def _has_word_limit(self) -> bool:
+        """Whether the user limits the number of words."""
         return self.settings.max_vocabulary != TextSettings.max_vocabulary
 
     @property
@@ -157,7 +157,7 @@ class TokenChoice:
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
     def _compare_linear_parts(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
-        """Explain in a sentence why pieces are chosen; None if words are chosen."""
+        """Choose between words and pieces by their linear parts; return why pieces are chosen, or None for words."""
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
         words, parts = (self._find_right_rows(tokenized) for tokenized in (by_words, by_pieces))
@@ -171,7 +171,7 @@ class TokenChoice:
         )
 
     def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
-        """Mark the validation rows that the linear part classifies correctly, bool [validation rows]."""
+        """Return which validation rows the linear part classifies correctly, bool [validation rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
             tokenized.linear.logits(tokenized.validation_texts).argmax(axis=1) == self.validation.targets
@@ -179,6 +179,7 @@ class TokenChoice:
         return given
 
     def _choose_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
+        """Return the texts as words. Report a setting for pieces, which then has no effect."""
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = (
                 "Texts are split into words, so --piece-dropout has no effect; --tokenizer bpe splits them into pieces."
@@ -187,6 +188,7 @@ class TokenChoice:
         return by_words
 
     def _choose_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
+        """Return the texts as pieces, and report why."""
         more = (
             " --max-vocabulary applies to words only; --vocabulary-size bounds the pieces."
             if self._has_word_limit
@@ -264,31 +266,36 @@ class TokenChoice:
         )
         return self._fit_linear_part(found)
 
-    def _pairs(self, tokenized: TokenizedTexts) -> int:
-        """The number of rows of the table of pairs; 0 without a linear part, or if the table would be too large."""
+    def _choose_pair_table_rows(self, tokenized: TokenizedTexts) -> int:
+        """Choose the number of rows of the table of pairs; 0 without a linear part, or if the table were too large."""
         if not self.decided.linear:
             return 0
         return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
 
     def _fit_linear_part(self, tokenized: TokenizedTexts) -> TokenizedTexts:
+        """Fit and add the linear part, unless the rows or the settings allow none."""
         if not self._may_have_linear_part:
             return tokenized
         return tokenized.fit_linear_part(
-            self.data, self._pairs(tokenized), balanced=self.settings.class_weights == "balanced"
+            self.data, self._choose_pair_table_rows(tokenized), balanced=self.settings.class_weights == "balanced"
         )
 
 
 def make_feature_counter(
-    tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: word_vectors.Vectors | None = None
+    tokens: Sequence[str], rules: AnyTextRules, pairs: int, vectors: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
-    """Make the feature counter of a linear part for texts that these rules split.
+    """Make the counter of the features of a linear part, for texts that these rules split into these tokens.
 
-    It has the word vectors of their tokens.
+    Args:
+        tokens: the vocabulary.
+        rules: the rules of the texts.
+        pairs: the number of rows of the table of pairs.
+        vectors: the word vectors, if there are any.
     """
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
     spelled = [tokens[i].replace(piece_learning.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
-    of_tokens = None if start is None else start.make_token_vectors(len(tokens))
+    of_tokens = None if vectors is None else vectors.make_token_vectors(len(tokens))
     return FeatureCounter(
         ("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces, of_tokens
     )
@@ -304,14 +311,14 @@ def encode_with_rules(
 ) -> TokenizedTexts:
     """Encode the texts with the rules and tokens of a checkpoint, and fit the linear part.
 
-    The linear part has a table of pairs with `pairs` rows.
+    `pairs` is the number of rows of the table of pairs of the linear part; 0 for none.
 
     Raises:
         InputError: a linear part is asked for, and the checkpoint has none.
     """
     if settings.linear and not pairs:
         raise InputError(
-            "A linear part is not possible here: the checkpoint to continue has none.", "Leave --linear out."
+            "A linear part cannot be added: the checkpoint to continue from has none.", "Leave --linear out."
         )
     encoder = TextEncoder(rules, tokens)
     words = None

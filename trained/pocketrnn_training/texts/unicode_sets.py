@@ -25,21 +25,21 @@ CLUSTERS: Final = (
 
 
 @functools.cache
-def _load_sets() -> Mapping[str, tuple[str, ...]]:
+def _load_unicode_sets() -> Mapping[str, tuple[str, ...]]:
     document = json.loads(Path(__file__).with_name("unicode_sets.json").read_bytes())
     return {name: tuple(ranges) for name, ranges in document.items()}
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
     """Find the ranges of a named set, in the form of a step `Keep`."""
-    return _load_sets()[name]
+    return _load_unicode_sets()[name]
 
 
 def complement_set(name: str) -> tuple[str, ...]:
     """Return the ranges of the code points that are not in a named set."""
-    return complement_ranges(_load_sets()[name])
+    return complement_ranges(_load_unicode_sets()[name])
 
 
-def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
+def complement_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
     """Return the ranges of all other code points. The given ranges must be sorted and must not touch."""
-    return make_ranges_from_points(complement_points(list_range_points(some)))
+    return make_ranges_from_points(complement_points(list_range_points(ranges)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -31,7 +30,7 @@ def build(
     max_size: int | None = None,
     more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
-    """Build a vocabulary from `texts`, and encode the texts. Each text is tokenized once.
+    """Build a vocabulary from `texts`; return the vocabulary and the encoded texts. Each text is tokenized once.
 
     The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
     (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
@@ -54,23 +53,21 @@ def build(
     if min_freq < 1:
         raise InputError(f"min_freq is {min_freq}.", "Use a number from 1.")
     if max_size is not None and max_size <= len(SPECIALS):
-        raise InputError(f"The vocabulary may hold {max_size} tokens.", f"Use a number above {len(SPECIALS)}.")
+        raise InputError(f"max_size is {max_size}.", f"Use a number above {len(SPECIALS)}.")
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
         raise ValueError("the ids of the rules are not those of the specials")
     # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
     # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens
     first_id_of: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
-    first_ids, lengths = ByteBuffer(), ByteBuffer()
-    for text in texts:
-        ids = [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN]
-        first_ids.write(array("i", ids).tobytes())
-        lengths.write(array("q", (len(ids),)).tobytes())
+    rows = EncodedTexts.from_rows(
+        [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN] for text in texts
+    )
     names = list(first_id_of)
     if len(names) == len(SPECIALS):
         raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
 
-    old_ids = first_ids.numbers(np.int32)
+    old_ids = rows.ids
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(old_ids), _CHUNK)]
     counts = np.zeros(len(names), dtype=np.int64)
     for chunk in chunks:
@@ -90,8 +87,7 @@ def build(
     renumbered = ByteBuffer()
     for chunk in chunks:
         renumbered.write(new_ids[old_ids[chunk]].tobytes())
-    encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
-    return vocabulary + added, encoded
+    return vocabulary + added, EncodedTexts(renumbered.numbers(np.int32), rows.offsets)
 
 
 def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Read word vectors from a text file in GloVe's format, or from a table of 8-bit integers."""
+"""Read word vectors from a text file in GloVe's format or from a table of 8-bit integers, and write such a table."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.atomic_writing import suggest_near_file
+from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, find_error_reason
 
 __all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]
 
 # The suffix of a table's file name.
 TABLE: Final = ".npz"
-
-
 # In characters. GloVe's longest lines have about 4,000.
 _LONGEST_LINE: Final = 1 << 20
 
@@ -99,29 +97,27 @@ def read_vectors(
             f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
         ) from None
     if vocabulary and len(found) == len(added):
-        raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
+        raise DataError(f"{path} holds no word of the vocabulary.", "Give word vectors of the language of the texts.")
     ids = np.fromiter(found, dtype=np.int64, count=len(found))
     return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
 
 
-def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
-    """Write a table of words and their vectors, the most frequent words first.
-
-    Each number has 8 bits, and each word a scale.
+def write_table(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floating[Any]]) -> None:
+    """Write a table of words and their vectors. Each number has 8 bits, and each word a scale.
 
     Args:
         path: the file, whose name ends in `.npz`.
-        words: the words, without line breaks.
-        values: float [words, dimensions].
+        words: the words, the most frequent first, without line breaks.
+        vectors: float [words, dimensions].
     """
-    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-    numbers = np.rint(values / scales).astype(np.int8)
+    scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    numbers = np.rint(vectors / scales).astype(np.int8)
     text = np.frombuffer("\n".join(words).encode(), np.uint8)
     np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
 
 
 def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
-    """Read the words of a table, each with a function that returns its numbers."""
+    """Yield the words of a table, each with a function that returns the numbers of its vector."""
     with path.open("rb") as file, np.load(file) as table:
         words = table["words"].tobytes().decode().split("\n")
         values = table["numbers"] * table["scales"]
@@ -132,7 +128,7 @@ def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
-    """Read the words of a text file, each with a function that parses its numbers."""
+    """Yield the words of a text file, each with a function that parses the numbers of its vector."""
     dimensions = number = 0
     try:
         # A carriage return or another line separator may be part of a word.
@@ -143,7 +139,9 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
         ) as lines:
             for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE + 1), ""), start=1):
                 if len(line) > _LONGEST_LINE:
-                    raise DataError(f"Line {number} of {path} is too long for a vector.", "Check the file.")
+                    raise DataError(
+                        f"Line {number} of {path} is too long for a vector.", "Give a file with a word in each line."
+                    )
                 if number == 1 and _is_header(line):
                     continue
                 line = line.rstrip(" \r\n")
@@ -164,6 +162,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]
 
 
 def _is_header(line: str) -> bool:
+    """Return whether the first line is word2vec's: two whole numbers."""
     fields = line.split()
     return len(fields) == 2 and all(field.isdecimal() for field in fields)
 
@@ -177,6 +176,7 @@ def _is_number(text: str) -> bool:
 
 
 def _parse_numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
+    """Parse the numbers of a vector. Refuse a field that is not a number, or a number too large for a vector."""
     try:
         values = [float(field) for field in fields]
     except ValueError:

@@ -1,5 +1,5 @@
-"""ONNX translations of torch functions that stay accurate in float32. torch's own translations are right only in exact
-arithmetic.
+"""ONNX translations of torch functions that give PyTorch's results. torch's own translations are right only in exact
+arithmetic, or leave the results to the engine.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
 in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from onnxscript import opset18
@@ -34,12 +33,10 @@ from onnxscript.function_libs.torch_lib.ops.core import (
 from onnxscript.function_libs.torch_lib.ops.linalg import aten_linalg_vector_norm
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
-from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import find_stack_line
-
 # Any: the types in its stubs do not fit the values here.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_BOOL: Final = int(ir.DataType.BOOL)
 # The numerator's and the denominator's coefficients: in y from 0.46875 to 4, and in 1 / y^2 beyond.
 _ERFC_MIDDLE: Final = (
     (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
@@ -64,8 +61,8 @@ def _make_constant_like(value: float, like: Any) -> Any:
 
 
 def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """Return a number in the dtype of the tensors in the same operation. torch's translation rounds the number to
-    float32 first. In double precision, 0.57 * 1000 would then become the integer 569."""
+    """Translate a number to the dtype of the tensors in the same operation. torch's translation rounds the number to
+    float32 first, so that 0.57 * 1000 in double precision would become the integer 569."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -91,13 +88,13 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
 
 
 def _make_add_with_factor_translation(
-    translated: Callable[..., Any], combine: Callable[[Any, Any], Any]
+    of_torch: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation, in double precision, of `x + value * (a * b)` or `x + value * (a / b)`."""
+    """Return a translation of `x + value * (a * b)` or `x + value * (a / b)` that does not round `value` to float32."""
 
     def translate_add_with_factor(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
-            return translated(x, first, second, value=value)
+            return of_torch(x, first, second, value=value)
         return op.Add(x, op.Mul(_make_constant_like(value, x), combine(first, second)))
 
     return translate_add_with_factor
@@ -133,15 +130,6 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
         return op.Where(op.Equal(op.Pow(_make_constant_like(float(base), x), whole), x), whole, quotient)
 
     return translate_log
-
-
-def _make_scaling_translation(factor: float) -> Callable[[Any], Any]:
-    """Return a translation of `torch.deg2rad` or `torch.rad2deg`. torch's own translation rounds the factor twice."""
-
-    def translate_scaling(x: Any) -> Any:
-        return op.Mul(x, _make_constant_like(factor, x))
-
-    return translate_scaling
 
 
 def _translate_log1p(x: Any) -> Any:
@@ -310,7 +298,8 @@ def _is_negative(x: Any) -> Any:
 
 
 def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return the quotient of two polynomials in x. Factors begin with the highest power; `under` omits a 1."""
+    """Return the quotient of two polynomials in x. Their factors begin with the highest power; `under` omits its first
+    factor, which is 1."""
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
         found = _make_constant_like(numbers[0], like)
@@ -374,7 +363,7 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 def _translate_isinf(signs: Mapping[str, int], x: Any) -> Any:
     """Translate `torch.isinf(x)` in the dtype of x. torch's translation tests doubles in float32."""
-    if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+    if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
 
@@ -418,12 +407,8 @@ def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim:
 
 
 def _translate_signbit(x: Any) -> Any:
-    """Return whether a number is negative; minus zero counts as negative."""
-    zero = _make_constant_like(0.0, x)
-    below = op.Less(x, zero)
-    if x.dtype not in _FLOATS:
-        return below
-    return op.Or(below, op.And(op.Equal(x, zero), op.Less(op.Reciprocal(x), zero)))
+    """Translate `torch.signbit(x)`: whether a number is negative; minus zero counts as negative."""
+    return op.Less(x, _make_constant_like(0.0, x)) if _is_integer(x) else _is_negative(x)
 
 
 def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
@@ -581,6 +566,26 @@ def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable
     return translate_reduction
 
 
+def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
+    """Translate `any` as a count above 0. torch's own translation takes the maximum, but engines disagree about the
+    maximum of an empty axis, such as the pairs of words in a text of one word."""
+    if not x.shape:
+        return op.Cast(x, to=_BOOL)
+    axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    ones = op.Cast(op.Cast(x, to=_BOOL), to=int(ir.DataType.INT64))
+    total = op.ReduceSum(ones, *([op.Constant(value_ints=axes)] if axes else []), keepdims=keepdim)
+    return op.Greater(total, op.Constant(value_int=0))
+
+
+def _translate_sort(x: Any, **options: Any) -> Any:
+    """Translate a stable sort by TopK, which puts the lower index first among equal values."""
+    if not x.shape:
+        return op.Identity(x), op.Constant(value_int=0)
+    axis = options.get("dim", -1) % len(x.shape)
+    every = op.Shape(x, start=axis, end=axis + 1)
+    return op.TopK(x, every, axis=axis, largest=options.get("descending", False), sorted=True)
+
+
 _ATEN: Final = torch.ops.aten
 _LEFT: Final = (
     *(_ATEN.bitwise_left_shift.Tensor, _ATEN.bitwise_left_shift.Tensor_Scalar, _ATEN.bitwise_left_shift.Scalar_Tensor),
@@ -603,8 +608,9 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log2.default: _make_log_translation(2),
     _ATEN.log10.default: _make_log_translation(10),
     _ATEN.log1p.default: _translate_log1p,
-    _ATEN.deg2rad.default: _make_scaling_translation(math.pi / 180),
-    _ATEN.rad2deg.default: _make_scaling_translation(180 / math.pi),
+    # torch's own translations round the factor twice.
+    _ATEN.deg2rad.default: lambda x: op.Mul(x, _make_constant_like(math.pi / 180, x)),
+    _ATEN.rad2deg.default: lambda x: op.Mul(x, _make_constant_like(180 / math.pi, x)),
     _ATEN.expm1.default: _translate_expm1,
     _ATEN.clamp.default: _translate_clamp,
     _ATEN.clamp.Tensor: _translate_clamp_by_tensors,
@@ -657,80 +663,6 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.mul.Scalar: _make_operation_with_number_translation(op.Mul),
     _ATEN.amax.default: _make_extreme_reduction_translation(op.ReduceMax),
     _ATEN.amin.default: _make_extreme_reduction_translation(op.ReduceMin),
+    **dict.fromkeys((_ATEN.any.default, _ATEN.any.dim, _ATEN.any.dims), _translate_any),
+    _ATEN.sort.stable: _translate_sort,
 }
-
-
-def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
-    """Return the numbers that a translation stores in float32, although the graph may use them with doubles:
-    attributes, constants that are cast later, and the step of a range. Float32 tensors of forward itself are not
-    included.
-
-    Args:
-        graph: as it was translated, before anything is folded.
-    """
-    found: set[float] = set()
-    for node in graph.all_nodes():
-        found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
-        to = node.attributes.get("to")
-        if node.op_type == "CastLike" or (node.op_type == "Cast" and to is not None and to.value == ir.DataType.DOUBLE):
-            found |= set(_read_float32_constant(node.inputs[0]))
-        if node.op_type == "Range":
-            ends = [number for value in node.inputs for number in _read_float32_constant(value)]
-            found |= {*ends, sum(ends[::2])}
-    with np.errstate(over="ignore"):
-        return frozenset(float(np.float32(number)) for number in found)
-
-
-def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return the number in a float32 constant, or in a cast of one, as a list. Other values give an empty list."""
-    maker = None if value is None else value.producer()
-    if maker is not None and maker.op_type == "Cast":
-        maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
-    if maker is None or maker.op_type != "Constant" or "value" not in maker.attributes:
-        return []
-    tensor = maker.attributes["value"].as_tensor()
-    is_single = tensor.size == 1 and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.INT64)
-    return [float(tensor.numpy().reshape(()))] if is_single else []
-
-
-def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
-    """Refuse a graph that computes in double precision with a number that its translation has rounded to float32, such
-    as the slope of a LeakyRelu. If forward rounds the result down, it may get another integer.
-
-    Args:
-        graph: without operations on constants.
-        held: the result of `find_float32_numbers`.
-    """
-    for node in graph.all_nodes():
-        given = [value for value in node.inputs if value is not None]
-        numbers = [number for value in given for number in _read_float64_constant(value)]
-        if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
-            # An epsilon that is off in its eighth digit moves no result by 1e-12.
-            singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
-            numbers += [float(np.float32(single.value)) for single in singles]
-        if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
-            line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
-            raise ExportError(
-                f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
-                f"precision{line and ', '}{line}.",
-                "On that line, use sums, products and quotients, such as x * 0.57; or compute in single precision.",
-            )
-
-
-def _read_float64_constant(value: ir.Value) -> list[float]:
-    """Return the numbers in a float64 constant if float32 holds all of them exactly. Otherwise the list is empty."""
-    maker, constant = value.producer(), value.const_value
-    if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
-        constant = maker.attributes["value"].as_tensor()
-    if constant is None or constant.dtype != ir.DataType.DOUBLE:
-        return []
-    numbers = constant.numpy().ravel()
-    with np.errstate(over="ignore"):
-        return [] if (numbers.astype(np.float32) != numbers).any() else numbers.tolist()
-
-
-def _was_rounded(number: float) -> bool:
-    """Return whether a number looks rounded: float32 holds it exactly, but prints it as another short decimal."""
-    with np.errstate(over="ignore"):
-        single = np.float32(number)
-    return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -1,4 +1,4 @@
-"""Replace the input of a graph. The graph takes one id for a word and its spelling. The new graph takes the word's id
+"""Replace the input of a graph that takes one id for a word with its spelling. The new graph takes the id of the word
 and the ids of its characters."""
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
 from pocketrnn.text.token_characters import CHARACTER_INPUTS
+from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
-from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run, select_answer_rows
+from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
@@ -24,7 +25,12 @@ _WORDS = "tokens"
 
 
 def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Add to each form the graph that takes words and characters instead of single ids. Return all forms.
+    """Make of each form another form, whose graph takes words and characters instead of single ids. Return all forms.
+
+    Args:
+        forms: the forms with a graph of single ids.
+        spellings: the word and the characters of each single id.
+        ids: the number of word ids.
 
     Raises:
         ExportError: the graph does not use its ids only to look up words and characters.
@@ -47,6 +53,7 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
 
 
 def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
+    """Return a run of a graph that gets the word and the characters of each single id."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -61,24 +68,28 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
 
 
 def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
-    """Return an ONNX file that takes words and characters instead of one id for a word and its characters."""
+    """Return an ONNX file that takes words and characters instead of single ids."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}
     wanted = {"words.of.ids": spellings.words, "characters.of.ids": spellings.spelled}
     named = {name: key for name, table in tables.items() for key, rows in wanted.items() if np.array_equal(table, rows)}
+
+    def is_lookup(node: onnx.NodeProto) -> bool:
+        return bool(node.op_type == "Gather" and node.input[0] in named and node.input[1] == ids)
+
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
-        if node.op_type == "Gather" and node.input[0] in named and node.input[1] == ids:
+        if is_lookup(node):
             renamed[node.output[0]] = CHARACTERS if named[node.input[0]].startswith(CHARACTERS) else _WORDS
         else:
             kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
     others = [n for inner in list_nested_graphs(graph) for n in inner.node if ids in n.input and n.op_type != "Shape"]
-    left = [n.op_type for n in others if not (n.op_type == "Gather" and n.input[0] in named and n.input[1] == ids)]
+    left = [f"uses them in {n.op_type} too" for n in others if not is_lookup(n)]
     if left or set(renamed.values()) != {_WORDS, CHARACTERS}:
         raise ExportError(
-            f"The graph must use its ids only to look up words and characters, but it does more ({left[:1]}).",
+            f"The graph must use ids to look up words and characters only, but it {(left or ['lacks a lookup'])[0]}.",
             "Report the module: this is a fault of pocketrnn.",
         )
     del graph.node[:]

@@ -26,7 +26,7 @@ from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_un
 _ROUNDS: Final = 2
 
 
-def optimize(model: ir.Model) -> None:
+def optimize_exactly(model: ir.Model) -> None:
     """Fold constants and simplify nodes in place, by the same steps as `onnxscript.optimizer.optimize`. Then rewrite
     the nodes in which onnxruntime would lose NaN, or small results of a sigmoid."""
     passes.InlinePass()(model)
@@ -80,6 +80,7 @@ def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
 
 
 def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
+    """Return whether a lookup has a constant table, and its ids get one new axis at the end."""
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 

@@ -48,9 +48,9 @@ _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """Return by name the float32 values that a graph computes from constants only. Each operation rounds its result, as
-    in PyTorch. Functions such as exp and sine are computed in float64, and their results are rounded once, unless a
-    step operator uses them.
+    """Compute the float32 values of a graph that depend on constants only, and return them by name. Each operation
+    rounds its result, as in PyTorch. Functions such as exp and sine are computed in float64, and their results are
+    rounded once, unless a step operator uses them.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
@@ -62,7 +62,7 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
     found: dict[str, npt.NDArray[np.float32]] = {}
     for node in model.graph:
         inputs = [value for value in node.inputs if value is not None]
-        if node.domain or node.op_type in _LEFT_OUT or not all(_is_known(value, known) for value in inputs):
+        if node.domain or node.op_type in _LEFT_OUT or not all(_add_known_constant(value, known) for value in inputs):
             continue
         singles |= {value: known[value] for value in inputs if value not in singles}
         made = _compute_node(node, known, model)
@@ -114,7 +114,8 @@ def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float3
             value.const_value = ir.tensor(array, name=name)
 
 
-def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
+def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
+    """Return whether the numbers of a value are known. Add the numbers of an initializer to `known`, in float64."""
     if value in known:
         return True
     if not value.is_initializer() or value.const_value is None or value.const_value.size > _MOST_NUMBERS:

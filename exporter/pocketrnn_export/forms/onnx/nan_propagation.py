@@ -43,24 +43,24 @@ def add_nan_guards(content: bytes) -> bytes:
     return made
 
 
-def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
+def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -> bytes:
     """Remove the guards that `make_graph_propagate_nans` added to a graph.
 
     Args:
         content: an ONNX file.
-        of: the operators whose guards are removed; None for all.
+        operators: the operators whose guards are removed; None for all.
 
     Returns:
-        the same bytes if it has no guards.
+        the file without these guards; the same bytes if it has none.
     """
     model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
     is_guarded = False
     for node in list(model.graph.all_nodes()):
         if not (node.name or "").startswith(_GUARD) or node.outputs[0].is_graph_output():
             continue
-        operator, place = str(node.name).removeprefix(_GUARD).split("_")[:2]
-        bare = node.inputs[int(place)]
-        if bare is not None and (of is None or operator in of):
+        operator, index = str(node.name).removeprefix(_GUARD).split("_")[:2]
+        bare = node.inputs[int(index)]
+        if bare is not None and (operators is None or operator in operators):
             ir.convenience.replace_all_uses_with(node.outputs[0], bare)
             is_guarded = True
     if not is_guarded:
@@ -71,6 +71,7 @@ def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes
 
 
 def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
+    """Replace each operator that would lose a NaN by guarded nodes, if its inputs may contain NaN by their ranges."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _add_guards(body, ranges)
@@ -97,9 +98,10 @@ class _GuardBuilder:
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
-    def add_guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """Return a guard node's output. `remove_nan_guards` replaces it by the guard's input number `of`."""
-        name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
+    def add_guard(self, kind: str, *inputs: Any, bare: int, output: int = 0) -> Any:
+        """Add a guard node, and return its output. `remove_nan_guards` replaces it by the input with the index
+        `bare`."""
+        name = f"{_GUARD}{self.node.op_type}_{bare}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
     def copy_node(self, first: Any) -> Any:
@@ -116,21 +118,18 @@ class _GuardBuilder:
     def add_float_constant(self, value: float) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
 
-    def add_integer_constant(self, value: int) -> Any:
+    def add_integers(self, value: int | list[int]) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
-
-    def add_integer_list(self, *values: int) -> Any:
-        return self.op("Constant", value=ir.tensor(list(values), dtype=ir.DataType.INT64))
 
     def add_nan_mask(self, x: Any) -> Any:
         """Make a tensor that is NaN where x is NaN, and 0 elsewhere."""
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
-    def rank_nans(self, nan: float) -> Any:
-        """Replace each NaN in x by the infinity `nan`, and each infinity of that sign by the largest finite number."""
-        bound = self.add_float_constant(_LARGEST if nan > 0 else -_LARGEST)
-        within = self.op("Min" if nan > 0 else "Max", self.x, bound)
-        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(nan))
+    def replace_nans(self, infinity: float) -> Any:
+        """Replace each NaN in x by an infinity, and each such infinity by the largest finite number of its sign."""
+        bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
+        within = self.op("Min" if infinity > 0 else "Max", self.x, bound)
+        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))
 
 
 def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ...]) -> None:
@@ -146,7 +145,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
     """ReduceMax and ReduceMin: add NaN if one of the reduced numbers is NaN."""
     inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
-    return (make.add_guard("Add", make.copy_node(make.x), found, of=0),)
+    return (make.add_guard("Add", make.copy_node(make.x), found, bare=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
@@ -156,22 +155,22 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
     found = make.copy_node_with_all_outputs(flags)[0]
     values, *places = make.copy_node_with_all_outputs(make.x)
     is_least = make.op("LessOrEqual", values, make.add_float_constant(-_LARGEST))
-    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, of=2)
+    values = make.add_guard("Where", is_least, make.add_float_constant(-np.inf), values, bare=2)
     return (
-        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, of=2),
+        make.add_guard("Where", make.op("Greater", found, zero), make.add_float_constant(np.nan), values, bare=2),
         *places,
     )
 
 
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
     """ArgMax and ArgMin: the result is the index of the first NaN, if there is a NaN."""
-    return lambda make: (make.copy_node(make.rank_nans(np.inf if largest else -np.inf)),)
+    return lambda make: (make.copy_node(make.replace_nans(np.inf if largest else -np.inf)),)
 
 
 def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
     """TopK: NaN counts as larger than all other numbers, in both sort orders."""
     axis = make.node.attributes.get("axis")
-    _, places = make.copy_node_with_all_outputs(make.rank_nans(np.inf))
+    _, places = make.copy_node_with_all_outputs(make.replace_nans(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
     return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
 
@@ -199,24 +198,24 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
     direction = "forward" if name is None else name.as_string()
     assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
-    flat = make.op("Reshape", w, make.add_integer_list(-1, w.shape.numpy()[2]))
+    flat = make.op("Reshape", w, make.add_integers([-1, w.shape.numpy()[2]]))
     gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
-    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integer_list(2), keepdims=0)
+    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integers([2]), keepdims=0)
     valid = None
     if lengths is not None:
-        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integer_list(0))
+        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integers([0]))
         each = make.op(
             "Unsqueeze",
-            make.op("Range", make.add_integer_constant(0), steps, make.add_integer_constant(1)),
-            make.add_integer_list(1),
+            make.op("Range", make.add_integers(0), steps, make.add_integers(1)),
+            make.add_integers([1]),
         )
         valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
         found = make.op("Where", valid, found, make.add_float_constant(0.0))
     total = make.op(
-        "Unsqueeze", make.op("ReduceSum", found, make.add_integer_list(0), keepdims=0), make.add_integer_list(0, 2)
+        "Unsqueeze", make.op("ReduceSum", found, make.add_integers([0]), keepdims=0), make.add_integers([0, 2])
     )
     given = [
-        make.op("ReduceSum", make.add_nan_mask(state), make.add_integer_list(2), keepdims=1)
+        make.op("ReduceSum", make.add_nan_mask(state), make.add_integers([2]), keepdims=1)
         for state in states
         if state is not None
     ]
@@ -224,16 +223,16 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
         total = make.op("Add", total, state)
     ways = []
     for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
-        so_far = make.op("CumSum", found, make.add_integer_constant(0), reverse=int(backward))
+        so_far = make.op("CumSum", found, make.add_integers(0), reverse=int(backward))
         if valid is not None:
             so_far = make.op("Where", valid, so_far, make.add_float_constant(0.0))
-        ways.append(make.op("Unsqueeze", so_far, make.add_integer_list(1, 3)))
+        ways.append(make.op("Unsqueeze", so_far, make.add_integers([1, 3])))
     each_step = ways[0] if len(ways) == 1 else make.op("Concat", *ways, axis=1)
     for state in given:
         each_step = make.op("Add", each_step, state)
     outputs = make.copy_node_with_all_outputs(x)
     every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
-    return tuple(make.add_guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
+    return tuple(make.add_guard("Add", given, nans, bare=0, output=i) for i, (given, nans) in enumerate(every))
 
 
 # Operators that need a guard for infinities too.

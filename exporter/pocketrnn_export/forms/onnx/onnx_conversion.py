@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,12 +16,9 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
-from pocketrnn_export.forms.onnx.accurate_operator_translations import (
-    FUNCTION_TRANSLATIONS,
-    find_float32_numbers,
-    refuse_rounded_doubles,
-)
-from pocketrnn_export.forms.onnx.exact_optimizer import optimize
+from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
+from pocketrnn_export.forms.onnx.exact_optimizer import optimize_exactly
+from pocketrnn_export.forms.onnx.rounded_number_refusal import find_float32_numbers, refuse_rounded_doubles
 from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_size_numbers_to_float32
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
@@ -80,37 +77,25 @@ class OnnxGraph:
     program: torch.export.ExportedProgram | None = None
 
 
-@dataclass(frozen=True)
-class GraphNames:
-    """The names of a graph's inputs and outputs."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
-PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
-
-
-def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
-    """Return the names of a graph's inputs (one text, two texts, or one text with features) and outputs."""
+def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
+    """Return the names of a graph's inputs: one text, two texts, or one text with features."""
+    names: tuple[str, ...] = ("tokens", "lengths")
     if takes_two_texts(inputs):
-        names = PAIRS.inputs
-    else:
-        beside = len(inputs) > 1 and inputs[-1].is_floating_point()
-        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else WHOLE_TEXTS.inputs
-    return GraphNames(names[: len(inputs)], WHOLE_TEXTS.outputs)
+        names = PAIR_INPUTS[1]
+    elif len(inputs) > 1 and inputs[-1].is_floating_point():
+        names = FEATURE_INPUTS[takes_lengths(inputs)]
+    return names[: len(inputs)]
 
 
 def convert_program(
-    traced: TracedProgram, metadata: Mapping[str, str], names: GraphNames, *, in_doubles: bool = False
+    traced: TracedProgram, metadata: Mapping[str, str], names: tuple[str, ...], *, in_doubles: bool = False
 ) -> OnnxGraph:
     """Convert a traced program to an ONNX graph.
 
     Args:
         traced: the program.
         metadata: the file's `metadata_props`.
-        names: the names of the graph's inputs and outputs.
+        names: the names of the graph's inputs.
         in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
             rounded, and the proof measures by how much.
 
@@ -128,8 +113,8 @@ def convert_program(
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table=translations,
-                input_names=names.inputs,
-                output_names=names.outputs,
+                input_names=names,
+                output_names=("logits",),
                 optimize=False,
                 verbose=False,
             )
@@ -140,16 +125,15 @@ def convert_program(
                     record_rule_use(_make_translation_title(node.target))
             round_size_numbers_to_float32(exported.model)
             held = find_float32_numbers(exported.model.graph)
-            optimize(exported.model)
+            optimize_exactly(exported.model)
             if not in_doubles:
                 refuse_rounded_doubles(exported.model.graph, held)
         except ExportError:
             raise
         except Exception as error:
             raise _make_unsupported_error(traced.program, find_first_cause(error)) from error
-    graph = _clean_graph(exported.model, metadata, names)
     return replace(
-        graph,
+        _make_onnx_graph(exported.model, metadata, names),
         plan=traced.plan,
         cut_counted=traced.cut_counted,
         loops=traced.loops,
@@ -162,7 +146,7 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error for an operation that ONNX does not have. It names the operation and its line."""
+    """Return the error for an operation that ONNX does not have, with the operation's name and line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
@@ -171,9 +155,8 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
         for node in program.graph.nodes
         if name and _read_operator_base_name(str(node.target)) == _read_operator_base_name(name)
     ]
-    where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
-    drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
-    if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
+    where = find_first_user_line(nodes or _find_decomposed_nodes(name, program))
+    if drawn := find_first_user_line(node for node in program.graph.nodes if node.kwargs.get("generator") is not None):
         return ExportError(
             f"The module draws random numbers with a torch.Generator, {drawn}, but ONNX has no generators.",
             "If the numbers are the same in each call, draw them once in __init__, into a buffer. Otherwise, draw them "
@@ -187,10 +170,15 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
     )
 
 
-def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the nodes with this operator in the decomposed program: copysign decomposes to signbit."""
-    parts = program.run_decompositions().graph.nodes if name else ()
-    return [node for node in parts if f".{name}." in str(node.target)]
+def find_first_user_line(nodes: Iterable[torch.fx.Node]) -> str:
+    """Return the line of user code of the first node that has a known line, or ""."""
+    return next(filter(None, map(find_node_line, nodes)), "")
+
+
+def _find_decomposed_nodes(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """Return the nodes with this operator in the decomposed program. For example, copysign decomposes to signbit."""
+    parts = program.run_decompositions().graph.nodes if operator else ()
+    return [node for node in parts if f".{operator}." in str(node.target)]
 
 
 def _read_operator_base_name(operator: str) -> str:
@@ -198,22 +186,24 @@ def _read_operator_base_name(operator: str) -> str:
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
-def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
+def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: tuple[str, ...]) -> OnnxGraph:
+    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Refuse a model with
+    other inputs or outputs than a classifier."""
     graph = model.graph
     # The exporter stores the source line of every node: local paths, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
-    if tuple(value.name for value in graph.inputs) != names.inputs:
-        raise ExportError(
-            "Forward does not use one of its inputs.", "Use the lengths in forward, or remove this argument."
-        )
+    given = tuple(value.name for value in graph.inputs)
+    if given != names:
+        unused = " and ".join(name for name in names if name not in given) or "one of its inputs"
+        raise ExportError(f"Forward does not use {unused}.", "Use this input in forward, or remove its argument.")
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
     whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
-    if len(graph.outputs) != len(names.outputs) or not whole:
+    if len(graph.outputs) != 1 or not whole:
         raise ExportError(
             f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",
@@ -231,15 +221,13 @@ def _name_axes(graph: ir.Graph) -> None:
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
     names[str(shapes[0][1])] = "sequence"
-    if graph.inputs[1:] and graph.inputs[1].name == PAIRS.inputs[1] and shapes[1] is not None:
+    if graph.inputs[1:] and graph.inputs[1].name == PAIR_INPUTS[1][1] and shapes[1] is not None:
         names[str(shapes[1][1])] = "second_sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
-            value.shape = ir.Shape([_rename_dimension(dimension, names) for dimension in value.shape])
-
-
-def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
-    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
+            value.shape = ir.Shape(
+                [n if isinstance(n, int) else ir.SymbolicDim(names.get(str(n), n.value)) for n in value.shape]
+            )
 
 
 def _name_layers(graph: ir.Graph) -> None:
@@ -258,7 +246,8 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts: the rows of the smallest table of `tokens`, or None."""
+    """Return the number of ids that the embedding accepts: the rows of the smallest table in which the graph looks up
+    `tokens`; None if it looks up only numbers computed from them."""
     direct, computed, compared = _find_table_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError(
@@ -284,7 +273,7 @@ def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], 
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
     compared: list[ir.Node] = []
-    reached = [(value, False) for value in graph.inputs if value.name in PAIRS.inputs[:2]]
+    reached = [(value, False) for value in graph.inputs if value.name in PAIR_INPUTS[1][:2]]
     reached = reached or [(graph.inputs[0], False)]
     seen = set(reached)
     while reached:

@@ -4,73 +4,46 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy
-from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
+from pocketrnn_export.comparing.form_runs import make_onnx_run, open_session
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
-    WHOLE_TEXTS,
-    GraphNames,
     OnnxGraph,
     convert_program,
-    find_token_lookups,
+    find_first_user_line,
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
-from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
+from pocketrnn_export.proof.program_nodes import read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import RunnableProgram
-from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 
-__all__ = [
-    "ONE_TEXT",
-    "ONNX",
-    "ONNX_FILE",
-    "OPSET",
-    "WHOLE_TEXTS",
-    "GraphNames",
-    "OnnxGraph",
-    "SingleTextModule",
-    "find_small_integers",
-    "find_token_lookups",
-    "list_graph_bounds",
-    "make_graph_limits",
-    "make_onnx_form",
-    "retrace_in_float64",
-    "trace_onnx_graph",
-    "wrap_onnx_graph_as_form",
-]
-
 _log = logging.getLogger(__name__)
 
 ONNX_FILE: Final = "model.onnx"
-# A constant with more numbers is a weight.
-_SMALL: Final = 64
 # Operators that return some of their input numbers, or round each of them once.
 _EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type", "max", "min", "neg", "relu", "where"}
 # The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
@@ -94,17 +67,6 @@ class SingleTextModule(nn.Module):
         lengths = map(mark_full_width, whole) if self.takes_lengths else ()
         logits: Tensor = self.classifier(*texts, *lengths, *features)
         return logits
-
-
-def find_small_integers(content: bytes) -> list[int]:
-    """Return the integers that forward may compare ids with: those among the small constants of a graph, and their
-    neighbors. For example, `x > 3` is first true for 4."""
-    graph = onnx.load_model_from_string(content).graph
-    tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
-    small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
-    numbers = (float(number) for array in small if array.dtype.kind in "iuf" for number in array)
-    found = [int(number) for number in numbers if 0 <= number < 1 << 31 and number == int(number)]
-    return list(dict.fromkeys([*found, *(n + 1 for n in found), *(n - 1 for n in found if n)]))
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
@@ -159,7 +121,7 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module has no finite answer to two texts of one token each.",
+            "The module's answer to two texts of one token each is NaN or infinite.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = made.limits, prepared.widths.fixed
@@ -178,17 +140,13 @@ def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
-def _make_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    return make_onnx_form(prepared, description.metadata, ids=description.token_id_count)
-
-
 def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
     """Make the ONNX form of a module that takes ids.
 
     Args:
         prepared: the module.
         metadata: the file's `metadata_props`.
-        ids: the number of token ids, where the graph does not limit them.
+        ids: the number of token ids, if the graph takes any id.
 
     Raises:
         ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
@@ -200,8 +158,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     def wrap_for_trace(module: nn.Module) -> nn.Module:
         return SingleTextModule(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    names = name_graph_inputs(example)
-    made = trace_onnx_graph(wrap_for_trace(prepared.module), example, metadata, names=names, one_text=one_text)
+    made = trace_onnx_graph(wrap_for_trace(prepared.module), example, metadata, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
         _log.info("Only texts of equal length share a batch, because padding may change an answer, %s", *tells.values())
@@ -209,7 +166,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
-        inputs=names.inputs,
+        inputs=name_graph_inputs(example),
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
@@ -232,8 +189,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         if "'DFT'" in error.problem:
             like = {"one_text": one_text, "cut_counted": made.cut_counted}
             program = trace_program(wrap_for_trace(prepared.module), example, made.plan, TraceLog(), **like).program
-            nodes = [node for node in program.graph.nodes if "fft_" in str(node.target)]
-            line = next(filter(None, map(find_node_line, nodes)), "")
+            line = find_first_user_line(node for node in program.graph.nodes if "fft_" in str(node.target))
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
@@ -247,7 +203,10 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     )
 
 
-ONNX: Final = FormKind("ONNX", _make_form)
+ONNX: Final = FormKind(
+    "ONNX",
+    lambda prepared, description, _: make_onnx_form(prepared, description.metadata, ids=description.token_id_count),
+)
 
 
 def trace_onnx_graph(
@@ -255,23 +214,20 @@ def trace_onnx_graph(
     example: tuple[Tensor, ...],
     metadata: Mapping[str, str],
     *,
-    names: GraphNames = WHOLE_TEXTS,
     one_text: bool = False,
 ) -> OnnxGraph:
     """Trace a module as a graph that is right for every batch size and sequence length, or up to a stated limit.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; with
-            at least two rows and steps.
+        example: the module's inputs, as `name_graph_inputs` names them, with at least two rows and steps.
         metadata: the file's `metadata_props`.
-        names: the names of the graph's inputs, as many as the example has, and outputs, the first being the logits.
         one_text: keep the example's batch size, which is one; only the sequence is dynamic.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
     """
-    names = GraphNames(names.inputs[: len(example)], names.outputs)
+    names = name_graph_inputs(example)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
 
     def convert_and_wrap(traced: TracedProgram) -> RunnableProgram:
@@ -291,7 +247,7 @@ def trace_onnx_graph(
     graph = graphs[found.program]
     if graph.operators is not None:
         _refuse_half_precision(graph.operators)
-        refuse_differing_operators(graph.operators, graph.content, example, names.inputs)
+        refuse_differing_operators(graph.operators, graph.content, example, names)
     return replace(
         graph,
         operators=None,
@@ -301,11 +257,6 @@ def trace_onnx_graph(
         notes=found.notes,
         padding_tells=found.padding_tells,
     )
-
-
-def _uses_half_precision(node: torch.fx.Node) -> bool:
-    """Return whether a node outputs 16-bit floats, or is a `torch.autocast` block."""
-    return "autocast" in str(node.target) or _has_half_dtype(node)
 
 
 def _has_half_dtype(node: torch.fx.Node) -> bool:
@@ -320,16 +271,16 @@ def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
 
 
 def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
-    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
+    where = find_first_user_line(nodes)
     return ExportError(
-        f"The module computes in 16 bits{where}, but onnxruntime cannot do that on a CPU.",
+        f"The module computes in 16 bits{where and ', '}{where}, but onnxruntime cannot do that on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
     )
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return onnxruntime's error with the line of forward, if onnxruntime lacks an operator for the dtypes there."""
-    if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
+    """Return an error of onnxruntime with the line of forward whose operator onnxruntime does not have."""
+    if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
@@ -341,10 +292,9 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
         node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
     ]
-    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
-    of_kind = "" if kind is None else f" of {kind[1]}"
+    where, of_kind = find_first_user_line(nodes), "" if kind is None else f" of {kind[1]}"
     return ExportError(
-        f"onnxruntime cannot compute {named[1]}{of_kind}{where}.",
+        f"onnxruntime cannot compute {named[1]}{of_kind}{where and ', '}{where}.",
         "Convert the inputs of that operation to float32 or int64, or use other operations on that line.",
     )
 
@@ -357,7 +307,8 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the sizes of `like`. onnxruntime cannot run layers in float64."""
+    """Trace a module in double precision, with the branches that were taken for the graph `like`. onnxruntime cannot
+    run the layers of the new graph."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
@@ -365,6 +316,7 @@ def retrace_in_float64(
 
 
 def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
+    """Return a function that computes the first output of a graph by onnxruntime, from tensors."""
     # This runs without graph optimizations: onnxruntime would rewrite a lookup of `arange(n)` to a slice, which
     # silently cuts off an n beyond the table, and a wrong graph would seem right for every size.
     session = open_session(graph.content, optimized=False)

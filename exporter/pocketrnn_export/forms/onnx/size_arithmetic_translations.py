@@ -40,7 +40,8 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as float64 []. A number with the declared dtype float32 was made here, and is float64."""
+    """Return a number as a tensor float64 []. Floats that this file made are float64 already, although the exporter
+    declares them as float32."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
@@ -79,6 +80,7 @@ def _translate_floor_division(first: Any, second: Any) -> Any:
 
 
 def _translate_power_of_numbers(base: Any, exponent: Any) -> Any:
+    """Translate a power of sizes. Floats are computed in double precision, and integers as products."""
     if exponent == 0.5:
         return _mark_as_size_number(op.Sqrt(_convert_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
@@ -148,8 +150,8 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Change the dtype of numbers that are computed from sizes to float64, in place. The exporter declares them as
-    float32. They are rounded to float32 where other nodes use them."""
+    """Round the float64 numbers that a model computes from sizes to float32 where other nodes use them, in place. Also
+    correct the dtype of these numbers, which the exporter declares as float32."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:

@@ -65,7 +65,7 @@ def _needs_small_values(
     while reached:
         one = reached.pop()
         for node, index in one.uses():
-            factor = _find_largest_weight_factor(node, index, ranges)
+            factor = _find_largest_factor(node, index, ranges)
             if scales[one] * factor > _LARGE or _depends_on_small_values(node, index):
                 return True
             # In a subgraph, the value can be any of the inputs.
@@ -79,8 +79,8 @@ def _needs_small_values(
     return False
 
 
-def _find_largest_weight_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
-    """Return the largest absolute number by which a node multiplies a value."""
+def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
+    """Return the largest absolute number by which a node multiplies its input with this index."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
         # An integer divisor is at least 1, or the quotient is not finite.
@@ -102,6 +102,7 @@ def _find_largest_weight_factor(node: ir.Node, index: int, ranges: Mapping[ir.Va
 
 
 def _depends_on_small_values(node: ir.Node, index: int) -> bool:
+    """Return whether a node's result depends on how small the input with this index is, as in a logarithm."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -129,7 +130,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether small inputs have no effect on a node's result. For example, adding a bias hides them."""
+    """Return whether it does not matter for a node's result how small an input is. For example, a bias hides this."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)
@@ -147,6 +148,7 @@ def _read_constant_array(value: ir.Value | None) -> Any:
 
 
 def _expand_sigmoid(node: ir.Node) -> None:
+    """Replace a Sigmoid by the nodes of 1 / (1 + exp(-x))."""
     x, result = node.inputs[0], node.outputs[0]
     assert x is not None and result.dtype is not None and node.graph is not None  # noqa: S101, PT018 - a Sigmoid has them
     tape = Tape()

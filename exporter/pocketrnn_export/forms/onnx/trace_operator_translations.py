@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import onnx_ir as ir
-import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
-_BOOL: Final = int(ir.DataType.BOOL)
 _INT32: Final = int(ir.DataType.INT32)
 _INT64: Final = int(ir.DataType.INT64)
 
@@ -73,31 +71,6 @@ def _translate_size(x: Any, axis: int) -> Any:
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
 
 
-def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """Translate `any` as a count above 0. torch's own translation takes the maximum, but engines disagree about the
-    maximum of an empty axis, such as the pairs of words in a text of one word."""
-    if not x.shape:
-        return op.Cast(x, to=_BOOL)
-    axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    true: Any = op.Cast(x, to=_BOOL)
-    ones: Any = op.Cast(true, to=_INT64)
-    total: Any = (
-        op.ReduceSum(ones, _make_ints_constant(*axes), keepdims=keepdim)
-        if axes
-        else op.ReduceSum(ones, keepdims=keepdim)
-    )
-    return op.Greater(total, op.Constant(value_int=0))
-
-
-def _translate_sort(x: Any, **options: Any) -> tuple[Any, Any]:
-    """Return a stable sort by TopK, which puts the lower index first among equal values."""
-    if not x.shape:
-        return op.Identity(x), op.Constant(value_int=0)
-    axis = options.get("dim", -1) % len(x.shape)
-    every = op.Shape(x, start=axis, end=axis + 1)
-    return op.TopK(x, every, axis=axis, largest=options.get("descending", False), sorted=True)
-
-
 def _make_index_tensor(value: Any) -> Any:
     if isinstance(value, int):
         return _make_ints_constant(value)
@@ -108,14 +81,10 @@ def _make_ints_constant(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
 
 
-# By the operator of the trace; see `pocketrnn_export.tracing`.
+# The translations, by the operator of the trace; see `pocketrnn_export.tracing`.
 TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OPERATOR: _translate_recurrence,
     CUT: _translate_cut,
     SIZE: _translate_size,
     CUT_TO_LONGEST: _translate_cut_to_longest,
-    torch.ops.aten.any.default: _translate_any,
-    torch.ops.aten.any.dim: _translate_any,
-    torch.ops.aten.any.dims: _translate_any,
-    torch.ops.aten.sort.stable: _translate_sort,
 }

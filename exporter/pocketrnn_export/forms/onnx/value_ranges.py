@@ -1,14 +1,16 @@
 """Compute for each value of a graph the range of its numbers, and whether it may contain NaN.
 
-It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
-the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
-overflow or become 0, the numbers between them may. The result of an unknown operator may be any number.
+The ranges are computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps the
+order of numbers, so that the ends of a result's range are the rounded results for the ends of its inputs' ranges. The
+result of an unknown operator may be any number.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -87,6 +89,7 @@ def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.V
 
 
 def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
+    """Add the ranges of all values of a graph to `known`, which has those of its inputs."""
     for value in graph.initializers.values():
         known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
@@ -125,13 +128,12 @@ def _widen_loop_end(end: float) -> float:
 
 
 def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
-    found: NumberRange | None = None
-    for one in ranges:
-        found = one if found is None else found | one
-    return _ZERO if found is None else found
+    found = list(ranges)
+    return functools.reduce(operator.or_, found) if found else _ZERO
 
 
 def _find_array_range(array: Any) -> NumberRange:
+    """Return the range of the numbers in an array, and whether it contains NaN."""
     if array.dtype.kind not in "fiub":
         # bfloat16 and similar types.
         array = array.astype(np.float32)
@@ -164,11 +166,12 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
 
 
 def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
-    reckoned = _RULES.get(node.op_type)
-    if node.domain or reckoned is None:
+    """Return the range of an operator's output with the index `place`, by the operator's rule."""
+    compute_range = _RULES.get(node.op_type)
+    if node.domain or compute_range is None:
         return ANYTHING
     with np.errstate(all="ignore"):
-        found = reckoned(node, given, kind)
+        found = compute_range(node, given, kind)
     # The cells of an LSTM are sums, unlike its states.
     return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
@@ -183,7 +186,7 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 def _compute_corner_range(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
-    """Return the range of a function of two numbers that is monotone in each of them."""
+    """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
     return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
@@ -201,14 +204,13 @@ def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) 
 
 
 def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """Return a slightly wider range."""
+    """Return a slightly wider range, for a function that is not rounded to the nearest number."""
     return _round_range(
         NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
     )
 
 
-def _negate_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _negate_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(-given[0].high, -given[0].low, given[0].nan)
 
 
@@ -274,15 +276,9 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
 
 
-def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of the first input and of the padding value, which is 0 by default."""
-    del kind
-    value = {"Pad": 2}.get(node.op_type, len(given))
-    return given[0] | (given[value] if len(given) > value else _ZERO)
-
-
-def _compute_first_input_range(_node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
-    return given[0]
+def _compute_pad_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
+    """Return the range of the first input and of the padding value, which is 0 by default. A Trilu pads by 0."""
+    return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
 
 
 def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -292,17 +288,17 @@ def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -
         return data | updates
     if how.as_string() != "add":
         return ANYTHING
-    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates, _MOST_SUMMED), kind)), kind)
+    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates), kind)), kind)
 
 
-def _compute_sum_range(x: NumberRange, count: float) -> NumberRange:
-    """Return the range of sums of 1 to `count` numbers."""
+def _compute_sum_range(x: NumberRange) -> NumberRange:
+    """Return the range of sums of 1 to `_MOST_SUMMED` numbers."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
-    return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
+    return NumberRange(min(x.low, x.low * _MOST_SUMMED), max(x.high, x.high * _MOST_SUMMED), x.nan or cancels)
 
 
 def _compute_reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _round_range(_compute_sum_range(given[0], _MOST_SUMMED), kind)
+    return _round_range(_compute_sum_range(given[0]), kind)
 
 
 def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -314,13 +310,11 @@ def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return moved | _ZERO if node.op_type == "AveragePool" else moved
 
 
-def _compute_max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _compute_max_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
 
 
-def _compute_min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
+def _compute_min_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
 
 
@@ -342,8 +336,7 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
     """Return the rule for a function whose results are bounded, and which gives NaN for NaN."""
 
-    def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-        del kind
+    def compute_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
         return replace(bounds, nan=given[0].nan)
 
     return compute_range
@@ -386,12 +379,6 @@ def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Nu
     return _widen_range(found, kind)
 
 
-def _compute_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    del kind
-    # The softmax of nothing but minus infinities is NaN.
-    return replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite)
-
-
 def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     return _round_range(NumberRange(-2 * x.largest_magnitude - 100, 0.0, x.nan or x.may_be_infinite), kind)
@@ -415,13 +402,14 @@ def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[A
 
 
 def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """Return the range of absolute numbers, or of a norm or a sum of squares."""
     x = given[0]
     size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
     if node.op_type == "Abs":
         return size
     if node.op_type == "ReduceL1":
-        return _round_range(_compute_sum_range(size, _MOST_SUMMED), kind)
-    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
+        return _round_range(_compute_sum_range(size), kind)
+    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False))
     if node.op_type == "ReduceSumSquare":
         return _round_range(squares, kind)
     return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)
@@ -430,11 +418,6 @@ def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any])
 def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     found = _compute_max_range(node, (given[0], _ZERO), kind)
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
-
-
-def _compute_index_range(_node: ir.Node, _given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
-    """Return the range of indices, sizes and booleans."""
-    return NumberRange(0.0, 2.0**40)
 
 
 def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -452,9 +435,8 @@ def _has_bounded_activations(node: ir.Node) -> bool:
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
-def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_recurrent_range(node: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
     """Return the range of a recurrent layer. Finite inputs give finite outputs; infinite inputs may give NaN."""
-    del kind
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
     state = given[initial] if len(given) > initial else _ZERO
@@ -476,7 +458,9 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_scatter_range: "ScatterElements ScatterND",
     # The numbers, or their indices.
     lambda _node, given, _kind: given[0] | NumberRange(0.0, float(_MOST_SUMMED)): "TopK",
-    _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
+    lambda _node, given, _kind: given[
+        0
+    ]: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
     "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
     "GlobalMaxPool",
     _compute_leaky_range: "LeakyRelu Elu Selu Celu",
@@ -496,7 +480,8 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_log_range: "Log",
     _compute_sqrt_range: "Sqrt",
     _compute_pow_range: "Pow",
-    _compute_softmax_range: "Softmax",
+    # The softmax of nothing but minus infinities is NaN.
+    lambda _node, given, _kind: replace(_SHARE, nan=given[0].nan or given[0].may_be_infinite): "Softmax",
     _compute_log_softmax_range: "LogSoftmax",
     _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
     "LpNormalization",
@@ -506,7 +491,10 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_fill_range: "ConstantOfShape Constant",
     _compute_recurrent_range: "RNN GRU LSTM",
     lambda _node, given, _kind: _join_ranges(given[:2]): "Range",
-    _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+    # Sizes, indices and booleans.
+    lambda _node, _given, _kind: NumberRange(
+        0.0, 2.0**40
+    ): "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
     "LessOrEqual Greater GreaterOrEqual",
 }
 _RULES: Final = {name: rule for rule, names in _OPERATORS.items() for name in names.split()}

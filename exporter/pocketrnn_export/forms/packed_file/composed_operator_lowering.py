@@ -29,7 +29,8 @@ def _find_float_operand(lowering: Lowering, name: str) -> int:
 def _add_elementwise_operation(
     lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
 ) -> int:
-    """Add an elementwise operation on two values. Their axes are [outer, middle, inner], or some of these."""
+    """Add an elementwise operation on two values, whose axes are [outer, middle, inner] or some of these. Return the
+    number of the result."""
     made = lowering.program.add_value(FLOAT, view)
     lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
     return made
@@ -41,7 +42,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     value, sizes = _find_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
-    _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
+    _, words = lowering.find_operands_and_words([node.input[0]], node.output[0])
     lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
 
 
@@ -50,7 +51,7 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _find_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
-    (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
+    (_, factor), (*sizes, of_x, of_slope) = lowering.find_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
@@ -66,7 +67,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("The operator reduces several axes, but the engine reduces only one.", "")
+        raise ExportError("The operator reduces several axes, but the engine reduces one axis.", "")
     view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _find_float_operand(lowering, source)

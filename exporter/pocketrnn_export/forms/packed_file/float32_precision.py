@@ -158,7 +158,7 @@ class Precision:
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
-                error and error * self._bound_factor(other)
+                error and error * self._find_largest_factor(other)
                 for error, other in zip(errors, reversed(inputs), strict=True)
             ]
         elif node.op_type == "LayerNormalization":
@@ -171,12 +171,13 @@ class Precision:
         own = _ROUNDING * most if self._read_dtype(output) == np.float64 and np.isfinite(most) else 0.0
         return sum(errors) + own
 
-    def _bound_factor(self, name: str) -> float:
-        """Return the largest number in a factor. If the number is unknown, return an assumed one."""
+    def _find_largest_factor(self, name: str) -> float:
+        """Return the largest number in a factor of a product, or an assumed number if it is unknown."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
     def _find_largest_number(self, name: str) -> float:
+        """Return an upper bound of a value's absolute numbers, or infinity if none is known."""
         if self._read_dtype(name).kind == "b":
             return 1.0
         if name not in self._graph.of_tokens:
@@ -189,7 +190,7 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record which floats computed from sizes differ in float32. Refuse a step operator that uses them."""
+        """Record those floats computed from sizes that differ in float32. Refuse a step operator that uses them."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -221,6 +222,7 @@ class Precision:
         return self._graph.values[name][0].dtype
 
     def _find_needed_bound(self, name: str) -> Bound:
+        """Return the bound of the float64 integers from which a value was computed, or (0,) if there are none."""
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._read_dtype(name) == np.float64 else None
@@ -228,7 +230,7 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value. Refuse a constant that exceeds the range of float32."""
+        """Return how exactly float32 holds a value. Refuse a constant that is too large or too small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:

@@ -16,23 +16,10 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_lowering
 from pocketrnn_export.forms.packed_file.length_input_removal import rewrite_layers_with_lengths
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_lowering)
-
-
-def make_program(
-    content: bytes,
-    graph: Graph,
-    *,
-    numbers: NumberInput | None = None,
-    state_size: int = 0,
-    padding_id: int | None = None,
-) -> Program:
-    """Make the program of an ONNX graph for one text or sequence. The arguments are those of `lower_graph`."""
-    return lower_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
 
 
 def lower_graph(
@@ -47,14 +34,7 @@ def lower_graph(
 ) -> Lowering:
     """Translate an ONNX graph for one text or sequence into the program of a packed file.
 
-    Args:
-        content: the ONNX file.
-        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
-        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
-        state_size: the size of the state, for a step graph.
-        padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
-        features: the features that the graph takes beside a text.
-        alike: two texts have the same number of tokens: for comparisons of the operators, and not for a file.
+    The arguments are those of `observe_graph`.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -73,6 +53,7 @@ def lower_graph(
 
 @contextmanager
 def _convert_read_errors() -> Iterator[None]:
+    """While the block runs, convert the errors of onnx and numpy to an ExportError."""
     try:
         yield
     # onnx's own errors, and numpy's for malformed tensors, have no common base class.
@@ -83,7 +64,6 @@ def _convert_read_errors() -> Iterator[None]:
 
 
 def _is_float32_cast(node: onnx.NodeProto) -> bool:
-    """Return whether a node casts a value to float32."""
     to = next((a.i for a in node.attribute if a.name == "to"), None)
     return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
 

@@ -1,8 +1,8 @@
 """Compute bounds for the integers of a program. The engine's integers have 32 bits, but a graph's have 64.
 
-The bound of an integer depends on the number n of tokens, of two texts that of the longer: an id's is constant, a
-position's grows as n, and that of a sum of positions as n squared. So the bound of each integer is a polynomial in the
-number of tokens.
+The bound of an integer depends on n, the number of tokens; for two texts, of the longer one. The bound of an id is
+constant, the bound of a position grows as n, and the bound of a sum of positions as n squared. So each bound is a
+polynomial in n.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of all numbers between some numbers of the form a * tokens + b."""
+    """Return the bound of all numbers that lie between the given numbers of the form a * tokens + b."""
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
-    """Return the bound of the largest of several numbers, from the bound of each."""
+    """Return the bound of the largest of several numbers, from the bound of each; None if one of these is unknown."""
     return _combine_bounds_by_power(max, bounds)
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
-    """Return the bound of a sum of numbers, from the bound of each."""
-    return _combine_bounds_by_power(lambda *terms: sum(terms), bounds)
+    """Return the bound of a sum of numbers, from the bound of each; None if one of these is unknown."""
+    return _combine_bounds_by_power(sum, bounds)
 
 
-def _combine_bounds_by_power(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
+def _combine_bounds_by_power(combine: Callable[[Iterable[int]], int], bounds: tuple[Bound, ...]) -> Bound:
     known = [bound for bound in bounds if bound is not None]
     if len(known) < len(bounds):
         return None
-    return tuple(
-        of_terms(*terms) if len(terms) > 1 else terms[0] for terms in itertools.zip_longest(*known, fillvalue=0)
-    )
+    return tuple(map(combine, itertools.zip_longest(*known, fillvalue=0)))
 
 
 def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
-    """Return the bound of a sum of numbers that have this bound. The count of the numbers is the product of `sizes`."""
+    """Return the bound of a sum of as many numbers as the product of `sizes`, from the bound of each number."""
     if bound is None:
         return None
     for a, b in sizes:
@@ -56,7 +54,7 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
 
 
 def find_most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most`, with a bound of at most `largest`, or 0."""
+    """Return the largest number of tokens, up to `most`, for which a bound is at most `largest`; 0 if there is none."""
     if bound is None:
         return 0
     least, beyond = 0, most + 1

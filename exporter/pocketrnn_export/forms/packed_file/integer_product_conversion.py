@@ -51,7 +51,7 @@ def convert_to_integers(program: Program) -> IntegerForm:
     weights that are not finite or have more than 2^17 rows.
     """
     made = deepcopy(program)
-    left, matrices, exact = [], set(), set()
+    left, matrices, integer_ops = [], set(), set()
     for number, op in enumerate(made.ops):
         done = (
             _convert_layer(made, op)
@@ -63,10 +63,10 @@ def convert_to_integers(program: Program) -> IntegerForm:
         if done is not None:
             made.ops[number] = done
             matrices |= {v for v in (*done.weights, *done.operands) if v != NONE and made.values[v].scales is not None}
-            exact.add(number)
+            integer_ops.add(number)
         elif op.name in ("recurrent", "linear", "matmul", "conv"):
             left.append(op.name)
-    tables = _round_tables(made, exact)
+    tables = _round_tables(made, integer_ops)
     return IntegerForm(made, len(matrices), tables, tuple(dict.fromkeys(left)))
 
 
@@ -79,6 +79,7 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
 
 
 def _convert_layer(program: Program, op: Op) -> Op | None:
+    """Return a recurrent layer with integer weights, or None if the layer has no integer form."""
     kind = op.words[0]
     behind = 8
     matrices = [value for place, value in enumerate(op.words[-behind:]) if place % 4 < 2 and value != NONE]
@@ -104,6 +105,7 @@ def _is_bounded_state(program: Program, state: int) -> bool:
 
 
 def _convert_linear(program: Program, op: Op) -> Op | None:
+    """Return a linear layer with integer weights, or None if the layer has no integer form or is too small."""
     rows_by_token, _, inputs, outputs = op.words
     if not rows_by_token or inputs * outputs < _SMALLEST_LINEAR:
         return None
@@ -113,7 +115,7 @@ def _convert_linear(program: Program, op: Op) -> Op | None:
     return Op(op.name, (op.operands[_X], integers, *op.operands[_WEIGHTS + 1 :]), op.words)
 
 
-def _round_tables(program: Program, exact: set[int]) -> int:
+def _round_tables(program: Program, integer_ops: set[int]) -> int:
     """Round the embedding tables whose rows are used only by integer products. Return the number of these tables."""
     tables = set()
     for number, op in enumerate(program.ops):
@@ -123,9 +125,9 @@ def _round_tables(program: Program, exact: set[int]) -> int:
         readers = [i for i, one in enumerate(program.ops) if out in one.values_read]
         only_x = all(program.ops[i].operands[_X] == out and program.ops[i].values_read.count(out) == 1 for i in readers)
         numbers = program.values[table].constant
-        if not readers or not exact.issuperset(readers) or not only_x or out in program.outputs or numbers is None:
+        if not readers or not integer_ops.issuperset(readers) or not only_x or out in program.outputs:
             continue
-        if not np.isfinite(numbers).all():
+        if numbers is None or not np.isfinite(numbers).all():
             continue
         rounded = program.add_constant(round_rows(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)

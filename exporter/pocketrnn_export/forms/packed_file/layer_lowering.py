@@ -45,6 +45,7 @@ def pad_columns(matrix: Array, gates: int = 1) -> Array:
 
 @lowers("RNN", "LSTM", "GRU")
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a recurrent layer. A GRU whose gates do not depend on its state becomes a FORGET layer."""
     attributes = read_attributes(node)
     kind, directions = _check_layer(lowering, node, attributes)
     sizes = lowering.find_sizes(node.input[0])
@@ -65,7 +66,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     ]
     if kind == Layer.GRU and all(layer.is_stateless_gru for layer in layers):
         kind = Layer.FORGET
-        layers = [layer.remove_reset_gate for layer in layers]
+        layers = [layer.without_reset_gate for layer in layers]
     weights: list[int] = []
     for layer in layers:
         weights += [NONE if some is None else lowering.program.add_constant(some) for some in layer]
@@ -137,7 +138,7 @@ class _LayerWeights(NamedTuple):
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
-    def remove_reset_gate(self) -> _LayerWeights:
+    def without_reset_gate(self) -> _LayerWeights:
         """The weights of a GRU without its reset gate. The GRU must be one for which `is_stateless_gru` is true."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
@@ -177,8 +178,8 @@ def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, o
 def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
-    if not lowering.depends_only_on_size(weight) or attributes.get("transA"):
-        raise ExportError("The matrix is not the same for every text, or the input is transposed.", "")
+    if attributes.get("transA"):
+        raise ExportError("The input is transposed, but the engine multiplies inputs as they are.", "")
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -192,6 +193,8 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("MatMul")
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a MatMul into a linear layer if the right operand is a constant matrix, else into products of
+    matrices."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.find_sizes(left), lowering.find_sizes(right)
     if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
@@ -229,21 +232,20 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
 
 @lowers(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a reduction, or a norm, into a reduction of each group of adjacent axes."""
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.find_sizes(source)
     value = lowering.add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
+    if node.op_type in ("ReduceL1", "ReduceL2") and lowering.find_type(source) != FLOAT:
+        raise ExportError("The operator computes a norm of integers, but the engine has norms of floats only.", "")
     if node.op_type == "ReduceL1":
-        if lowering.find_type(source) != FLOAT:
-            raise ExportError("The operator reduces integers, but the engine reduces only floats.", "")
         size = program.add_value(FLOAT, sizes)
         lowering.add_unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
         whole = multiply_or_refuse(sizes)
-        if node.op_type == "ReduceL2" and lowering.find_type(source) != FLOAT:
-            raise ExportError("The operator reduces integers, but the engine reduces only floats.", "")
         product = program.add_value(lowering.find_type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
@@ -314,13 +316,15 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of an array [1, channels, width] or [1, channels, height, width]."""
+    """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array
+    [1, channels, height, width]. Refuse other arrays."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise ExportError("The input does not have the shape [1, channels, (height,) width].", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
 def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+    """Return an attribute as one value for the height and one for the width. A missing value is the default."""
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
 
@@ -328,7 +332,7 @@ def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, i
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
     """Return the padding at the beginning of each axis. The padding at the end follows from the size of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError("The attribute auto_pad lets the engine choose the padding.", "")
+        raise ExportError("The attribute auto_pad is set, but the engine needs the padding itself, in pads.", "")
     return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
@@ -358,8 +362,9 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
     _, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
-    if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
-        raise ExportError("The engine does not have the attributes dilations and ceil_mode.", "")
+    dilated = any(one != 1 for one in attributes.get("dilations", []))
+    if dilated or attributes.get("ceil_mode"):
+        raise ExportError(f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.", "")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
@@ -382,6 +387,7 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate an ArgMax or ArgMin. Integers are cast to floats, if float32 holds them."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise ExportError(

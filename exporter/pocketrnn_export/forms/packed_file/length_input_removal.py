@@ -22,13 +22,16 @@ _OF_DIRECTIONS: Final = (_W, _R, _B, _PEEPHOLES)
 _STATES: Final = (_H, _C)
 
 
-def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
+def rewrite_layers_with_lengths(
+    content: bytes, list_dependent_names: Callable[[onnx.ModelProto], Container[str]]
+) -> bytes:
     """Rewrite a graph for one text so that its recurrent layers read all steps, with the same outputs.
 
-    A layer whose cells are used afterwards is not changed.
+    A layer whose cells are used afterwards is not changed. `list_dependent_names` lists the values that depend on the
+    tokens.
     """
     model = onnx.load_from_string(content)
-    graph, depend = model.graph, of_tokens(model)
+    graph, depend = model.graph, list_dependent_names(model)
     read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes, changed = list[onnx.NodeProto](), False
@@ -94,7 +97,7 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """Add one direction; return its outputs [steps, 1, 1, hidden] and the last [1, 1, 1, hidden]."""
+        """Add the nodes of one direction. Return its outputs [steps, 1, 1, hidden] and the last [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:
@@ -117,6 +120,7 @@ class _RewrittenLayer:
         return (self._add_node("Gather", every, self._back, axis=0) if is_reverse else every), last
 
     def _join_directions(self, ways: list[tuple[str, str]]) -> None:
+        """Add nodes that join the outputs and the last outputs of all directions as the layer's own outputs."""
         outputs = [*self._node.output, "", ""][:2]
         if outputs[0]:
             every = self._add_node("Concat", *(one for one, _ in ways), axis=1)

@@ -53,29 +53,11 @@ _FLAGS: Final = frozenset(
     {"ceil_mode", "count_include_pad", "exclusive", "input_forget", "keepdims", "layout", "linear_before_reset",
      "noop_with_empty_axes", "reverse", "select_last_index", "training_mode", "transA", "transB"}
 )  # fmt: skip
+# Operators that only move numbers.
 _MOVES: Final = frozenset(
-    [
-        "Slice",
-        "Transpose",
-        "Gather",
-        "GatherND",
-        "GatherElements",
-        "Expand",
-        "Reshape",
-        "Squeeze",
-        "Unsqueeze",
-        "Identity",
-        "Flatten",
-        "Split",
-        "Tile",
-        "ReverseSequence",
-        "Dropout",
-        "Compress",
-        "DepthToSpace",
-    ]
-)
-
-
+    {"Compress", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
+     "Reshape", "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
 # Operators that only choose among their input numbers: integers of 8 and 16 bits do not wrap in them.
 _NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "Pad", "ReduceMax", "ReduceMin", "Where"}
 
@@ -104,8 +86,8 @@ class Lowering:
             self.known |= {name: 1} if is_given else {}
         self.bounds["second_tokens"] = self.bounds["tokens"]
 
-    def lower_operators(self) -> Program:
-        """Translate all operators of the graph, and return the program.
+    def lower_operators(self) -> None:
+        """Translate all operators of the graph into the program.
 
         Raises:
             ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -139,7 +121,6 @@ class Lowering:
         self.program.turns = frozenset(self.graph.size_values.span.turns)
         if self.graph.second is None:
             fold_step_pairs(self.program)
-        return self.program
 
     def find_integer_bound(self, name: str) -> Bound:
         """Return the bound of a value's integers, or None for an unknown bound or other numbers."""
@@ -162,7 +143,7 @@ class Lowering:
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(
-                f"The integers may exceed {largest:,}, the largest integer that the engine holds.", remedy
+                f"In long texts, integers may exceed {largest:,}, up to which the engine holds each integer.", remedy
             )
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
@@ -181,6 +162,7 @@ class Lowering:
         self.limit_texts(self.precision.record_output_precision(node, bound), MOST_WHOLE, IN_FLOAT32)
 
     def _record_bounds(self, node: onnx.NodeProto) -> None:
+        """Record the bounds of the integers in an operator's outputs. Limit the texts so that the engine holds them."""
         for name in filter(None, node.output):
             if not self.depends_only_on_size(name) and self.graph.values[name][0].dtype.kind in "iu":
                 self.bounds[name] = bound = _compute_output_bound(self, node)
@@ -202,7 +184,8 @@ class Lowering:
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", "")
         for name in filter(None, node.output):
-            if self.depends_only_on_size(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
+            kind = self.graph.values[name][0].dtype
+            if self.depends_only_on_size(name) or kind.kind not in "iu" or kind.itemsize >= 4:
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
@@ -258,10 +241,10 @@ class Lowering:
         return self.graph.find_sizes(name)
 
     def find_type(self, name: str) -> int:
-        """Return the program's type for a value of the graph.
+        """Return the number type that a value of the graph has in the program: FLOAT, INT or BOOL.
 
         Raises:
-            ExportError: the engine has no such type.
+            ExportError: the engine does not have the value's type.
         """
         kind = self.graph.values[name][0].dtype
         if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
@@ -269,12 +252,12 @@ class Lowering:
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
-        """Add a new value of the program for a value of the graph."""
+        """Add a value to the program for a value of the graph. Return its number in the program."""
         self.known[name] = self.program.add_value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
-    def find_scalar(self, name: str) -> int | None:
-        """Return the program's value for a graph value whose elements are all equal, else None."""
+    def add_scalar(self, name: str) -> int | None:
+        """If all elements of a graph value are equal, add a program value of one element, and return its number."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -294,7 +277,7 @@ class Lowering:
         return made
 
     def add_whole_value(self, name: str) -> int:
-        """Return the program's value that holds all elements of a graph value.
+        """Add a program value that holds all elements of a graph value, unless there is one. Return its number.
 
         Raises:
             ExportError: the program cannot compute the value from the number of tokens.
@@ -310,25 +293,18 @@ class Lowering:
             array = values[0]
             self.known[name] = self.program.add_constant(array if array.ndim == 2 else array.reshape(-1))
             return self.known[name]
-        scalar = self.find_scalar(name)
+        scalar = self.add_scalar(name)
         made = self.program.add_value(self.find_type(name), self.find_sizes(name))
         if scalar is not None:
-            sizes = self._list_sizes_above_one(name)
-            strides = _compute_array_strides(sizes)
-            self.add_copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
+            sizes = self.find_sizes(name)
+            self.add_copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), compute_array_strides(sizes))
         else:
             self._add_index_range(name, made)
         self.known[name] = made
         return made
 
-    def _list_sizes_above_one(self, name: str) -> list[Size]:
-        sizes = [size for size in self.find_sizes(name) if size != _ONE]
-        if len(sizes) > _MOST_MOVED_AXES:
-            raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
-        return sizes
-
     def _add_index_range(self, name: str, made: int) -> None:
-        """Add an operation that writes a range along one axis. Along all other axes, the numbers are equal."""
+        """Add an operation that writes a graph value which is a range along one axis, and equal along other axes."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -378,18 +354,13 @@ class Lowering:
         """Use a value of the program for another graph value that has the same numbers in the same order."""
         self.known[name] = value
 
-    def add_binary(self, kind: str, left: str, right: str, out: str) -> None:
-        """Add the elementwise operation out = kind(left, right)."""
-        made = self.add_value(out)
-        operands, words = self._make_operands_and_words([left, right], out)
-        self.program.add("binary", [*operands, made], BINARY[kind], *words)
-
-    def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, four sizes, and each operand's axes."""
+    def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+        """Return the numbers of an elementwise operation's operands, and its words: four sizes, and each operand's
+        axes."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
-            scalar = self.find_scalar(name)
+            scalar = self.add_scalar(name)
             own = self.find_sizes(name)
             own = [_ONE] * (len(sizes) - len(own)) + own
             operands.append(self.add_whole_value(name) if scalar is None else scalar)
@@ -498,11 +469,6 @@ def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> 
     )
 
 
-def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
-    """Return whether an integer type has fewer bits than the engine's integers."""
-    return kind.kind in "iu" and kind.itemsize < 4
-
-
 def multiply_or_refuse(
     sizes: Iterable[Size], problem: str = "The operator merges two axes whose sizes depend on the number of tokens."
 ) -> Size:
@@ -519,8 +485,12 @@ def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Siz
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
 
-def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
-    """Return the stride of each axis of a contiguous array."""
+def compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
+    """Return the stride of each axis of a contiguous array.
+
+    Raises:
+        ExportError: a stride would be a product of two numbers of tokens.
+    """
     made = []
     for axis in range(len(sizes)):
         # Nothing is moved along an axis of one number.
@@ -561,6 +531,7 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
 
 
 def _multiply_bounds(left: Bound, right: Bound) -> Bound:
+    """Return the bound of a product, from the bounds of both factors."""
     if left is None or right is None:
         return None
     made = [0] * (len(left) + len(right) - 1)
@@ -638,11 +609,11 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             if node.op_type == "Gather":
                 _lower_gather(lowering, node)
                 return
-            raise ExportError("The operator does not move the numbers by fixed strides.", "")
+            raise ExportError("The engine moves numbers by fixed strides, but this operator does not.", "")
         offset, strides = found
         sizes = lowering.find_sizes(name)
         made = lowering.add_value(name)
-        own = _compute_array_strides(sizes)
+        own = compute_array_strides(sizes)
         lowering.add_copy(lowering.add_whole_value(source), made, sizes, offset, strides, (0, 0), own)
 
 
@@ -712,17 +683,18 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
 
 @lowers("Concat")
 def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Concat into one copy for each operand."""
     out = node.output[0]
     sizes = lowering.find_sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
-    made, strides, before = lowering.add_value(out), _compute_array_strides(sizes), (0, 0)
+    made, strides, before = lowering.add_value(out), compute_array_strides(sizes), (0, 0)
     for name in node.input:
         own = lowering.find_sizes(name)
         if (0, 0) in own:
             continue
         offset = multiply_or_refuse([before, strides[axis]], "A size is a product of two numbers of tokens.")
-        scalar = lowering.find_scalar(name)
-        steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
+        scalar = lowering.add_scalar(name)
+        steps = compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
         read = lowering.add_whole_value(name) if scalar is None else scalar
         lowering.add_copy(read, made, own, (0, 0), steps, offset, strides)
         before = (before[0] + own[axis][0], before[1] + own[axis][1])
@@ -733,7 +705,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Pad: numbers are added before and after each axis. For a negative amount, numbers are removed."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
-        raise ExportError("The engine supports only the mode constant.", "")
+        raise ExportError("The engine pads by a constant only.", "")
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.find_optional_input(node, 3), lowering.find_optional_input(node, 2)
@@ -755,7 +727,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         if any(one is None for one in found):
             raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
-    strides, own = _compute_array_strides(lowering.find_sizes(out)), _compute_array_strides(lowering.find_sizes(source))
+    strides, own = compute_array_strides(lowering.find_sizes(out)), compute_array_strides(lowering.find_sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
         squared = "A size is a product of two numbers of tokens."
@@ -783,19 +755,21 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
-    lowering.add_binary(node.op_type, left, node.input[1], out)
+    made = lowering.add_value(out)
+    operands, words = lowering.find_operands_and_words([left, node.input[1]], out)
+    lowering.program.add("binary", [*operands, made], BINARY[node.op_type], *words)
 
 
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a power of floats. Integer exponents are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    if lowering.find_type(left) != FLOAT or (bound := lowering.find_integer_bound(right)) is None:
-        raise ExportError(
-            "The base is an integer and the exponent a float, or the exponent is an integer of unlimited size.", ""
-        )
+    if lowering.find_type(left) != FLOAT:
+        raise ExportError("The base is an integer, but the exponent is a float.", "")
+    if (bound := lowering.find_integer_bound(right)) is None:
+        raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
     lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
-    (base, exponent), words = lowering._make_operands_and_words([left, right], out)
+    (base, exponent), words = lowering.find_operands_and_words([left, right], out)
     power, constant = program.add_value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
         lowering.add_unary("Cast", exponent, power)
@@ -806,6 +780,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Where. If the condition is the same for all texts, use the chosen operand itself."""
     condition, out = node.input[0], node.output[0]
     if lowering.depends_only_on_size(condition):
         values = lowering.graph.values[condition]
@@ -819,13 +794,13 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(chosen))
                 return
     made = lowering.add_value(out)
-    operands, words = lowering._make_operands_and_words(list(node.input), out)
+    operands, words = lowering.find_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
 
-@lowers("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
-         "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
+@lowers(*(UNARY.keys() - {"Cast", "Clip", "GeluTanh"}))
 def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate an elementwise operator with one operand."""
     attributes = read_attributes(node)
     kind = node.op_type
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
@@ -834,8 +809,9 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     if kind in ("Abs", "Neg", "Relu") and lowering.find_type(node.input[0]) == INT:
         _lower_integer_unary(lowering, node)
         return
-    if lowering.find_type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
-        raise ExportError("The engine computes this operator for floats only, but the input has another type.", "")
+    wanted, named = (BOOL, "bools") if kind == "Not" else (FLOAT, "floats")
+    if lowering.find_type(node.input[0]) != wanted:
+        raise ExportError(f"The engine computes this operator for {named} only, but the input has another type.", "")
     source = lowering.add_whole_value(node.input[0])
     lowering.add_unary(
         kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
@@ -845,7 +821,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Neg, Abs or Relu of integers into 0 - x, max(x, -x) or max(x, 0)."""
     out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
-    (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
+    (value,), (*sizes, axes) = lowering.find_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
         other = program.add_value(INT, lowering.find_sizes(out))
@@ -859,6 +835,7 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("Clip")
 def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Translate a Clip of floats, or of integers into a maximum and a minimum."""
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
@@ -874,7 +851,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     if kind == FLOAT:
         lowering.add_unary("Clip", value, lowering.add_value(out), *bounds)
         return
-    _, words = lowering._make_operands_and_words([node.input[0]], out)
+    _, words = lowering.find_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
             limit = lowering.program.add_constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
@@ -889,18 +866,16 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Mod of integers. x - x / divisor * divisor has the sign of x. To get a result of at least 0, add the
     divisor and take the remainder again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    if (
-        lowering.find_type(left) != INT
-        or not lowering.depends_only_on_size(right)
-        or (lowering.read_constant(right) < 1).any()
-    ):
-        raise ExportError("The divisor of integers is not an integer above 0, or it depends on the tokens.", "")
+    if lowering.find_type(left) != INT:
+        raise ExportError("The engine computes remainders of integers only.", "")
+    if (lowering.read_constant(right) < 1).any():
+        raise ExportError("The divisor is not above 0.", "")
     known, program = lowering.graph.size_values, lowering.program
     from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
         and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].extreme_numbers)
     )
-    (value, by), (*sizes, of_value, of_divisor) = lowering._make_operands_and_words([left, right], out)
+    (value, by), (*sizes, of_value, of_divisor) = lowering.find_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
 
     def add_integer_operation(
@@ -941,8 +916,10 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     depth = int(lowering.read_constant(node.input[1]).ravel()[0])
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
-    if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
-        raise ExportError("The axis is not the last one, or it is too long.", "")
+    if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim):
+        raise ExportError("The ones are not along the last axis.", "")
+    if depth > 1 << 12:
+        raise ExportError(f"The operator makes rows of {depth:,} numbers, more than 4,096.", "")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.add_constant(table, is_table=True)

@@ -72,7 +72,7 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
 
 @contextmanager
 def _convert_limit_errors() -> Iterator[None]:
-    """While the block runs, convert the error of an engine that refuses a text of the proof."""
+    """While the block runs, convert an engine's refusal of a text to an ExportError that says what to change."""
     try:
         yield
     except LimitError as error:

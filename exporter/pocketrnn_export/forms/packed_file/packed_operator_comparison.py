@@ -1,5 +1,4 @@
-"""Compare each operator of a graph with its operations in a packed file. The numbers for this comparison are ones that
-texts rarely produce.
+"""Compare each operator of a graph with its operations in a packed file, on numbers that texts rarely produce.
 
 `proof/operator_comparison.py` does the same for the graph itself: comparisons of whole programs do not see the
 numbers that a gate hides in every random text. So each operator is lowered once more, into a packed file of its own
@@ -31,8 +30,13 @@ from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
-from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.packed_file.operator_lowering import HANDLERS, Lowering, make_packing_error
+from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.packed_file.operator_lowering import (
+    HANDLERS,
+    Lowering,
+    compute_array_strides,
+    make_packing_error,
+)
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
@@ -130,7 +134,7 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"For some numbers, it gives {here} in the native engine but {there} in onnxruntime."
+                one.node, f"For some numbers, the native engine gives {here}, but onnxruntime gives {there}."
             )
 
 
@@ -159,6 +163,7 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
 
 
 def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _OperatorWithExpands:
+    """Return an operator of the graph with the Expand nodes whose outputs are its inputs and depend on the tokens."""
     makers = {name: one for one in lowering.graph.model.graph.node for name in one.output}
     before = [makers[name] for name in node.input if name in makers and makers[name].op_type == "Expand"]
     before = [one for one in before if not lowering.depends_only_on_size(one.output[0])]
@@ -174,6 +179,7 @@ def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _Op
 
 
 def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
+    """Return how many numbers an operator reads and writes for the longest text."""
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
@@ -202,6 +208,7 @@ def _compute_array_digest(array: Array) -> str:
 def _run_operator_alone(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
+    """Run an operator on drawn numbers at all lengths, by both ways to open a packed file. Yield its outputs."""
     rows = [
         (place, drawn)
         for place, length in enumerate(lengths)
@@ -246,6 +253,7 @@ def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: i
 def _make_operator_model(
     lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]
 ) -> onnx.ModelProto:
+    """Return an ONNX model that has only the nodes of an operator, with its inputs and outputs."""
     inputs = [
         helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(values[name][0].dtype), [None] * values[name][0].ndim
@@ -345,37 +353,39 @@ class _OperatorFile:
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
-        one = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
-        one.known, one.bounds, begin = {}, lowering.bounds, 0
+        """Lower the operator into a program that reads its inputs from samples, and copies its outputs to the
+        logits."""
+        alone = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
+        alone.known, alone.bounds, begin = {}, lowering.bounds, 0
         for name, width in zip(part.given, self._widths, strict=True):
             sizes = lowering.find_sizes(name)
             kind = lowering.find_type(name)
-            value = one.program.add_value(FLOAT, sizes)
-            _add_copy_in_order(one, 0, value, sizes, (begin, 0), (0, 0))
-            one.known[name] = value if kind == FLOAT else one.program.add_value(kind, sizes)
+            value = alone.program.add_value(FLOAT, sizes)
+            _add_copy_in_order(alone, 0, value, sizes, (begin, 0), (0, 0))
+            alone.known[name] = value if kind == FLOAT else alone.program.add_value(kind, sizes)
             if kind != FLOAT:
-                one.add_unary("Cast", value, one.known[name])
+                alone.add_unary("Cast", value, alone.known[name])
             begin += width
         for node in part.nodes:
-            HANDLERS[node.op_type](one, node)
-        logits = one.program.add_value(FLOAT, [(0, self._answers)])
-        one.program.add("fill", [logits], 0)
+            HANDLERS[node.op_type](alone, node)
+        logits = alone.program.add_value(FLOAT, [(0, self._answers)])
+        alone.program.add("fill", [logits], 0)
         for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
-            self._copy_to_logits(one, name, logits, offset, most if is_whole else 0)
-        one.program.outputs.append(logits)
-        return one.program
+            self._copy_to_logits(alone, name, logits, offset, most if is_whole else 0)
+        alone.program.outputs.append(logits)
+        return alone.program
 
-    def _copy_to_logits(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
+    def _copy_to_logits(self, alone: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
         """Copy an output to the logits. Each integer becomes two floats: its quotient by 2^16, and the remainder."""
-        program, sizes, value = one.program, one.find_sizes(name), one.add_whole_value(name)
+        program, sizes, value = alone.program, alone.find_sizes(name), alone.add_whole_value(name)
         kind = program.values[value].type
 
         def add_float_copy(value: int, offset: int) -> None:
             made = value
             if kind != FLOAT:
                 made = program.add_value(FLOAT, sizes)
-                one.add_unary("Cast", value, made)
-            _add_copy_in_order(one, made, logits, sizes, (0, 0), (0, offset))
+                alone.add_unary("Cast", value, made)
+            _add_copy_in_order(alone, made, logits, sizes, (0, 0), (0, offset))
 
         if not halves:
             add_float_copy(value, offset)
@@ -392,6 +402,7 @@ class _OperatorFile:
         add_float_copy(low, offset + halves)
 
     def _pack_program(self, program: PackedProgram) -> bytes:
+        """Return the bytes of a packed file with this program, and otherwise without content."""
         takes = NumberInput(tuple(map(str, range(self._channels))))
         head = [self._answers, 2, 0, 1, MOST_STEPS, *program.numbers, 0, 0, self._channels]
         sections = {
@@ -436,6 +447,7 @@ class _OperatorFile:
         return made
 
     def _split_outputs(self, row: Array) -> list[Array]:
+        """Return the operator's outputs from one row of logits."""
         made = []
         for offset, most, is_whole in self._made:
             numbers = row[offset : offset + most]
@@ -456,11 +468,9 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
 
 
 def _add_copy_in_order(
-    one: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
+    alone: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
 ) -> None:
     """Add an operation that copies numbers in order, from an offset in one value to an offset in another."""
     axes = _merge_axes(sizes)
-    strides = [size for size in (multiply_sizes(axes[i + 1 :]) for i in range(len(axes))) if size is not None]
-    if len(strides) < len(axes):
-        raise ExportError("Two axes whose sizes depend on the number of tokens follow another axis.", "")
-    one.add_copy(source, target, axes, begin, strides, offset, strides)
+    strides = compute_array_strides(axes)
+    alone.add_copy(source, target, axes, begin, strides, offset, strides)

@@ -81,6 +81,8 @@ class Op:
 
 @dataclass
 class _Value:
+    """A value of a program: its number type, the factors of its size, and its numbers if it is a constant."""
+
     type: int
     factors: tuple[Size, ...]
     constant: Array | None = None
@@ -105,7 +107,7 @@ class Program:
         channels: the number of channels where it takes samples; 0 if it takes ids.
         features: the number of features that it takes beside a text.
         second: the number of ids of a second text; None if it takes one.
-        outputs: the values that are its outputs.
+        outputs: the numbers of its output values.
         turns: the numbers of tokens near which two sizes of its graph change their order.
         most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
     """
@@ -129,7 +131,7 @@ class Program:
         self._given = len(self.values)
 
     def add_value(self, kind: int, sizes: Iterable[Size]) -> int:
-        """Add a value of a type. The value's number of elements is the product of the sizes.
+        """Add a value of a number type, with as many elements as the product of the sizes. Return its number.
 
         Raises:
             ExportError: more than four sizes depend on the number of tokens.
@@ -146,28 +148,26 @@ class Program:
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of float32, int32 or bool, or find an equal one. Return its index."""
+        """Add a constant of float32, int32 or bool, or find an equal one. Return the number of the constant."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
-        made = _Value(kind, ((0, numbers.size),), numbers, is_table)
-        for index, known in enumerate(self.values):
-            if _is_same_constant(made, known):
-                return index
-        self.values.append(made)
-        return len(self.values) - 1
+        return self._add_new_constant(_Value(kind, ((0, numbers.size),), numbers, is_table))
 
     def add_integer_matrix(self, whole: Array, scales: Array) -> int:
-        """Add weights that are multiplied as integers, and return the index of their value.
+        """Add weights that are multiplied as integers, or find equal ones. Return the number of their value.
 
         Args:
             whole: int8 [rows, columns], from -127.
             scales: float32 [columns], the factor of each column.
         """
         sizes = ((0, whole.shape[0]), (0, whole.shape[1]))
-        made = _Value(FLOAT, sizes, whole.astype(np.int8), scales=scales.astype("<f4"))
-        for index, known in enumerate(self.values):
-            if _is_same_constant(made, known):
-                return index
+        return self._add_new_constant(_Value(FLOAT, sizes, whole.astype(np.int8), scales=scales.astype("<f4")))
+
+    def _add_new_constant(self, made: _Value) -> int:
+        """Add a constant unless the program has an equal one. Return the number of the constant."""
+        same = (index for index, known in enumerate(self.values) if _is_same_constant(made, known))
+        if (index := next(same, None)) is not None:
+            return index
         self.values.append(made)
         return len(self.values) - 1
 
@@ -179,7 +179,7 @@ class Program:
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> Size:
-        """Return the two words that encode a size in the file. Refuse a size with a factor of more than 16 bits."""
+        """Return the two words that encode a size in the file. Refuse a factor of more than 16 bits."""
         if self.second is None:
             return size
         first, second = split_factors(size[0])
@@ -220,11 +220,8 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the values: new values follow the known ones; known constants keep their numbers.
-
-        Returns:
-            the program's own values, the state first.
-        """
+        """Renumber the program's values: equal constants get the numbers of the known ones, and other values follow
+        these. Return these other values, the state first."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
@@ -266,20 +263,22 @@ class Program:
         self.values = [self.values[old] for old in sorted(wanted)]
         self._apply_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
 
-    def _apply_value_numbers(self, number: dict[int, int]) -> None:
-        self.outputs = [number[output] for output in self.outputs]
+    def _apply_value_numbers(self, numbers: dict[int, int]) -> None:
+        """Replace the old number of each value by the new one, in the outputs and in all operations."""
+        self.outputs = [numbers[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
-                tuple(number[v] for v in op.operands),
-                _renumber_weight_words(op, number),
-                tuple(number[w] for w in op.weights),
+                tuple(numbers[v] for v in op.operands),
+                _renumber_weight_words(op, numbers),
+                tuple(numbers[w] for w in op.weights),
             )
             for op in self.ops
         ]
 
     def _assign_memory_regions(self) -> int:
-        """Assign a memory region to each value. A region is used again after the last use of its value."""
+        """Assign a memory region to each value, and return the number of regions. After the last use of a value, its
+        region is free for another value."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.values_read, *op.values_written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
@@ -305,6 +304,7 @@ class Program:
         return regions
 
     def _encode_value(self, value: _Value, weights: bytearray) -> bytes:
+        """Encode a value as words. Append the numbers of a constant to `weights`."""
         factors = [word for size in value.factors for word in self._make_size_words(size)]
         storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
@@ -340,7 +340,7 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
-    """Return a recurrent layer without the outputs that no operation reads."""
+    """Return a recurrent layer without the outputs that are not among the wanted values; other operations unchanged."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -348,14 +348,16 @@ def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_weight_words(op: Op, number: dict[int, int]) -> tuple[int, ...]:
+def _renumber_weight_words(op: Op, numbers: dict[int, int]) -> tuple[int, ...]:
+    """Return the words of an operation, with new numbers for the weights among them."""
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
-    return (*op.words[:-behind], *(number[w] for w in op.words[-behind:]))
+    return (*op.words[:-behind], *(numbers[w] for w in op.words[-behind:]))
 
 
 def _append_weights(weights: bytearray, array: Array) -> int:
+    """Append an array to the weights, and return its offset there."""
     weights += bytes(-len(weights) % _ALIGN)
     offset = len(weights)
     weights += array.tobytes()
@@ -371,7 +373,8 @@ def group_rows_by_four(whole: Array) -> Array:
 
 
 def round_columns(numbers: Array) -> tuple[Array, Array]:
-    """Round a float32 matrix to int8, from -127 to 127, and a scale for each column. Rounding twice changes nothing."""
+    """Round a float32 matrix to int8, from -127 to 127. Return the int8 matrix and the scale of each column. Rounding
+    the result again does not change it."""
     found = _find_exact_int8(numbers, axis=0)
     if found is not None:
         return found
@@ -389,7 +392,8 @@ def round_rows(numbers: Array) -> Array:
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """Choose the smallest storage that holds a constant exactly."""
+    """Choose the smallest storage that holds a constant exactly. Return the storage, the stored numbers, their
+    scales."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
     found = _find_exact_int8(numbers, axis=1 if is_table else 0)
@@ -403,7 +407,7 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers and scales along an axis whose products equal a float32 matrix, or None."""
+    """Find int8 numbers and scales along an axis whose products equal a float32 matrix. Return both, or None."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

@@ -26,7 +26,7 @@ def split_factors(factor: int) -> tuple[int, int]:
 
 
 def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
-    """Return the number that a size has for texts of these lengths."""
+    """Return the size as a plain number, for texts of these lengths."""
     factor, fixed = size
     if isinstance(lengths, int):
         return factor * lengths + fixed
@@ -40,7 +40,7 @@ def is_divisible(factor: int, divisor: int) -> bool:
 
 
 def bound_factor(factor: int) -> int:
-    """Return a factor for the longer text, such that factor * (longest text) is an upper bound of the size."""
+    """Return a number whose product with the length of the longer text is an upper bound of a size with this factor."""
     return sum(map(abs, split_factors(factor)))
 
 

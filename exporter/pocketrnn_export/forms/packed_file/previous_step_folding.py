@@ -1,5 +1,5 @@
-"""Change a layer whose input joins each step with the step before. The new layer reads the steps themselves, without
-the joined copy."""
+"""Change a layer whose input joins each step with the step before. The new layer reads the steps themselves, and needs
+no joined copy."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let FORGET layers read the steps of x directly. So far, a layer reads each step joined with the step before it,
-    torch.cat([x, shifted], 2). The new layer has separate weights for the step before.
+    """Let FORGET layers read the steps of x directly, where they read each step joined with the step before it,
+    torch.cat([x, shifted], 2). The new layers have separate weights for the step before.
 
     Args:
-        program: with its outputs, not finished yet; operations that are not needed any more are dropped.
+        program: a program with its outputs; operations that are not needed any more are dropped.
     """
     for number in reversed(range(len(program.ops))):
         op = program.ops[number]
@@ -70,14 +70,15 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
             and (before[1:] == now[:-1]).all()
             and first >= 0
             and (before[0] == first + (np.arange(columns // 2) if first else 0)).all()
-            and _count_numbers(program, value, tokens) == now.size
+            and _count_elements(program, value, tokens) == now.size
         ):
             return _Window(value, is_first, first)
     return None
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the layer that reads the steps themselves, after a copy of the step before the first, if any."""
+    """Return the operations of a layer that reads the steps themselves: a copy of the step before the first, if there
+    is one, and the layer."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -100,13 +101,13 @@ def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
     return [*begin, Op(op.name, tuple(operands), words_of_layer, tuple(w for w in weights if w != NONE))]
 
 
-def _count_numbers(program: Program, value: int, tokens: int) -> int:
+def _count_elements(program: Program, value: int, tokens: int) -> int:
     return int(np.prod([a * tokens + b for a, b in program.values[value].factors]))
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
     """Return the origin of each number of a value. The search goes back through operations that only move numbers."""
-    numbers = _count_numbers(program, value, tokens)
+    numbers = _count_elements(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:
         return np.where(constant.ravel() == 0, 0, -1).astype(np.int64)

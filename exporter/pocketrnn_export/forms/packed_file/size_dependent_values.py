@@ -251,6 +251,7 @@ class SizeValues:
         return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
 
     def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
+        """Record the numbers of an operator's outputs, or the reason why their sizes are not a * tokens + b."""
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
         if (
@@ -289,7 +290,7 @@ class SizeValues:
         )
 
     def _record_affine_numbers(self, name: str) -> None:
-        """Record the numbers of a value by a formula, a * tokens + b, that fits the observed runs."""
+        """Record the numbers of a value as a * tokens + b, if such numbers fit all observed runs."""
         values, sizes = self._values[name], self.find_sizes(name)
         if sizes is None:
             return
@@ -302,11 +303,12 @@ class SizeValues:
                 if all(one is not None for one in found):
                     self.known[name] = Numbers(tuple(one for one in found if one is not None))
             return
-        counted = self._make_index_range(values, sizes)
+        counted = self._fit_range(values, sizes)
         if counted is not None:
             self.known[name] = counted
 
-    def _make_index_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> AffineRange | None:
+    def _fit_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> AffineRange | None:
+        """Return the range along one axis that a value is in all observed runs, or None."""
         some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
         if not some:
             return None
@@ -344,8 +346,8 @@ class SizeValues:
         rule = _CLAMPED.get(kind)
         return None if rule is None else rule(self, node)
 
-    def find_number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """Return the known numbers of an operator's input, or None if unknown or left out."""
+    def find_input_numbers(self, node: onnx.NodeProto, index: int) -> Known | None:
+        """Return the numbers of an operator's input, or None if they are not known or the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _has_affine_output(self, node: onnx.NodeProto) -> bool:
@@ -367,11 +369,11 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
     return None if known is None or known.constant is None else [int(number) for number in known.constant]
 
 
-def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
+def _find_slice_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the output size of a Slice is not a * tokens + b, or None."""
     span, sizes = values.span, values.find_sizes(node.input[0])
-    starts, ends = values.find_number(node, 1), values.find_number(node, 2)
-    axes, steps = (_find_integer_constants(values.find_number(node, index)) for index in (3, 4))
+    starts, ends = values.find_input_numbers(node, 1), values.find_input_numbers(node, 2)
+    axes, steps = (_find_integer_constants(values.find_input_numbers(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
         return "the start and end of the slice are not known"
     axes, steps = axes or [*range(len(starts.extreme_numbers))], steps or [1] * len(starts.extreme_numbers)
@@ -395,15 +397,17 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    pads = values.find_number(node, 1)
+def _find_pad_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Return the reason why the output size of a Pad is not a * tokens + b, or None."""
+    pads = values.find_input_numbers(node, 1)
     if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
         return "the operator pads some texts and cuts others"
     return None
 
 
-def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    found = [values.find_number(node, index) for index in range(3)]
+def _find_range_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Return the reason why the output size of a Range is not a * tokens + b, or None."""
+    found = [values.find_input_numbers(node, index) for index in range(3)]
     step = found[2].constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
         return "the step depends on the tokens"
@@ -414,7 +418,7 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
+def _find_stride_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the output size of a convolution or pooling is not a * tokens + b, or None."""
     attributes, sizes = read_attributes(node), values.find_sizes(node.input[0])
     strides = attributes.get("strides") or []
@@ -432,13 +436,14 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a sum is of arrays whose size is the same for all texts, or of single numbers and ranges."""
-    inputs = [values.find_number(node, index) for index in range(len(node.input))]
+    inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.find_number(node, 0)
-    others = [values.find_number(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    """Return whether an operator that moves numbers gives an array of fixed size, equal numbers, or a range."""
+    known = values.find_input_numbers(node, 0)
+    others = [values.find_input_numbers(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
         return False
     if isinstance(known, Numbers) and all(
@@ -457,7 +462,7 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a quotient or remainder is one of integers whose factors the divisor divides."""
-    left, right = values.find_number(node, 0), values.find_number(node, 1)
+    left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
     divisors = {*right.constant}
@@ -479,10 +484,9 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
-    """Return the possible signs of the difference of an operator's two inputs. For two arrays of a fixed size, there is
-    one set of signs for each pair of elements. For two ranges, there is one set for all pairs. For other inputs, the
-    result is None."""
-    left, right = values.find_number(node, 0), values.find_number(node, 1)
+    """Return the possible signs of the difference of an operator's two inputs: one set of signs for each pair of
+    elements of two arrays of fixed size, one set for two ranges, or None for other inputs."""
+    left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     shapes = [values.find_sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
         return None
@@ -528,7 +532,7 @@ def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    condition, *others = (values.find_number(node, index) for index in range(3))
+    condition, *others = (values.find_input_numbers(node, index) for index in range(3))
     if condition is None or condition.constant is None:
         return False
     if all(isinstance(one, Numbers) for one in (condition, *others)):
@@ -538,7 +542,7 @@ def _is_where_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known, *bounds = (values.find_number(node, index) for index in range(3))
+    known, *bounds = (values.find_input_numbers(node, index) for index in range(3))
     if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
         return False
     ends = [None if bound is None else bound.extreme_numbers[0] for bound in bounds]
@@ -549,7 +553,7 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a reduction is a sum, or a reduction of one number or of equal numbers."""
-    known, sizes = values.find_number(node, 0), values.find_sizes(node.input[0])
+    known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
             # A constant times how many there are, as a mask that is true for all tokens.
@@ -562,9 +566,9 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast is exact. Casts from integers to wide integers or to floats are. A cast from floats is if
-    no text is too long for exact floats. Narrow integers wrap around for long texts."""
-    known = values.find_number(node, 0)
+    """Return whether a cast is exact. Casts from integers to wide integers or floats are exact. Casts from floats are
+    exact if no text is too long for exact floats. Casts to narrow integers are not, for long texts."""
+    known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
         return False
@@ -579,12 +583,12 @@ def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.find_number(node, 0)
+    known = values.find_input_numbers(node, 0)
     return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
 
 
 def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.find_number(node, 0)
+    known = values.find_input_numbers(node, 0)
     found = (
         {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.extreme_numbers} if known else {None}
     )
@@ -593,30 +597,26 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether a running sum adds the same constant number at every position."""
-    known = values.find_number(node, 0)
+    known = values.find_input_numbers(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 
 
-def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
-    return True
-
-
 def _is_concat_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    inputs = [values.find_number(node, index) for index in range(len(node.input))]
+    inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
         return True
     return all(map(_is_number_or_range, inputs)) and len({one.extreme_numbers for one in inputs if one}) == 1
 
 
 def _has_one_element(values: SizeValues, node: onnx.NodeProto) -> bool:
-    known = values.find_number(node, 0)
+    known = values.find_input_numbers(node, 0)
     return known is not None and len(known.extreme_numbers) <= 1
 
 
 # Operators that clamp their indices, or whose sizes are rounded.
 _CLAMPED: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], str | None]]] = {
-    "Slice": _check_slice, "Pad": _check_pad, "Range": _check_range, "Conv": _check_strides,
-    "MaxPool": _check_strides, "AveragePool": _check_strides,
+    "Slice": _find_slice_irregularity, "Pad": _find_pad_irregularity, "Range": _find_range_irregularity,
+    **dict.fromkeys(("Conv", "MaxPool", "AveragePool"), _find_stride_irregularity),
 }  # fmt: skip
 # The rules that decide whether an operator gives a * tokens + b for every number of tokens.
 _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
@@ -629,7 +629,7 @@ _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduction_affine),
     **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
     **dict.fromkeys(("Cast", "CastLike"), _is_cast_affine),
-    **dict.fromkeys(("Range", "ConstantOfShape"), _is_always_affine),
+    **dict.fromkeys(("Range", "ConstantOfShape"), lambda _values, _node: True),
     "Abs": _is_absolute_value_affine, "Clip": _is_clip_affine, "Concat": _is_concat_affine,
     "CumSum": _is_running_sum_affine, "Div": _is_quotient_affine,
     "Mod": _is_quotient_affine, "Mul": _is_product_affine, "Where": _is_where_affine,

@@ -9,7 +9,7 @@ come from runs at some lengths. A size without this form is refused, and all els
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -100,9 +100,9 @@ def observe_graph(
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
         state_size: the size of the state, for a step graph.
-        padding_id: the id that must not fill a whole text, where the graph's limits say so.
+        padding_id: the padding id of the text rules, if the graph's limits exclude texts of padding only.
         features: the features that the graph takes beside a text.
-        alike: two texts have the same number of tokens.
+        alike: whether two texts have the same number of tokens in each run; only for comparisons of operators.
 
     Raises:
         ExportError: onnxruntime fails.
@@ -136,12 +136,10 @@ def observe_graph(
             made["features"] = draw_feature_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
-    ids = graph.embedding_rows
-    observed = _observe_lengths(
-        model, span, lengths, make_inputs, graph.opset, ids=ids, state_size=state_size, channels=channels
-    )
-    second_size = ((1, 0) if alike else (OF_SECOND, 0)) if of_two else None
-    return replace(observed, features=len(features), second=second_size)
+    return _observe_lengths(
+        model, span, lengths, make_inputs, graph.opset, ids=graph.embedding_rows, state_size=state_size,
+        channels=channels, features=len(features), second=(1 if alike else OF_SECOND, 0) if of_two else None,
+    )  # fmt: skip
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
@@ -174,17 +172,15 @@ def _observe_lengths(
     lengths: tuple[Lengths, ...],
     feed: Callable[[Any], dict[str, Array]],
     opset: int,
-    *,
-    ids: int = 0,
-    state_size: int = 0,
-    channels: int = 0,
+    **more: Any,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none."""
+    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none. `more` has
+    further attributes of the result."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
     size_values = SizeValues(model, lengths, values, depend, span)
-    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
+    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, **more)
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
@@ -221,6 +217,7 @@ def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> l
 
 
 def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
+    """Run a model on each of the inputs by onnxruntime, without optimizations. Return the outputs with these names."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -252,7 +249,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes of a graph that some outputs need, in their order."""
+    """Return the nodes that compute the outputs of a graph, in their order. Values in `given` need no nodes."""
     needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
@@ -262,6 +259,7 @@ def find_needed_nodes(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
+    """Return the names of the values that depend on the tokens, the state or the features, and not only on sizes."""
     found = {"tokens", "second_tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):

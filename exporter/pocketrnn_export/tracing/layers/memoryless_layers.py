@@ -74,7 +74,8 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function, or None."""
+    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function. Return None
+    for a layer in training mode, without steps or with projections."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).

@@ -14,7 +14,7 @@ from torch.nn.utils import rnn as torch_rnn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_function_code, statically_known_true
 from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number, unwrap_arrays
-from pocketrnn_export.tracing.session import TraceSession, find_current_session, mark_full_width
+from pocketrnn_export.tracing.session import find_current_export_session, find_current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
 # PyTorch's own functions, while their code is replaced.
@@ -23,14 +23,14 @@ _shipped: dict[str, Callable[..., Any]] = {}
 
 @contextlib.contextmanager
 def trace_packing() -> Iterator[None]:
-    """While the block runs, `pack_padded_sequence` calls `_pack_sequence`."""
+    """While the block runs, `pack_padded_sequence` keeps the padded tensor of a trace, and its lengths."""
     with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def trace_unpacking() -> Iterator[None]:
-    """While the block runs, `pad_packed_sequence` calls `_unpack_sequence`."""
+    """While the block runs, `pad_packed_sequence` returns the padded tensor of a trace, and its lengths."""
     with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
@@ -51,7 +51,8 @@ def _pad_packed_sequence(
 
 
 def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """Replace `pack_padded_sequence` in a trace: return the padded time-major tensor and the lengths."""
+    """Replace `pack_padded_sequence` in a trace. Return a PackedSequence of the padded time-major tensor and the
+    lengths."""
     lengths, session = unwrap_arrays(lengths), find_current_export_session()
     if session is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
@@ -75,7 +76,7 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
 def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
     """Return the lengths of a sequence that is packed in a trace."""
     session, sizes = find_current_session(), sequence.batch_sizes
-    packed_by: Tensor | None = None if session is None else session.facts.of(sizes).packed_by
+    packed_by: Tensor | None = None if session is None else session.facts.find_fact(sizes).packed_by
     return sizes if packed_by is None else packed_by
 
 
@@ -109,9 +110,9 @@ def _unpack_sequence(
     data, lengths = sequence.data, read_packed_lengths(sequence)
     if total_length is None:
         whole, data = data, cut_to_longest(data, lengths)
-        if data is not whole and session.facts.of(whole).zero_past_end:
+        if data is not whole and session.facts.find_fact(whole).zero_past_end:
             session.facts.note(data, zero_past_end=True)
-    if padding_value != 0.0 or not session.facts.of(data).zero_past_end:
+    if padding_value != 0.0 or not session.facts.find_fact(data).zero_past_end:
         steps = torch.arange(data.shape[0], device=data.device)
         real = steps.unsqueeze(1) < lengths.unsqueeze(0)
         real = real.reshape(*real.shape, *[1] * (data.dim() - 2))
@@ -129,13 +130,7 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
     the tokens, or clamps, may all be shorter.
     """
     session = find_current_export_session()
-    if session is None or session.facts.of(lengths).whole:
+    if session is None or session.facts.find_fact(lengths).whole:
         return x
     session.log.counted_lengths = True
     return CUT_TO_LONGEST(x, lengths) if session.cut_counted else x
-
-
-def find_current_export_session() -> TraceSession | None:
-    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
-    session = find_current_session()
-    return None if session is None or session.scripted else session

@@ -31,13 +31,8 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
 from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
-from pocketrnn_export.tracing.layers.packed_sequences import (
-    find_current_export_session,
-    read_packed_lengths,
-    trace_packing,
-    trace_unpacking,
-)
-from pocketrnn_export.tracing.session import TraceSession, find_current_session
+from pocketrnn_export.tracing.layers.packed_sequences import read_packed_lengths, trace_packing, trace_unpacking
+from pocketrnn_export.tracing.session import TraceSession, find_current_export_session, find_current_session
 
 
 @torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
@@ -221,14 +216,17 @@ def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[N
 
 
 @contextlib.contextmanager
-def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, replace the `forward` of recurrent layers by `forward_of` it, and packing."""
-    forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
+def _patch_layers_and_packing(make_forward: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """While the block runs, recurrent layers have the `forward` that `make_forward` makes of theirs. Packing is
+    patched, too."""
+    forwards = {(layer, "forward"): make_forward(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
     with replace_methods(forwards), trace_packing():
         yield
 
 
 def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the `forward` of a layer that expands the initial states to the batch size of its input."""
+
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if hx is None or find_current_session() is None:
             return shipped(self, input, hx)
@@ -247,11 +245,9 @@ def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., A
 
 def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        return (
-            _run_forward_in_trace(self, input, hx)
-            if find_current_export_session() is not None
-            else shipped(self, input, hx)
-        )
+        if find_current_export_session() is None:
+            return shipped(self, input, hx)
+        return _run_forward_in_trace(self, input, hx)
 
     return forward
 
@@ -266,8 +262,8 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
         raise ExportError(
-            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input with {x.dim()} dimensions.",
-            "Give the layer a batch, which has three dimensions, also for a single text.",
+            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions, not 3.",
+            "Give the layer a batch [batch, sequence, features], also for a single text.",
         )
     h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
     hidden, cell = [], []
@@ -310,6 +306,7 @@ def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, An
 def _compute_layer(
     x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one layer, and project its outputs and states if it has a projection. Return outputs, states and cells."""
     if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
         # Any state that is projected to the given one will do, such as this one.
         h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)

@@ -33,6 +33,8 @@ def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
 
 
 def _make_encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the `forward` of an encoder that gives zeros for padding at the end, as the fast path does."""
+
     def forward(
         self: nn.TransformerEncoder,
         src: Tensor,
@@ -77,6 +79,8 @@ def _find_causality(is_causal: bool | None) -> bool | None:
 
 
 def _make_layer_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the `forward` of an encoder layer that reads its masks as bools, as the fast path does."""
+
     def forward(
         self: nn.TransformerEncoderLayer,
         src: Tensor,

@@ -16,6 +16,7 @@ the exported graph with the module itself.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,7 +167,10 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """The iteration of a state cycle, which is computed for random states and inputs, and for unit vectors."""
+    """The iteration of a state cycle, which is computed for random states and inputs, and for unit vectors.
+
+    A gate here is a sigmoid or tanh of the iteration that is as wide as a state, or a part of a wider one.
+    """
 
     def __init__(self, cycle: StateCycle, states: tuple[tuple[Node, Node], ...]) -> None:
         self.cycle, self.states = cycle, states
@@ -177,9 +181,15 @@ class _Iteration:
         self.cell = torch.randn(_ROWS, self.hidden, generator=generator, dtype=torch.float64)
         self.values = self.compute_nodes_at(self.features, [*cycle.nodes])
 
+    @functools.cached_property
+    def probes(self) -> Tensor:
+        """Features that are all zeros, and the unit vectors."""
+        return torch.cat([torch.zeros_like(self.features[:1]), torch.eye(sum(self.widths), dtype=torch.float64)])
+
     def compute_nodes_at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
+        """Compute nodes of the iteration from features: the sources' numbers, and those of the first state."""
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
@@ -187,12 +197,12 @@ class _Iteration:
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
-    def _is_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node is a function of one of some values, or of its negative. Equal results
+    def _has_input_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
+        """Return whether each part of a node's input equals one of the entering values, or its negative. Equal results
         would not show this: two different sigmoids may both be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
-        value = self._find_input_of(node)
+        value = self._compute_node_input(node)
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
 
@@ -200,6 +210,7 @@ class _Iteration:
         return self.values[self.states[state][1]]
 
     def list_gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
+        """Return the gates with an operator among `kinds`; if `flipped`, also 1 minus each of them."""
         found = []
         for node in self.cycle.nodes:
             if node.target in kinds:
@@ -215,45 +226,44 @@ class _Iteration:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """Return the argument of a gate as an affine function, or None if the argument is not affine."""
-        return self.compute_affine_value_at(gate.node.all_input_nodes[0], gate, changes)
+        """Return the argument of a gate as an affine function of the features, or None if it is not affine."""
+        return self.fit_affine_value(gate.node.all_input_nodes[0], gate, changes)
 
-    def compute_affine_value_at(
+    def fit_affine_value(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return the gate's part of a node's value as an affine function, or None."""
-        count = sum(self.widths)
-        probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
-        values = self.slice_gate_part(self.compute_nodes_at(probes, [source], changes)[source], gate)
+        """Return the gate's part of a node's value as an affine function of the features, or None if it is not
+        affine."""
+        values = self.slice_gate_part(self.compute_nodes_at(self.probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
         real = self.slice_gate_part(self.compute_nodes_at(self.features, [source], changes)[source], gate)
         if not _is_near(real, self.features @ found.weight + found.bias):
             return None
         return -found if gate.flipped else found
 
-    def find_gate_input(self, gate: _Gate) -> Tensor:
-        return self.slice_gate_part(self._find_input_of(gate.node), gate)
+    def compute_gate_input(self, gate: _Gate) -> Tensor:
+        return self.slice_gate_part(self._compute_node_input(gate.node), gate)
 
-    def _find_input_of(self, node: Node) -> Tensor:
+    def _compute_node_input(self, node: Node) -> Tensor:
         source = node.all_input_nodes[0]
         return self.compute_nodes_at(self.features, [source])[source]
 
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer from gates in ONNX's order. The default recurrent bias is the bias's float32 error.
+        """Make a layer from the arguments of its gates, in ONNX's order.
 
         Args:
             mode: as for `RecurrentLayer`.
             gates: the argument of each gate.
-            entering: the arguments of all sigmoids, tanhs and relus of such a layer.
-            recurrent_bias: the bias of the recurrence, if it is known.
+            entering: the values that enter the sigmoids, tanhs and relus of such a layer.
+            recurrent_bias: the bias of the recurrence; by default, what float32 loses of the input's bias.
 
         Raises:
             NotALayer: the step has another nonlinear operator.
         """
         for node in self.cycle.nodes:
-            if node.target in BENT and not self._is_among(node, entering):
+            if node.target in BENT and not self._has_input_among(node, entering):
                 raise NotALayer(
                     f"each step also computes `{read_operator_names(node)[1]}`, which recurrent layers do not"
                 )
@@ -273,19 +283,21 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the RNN that an iteration computes, also with a sigmoid or without an activation, or None."""
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.list_gates(kinds):
             if (
                 _is_near(iteration.compute_gate_value(gate), iteration.get_state_after())
                 and (found := iteration.fit_gate_argument(gate)) is not None
             ):
-                return iteration.make_layer(mode, [found], [iteration.find_gate_input(gate)])
+                return iteration.make_layer(mode, [found], [iteration.compute_gate_input(gate)])
     after = iteration.states[0][1]
-    linear = iteration.compute_affine_value_at(after, _Gate(after, 0))
+    linear = iteration.fit_affine_value(after, _Gate(after, 0))
     return None if linear is None else iteration.make_layer("RNN_LINEAR", [linear], ())
 
 
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the LSTM that an iteration computes, or None."""
     new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
     sigmoids, tanhs = iteration.list_gates(_SIGMOID, flipped=True), iteration.list_gates(_TANH)
     output = next(
@@ -299,12 +311,13 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
             if _is_near(iteration.compute_gate_value(given) * iteration.compute_gate_value(proposed), added):
                 gates = [iteration.fit_gate_argument(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
-                    entering = [new_c, *map(iteration.find_gate_input, (given, output, forget, proposed))]
+                    entering = [new_c, *map(iteration.compute_gate_input, (given, output, forget, proposed))]
                     return iteration.make_layer("LSTM", [gate for gate in gates if gate is not None], entering)
     return None
 
 
 def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
+    """Return the GRU that an iteration computes, or None."""
     before = iteration.features[:, -iteration.hidden :]
     sigmoids = iteration.list_gates(_SIGMOID, flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.list_gates(_TANH)):
@@ -318,7 +331,7 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
             r = iteration.fit_gate_argument(reset)
             if z is None or r is None:
                 continue
-            entering = [iteration.find_gate_input(gate) for gate in (update, reset, proposed)]
+            entering = [iteration.compute_gate_input(gate) for gate in (update, reset, proposed)]
             if found := _complete_gru(iteration, z, r, reset, proposed, entering):
                 return found
     return None
@@ -336,25 +349,23 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
         kept = 1 - kept if update.flipped else kept
         return (values[after] - kept * features[:, inputs:]) / (1 - kept)
 
-    count = sum(iteration.widths)
-    probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
     for update in iteration.list_gates(_SIGMOID, flipped=True):
-        z, values = iteration.fit_gate_argument(update), compute_proposed_state(probes, update)
+        z, values = iteration.fit_gate_argument(update), compute_proposed_state(iteration.probes, update)
         new = _Affine(values[1:] - values[0], values[0])
         if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
             continue
         if _is_near(compute_proposed_state(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
-            return iteration.make_layer("GRU_LINEAR", [z, none, new], [iteration.find_gate_input(update)])
+            return iteration.make_layer("GRU_LINEAR", [z, none, new], [iteration.compute_gate_input(update)])
     return None
 
 
 def _complete_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, entering: Sequence[Tensor]
 ) -> RecurrentLayer | None:
-    """Find the proposed state of a GRU whose gates are known. The reset gate comes after the product with the state, as
-    in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
+    """Find the proposed state of a GRU whose gates are known, and return the layer, or None. The reset gate comes after
+    the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:
         def changed(values: Tensor) -> Tensor:
@@ -376,7 +387,7 @@ def _complete_gru(
     if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
         return None
     given = iteration.features[:, :inputs] @ closed.weight[:inputs]
-    real = iteration.find_gate_input(proposed)
+    real = iteration.compute_gate_input(proposed)
     new = _Affine(torch.cat([closed.weight[:inputs], kept.weight[inputs:]]), closed.bias)
     biases = torch.cat([z.bias, r.bias])
     rest = torch.cat([biases - biases.float().double(), kept.bias])

@@ -5,24 +5,17 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import sympy
 import torch
-from torch import Tensor, nn
-from torch.export.graph_signature import OutputKind
+from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import (
-    cache_known_operators,
-    flatten_tree,
-    read_overload_name,
-    read_size_expression,
-)
-from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
-from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
+from pocketrnn_export.torch_internals import flatten_tree, read_overload_name, read_size_expression
+from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
+from pocketrnn_export.tracing.loops.traced_loop_graph import TracedGraph
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
@@ -32,162 +25,6 @@ from pocketrnn_export.tracing.trace_operators import PUT, STEP
 TYPICAL: Final = ITERATIONS - 2
 # The index of the position among the arguments of the operators that read or write a step.
 _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
-
-
-def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-    gates = nn.functional.linear(x, w, b) + nn.functional.linear(hx[0], r, c)
-    i, f, g, o = gates.chunk(4, 1)
-    cell = torch.sigmoid(f) * hx[1] + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(cell), cell
-
-
-def _gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-    given, kept = nn.functional.linear(x, w, b).chunk(3, 1), nn.functional.linear(h, r, c).chunk(3, 1)
-    reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
-    new = torch.tanh(given[2] + reset * kept[2])
-    return (h - new) * update + new
-
-
-def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-    def compute_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
-        return activation(nn.functional.linear(x, w, b) + nn.functional.linear(h, r, c))
-
-    return compute_cell
-
-
-def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """Run `pocketrnn::recurrence` over one step. Return `NotImplemented` for other calls."""
-    single = isinstance(x.shape[0], int) and x.shape[0] == 1
-    if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
-        return NotImplemented
-    before = h0[0] if c0 is None else c0[0]
-    h, c = compute_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
-    return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
-
-
-# The equations of torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
-_CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
-    torch.ops.aten.lstm_cell.default: _lstm_cell,
-    torch.ops.aten.gru_cell.default: _gru_cell,
-    torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
-    torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
-    OPERATOR: _run_one_step_layer,
-}
-
-
-class TracedGraph:
-    """The graph of a traced module whose loops ran a few iterations.
-
-    Attributes:
-        nodes: the nodes of its graph, in order.
-        state: the names of the parameters, buffers and constants, by their nodes; `values` are their values.
-        inputs, outputs: the nodes of the module's inputs and outputs.
-        batch: the batch size as torch's expression; None if it is a plain 1.
-    """
-
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
-        with cache_known_operators():
-            functional = program.run_decompositions(dict(_CELLS))
-        signature, graph = functional.graph_signature, functional.graph
-        named = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
-        _join_equal_views(graph)
-        _read_parts_of_stacks(graph)
-        _move_step_selection_before_functions(graph)
-        self.nodes: list[Node] = list(graph.nodes)
-        given = [node for node in self.nodes if node.op == "placeholder"]
-        self.state = {node: named[node.name] for node in given if node.name in named}
-        known = {**functional.constants, **functional.state_dict}
-        self.values: dict[Node, Tensor] = {node: known[name].detach() for node, name in self.state.items()}
-        _join_equal_constants(self.values, [n for n in given if n.name in signature.inputs_to_lifted_tensor_constants])
-        self.inputs = [node for node in given if node.name not in named]
-        kinds = [spec.kind for spec in signature.output_specs]
-        results: Any = self.nodes[-1].args[0]
-        self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
-        batch = self.inputs[0].meta["val"].shape[0]
-        self.batch = read_size_expression(batch) if isinstance(batch, torch.SymInt) else None
-
-    def find_batch_axis(self, node: Node) -> int | None:
-        """Return the index of the batch axis of a node's value, or None unless there is exactly one."""
-        sizes = list(node.meta["val"].shape)
-        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
-        return axes[0] if len(axes) == 1 else None
-
-    def shape(self, node: Node, batch: int) -> list[int]:
-        """Return the shape of a node's value for this batch size and 5 tokens."""
-        return [self.size(size, batch) for size in node.meta["val"].shape]
-
-    def size(self, size: Any, batch: int) -> int:
-        """Return the number that a size is for this batch size and 5 tokens."""
-        if not isinstance(size, torch.SymInt):
-            return int(size)
-        expression = read_size_expression(size)
-        chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
-        return int(expression.xreplace(chosen))
-
-
-# The operators that are only views of a tensor.
-_VIEWS: Final = frozenset(
-    {torch.ops.aten.unsqueeze.default, torch.ops.aten.squeeze.dim, torch.ops.aten.select.int,
-     torch.ops.aten.transpose.int, torch.ops.aten.permute.default, torch.ops.aten.view.default}
-)  # fmt: skip
-
-
-def _join_equal_views(graph: torch.fx.Graph) -> None:
-    """Merge nodes that are equal views of one tensor. A layer that runs one step has its output and its state as two
-    views, and only the state goes into the next iteration. Two reads of a step in one iteration become one node,
-    too."""
-    known: dict[tuple[Any, str, str], Node] = {}
-    for node in list(graph.nodes):
-        if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
-            iteration = repr(node.meta.get("custom")) if node.target is STEP else ""
-            first = known.setdefault((node.target, repr(node.args), iteration), node)
-            if first is not node:
-                node.replace_all_uses_with(first)
-
-
-def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
-    """Rewrite `torch.stack([h, c])[1]` as `c`. An iteration may stack the states of several layers."""
-    for node in list(graph.nodes):
-        if node.target is not torch.ops.aten.select.int or node.args[0].target is not torch.ops.aten.stack.default:
-            continue
-        stacked, axis, index = node.args
-        parts, along = stacked.args[0], stacked.args[1] if len(stacked.args) > 1 else 0
-        if type(index) is int and (axis - along) % stacked.meta["val"].dim() == 0:
-            node.replace_all_uses_with(parts[index])
-
-
-def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:
-    """Replace equal constants, and their copies, by one constant. An iteration with `torch.tensor([1.0, 2.0])` makes a
-    new constant each time. This is safe because nothing writes into a tensor of a functional graph."""
-    known: dict[tuple[Any, ...], Node] = {}
-    for node in constants:
-        value = values[node]
-        first = known.setdefault((value.dtype, value.shape, tuple(value.flatten().tolist())), node)
-        if first is not node:
-            node.replace_all_uses_with(first)
-        # It belongs to no iteration.
-        node.meta["custom"] = {k: v for k, v in (node.meta.get("custom") or {}).items() if k != ITERATION}
-    for node in known.values():
-        for copy in [user for user in node.users if user.target is torch.ops.aten.clone.default]:
-            copy.replace_all_uses_with(node)
-
-
-def _move_step_selection_before_functions(graph: torch.fx.Graph) -> None:
-    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`, as for the gates of quasi-recurrent cells."""
-    for node in list(graph.nodes):
-        while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
-            function = node.args[0]
-            with graph.inserting_before(node):
-                step = graph.call_function(STEP, (function.args[0], *node.args[1:]))
-                made = graph.call_function(function.target, (step,))
-            step.meta, made.meta = dict(node.meta), dict(node.meta)
-            node.replace_all_uses_with(made)
-            graph.erase_node(node)
-            node = step
 
 
 @dataclass(eq=False)
@@ -232,7 +69,8 @@ class MatchedLoop:
         return NotALayer(why, self.number)
 
     def find_typical_node(self, last: Node) -> Node:
-        """Return the node of the typical iteration that corresponds to a node of the last iteration."""
+        """Return the node of the typical iteration that corresponds to a node of the last iteration. Match the two
+        first."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
@@ -276,6 +114,7 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
+        """Yield the arguments of matched nodes that are nodes to match. Refuse nodes that differ in other arguments."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")
@@ -302,6 +141,8 @@ class MatchedLoop:
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+        """Return one argument of each iteration as nodes to match, or None. If the argument comes from the iteration
+        before, record it as a state, and return the nodes after the iterations."""
         iterations = [self.find_iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
@@ -366,6 +207,7 @@ def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) 
 
 
 def _find_node_kind(node: Node) -> Any:
+    """Return a value that is equal for two nodes with one operator, or with one output of one operator."""
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target
@@ -392,7 +234,7 @@ def read_number_or_expression(value: Any) -> Any:
 
 
 def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """Return the change of a position from one iteration to the next: 1, -1, or 0."""
+    """Return the change of a position from one iteration to the next: 1, -1, or 0. Refuse other changes."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.make_refusal("the loop does not read each step of the text, forwards or backwards")
@@ -405,7 +247,7 @@ def convert_floats_to_float64(value: Any) -> Any:
 
 
 def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
-    """Compute a node's value from the values of its arguments."""
+    """Compute a node's value from its arguments, which `value` gives; if `doubles`, in double precision."""
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
     args, kwargs = mapped[0], dict(mapped[1])
     if doubles and kwargs.get("dtype") == torch.float32:

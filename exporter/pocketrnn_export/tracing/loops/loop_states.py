@@ -90,7 +90,8 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add a state cycle to the plan. `taken` contains the names of the layers of all loops."""
+    """Add to the plan how a state cycle is computed: by filling a tensor, a running sum or maximum, or a layer. `taken`
+    contains the names of the layers of all loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -161,7 +162,7 @@ def _refuse_other_operators(
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools, which random floats do not test."""
+    """Return whether a node converts floats to integers or bools. Random floats do not show what it does."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -191,11 +192,12 @@ def _add_layer(
     mask: Node | None,
     taken: set[str],
 ) -> None:
+    """Add a layer with an unused name to the plan."""
     name = _choose_layer_name(loop, dependent, taken)
     taken.add(name)
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
-        if _is_zero(loop, loop.states[before].first):
+        if _starts_as_zeros(loop, loop.states[before].first):
             plan.zeros.add(before)
 
 
@@ -208,7 +210,7 @@ def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Seq
             node in loop.partners
             and isinstance(node.meta.get("val"), Tensor)
             and loop.traced.find_batch_axis(node) is not None
-            and torch.Size(loop.traced.shape(node, 1)).numel() == 1
+            and torch.Size(loop.traced.compute_shape(node, 1)).numel() == 1
         )
 
     found = {node for node in list_upstream_nodes(near, has_one_number_per_row) if has_one_number_per_row(node)}
@@ -224,7 +226,7 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether a mask of 0 keeps all states, and all other numbers in the mask have one effect."""
+    """Return whether an iteration keeps all states if the mask is 0, and does the same for all other masks."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -418,7 +420,7 @@ def _make_state_cycle(
     """Return a state cycle that can be computed for numbers, with `value` for its mask."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
-    sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
+    sizes = {n: int(torch.Size(loop.traced.compute_shape(n, 1)).numel()) for n in leaves}
     batched = all(loop.traced.find_batch_axis(n) is not None for n in leaves)
 
     def run_cycle(
@@ -453,7 +455,7 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Return the nodes of an iteration that compute some nodes from given nodes, including these."""
+    """Yield some nodes of an iteration, and the nodes that compute them from the given nodes."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 
@@ -474,11 +476,11 @@ class _IterationValues:
         self.loop, self.rows, self.changes = loop, rows, changes
         self.values: dict[Node, Any] = {}
         if mask is not None:
-            kept = torch.full(loop.traced.shape(mask, rows), value, dtype=torch.float64).to(mask.meta["val"].dtype)
-            self.values[mask] = convert_floats_to_float64(kept)
+            kept = torch.full(loop.traced.compute_shape(mask, rows), value, dtype=torch.float64)
+            self.values[mask] = convert_floats_to_float64(kept.to(mask.meta["val"].dtype))
         for node, numbers in given.items():
             axis = loop.traced.find_batch_axis(node)
-            shape = loop.traced.shape(node, rows)
+            shape = loop.traced.compute_shape(node, rows)
             if axis is None:
                 self.values[node] = numbers.reshape(shape)
             else:
@@ -486,6 +488,7 @@ class _IterationValues:
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
     def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+        """Compute nodes, and return the value of each as [rows, features]."""
         result = {}
         for node in nodes:
             value = self.compute_value(node)
@@ -498,11 +501,12 @@ class _IterationValues:
         return result
 
     def compute_value(self, node: Node) -> Any:
+        """Compute the value of a node, with the changes that were asked for."""
         if node in self.values:
             return self.values[node]
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
-            value: Any = self.loop.traced.size(found, self.rows)
+            value: Any = self.loop.traced.compute_size(found, self.rows)
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
         elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
@@ -522,7 +526,7 @@ def _is_floating(node: Node) -> bool:
     return bool(node.meta["val"].is_floating_point())
 
 
-def _is_zero(loop: MatchedLoop, node: Node) -> bool:
+def _starts_as_zeros(loop: MatchedLoop, node: Node) -> bool:
     """Return whether an initial state contains only zeros."""
     if loop.differs_between_texts(node):
         return False

@@ -20,13 +20,13 @@ from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.loops.iteration_matching import (
     TYPICAL,
     MatchedLoop,
-    TracedGraph,
     compute_node_value,
     find_tensor_overload,
     read_number_or_expression,
     read_step_index,
 )
 from pocketrnn_export.tracing.loops.loop_states import plan_states
+from pocketrnn_export.tracing.loops.traced_loop_graph import TracedGraph
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
@@ -55,10 +55,11 @@ class _RerolledModule(nn.Module):
         self.order = _list_needed_nodes(self)
         taken: set[str] = set()
         self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
+        dtype = next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), torch.float32)
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
-                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
+                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(dtype))
 
     def find_loop_of_node(self, node: Node) -> MatchedLoop | None:
         """Return the loop in which a node was called, or None for a node outside all loops."""
@@ -69,10 +70,13 @@ class _RerolledModule(nn.Module):
         self, tokens: Tensor, second: Tensor | None = None, third: Tensor | None = None, fourth: Tensor | None = None
     ) -> Any:
         """Compute the output of the traced module from the same inputs."""
-        return _RerolledRun(self, [given for given in (tokens, second, third, fourth) if given is not None]).outputs()
+        return _RerolledRun(
+            self, [given for given in (tokens, second, third, fourth) if given is not None]
+        ).compute_outputs()
 
 
 def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
+    """Add a buffer with a dotted name to a module, and the layers that the name needs."""
     *path, last = name.split(".")
     for part in path:
         if not hasattr(module, part):
@@ -120,10 +124,6 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
             return [node for node in module.traced.nodes if node in needed]
 
 
-def _find_float_dtype(module: nn.Module) -> torch.dtype:
-    return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
-
-
 class _RerolledRun:
     """One run of a `_RerolledModule`."""
 
@@ -133,7 +133,7 @@ class _RerolledRun:
         self.sequences: dict[Node, Tensor] = {}
         self.last: dict[Node, Any] = {}
 
-    def outputs(self) -> Any:
+    def compute_outputs(self) -> Any:
         # Compute in the order of the graph, so that a long chain of operations does not become a deep recursion.
         for node in self.module.order:
             self.compute_value(node)
@@ -240,7 +240,7 @@ class _RerolledRun:
             moved, start = moved.flip(0), size - 1 - start
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.make_refusal("the loop begins or ends at a step that is not supported")
+            raise loop.make_refusal("the loop does not begin and end a fixed number of steps from the ends of the text")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
@@ -257,6 +257,7 @@ class _RerolledRun:
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
     def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
+        """Run the recurrent layer of which a node is a state. Keep its states in all iterations, and the last ones."""
         layer, name, mask = self.module.plans[loop.number].layers[node]
         rows = self.compute_value(self.module.traced.inputs[0]).shape[0]
         acts = None if mask is None else self._compute_layer_features(loop, mask).squeeze(2) != 0
@@ -346,7 +347,7 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value for `rows`. Sizes of the first trace mean nothing here."""
+    """Return the shape of a node's value for this number of rows. Refuse a shape that depends on a text's length."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
@@ -359,17 +360,15 @@ class _AllIterations:
 
     def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
         self.run, self.loop, self.before, self.zero = run, loop, before, zero
-        self.count_iterations = run.count_iterations(loop)
+        self.iterations = run.count_iterations(loop)
         self.rows = run.compute_value(run.module.traced.inputs[0]).shape[0]
         self.values: dict[Node, Any] = {}
 
     def compute_all_iterations(self, node: Node) -> Tensor:
         """Return the values of a node in all iterations, [iterations, ...]."""
-        axis = self.loop.traced.find_batch_axis(node)
         value: Tensor = self._compute_own_value(node)
-        if axis is None:
-            raise self.loop.make_refusal("a value in each step does not have a row for each text")
-        parted: Tensor = value.unflatten(axis, (self.count_iterations, self.rows))  # type: ignore[no-untyped-call]
+        axis = self._require_batch_axis(node)
+        parted: Tensor = value.unflatten(axis, (self.iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
     def compute_value(self, node: Node) -> Any:
@@ -382,12 +381,12 @@ class _AllIterations:
         if node is self.before:
             if self.zero:
                 return torch.zeros(
-                    _compute_shape_with_rows(self.loop, node, self.count_iterations * self.rows),
+                    _compute_shape_with_rows(self.loop, node, self.iterations * self.rows),
                     dtype=node.meta["val"].dtype,
                 )
             shape = _compute_shape_with_rows(self.loop, node, self.rows)
             first = self.run.compute_value(self.loop.states[node].first).expand(shape)
-            return self._merge_iterations(node, first.unsqueeze(0).expand(self.count_iterations, *shape))
+            return self._merge_iterations(node, first.unsqueeze(0).expand(self.iterations, *shape))
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.compute_all_iterations(self.loop, node))
         if node in self.loop.partners:
@@ -399,9 +398,10 @@ class _AllIterations:
         axis = self.loop.traced.find_batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
-        return self._merge_iterations(node, value.unsqueeze(0).expand(self.count_iterations, *value.shape))
+        return self._merge_iterations(node, value.unsqueeze(0).expand(self.iterations, *value.shape))
 
     def _compute_own_value(self, node: Node) -> Any:
+        """Compute the value of a node of the iteration. The number of the step becomes a number for each row."""
         if node not in self.loop.numbered:
             return compute_node_value(node, self.compute_value)
         first, step = self.loop.numbered[node]
@@ -409,24 +409,31 @@ class _AllIterations:
         axis = self.loop.traced.find_batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
             raise self.loop.make_refusal("the loop computes with the number of the step")
-        numbers = first + step * torch.arange(self.count_iterations)
+        numbers = first + step * torch.arange(self.iterations)
         if not value.is_floating_point():
             # A number of Python takes the type of a tensor of integers, which may wrap around.
             numbers = numbers.to(torch.result_type(value, first))
-        numbers = numbers.unsqueeze(1).expand(self.count_iterations, self.rows).flatten()
-        shape = [self.count_iterations * self.rows if i == axis else 1 for i in range(value.dim())]
+        numbers = numbers.unsqueeze(1).expand(self.iterations, self.rows).flatten()
+        shape = [self.iterations * self.rows if i == axis else 1 for i in range(value.dim())]
         return find_tensor_overload(node)(value, numbers.reshape(shape))
 
-    def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
+    def _require_batch_axis(self, node: Node) -> int:
+        """Return the index of the batch axis of a node's value. Refuse a loop whose value does not have this axis."""
         axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
             raise self.loop.make_refusal("a value in each step does not have a row for each text")
+        return axis
+
+    def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
+        """Return the values of a node in all iterations as more rows of one batch."""
+        axis = self._require_batch_axis(node)
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _compute_size(self, node: Node, size: torch.SymInt) -> Any:
+        """Return a size in the large batch. Refuse a size that is computed from the number of texts."""
         expression = read_size_expression(size)
         if expression == self.loop.traced.batch:
-            return self.count_iterations * self.rows
+            return self.iterations * self.rows
         if self.loop.traced.batch in expression.free_symbols:
             raise self.loop.make_refusal("a step computes with the size of the batch")
         return self.run.compute_value(node)

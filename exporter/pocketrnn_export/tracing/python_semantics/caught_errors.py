@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.session import TraceSession
 
 
 @contextlib.contextmanager
-def record_errors(session: TraceSession) -> Iterator[None]:
+def record_error_lines(session: TraceSession) -> Iterator[None]:
     """While the block runs, record the lines of user code through which an error passes.
 
     Only files with functions that catch errors are traced: most files have none, and the trace function is called for

@@ -108,7 +108,8 @@ class Slices:
 
 
 def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Yield the values of the first iterations. While the caller uses a value, its iteration is marked as running."""
+    """Yield one value for each of the first iterations. While the caller uses a value, its iteration is marked as
+    running."""
     where = describe_user_line(sys._getframe(1))
     # `zip` advances several iterators at once, which are one loop.
     session = find_current_session()
@@ -127,6 +128,7 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
+    """Return the number of the loop on a line: that of the loop which just began there, or the number of a new loop."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:
@@ -136,10 +138,11 @@ def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made these tensors, one each, and whether the order is reversed."""
+    """Return the number of the loop whose iterations made these tensors, one each, and whether their order is reversed.
+    Return None for other tensors."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
-    made = [session.facts.of(tensor).iteration for tensor in tensors]
+    made = [session.facts.find_fact(tensor).iteration for tensor in tensors]
     loops = {iteration[0] for iteration in made if iteration is not None}
     iterations = [None if iteration is None else iteration[1] for iteration in made]
     forward = list(builtins.range(ITERATIONS))

@@ -16,7 +16,9 @@ from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.torch_internals import list_tracing_queries, replace_methods
 
 
-def _answer_untraced(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
+def _make_stand_in(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
+    """Return a stand-in for a function: user code gets its answer outside of a trace, and other code its own answer."""
+
     @functools.wraps(shipped)
     def answer_as_untraced(*args: Any, **kwargs: Any) -> Any:
         if is_user_frame(sys._getframe(1)):
@@ -26,9 +28,9 @@ def _answer_untraced(shipped: Callable[..., Any], untraced: Any) -> Callable[...
     return answer_as_untraced
 
 
-# The stand-ins for functions that a file may import by name: (the function, its stand-in).
+# The functions that a file may import by name, each with its stand-in.
 HIDDEN: Final = tuple(
-    (shipped, _answer_untraced(shipped, untraced)) for _, _, shipped, untraced in list_tracing_queries()
+    (shipped, _make_stand_in(shipped, untraced)) for _, _, shipped, untraced in list_tracing_queries()
 )
 
 
@@ -36,7 +38,7 @@ def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
     """While the block runs, hide the trace from the user's code."""
     return replace_methods(
         {
-            (module, name): _answer_untraced(shipped, untraced)
+            (module, name): _make_stand_in(shipped, untraced)
             for module, name, shipped, untraced in list_tracing_queries()
         }
     )

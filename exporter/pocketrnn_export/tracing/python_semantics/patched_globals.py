@@ -77,6 +77,7 @@ def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _len_in_trace(value: Any) -> Any:
+    """Replaces `len`, which must return an int. This one returns a size, or the count of a loop that filled a list."""
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
@@ -94,6 +95,7 @@ def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
 
 
 def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Replaces `sum`, so that the results of all iterations of a loop are added."""
     session = find_current_session()
     if session is not None and args and _find_loop_that_filled(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
@@ -103,6 +105,7 @@ def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _int_in_trace(*args: Any) -> Any:
+    """Replaces `int`, so that a size or the largest length stays a size."""
     if find_current_session() is not None and len(args) == 1:
         value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
@@ -115,6 +118,7 @@ def _int_in_trace(*args: Any) -> Any:
 
 
 def _list_in_trace(*args: Any) -> Any:
+    """Replaces `list`, so that a list of lengths contains a tensor."""
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
@@ -124,7 +128,7 @@ def _list_in_trace(*args: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Return whether a tensor has one integer for each row: it has one axis, whose size is not fixed."""
+    """Return whether a value is a tensor with one integer for each row: with one axis, whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -151,6 +155,7 @@ _SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 
 
 def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
+    """Replaces `sorted`, so that lengths are sorted as a tensor."""
     array = unwrap_arrays(values)
     if find_current_session() is not None and _is_array(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
@@ -169,6 +174,7 @@ class _RangeInTrace(TracedArray):
 
 
 def _range_in_trace(*args: Any) -> Any:
+    """Replaces `range`, so that a range up to a size or a tensor has symbolic positions."""
     numbers = [find_known_number(unwrap_arrays(n)) for n in args]
     if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
@@ -289,6 +295,8 @@ def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
+    """Return a stand-in for an old tensor type, such as `torch.FloatTensor`."""
+
     def make_tensor(*args: Any, **kwargs: Any) -> Any:
         return (
             make_filled_tensor(_DTYPES[name], args)
@@ -300,6 +308,7 @@ def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
 
 
 def _variable_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Replaces `torch.autograd.Variable`: return the tensor without its gradient."""
     if find_current_session() is not None and args:
         data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
@@ -311,6 +320,7 @@ def _from_numpy_in_trace(array: Any) -> Any:
 
 
 def _make_array_function(name: str) -> Callable[..., Any]:
+    """Return a stand-in for a function of numpy, which also takes a tensor of a trace."""
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)

@@ -87,6 +87,7 @@ def _convert_to_exact_tensor(value: Any) -> Any:
 
 
 def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
+    """Return a method of `TracedNumber` for an operation of Python, such as `add`; if `reflected`, for `__radd__`."""
     function = getattr(operator, name)
 
     def apply_operation(self: TracedNumber, *others: Any) -> Any:
@@ -103,7 +104,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 
 def _refuse_rounding(*_: Any) -> Any:
-    """Refuse `int(math.log2(n))`: the last digit, which differs between platforms, decides the result."""
+    """Refuse `int(math.log2(n))`: its result depends on the last digit of the logarithm, which differs by platform."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
@@ -171,6 +172,7 @@ def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]
 
 
 def _float_in_trace(*args: Any) -> Any:
+    """Replaces `float`, so that a size becomes a symbolic float."""
     if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])
@@ -251,6 +253,7 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
 
 
 def _make_rounding_error(where: str) -> ExportError:
+    """Return the error for a number that Python and a graph round differently, on a line or an unknown line ("")."""
     return ExportError(
         f"Python and a graph round a number that is computed from a size differently{', ' * bool(where)}{where}.",
         "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: these give the same number in both.",

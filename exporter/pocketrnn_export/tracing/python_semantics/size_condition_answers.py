@@ -55,7 +55,7 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 
 @contextlib.contextmanager
-def watch_sizes(session: TraceSession) -> Iterator[None]:
+def record_size_conditions(session: TraceSession) -> Iterator[None]:
     """While the block runs, answer and record conditions on sizes. At the end, record the restrictions of the trace."""
 
     with answer_size_conditions(functools.partial(_answer_truth, session)):
@@ -73,7 +73,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
-    condition = session.condition(read_size_expression(asked))
+    condition = session.make_condition(read_size_expression(asked))
     if condition is None:
         try:
             return shipped(asked)
@@ -145,7 +145,7 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
 
 def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Record a restriction that `torch.export` made, unless it holds for all sizes with which a graph is run."""
-    condition = session.condition(read_guard_relation(guard))
+    condition = session.make_condition(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
     if asked_at is None:
@@ -173,6 +173,7 @@ def record_program_restrictions(session: TraceSession, program: torch.export.Exp
 
 
 def _record_step_access(session: TraceSession, x: Tensor) -> None:
+    """Record that the input of a recurrent layer must have at least one step and one row."""
     for size in x.shape[:2]:
         expression = session.rename_size(size)
         if expression is not None:

@@ -47,6 +47,8 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
 
 
 def _make_uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
+    """Return a stand-in for an attribute: a dict that takes sizes as keys for an empty dict, or a function without its
+    cache. Return None for other attributes."""
     if name.startswith("_") and name in vars(nn.Module()):
         return None
     if type(value) is dict and not value:

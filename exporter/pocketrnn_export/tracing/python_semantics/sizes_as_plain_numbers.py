@@ -52,6 +52,7 @@ def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contex
 
 
 def _list_replaced_methods(kind: type, plain: type) -> list[str]:
+    """Return the names of the methods that a size class gets from the plain type."""
     taken = [name for name in _TAKEN if hasattr(plain, name) and name not in _COMPUTED]
     if kind is torch.SymBool:
         # Python's bools compute as 0 and 1; PyTorch's symbolic bools have only a few operators.
@@ -62,6 +63,7 @@ def _list_replaced_methods(kind: type, plain: type) -> list[str]:
 
 
 def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
+    """Return the method or property that a size class gets: the plain type's, called on the size's plain number."""
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
     if name in _REPEATS and plain is int:

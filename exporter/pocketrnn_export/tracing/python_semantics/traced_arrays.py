@@ -145,6 +145,8 @@ class TracedArray:
 
 
 def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    """Return a method of `TracedArray` for an operation of Python; if `reflected`, with swapped operands."""
+
     def apply_operation(self: TracedArray, *others: Any) -> TracedArray:
         values = [self.tensor, *unwrap_arrays(others)]
         return TracedArray(function(*reversed(values)) if reflected else function(*values))
@@ -183,10 +185,10 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def find_known_number(value: Any) -> Any:
-    """Return the width of the batch if a tensor is known to equal it, as for `lengths.max()`. Return other values
-    unchanged; a tensor of one number computes like a number."""
+    """Return the width of the batch for a tensor that is known to equal it, such as `lengths.max()`. Return other
+    values unchanged."""
     session = find_current_session()
-    fact = None if session is None else session.facts.of(value)
+    fact = None if session is None else session.facts.find_fact(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 
@@ -216,6 +218,7 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
 
 
 def _make_frozen_error(what: str) -> ExportError:
+    """Return the error for user code that gives a tensor of the trace to numpy or to a loop in Python."""
     return UntraceableError(
         f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}: a graph would use "
         "the values of one text for all texts.",

@@ -1,4 +1,4 @@
-"""Find the globals of the files that contain a module's user code."""
+"""Find the user's files that contain a module's code, and their globals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
                 opened.add(id(value))
                 kept += [getattr(value, part.name, None) for part in dataclasses.fields(value)]
         functions += [value for value in kept if isinstance(value, FunctionType | MethodType | functools.partial)]
-        waiting += [names for names in map(_read_globals_of_function, functions) if names is not None]
+        waiting += [names for names in map(_read_function_globals, functions) if names is not None]
     while waiting:
         names = waiting.pop()
         if id(names) in found or _read_root_package(str(names.get("__name__"))) in _NOT_USERS:
@@ -63,35 +63,6 @@ def find_users_files(module: nn.Module) -> set[str]:
             files |= {code.co_filename for value in vars(kind).values() if (code := getattr(value, "__code__", None))}
     # The code that runs TorchScript operators counts as the user's, but is in this package.
     return {file for file in files if file and is_user_file(file) and not file.startswith(_OWN)}
-
-
-def compares_identity(module: nn.Module) -> bool:
-    """Return whether a module's code may test the identity of a number: `n is special`, `id(n)`, `operator.is_`.
-
-    Python keeps one object for each number up to 256, so such a comparison may be true in a run; a size of a trace is
-    another object.
-    """
-    return any(map(_compares_identity, find_users_files(module)))
-
-
-@functools.lru_cache(maxsize=256)
-def _compares_identity(file: str) -> bool:
-    tree = parse_file(file)
-    return tree is None or any(
-        (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))
-        or (isinstance(node, ast.Attribute) and node.attr in ("is_", "is_not"))
-        or (isinstance(node, ast.Compare) and _compares_objects(node))
-        for node in ast.walk(tree)
-    )
-
-
-def _compares_objects(node: ast.Compare) -> bool:
-    """Return whether `is` compares two values of which neither is a constant."""
-    pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
-    return any(
-        isinstance(operator, ast.Is | ast.IsNot) and not any(isinstance(one, ast.Constant) for one in operands)
-        for operator, *operands in pairs
-    )
 
 
 def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
@@ -122,7 +93,8 @@ def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def _read_globals_of_function(value: Any) -> dict[str, Any] | None:
+def _read_function_globals(value: Any) -> dict[str, Any] | None:
+    """Return the globals of a function, a method, a property or a wrapped function; None for other values."""
     while isinstance(value, functools.partial | staticmethod | classmethod | MethodType):
         value = value.func if isinstance(value, functools.partial) else value.__func__
     if isinstance(value, property):

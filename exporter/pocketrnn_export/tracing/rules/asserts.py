@@ -1,4 +1,5 @@
-"""Rules for assertions about values. A trace treats them as true, because a graph cannot raise an error."""
+"""Rules for tests of tensor values. An assertion counts as true, because a graph cannot raise an error. Other tests
+whether tensors are equal are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
-        _log.warning("An assert of forward is not part of the graph: %s.", line)
+        _log.warning("An assert of forward is not part of the graph, which answers where the assert fails: %s.", line)
         session.told.add(line)
     return True
 

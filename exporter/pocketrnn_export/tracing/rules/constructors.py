@@ -30,6 +30,7 @@ def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
 
 
 def _has_size_one(session: TraceSession, x: Tensor, axis: int) -> bool:
+    """Return whether an axis has the size 1 in every batch."""
     # In TorchScript's trace a size is a tensor, and the example's sizes are not 1.
     return int(x.shape[axis]) == 1 if session.scripted else isinstance(x.shape[axis], int) and x.shape[axis] == 1
 

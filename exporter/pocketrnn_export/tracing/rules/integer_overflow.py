@@ -33,7 +33,7 @@ def sum_to_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: An
 
 
 def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
-    """Refuse products and powers of integers that depend on the words of a text."""
+    """Refuse a program with products or powers of integers that depend on the words of a text."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:

@@ -31,8 +31,6 @@ _OF_SIZES: Final = frozenset(
 _OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
 # The functions that return the same numbers in the same order.
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
-
-
 # The functions that do not change the longest of some lengths.
 _KEEP_LONGEST: Final = frozenset(
     {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
@@ -114,6 +112,7 @@ def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
 
 
 def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
+    """Return a number, a size or a tensor as a tensor of this dtype, or of its own dtype."""
     if is_size(number):
         usual = torch.int64 if isinstance(number, torch.SymInt) else torch.float32
         return torch.full((), number, dtype=usual if dtype is None else dtype)
@@ -122,7 +121,7 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
 
 
 def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
-    """Record how a call's result depends on the lengths that were given to forward."""
+    """Record how the numbers in a call's result follow from the lengths that forward takes, such as sorted ones."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
@@ -133,11 +132,12 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
         facts.note(result, lengths="given", whole=True, width=args[1])
         return
-    known = facts.of(args[0]).lengths
+    known = facts.find_fact(args[0]).lengths
     if not known:
         return
     first = result[0] if isinstance(result, tuple) and result else result
-    facts.note(first, width=facts.of(args[0]).width)
+    facts.note(first, width=facts.find_fact(args[0]).width)
+    order = facts.find_fact(args[-1]).lengths
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
     has_largest = ordered or known == "batch sizes"
@@ -155,7 +155,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
         facts.note(result[1], lengths="falling order" if falling else "")
     elif name in {"sort", "argsort"} and (falling if ordered else known == "negated" and not falling):
         facts.note(result[1] if name == "sort" else result, lengths="falling order")
-    elif name in {"__getitem__", "index_select"} and known == "given" and facts.of(args[-1]).lengths == "falling order":
+    elif name in {"__getitem__", "index_select"} and (known, order) == ("given", "falling order"):
         facts.note(first, lengths="falling")
     elif name == "__getitem__" and (known, args[1] if isinstance(args[1], int) else None) in _LONGEST_AT:
         facts.note(first, lengths="longest")
@@ -179,9 +179,9 @@ def _is_width(session: TraceSession, value: Any) -> bool:
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the largest length in a result is the width, if this is true of the given lengths."""
+    """Record that the largest length in a call's result is the width, if that holds for the lengths that it takes."""
     name, args, kwargs = call.name, call.args, call.kwargs
-    if not args or not session.facts.of(args[0]).whole:
+    if not args or not session.facts.find_fact(args[0]).whole:
         return
     reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
     at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
@@ -245,7 +245,7 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
 def data(session: TraceSession, x: Any, *_: Any) -> Any:
     """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
-    fact = session.facts.of(x)
+    fact = session.facts.find_fact(x)
     session.facts.note(detached, lengths=fact.lengths, width=fact.width)
     return detached
 

@@ -1,5 +1,5 @@
-"""Rules for numbers that are selected by their order (`median`, `kthvalue`, `quantile`) or position. Functions that
-ONNX does not have, such as running maxima, are refused."""
+"""Rules for numbers that are selected or found by their order (`median`, `kthvalue`, `searchsorted`), position or
+value. Functions that ONNX does not have, such as running maxima, are refused."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ _WITHOUT: Final = {
 }
 
 
-def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """Return the values at an index of the sorted axis, with their indices; for `nan_first`, the first NaN."""
+def _select_sorted(x: Tensor, index: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
+    """Sort an axis, and return the values at an index of the sorted axis, with their positions in x. If `nan_first`, an
+    axis with a NaN gives its first NaN."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
-    where = torch.full((1,), at, dtype=torch.int64)
+    where = torch.full((1,), index, dtype=torch.int64)
     found = [part.index_select(dim, where) for part in (values, places)]
     if nan_first:
         # NaN is sorted behind all other numbers, and is the result if there is one.
@@ -131,6 +132,8 @@ def searchsorted(
 
 
 def _make_refusal_rule(name: str) -> Rule:
+    """Return a rule that refuses a function of torch without an ONNX operator."""
+
     @rule(name, when=exporting)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))

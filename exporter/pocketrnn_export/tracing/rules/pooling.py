@@ -1,4 +1,4 @@
-"""Rules for pooling whose windows depend on a size, and for embedding bags. They use reductions."""
+"""Rules for pooling whose windows depend on a size. They use reductions."""
 
 from __future__ import annotations
 
@@ -12,54 +12,17 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
 from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number
-from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined, rule
-
-
-@rule("embedding_bag")
-def embedding_bag(
-    _: TraceSession,
-    input: Any,  # noqa: A002 - torch's name
-    weight: Any,
-    offsets: Any = None,
-    max_norm: Any = None,
-    norm_type: Any = 2.0,
-    scale_grad_by_freq: Any = False,
-    mode: Any = "mean",
-    sparse: Any = False,
-    per_sample_weights: Any = None,
-    include_last_offset: Any = False,
-    padding_idx: Any = None,
-) -> Any:
-    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag. Padding alone gives zeros."""
-    del norm_type, scale_grad_by_freq, sparse
-    if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
-        return declined("max_norm is given, or the mode is unknown")
-    rows = torch.nn.functional.embedding(input, weight)
-    counted = torch.ones_like(input, dtype=torch.bool)
-    if padding_idx is not None:
-        counted = input != (padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx)
-    if input.dim() == 1:
-        # One axis of ids, split at the offsets: each bag goes over all ids, and counts only its own.
-        if offsets is None:
-            return declined("the ids have one axis, but offsets are not given")
-        starts = offsets[:-1] if include_last_offset else offsets
-        bag = (torch.arange(input.shape[0])[None] >= starts[:, None]).sum(0) - 1
-        counted = counted[None] & (bag[None] == torch.arange(starts.shape[0])[:, None])
-        rows = rows[None]
-    if mode == "max":
-        largest = rows.masked_fill(~counted.unsqueeze(-1), -math.inf).amax(1)
-        return torch.where(counted.any(1, keepdim=True), largest, torch.zeros((), dtype=rows.dtype))
-    mask = counted.to(rows.dtype)
-    if per_sample_weights is not None:
-        # Not a product of both: a row that does not count may have the weight NaN.
-        mask = torch.where(counted, per_sample_weights, torch.zeros((), dtype=rows.dtype))
-    total = (mask @ rows[0]) if input.dim() == 1 else (rows * mask.unsqueeze(-1)).sum(1)
-    return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
+from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a pooling along one axis. Their numbers are plain numbers or sizes of the trace."""
+    """The windows of a pooling along one axis.
+
+    Attributes:
+        axis: the index of the axis, counted from the last axis.
+        size, step, pad, apart: the kernel size, stride, padding and dilation: plain numbers, or sizes of the trace.
+    """
 
     axis: int
     size: Any
@@ -112,7 +75,7 @@ def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
 
 
 def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
-    """Return the windows along each axis. Return None if the arguments are not valid for a pooling."""
+    """Return the windows along each axis, or None if the arguments are not valid for a pooling."""
     sizes = _read_values_per_axis(size, axes, 1)
     columns = [
         sizes,
@@ -127,7 +90,7 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
 
 
 def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that a single window covers, and the other axes' windows that change something."""
+    """Return the axes that a single window covers, and those windows along the other axes that change something."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
@@ -242,7 +205,7 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
             return declined("indices are wanted, or an output size is not a plain number")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
         if session.scripted and any(size not in (1, None) for size in sizes):
-            return declined("indices are wanted, or an output size is not a plain number")
+            return declined("TorchScript has the same pooling")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
                 x = _reduce_windows(x, axis, size, largest=largest)
@@ -277,4 +240,4 @@ _POOLS: Final = {
     **{f"adaptive_max_pool{axes}d": _make_adaptive_pool_rule(axes, largest=True) for axes in (1, 2)},
     **{f"adaptive_avg_pool{axes}d": _make_adaptive_pool_rule(axes, largest=False) for axes in (1, 2)},
 }
-POOLING: Final = (embedding_bag, *(Rule((name,), pool, always) for name, pool in _POOLS.items()))
+POOLING: Final = tuple(Rule((name,), pool, always) for name, pool in _POOLS.items())

@@ -1,5 +1,5 @@
-"""Rules for slices, splits and pads by a size. The operators that they use are right for every size, or the rules
-record a restriction.
+"""Rules for slices, splits, rolls, pads and shapes by a size. The operators that they use are right for every size, or
+the rules record a restriction.
 
 torch.export clamps the ends of a slice for its example, which restricts the sizes; `pocketrnn::cut` clamps them for
 every size.
@@ -26,7 +26,7 @@ from pocketrnn_export.tracing.session import (
     Topic,
     TraceSession,
     declined,
-    find_environment,
+    find_size_environment,
     is_on_branch,
     rule,
 )
@@ -36,9 +36,9 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 
 
 def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Record the restrictions that an operation makes. If the operation raises an error, record the line."""
+    """Run a call, and record the restrictions on sizes that it makes. If it raises an error, record the line."""
     args = call.args
-    environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
+    environment = find_size_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
     before = len(list_guards(environment))
     try:
         return proceed(call)
@@ -88,7 +88,8 @@ def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
 
 
 def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """Return for each part of an index the first axis to which it applies, or None without an axis."""
+    """Return for each part of an index the first axis to which it applies, or None for a part without an axis. Return
+    None for an index with a boolean."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
@@ -183,7 +184,9 @@ _SHAPED: Final = {
     **{name: getattr(torch, name) for name in ("zeros", "ones", "empty")},
     **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
 }
-shaped: Final = tuple(Rule((name,), _make_shape_rule(function), is_on_branch) for name, function in _SHAPED.items())
+_SHAPE_RULES: Final = tuple(
+    Rule((name,), _make_shape_rule(function), is_on_branch) for name, function in _SHAPED.items()
+)
 
 
 @rule("roll")
@@ -199,5 +202,7 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
 
 
 SLICING: Final = Topic(
-    (index_by_cuts, narrow, split, chunk, pad_from_zero, roll, *shaped), around=_record_guards, after=record_full_width
+    (index_by_cuts, narrow, split, chunk, pad_from_zero, roll, *_SHAPE_RULES),
+    around=_record_guards,
+    after=record_full_width,
 )

@@ -47,7 +47,8 @@ def _find_promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
 def _make_clamp_rule(
     function: Callable[..., Any], low: float | None = None, high: float | None = None
 ) -> Callable[..., Any]:
-    """Return a rule for `x.clamp(0.01, 1)`. It converts x and both bounds to the dtype of the result."""
+    """Return a rule for `x.clamp(0.01, 1)`, which converts x and both bounds to the dtype of the result. `low` and
+    `high` are the function's default bounds."""
 
     def clamp_in_common_type(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         bounds = [*given[:2], *([None] * (2 - len(given[:2])))]

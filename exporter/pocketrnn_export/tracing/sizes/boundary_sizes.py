@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, Sizes
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
 # At most `_LARGE_CASES` inputs above `_SMALL` tokens are tried: a module with many bounds would take minutes.
@@ -39,12 +40,16 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, periods
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
             tokens = np.arange(1, LARGEST // rows + 1)
-            for edge in find_changes(question.condition.evaluate_on_sizes(np.full_like(tokens, rows), tokens)):
+            for edge in find_condition_changes(
+                question.condition.evaluate_on_sizes(np.full_like(tokens, rows), tokens)
+            ):
                 found |= {Sizes(rows, n) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
                 found |= {Sizes(2, edge), Sizes(2, edge + 1)}
         for steps in (1, 2, 7, 64) if batch is None else ():
             rows_of = np.arange(1, LARGEST // steps + 1)
-            for edge in find_changes(question.condition.evaluate_on_sizes(rows_of, np.full_like(rows_of, steps))):
+            for edge in find_condition_changes(
+                question.condition.evaluate_on_sizes(rows_of, np.full_like(rows_of, steps))
+            ):
                 if steps in (1, 7) or edge * steps <= 20_000:
                     found |= {Sizes(n, steps) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
     found = {sizes if batch is None else replace(sizes, batch=batch) for sizes in found}
@@ -58,12 +63,14 @@ def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
 
 
 def _list_ordinary_sizes() -> list[Sizes]:
+    """Return sizes that are tried for every module: small ones, many rows, and long texts."""
     pairs = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
     return [Sizes(*pair) for pair in pairs]
 
 
-def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the numbers, from 1 on, after which a condition's result changes; some of them, if they are many."""
+def find_condition_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
+    """Return the sizes after which a condition's result changes, from its results for the sizes 1, 2, 3, ... If they
+    are many, return some of them."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

@@ -1,10 +1,9 @@
-"""The questions about sizes that a trace meets, the branch that decides their answers, and the log that records them;
-see `python_semantics/size_condition_answers.py`.
+"""The questions about sizes that a trace meets, and the log that records them; see
+`python_semantics/size_condition_answers.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
-every question is recorded in a `TraceLog`, with the line of the module that asked it. On a `Branch`, the questions of
-the module's own code are answered for chosen sizes, without a restriction.
+every question is recorded in a `TraceLog`, with the line of the module that asked it.
 `pocketrnn_export.tracing.sizes.program_search` finds out which program is right for which sizes.
 """
 
@@ -14,13 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
-
 from pocketrnn.errors import ExportError
-from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
-from pocketrnn_export.tracing.trace_operators import CUT
 
 
 class UntraceableError(ExportError):
@@ -64,38 +58,6 @@ class Question:
         return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
 
 
-@dataclass(frozen=True)
-class Branch:
-    """The sizes, and other assumptions, for which a general trace is made.
-
-    Attributes:
-        sizes: conditions on a size are answered for these sizes, without a restriction.
-        pads_from_zero: treat the amounts of `F.pad` as at least 0. Inside `if size < n` they are, and on longer texts
-            the pad then does nothing, as in the module.
-        least, most: the range of tokens for which this branch is taken. If several branches are computed and one answer
-            is taken, each gets tokens within its own range, since it may fail on others.
-    """
-
-    sizes: Sizes
-    pads_from_zero: bool = False
-    least: int | None = None
-    most: int | None = None
-
-    def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the inputs, padded to at least `least` tokens and cut to at most `most`."""
-        tokens, *second = inputs
-        if self.most == 1:
-            # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
-            tokens, rows = tokens[:, :1], tokens.shape[:1]
-            second = [torch.ones(rows, dtype=value.dtype) if value.dim() == 1 else value for value in second]
-        elif self.most is not None:
-            tokens = CUT(tokens, 1, 0, self.most, 1)
-            second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
-        if self.least is not None:
-            tokens = nn.functional.pad(tokens, (0, sym_max(self.least - tokens.shape[1], 0)))
-        return (tokens, *second)
-
-
 @dataclass
 class TraceLog:
     """The findings of a trace so far.
@@ -125,9 +87,9 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question whose answer varies among the sizes of a graph. Return whether it varies.
+        """Record a question if its answer varies among the sizes of a graph. Return whether the answer varies.
 
-        An operation's question that cannot be solved counts as one that does not vary.
+        The answer to an operation's question that cannot be solved counts as one that does not vary.
 
         Raises:
             ExportError: the module's own question cannot be solved, or there are too many questions.

@@ -28,8 +28,8 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 
 def find_output_use(frame: FrameType) -> str:
-    """Return how the line of a frame uses the value that it computes. "printed": the value is only printed or logged.
-    "raised": it is only in the message of an error. "": it has another use, or the source is not known."""
+    """Return how the line of a frame uses the value that it computes: "printed" if the value is only printed or logged,
+    "raised" if it is only part of an error's message, or "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_users_frame(frame)
     where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)
@@ -43,7 +43,9 @@ def find_output_use(frame: FrameType) -> str:
     # For example `message = f"{n} tokens"`, and then `raise ValueError(message)`.
     if not isinstance(statement, ast.Assign) or not all(isinstance(target, ast.Name) for target in statement.targets):
         return ""
-    function = next((node for node in reversed(list(_list_path_to(tree, where))) if isinstance(node, _FUNCTIONS)), None)
+    function = next(
+        (node for node in reversed(list(_list_enclosing_nodes(tree, where))) if isinstance(node, _FUNCTIONS)), None
+    )
     names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
     is_local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
     if function is None or not is_local or not _only_makes_text(path):
@@ -54,7 +56,7 @@ def find_output_use(frame: FrameType) -> str:
 
 
 def _find_users_frame(frame: FrameType) -> FrameType:
-    """Return the frame that called a library. The given frame may be inside the library, such as logging."""
+    """Return the frame of user code that called a library, for a frame inside the library, such as logging."""
     caller = frame
     while caller.f_back is not None and is_installed_file(caller.f_code.co_filename):
         caller = caller.f_back
@@ -62,13 +64,14 @@ def _find_users_frame(frame: FrameType) -> FrameType:
 
 
 def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
+    """Return how a function uses a variable in one place: "printed", "raised" or ""."""
     statement, path = _find_statement_and_path(function, _read_node_position(node))
     return "" if statement is None else _find_use_in_statement(statement, path)
 
 
 def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
     """Return the statement around a piece of the source, and the nodes from the statement down to the piece."""
-    path = list(_list_path_to(tree, where))
+    path = list(_list_enclosing_nodes(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
             return node, path[i + 1 :]
@@ -128,17 +131,17 @@ def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None
     return None
 
 
-def _list_path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
+def _list_enclosing_nodes(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
     """Yield the nodes that contain a piece of the source, from the outermost node to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.
-            yield from _list_path_to(child, where)
+            yield from _list_enclosing_nodes(child, where)
         elif _contains_position(child, where):
             yield child
             # In Python 3.11, all parts of an f-string have the position of the f-string.
             if _read_node_position(child) != where or not isinstance(child, ast.JoinedStr):
-                yield from _list_path_to(child, where)
+                yield from _list_enclosing_nodes(child, where)
 
 
 def _read_node_position(node: Any) -> tuple[int, int, int, int]:

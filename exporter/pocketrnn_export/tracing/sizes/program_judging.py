@@ -34,10 +34,16 @@ def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
 
 @dataclass(frozen=True)
 class ProgramAttempt(Generic[Traced]):
-    """A program, the log of its trace, its plan, and a function that runs it: from sizes to logits [batch, classes].
+    """A program with the log and the plan of its trace, and functions that run it.
 
-    An ordinary trace has no plan: until it is proven, it is right only for the sizes of its example. `run_lasting` runs
-    it with the weights of recurrent layers that forget nothing; None if there are none, or if it cannot be run so.
+    Attributes:
+        traced: the program.
+        log: the log of its trace.
+        run: computes its logits [batch, classes] for a batch of some sizes.
+        plan: the plan of its trace; None for an ordinary trace, which is right only for the sizes of its example until
+            it is proven.
+        run_lasting: the same as `run`, with weights of recurrent layers that forget nothing; None if there are no such
+            layers, or if the program does not run with these weights.
     """
 
     traced: Traced
@@ -59,6 +65,7 @@ class AnswerJudge:
         self.verdicts: dict[tuple[int, Sizes], bool] = {}
 
     def compute_answer_for(self, sizes: Sizes) -> Logits | Exception:
+        """Return the module's answer for a batch of these sizes, or the exception that the module raises."""
         if sizes not in self.known:
             try:
                 self.known[sizes] = self.reference(sizes)
@@ -68,6 +75,7 @@ class AnswerJudge:
         return self.known[sizes]
 
     def answers_sizes(self, sizes: Sizes) -> bool:
+        """Return whether the module answers a batch of these sizes without an error."""
         return not isinstance(self.compute_answer_for(sizes), Exception)
 
     def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
@@ -91,6 +99,7 @@ class AnswerJudge:
         return not self.verdicts[id(attempt), case]
 
     def _agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Run a program for a case, and return whether its answer is near the module's answer."""
         try:
             given = attempt.run(case)
         # Engines raise exceptions of many classes.
@@ -103,8 +112,8 @@ class AnswerJudge:
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), _MOST_ROUNDING)
 
     def find_too_large_rounding(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
-        """Return how far the module is from its own answer in double precision, if that is too far to compare a program
-        by it, and the program is no farther; else 0."""
+        """Return the rounding error of the module's answer in single precision, if it is too large to compare a program
+        with the answer, and explains the program's difference from the answer; else 0."""
         expected = self.compute_answer_for(case)
         if isinstance(expected, Exception):
             return 0.0
@@ -149,19 +158,20 @@ class AnswerJudge:
                 raise self._make_limits_error(case)
         return limits
 
-    def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
-        """Return the last accepted number, between a number that the module accepts and a number that it refuses."""
+    def _find_limit(self, good: int, bad: int, make_sizes: Callable[[int], Sizes]) -> int:
+        """Return the last number that the module accepts, between an accepted number and a refused one."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.answers_sizes(sizes(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.answers_sizes(make_sizes(middle)) else (good, middle)
         return good
 
-    def _find_upper_limit(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
+    def _find_upper_limit(self, asked: Collection[int], highest: int, make_sizes: Callable[[int], Sizes]) -> int | None:
         """Return the largest number that the module accepts, or None if it accepts all numbers."""
         above = [n for n in asked if n > highest]
-        return self._find_limit(highest, min(above), sizes) if above else None
+        return self._find_limit(highest, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
+        """Return the error for a case that shows that limits cannot describe the sizes that the module accepts."""
         answer = self.compute_answer_for(case)
         if isinstance(answer, Exception):
             says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"

@@ -21,11 +21,11 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.tracing.sizes.boundary_sizes import list_boundary_sizes
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import (
-    LARGEST,
     USUAL,
     Condition,
     Sizes,
@@ -195,6 +195,7 @@ class _Search(Generic[Traced]):
         return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
     def _try_plan(self, plan: TracePlan) -> ProgramAttempt[Traced] | None:
+        """Trace a program by a plan, and record its questions. Return the program, or None if the trace fails."""
         try:
             attempt = self.trace(plan)
         # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
@@ -208,6 +209,7 @@ class _Search(Generic[Traced]):
         return attempt
 
     def _record_questions(self, questions: Sequence[Question]) -> None:
+        """Record the questions whose conditions are new. They divide the cases into other parts."""
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
@@ -217,6 +219,7 @@ class _Search(Generic[Traced]):
         self.cases = list_boundary_sizes(self.known, self.regions, self.periods)
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
+        """Return whether a program passes all comparisons with the module for some cases."""
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
@@ -226,16 +229,15 @@ class _Search(Generic[Traced]):
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether forward makes its choices by the same operators in the region of a case as in the region that
-        was traced. If not, the two answers may be equal for nearly all texts, and differ only for a rare word or a
-        large number."""
+        """Return whether forward makes its choices by the same operators for a case as in the region that was traced.
+        If not, the two answers may differ only for a rare word or a large number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which a program was traced. In its trace, axes of size 1 were longer."""
+        """Return the sizes for which a program was traced, although axes of size 1 were longer in its trace."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 

@@ -23,23 +23,6 @@ from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 from pocketrnn_export.comparing.proof_inputs import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
 from pocketrnn_export.torch_internals import size_functions as of_torch
 
-__all__ = [
-    "BATCH",
-    "LARGEST",
-    "TOKENS",
-    "USUAL",
-    "AllSizes",
-    "Condition",
-    "Sizes",
-    "UnsolvableError",
-    "compute_value_at",
-    "compute_values_over_all",
-    "join_by_and",
-    "join_by_or",
-    "make_all_sizes",
-    "rename_sizes",
-]
-
 # A graph computes with 64 bits; Python's integers have no limit.
 _BITS: Final = 2.0**62
 # The number of low bits of a size that a mask may use.
@@ -160,6 +143,7 @@ class Condition:
 
 @functools.lru_cache(maxsize=128)
 def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
+    """Evaluate a condition on all of `make_all_sizes`, and keep the result for the next call."""
     sizes = make_all_sizes(batch)
     for name in ("tokens", "batch"):
         if condition.size_names == {name}:
@@ -192,7 +176,7 @@ def join_by_or(conditions: list[Condition]) -> Condition:
 
 
 def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None if there are other symbols, or none."""
+    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None for other symbols, or without symbols."""
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None
@@ -223,7 +207,14 @@ def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.ND
 
 @dataclass(frozen=True)
 class _NumberLibrary:
-    """The functions of numpy or torch that `_evaluate_expression` needs."""
+    """The functions of numpy or torch that `_evaluate_expression` needs.
+
+    Attributes:
+        library: numpy or torch.
+        constant: makes an array or tensor of a Python number.
+        real, whole: convert to floats, and to integers.
+        checked: returns an array of integers, and raises an error if the estimate of its numbers exceeds 62 bits.
+    """
 
     library: Any
     constant: Callable[[Any], Any]
@@ -303,12 +294,14 @@ def _make_rounding_function(name: str) -> Callable[..., Any]:
 
 
 def _compute_checked_product(kind: _NumberLibrary, *values: Any) -> Any:
+    """Return the product of some values. Refuse a product that exceeds 62 bits."""
     return kind.checked(
         functools.reduce(operator.mul, values), functools.reduce(operator.mul, (kind.real(v) for v in values))
     )
 
 
 def _compute_checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
+    """Return a power. Refuse an integer with a negative exponent, and a power that exceeds 62 bits."""
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
@@ -325,7 +318,7 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
     return divide_checked
 
 
-def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
+def _compute_bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
     """Compute `value & mask` by division in a graph, since not every engine has bit operators."""
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
@@ -381,9 +374,9 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
 }
 # The functions that torch creates by name.
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
-    "BitwiseFn_bitwise_and": _bitwise_and,
-    "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _bitwise_and(kind, a, b),
-    "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _bitwise_and(kind, a, b),
+    "BitwiseFn_bitwise_and": _compute_bitwise_and,
+    "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _compute_bitwise_and(kind, a, b),
+    "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _compute_bitwise_and(kind, a, b),
     **{
         f"OpaqueUnaryFn_{name}": _make_library_function(name)
         for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")

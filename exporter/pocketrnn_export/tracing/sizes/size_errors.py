@@ -11,10 +11,11 @@ import numpy as np
 import sympy
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
+from pocketrnn_export.comparing.proof_inputs import LARGEST
+from pocketrnn_export.tracing.sizes.boundary_sizes import find_condition_changes
 from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableError
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt, describe_sizes
-from pocketrnn_export.tracing.sizes.size_conditions import LARGEST, USUAL, Sizes
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
 # The most programs in one graph that the sizes choose from.
 TOGETHER: Final = 4
@@ -27,8 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error for a module without a right program. It names a question of forward that has another answer at
-    usual sizes than at sizes for which the programs are wrong."""
+    """Return the error for a module without a right program. It names a question of forward whose answer at usual sizes
+    differs from that at sizes for which the programs are wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -80,6 +81,7 @@ def _make_untraceable_error(error: Exception) -> ExportError:
 
 
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
+    """Return the error for a question that has other answers in a region of sizes. `ways` is the number of branches."""
     if question.branch and ways > TOGETHER:
         return ExportError(
             f"Forward has {ways} branches for different sizes of its input, but a graph can have at most {TOGETHER}: "
@@ -104,12 +106,12 @@ def _make_question_error(question: Question, region: str, ways: int = 0) -> Expo
 
 
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """Describe the sizes that give a question the same answer as the case does."""
+    """Describe in words the sizes at which a question has the same answer as for a case."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
             usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
-            edges = find_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
+            edges = find_condition_changes(question.condition.evaluate_on_sizes(**{**usually, name: numbers}))
             which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
             return "for " + noun.format(which)
     return f"where {question.condition} is {question.holds(case)}"

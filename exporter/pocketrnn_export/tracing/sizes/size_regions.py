@@ -122,7 +122,8 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
     questions: list[Question] = []
     started = time.process_time()
     while (left := which < 0).any():
-        if len(conditions) >= _MOST or (any(q.branch for q in questions) and _is_too_late(started)):
+        is_late = time.process_time() - started > _SECONDS
+        if len(conditions) >= _MOST or (is_late and any(question.branch for question in questions)):
             raise _make_too_many_error(questions)
         index = _choose_next_index(every, left)
         followed = follow(every.get_sizes(index))
@@ -139,23 +140,20 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
                     followed, inside = instead, left & _find_matching_sizes(answers, batch)
                     break
         which[inside] = len(conditions)
-        conditions.append(_join_answers(answers))
+        conditions.append(join_by_and(one if answer else one.negated for one, answer in answers.items()))
         questions += [question for question in followed.log.questions if question not in questions]
     return Regions(tuple(conditions), which, tuple(questions), batch)
 
 
-def _is_too_late(started: float) -> bool:
-    return time.process_time() - started > _SECONDS
-
-
 def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
+    """Return the answers for some sizes: whether a size is 1, and the answers to the questions of the module's code."""
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size that is used as a plain number and has too many values: each needs its own path."""
+    """Refuse a module that uses a size as a plain number, if the size has so many values that not all can be tried."""
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
@@ -180,12 +178,8 @@ def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 
-def _join_answers(answers: Mapping[Condition, bool]) -> Condition:
-    return join_by_and(one if answer else one.negated for one, answer in answers.items())
-
-
 def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
-    """Return the error that names the line that asks the most questions."""
+    """Return the error for too many regions. It names the line that asks the most questions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):

@@ -1,11 +1,48 @@
-"""The plan of a general trace: the branches that forward takes for some sizes."""
+"""The branch that a general trace follows for chosen sizes, and the plan of a trace with one or several branches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pocketrnn_export.tracing.sizes.condition_log import Branch
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes
+from pocketrnn_export.tracing.trace_operators import CUT
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The sizes, and other assumptions, for which a general trace is made: the questions of the module's own code are
+    answered for them.
+
+    Attributes:
+        sizes: conditions on a size are answered for these sizes, without a restriction.
+        pads_from_zero: treat the amounts of `F.pad` as at least 0. Inside `if size < n` they are, and on longer texts
+            the pad then does nothing, as in the module.
+        least, most: the range of tokens for which this branch is taken. If several branches are computed and one answer
+            is taken, each gets tokens within its own range, since it may fail on others.
+    """
+
+    sizes: Sizes
+    pads_from_zero: bool = False
+    least: int | None = None
+    most: int | None = None
+
+    def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the inputs, padded to at least `least` tokens and cut to at most `most`."""
+        tokens, *second = inputs
+        if self.most == 1:
+            # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
+            tokens, rows = tokens[:, :1], tokens.shape[:1]
+            second = [torch.ones(rows, dtype=value.dtype) if value.dim() == 1 else value for value in second]
+        elif self.most is not None:
+            tokens = CUT(tokens, 1, 0, self.most, 1)
+            second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
+        if self.least is not None:
+            tokens = nn.functional.pad(tokens, (0, sym_max(self.least - tokens.shape[1], 0)))
+        return (tokens, *second)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Join several outputs of a module into one table, which is compared as a classifier's logits are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.checking.call_recording import ModuleCall, record_forward
+from pocketrnn_export.checking.exported_file import Array
+from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+
+
+class JoinedOutputModule(nn.Module):
+    """A module that joins some of its outputs into one table, [batch, numbers].
+
+    The table is compared in the same way as a classifier's logits.
+
+    Args:
+        called: how the module is called.
+        outputs: which of its outputs.
+        scales: the numbers that the columns of an output are divided by; an output without them stays as it is.
+    """
+
+    def __init__(self, called: ModuleCall, outputs: tuple[str, ...], scales: Mapping[str, Array] | None = None) -> None:
+        super().__init__()
+        self.module = called.module
+        self.function, self.outputs, self.scales = _SharedFunction(called.function), outputs, scales or {}
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the table of joined outputs for a batch."""
+        with undo_assignments(self.module):
+            outputs = record_forward(self.module, self.function, tokens, lengths, {})
+        scaled = [
+            outputs[name] / torch.from_numpy(broadcast_scale(self.scales[name], tuple(outputs[name].shape)))
+            if name in self.scales
+            else outputs[name]
+            for name in self.outputs
+        ]
+        table: Tensor = join_outputs(scaled, len(tokens), torch)
+        return table
+
+
+def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
+    """Return a scale for each column of an array.
+
+    If there are more or fewer scales than columns, the largest scale is for all of them.
+    """
+    return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
+
+
+class _SharedFunction:
+    """A user's function that deepcopy of the module does not copy: it may hold any object."""
+
+    def __init__(self, function: Call) -> None:
+        self.function = function
+
+    def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+        return self.function(module, tokens, lengths)
+
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _SharedFunction:
+        return self
+
+
+def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
+    """Join arrays or tensors into one table of `rows` rows. The batch axis of each becomes the first."""
+    parts = []
+    for output in outputs:
+        if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:
+            output = library.swapaxes(output, 0, 1)
+        flat = output.reshape(-1)
+        flat = flat * 1 if flat.dtype in (np.dtype(bool), torch.bool) else flat
+        short = -len(flat) % rows
+        if short or not len(flat):
+            flat = library.concatenate([flat, library.zeros(short or rows, dtype=flat.dtype)])
+        parts.append(flat.reshape(rows, -1))
+    return library.concatenate(parts, 1)

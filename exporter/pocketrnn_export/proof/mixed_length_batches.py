@@ -1,0 +1,108 @@
+"""Compare a module's answer to a text alone with its answers to the same text in batches with longer texts."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.proof_inputs import Run
+from pocketrnn_export.progress import log_item_progress
+from pocketrnn_export.proof import every_size_comparison
+from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_same_answer, list_sizes_to_try
+from pocketrnn_export.proof.runnable_program import compute_answer_or_none
+from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
+from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+
+# The largest number in a condition on a length that is tried; and the largest number of bounds.
+_LONGEST: Final = 20_000
+_MOST_BOUNDS: Final = 60
+
+
+def check_batches_of_mixed_lengths(
+    run: Run,
+    ids: Sequence[int],
+    padding_id: int,
+    limits: Limits | None,
+    *,
+    ragged: bool,
+    bounds: Iterable[tuple[int, int]] = (),
+    numbers: Iterable[int] = (),
+) -> None:
+    """Refuse a module whose answer to a text depends on the length of another text in its batch, or on the batch size.
+
+    Args:
+        run: computes the module's answers from tokens and lengths; may raise anything.
+        ids: the ids of random texts.
+        padding_id: the token after a text that is shorter than another.
+        limits: the limits of its graph.
+        ragged: whether a batch may hold texts of several lengths.
+        bounds: sizes (texts, tokens) around each condition on a size.
+        numbers: the numbers that the graph may compare a length with.
+    """
+    generator, limits = np.random.default_rng(0), limits or Limits()
+    texts: dict[int, Any] = {SHORT_TEXT: generator.choice(ids, SHORT_TEXT)}
+    alone: dict[int, Any] = {}
+
+    def check_size(rows: int, steps: int, length: int) -> None:
+        if (
+            not is_within_limits(limits, Sizes(rows, steps))
+            or not limits.allows_length(length)
+            or not (ragged or steps == length)
+        ):
+            return
+        if length not in texts:
+            texts[length] = texts[SHORT_TEXT][:length] if length < SHORT_TEXT else generator.choice(ids, length)
+        tokens = generator.choice(ids, (rows, steps))
+        tokens[-1], tokens[-1, :length] = padding_id, texts[length]
+        lengths = np.array([*[steps] * (rows - 1), length])
+        text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
+        with use_memoryless_layers():
+            if length not in alone:
+                alone[length] = compute_answer_or_none(run, *text)
+            together = compute_answer_or_none(run, tokens, lengths)
+        if _are_answered_rows_equal(together, alone[length]) or _are_answered_rows_equal(
+            compute_answer_or_none(run, tokens, lengths), compute_answer_or_none(run, *text)
+        ):
+            return
+        raise ExportError(
+            f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
+            "alone.",
+            "Let a text's answer depend only on its own tokens, and not on a size of the batch. Or export the module "
+            "for one text at a time: --one-text, or one_text=True.",
+        )
+
+    asked = (
+        (max(2, s.batch), s.tokens, min(s.tokens, SHORT_TEXT))
+        for s in list_sizes_to_try(every_size_comparison.MOST_TEXTS, one_text=False)
+    )
+    for sizes in (_list_sizes_on_both_sides_of_bounds(bounds, numbers), list(asked)):
+        started = time.process_time()
+        for rows, steps, length in log_item_progress(sizes, "Running texts in batches with others"):
+            if time.process_time() - started > every_size_comparison.SECONDS:
+                break
+            check_size(rows, steps, length)
+
+
+def _list_sizes_on_both_sides_of_bounds(
+    bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
+) -> list[tuple[int, int, int]]:
+    """Return the sizes of batches just below and above each condition on a length, as (rows, tokens of the longest
+    text, tokens of the text beside it)."""
+    asked = {tokens for _, tokens in bounds if tokens > 1}
+    # All shorter lengths are tried beside a short text anyway.
+    asked |= {number for number in numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
+    widths = sorted(asked)[:_MOST_BOUNDS]
+    near = [(2, steps, before) for before, steps in itertools.pairwise(widths)]
+    return [*((2, steps, SHORT_TEXT) for steps in widths if steps >= SHORT_TEXT), *near]
+
+
+def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
+    """Return whether the last rows of a batch's answer equal the text's own answer, if there are both."""
+    return together is None or alone is None or is_same_answer(together[-len(alone) :], alone)

@@ -1,0 +1,37 @@
+"""Run a module's files with Python functions in place of scripted ones, which PyTorch's modes cannot look into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import nn
+
+from pocketrnn_export.module_runs.function_caches import Place, replace_entries
+from pocketrnn_export.torch_internals import unwrap_scripted_function
+from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
+
+
+def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
+    """While the block runs, replace scripted functions in a module's files by the Python functions from which they were
+    made. A torch function mode does not see the calls inside scripted functions."""
+    return replace_entries(list_replaceable_functions(module, unwrap_scripted_function))
+
+
+def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> list[Place]:
+    """List the global functions of a module's files that have another function to replace them.
+
+    Args:
+        module: the module.
+        function_of: returns the function that replaces a value, or None.
+
+    Returns:
+        the dict of globals, the name and the replacing function of each, as `replace_entries` takes them.
+    """
+    return [
+        (names, name, function)
+        for names in find_users_globals(module)
+        for name, value in names.items()
+        if (function := function_of(value)) is not None
+    ]

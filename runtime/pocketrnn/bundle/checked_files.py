@@ -1,0 +1,127 @@
+"""Read the files of a bundle: only regular files of limited size, with the digest that is stated."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pocketrnn.errors import BundleError
+
+__all__ = [
+    "LARGEST_FILE",
+    "MAKE_AGAIN",
+    "compute_file_sha256",
+    "read_checked_bytes",
+    "read_file_size",
+    "read_regular_file",
+]
+
+# The largest size of an ONNX graph in bytes, which is protobuf's limit.
+LARGEST_FILE: Final = (1 << 31) - 1
+MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
+
+
+def read_checked_bytes(path: Path, sha256: str) -> bytes:
+    """Read a file, and check the sha256 of exactly the bytes that were read.
+
+    Args:
+        path: the file.
+        sha256: its digest, in hexadecimal digits.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, is not a regular file, is larger than 2 GiB, or a byte of it
+            was changed.
+    """
+    content = read_regular_file(path, LARGEST_FILE)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
+    return content
+
+
+def read_regular_file(path: Path, largest: int) -> bytes:
+    """Read a regular file of at most `largest` bytes.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
+            it is read.
+    """
+    with _open_regular_file(path, largest) as (file, size):
+        content = file.read(size)
+        if len(content) != size or file.read(1):
+            raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
+    return content
+
+
+def compute_file_sha256(path: Path) -> str:
+    """Compute the sha256 of a file, in hexadecimal digits.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
+    """
+    with _open_regular_file(path, LARGEST_FILE) as (file, size):
+        digest = hashlib.sha256()
+        # A file that grows meanwhile is read only up to its first size.
+        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
+
+
+def read_file_size(path: Path) -> int:
+    """Return the size of a file in bytes.
+
+    Raises:
+        BundleError: the file is missing or cannot be read.
+    """
+    with _translate_read_errors(path):
+        return path.stat().st_size
+
+
+@contextlib.contextmanager
+def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file and yield it with its size.
+
+    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
+    space. Links are followed: model hubs keep their files behind links, and the digest alone identifies a file.
+    """
+    with contextlib.ExitStack() as stack:
+        with _translate_read_errors(path):
+            # Checked before it is opened, since opening alone can start a device; and after, since another file may
+            # have taken its place.
+            _check_regular_file(path, path.stat(), largest)
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
+            status = os.fstat(file.fileno())
+            _check_regular_file(path, status, largest)
+        with _translate_read_errors(path):
+            yield file, status.st_size
+
+
+def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
+    """Refuse a folder, a device or a pipe, and a file of more than `largest` bytes."""
+    if stat.S_ISDIR(status.st_mode):
+        raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
+    if status.st_size > largest:
+        raise BundleError(
+            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
+        )
+
+
+@contextlib.contextmanager
+def _translate_read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+    except MemoryError:
+        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None

@@ -1,0 +1,55 @@
+"""Write the running command again with other values, as a suggestion to the user."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["write_command_again"]
+
+
+def write_command_again(changed: Mapping[str, str | None]) -> str:
+    """Write the running command again, quoted for a shell, with other values for some arguments.
+
+    Args:
+        changed: the values by the names of the parameters; None for one to leave out.
+    """
+    context = click.get_current_context()
+    parts = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE and name not in changed:
+            continue
+        value = changed.get(name, context.params[name])
+        if value is None:
+            continue
+        values = value if parameter.multiple or parameter.nargs != 1 else [value]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            parts += [(parameter.opts if value else parameter.secondary_opts)[-1]]
+        elif isinstance(parameter, click.Option):
+            parts += [part for one in values for part in (parameter.opts[0], _make_printable(str(one)))]
+        else:
+            parts += map(str, values)
+    return f"{context.command_path} {' '.join(map(_quote, parts))}"
+
+
+def _quote(part: str) -> str:
+    """Quote an argument for a shell; with characters that a terminal does not show, as Bash and Zsh read them."""
+    if part.isprintable():
+        return shlex.quote(part)
+    shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)
+    return f"$'{''.join(shown)}'"
+
+
+def _make_printable(value: str) -> str:
+    """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
+    if value.isprintable():
+        return value
+    try:
+        return json.dumps(json.loads(value))
+    except ValueError:
+        return value

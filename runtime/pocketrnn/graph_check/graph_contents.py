@@ -1,0 +1,177 @@
+"""The operators and small tensors of a graph's file, counted and checked against the limits of a classifier's graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import BundleError, short_repr
+from pocketrnn.graph_check.allow_list import OPERATORS
+
+__all__ = [
+    "KNOWN_VALUES",
+    "LARGEST_ALLOCATION",
+    "LARGEST_STRUCTURE",
+    "MOST_FIELDS",
+    "MOST_OPERATORS",
+    "GraphContents",
+    "Node",
+    "Values",
+]
+
+# How many numbers one operator may create from constants alone: 64 MiB of float32.
+LARGEST_ALLOCATION: Final = 1 << 24
+# The bytes of everything except the weights. One byte takes up to some 100 bytes in onnxruntime; the tests' graphs have
+# up to 60,000.
+LARGEST_STRUCTURE: Final = 1 << 24
+# Fields of the file that are read, which takes up to a second. The graphs of the tests have up to some thousand.
+MOST_FIELDS: Final = 1 << 18
+# Each takes some kilobytes in onnxruntime. The graphs of the tests have up to 300.
+MOST_OPERATORS: Final = 1 << 14
+# Sizes are short lists of numbers. A longer list is data and is not followed.
+KNOWN_VALUES: Final = 64
+_DOMAINS: Final = ("", "ai.onnx")
+_SAME_VALUES: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+Values = tuple[float, ...]
+
+
+@dataclass
+class Node:
+    """An operator of a graph. Only attributes that are integers or small tensors of numbers are kept."""
+
+    domain: str = ""
+    operator: str = ""
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    attributes: dict[str, Values] = field(default_factory=dict)
+    holds_graphs: bool = False
+
+
+@dataclass
+class GraphContents:
+    """The contents of a graph's file, counted against the limits.
+
+    Attributes:
+        path: the file's name, for messages.
+        trusted: whether all operators, inner graphs and functions are allowed.
+        nodes: the operators, in the file's order, those of inner graphs and functions among them.
+        constants: the numbers of small tensors by name.
+        fields: how many fields were read.
+        weights: how many bytes are tensor data.
+    """
+
+    path: Path
+    trusted: bool
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Values] = field(default_factory=dict)
+    fields: int = 0
+    weights: int = 0
+
+    def make_refusal(self, what: str) -> BundleError:
+        """Make the error for a file with a fault, which `what` names."""
+        return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
+
+    def count_field(self) -> None:
+        """Count a field of the file; refuse the file if it has too many.
+
+        Raises:
+            BundleError: there are too many fields.
+        """
+        self.fields += 1
+        if self.fields > MOST_FIELDS:
+            raise self.make_refusal(f"has more than {MOST_FIELDS:,} parts")
+
+    def add_node(self, node: Node) -> None:
+        """Add an operator of the graph.
+
+        Raises:
+            BundleError: there are too many operators.
+        """
+        self.nodes.append(node)
+        if len(self.nodes) > MOST_OPERATORS:
+            raise self.make_refusal(f"has more than {MOST_OPERATORS:,} operators")
+
+    def check_limits(self, size: int) -> None:
+        """Check the contents of a file of `size` bytes against the limits.
+
+        Raises:
+            BundleError: an operator is not allowed, or something is too large.
+        """
+        if size - self.weights > LARGEST_STRUCTURE:
+            raise self.make_refusal(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
+        if not self.nodes:
+            raise self.make_refusal("holds no operator")
+        if self.trusted:
+            return
+        for node in self.nodes:
+            if node.domain not in _DOMAINS or node.operator not in OPERATORS:
+                name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
+                raise self.make_refusal(
+                    f"holds the operator {short_repr(name)}, which a classifier's graph has no need of"
+                )
+            if node.holds_graphs:
+                raise self.make_refusal(f"holds a graph inside the operator {node.operator}")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Refuse operators that would create too much data, as far as constants of the file show their sizes.
+
+        Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
+        known and unknown numbers, the known ones count.
+        """
+        known = dict(self.constants)
+        for node in self.nodes:
+            given = [known.get(name, ()) for name in node.inputs]
+            if node.operator == "Constant":
+                made = next(iter(node.attributes.values()), ())
+            elif node.operator in _SAME_VALUES:
+                made = given[0] if given else ()
+            elif node.operator == "Concat":
+                # Cut after each input: a list that is joined to itself 30 times would fill the memory otherwise.
+                made = ()
+                for values in given:
+                    made = (made + values)[: KNOWN_VALUES + 1]
+            else:
+                made = ()
+            if made and len(made) <= KNOWN_VALUES:
+                known.update(dict.fromkeys(node.outputs, made))
+            size = _compute_constant_growth(node, given)
+            # NaN, too, is not within the limit.
+            if not size <= LARGEST_ALLOCATION:
+                raise self.make_refusal(
+                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants"
+                )
+
+
+def _compute_constant_growth(node: Node, given: Sequence[Values]) -> float:
+    """Compute the factor by which an operator enlarges its input, if constants show it; else 0."""
+    given = [*given, (), (), ()]
+    padding = _compute_padding_growth(node.attributes.get("pads", ()))
+    match node.operator:
+        case "ConstantOfShape":
+            return _multiply_sizes(given[0])
+        case "Expand" | "Tile":
+            return _multiply_sizes(given[1])
+        case "Pad":
+            return max(padding, _compute_padding_growth(given[1]))
+        case "OneHot":
+            return _multiply_sizes(given[1])
+        case "Range" if given[1]:
+            start, step = (*given[0], 0)[0], (*given[2], 1)[0]
+            return (given[1][0] - start) / step if step else math.nan
+    return padding
+
+
+def _multiply_sizes(sizes: Values) -> float:
+    """Return the product of sizes, in which numbers below 1 count as 1."""
+    return math.prod(max(1, size) for size in sizes)
+
+
+def _compute_padding_growth(pads: Values) -> float:
+    """Compute the factor by which padding enlarges its input; `pads` has all beginnings, then all ends."""
+    half = (len(pads) + 1) // 2
+    added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
+    return math.prod(1 + max(0, number) for number in added)

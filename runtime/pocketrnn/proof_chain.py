@@ -1,0 +1,48 @@
+"""The chain of comparisons in a bundle's proof: from the module to each form that was made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pocketrnn.bundle.manifest import Comparison
+
+__all__ = ["ProofLink", "group_chain_links"]
+
+
+@dataclass(frozen=True)
+class ProofLink:
+    """A link in the chain of a proof: all comparisons of one form with the form that it was made from.
+
+    Attributes:
+        line: one comparison for all: the sums of their numbers, and the largest of their differences.
+        each: the comparisons, one for each kind of inputs.
+    """
+
+    line: Comparison
+    each: tuple[Comparison, ...]
+
+
+def group_chain_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
+    """Group the comparisons of a proof into links. Consecutive comparisons of the same two forms make a link."""
+    chain: list[list[Comparison]] = []
+    for line in comparisons:
+        if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
+            chain[-1].append(line)
+        else:
+            chain.append([line])
+    return [ProofLink(_sum_comparisons(lines), tuple(lines)) for lines in chain]
+
+
+def _sum_comparisons(lines: list[Comparison]) -> Comparison:
+    """Sum the comparisons of a link into one."""
+    spreads = [line.spreads for line in lines if line.spreads is not None]
+    return replace(
+        lines[0],
+        inputs=lines[0].inputs if len(lines) == 1 else f"{len(lines)} kinds",
+        cases=sum(line.cases for line in lines),
+        rows=sum(line.rows for line in lines),
+        largest_difference=max(line.largest_difference for line in lines),
+        labels_differing=sum(line.labels_differing for line in lines),
+        spreads=max(spreads, default=None),
+    )

@@ -1,0 +1,69 @@
+"""The names of the classes of rows: compare their spellings, sort the names, and number the class of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn_training.rows.labelled_rows import UNLABELLED
+
+__all__ = ["make_class_targets", "normalize_label", "sort_classes"]
+
+
+def normalize_label(label: str) -> str:
+    """Return a label in one case and with single spaces: two spellings of the same label become equal."""
+    return " ".join(label.split()).casefold()
+
+
+def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
+    """Sort the labels that occur, and return them as the classes. Refuse a single label.
+
+    Args:
+        names: the labels that occur, at least one.
+        all_of_them: the number of rows and their source in words, for the error.
+        rows: the word for the rows: `rows`, `texts`, `sequences`.
+
+    Raises:
+        DataError: there is only one class.
+    """
+    labels = tuple(sorted(names))
+    if len(labels) == 1:
+        raise DataError(
+            f"All {all_of_them} belong to one class, {labels[0]!r}.",
+            f"Give {rows} of two classes at least.",
+        )
+    return labels
+
+
+def make_class_targets(
+    codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
+) -> npt.NDArray[np.int64]:
+    """Find the position in `labels` of each row's class, from the code of the row's label.
+
+    Args:
+        codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.
+        names: the labels that occur.
+        labels: the classes, in the order of the targets.
+        source: where the rows come from, for the error.
+
+    Returns:
+        int64 [rows], the index of each row's label in `labels`.
+
+    Raises:
+        DataError: a name is not one of `labels`.
+    """
+    index = {label: target for target, label in enumerate(labels)}
+    if unknown := sorted(set(names) - index.keys()):
+        joined = normalize_label(unknown[0]) in map(normalize_label, labels)
+        raise DataError(
+            f"{source} holds the label {unknown[0]!r}, which is not one of {list_first_names(labels)}.",
+            "If labels that differ only in case or spaces are the same, add --join-labels."
+            if joined
+            else "Give rows of these classes only.",
+        )
+    # The code -1 indexes the last item, UNLABELLED.
+    return np.array([*(index[label] for label in names), UNLABELLED], dtype=np.int64)[codes]

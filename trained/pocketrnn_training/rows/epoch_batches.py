@@ -1,0 +1,60 @@
+"""Draw the row numbers of an epoch, and cut them into batches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["draw_epoch_row_numbers", "make_random_batches", "make_similar_length_batches"]
+
+# Rows are sorted by length among this many batches at a time, and the batches shuffled.
+_BATCHES_SORTED_TOGETHER: Final = 64
+
+
+def draw_epoch_row_numbers(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw the row numbers of one epoch in random order, int64 [size].
+
+    Over all epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
+    and the seed, so that a run can be resumed at any epoch.
+
+    Args:
+        rows: the number of rows of the data.
+        size: the number of rows of an epoch.
+        epoch: the number of the epoch, from 1.
+        seed: decides the order.
+    """
+    first, end = (epoch - 1) * size, epoch * size
+    rounds = range(first // rows, (end - 1) // rows + 1)
+    orders = [np.random.default_rng((seed, number)).permutation(rows) for number in rounds]
+    start = first - rounds.start * rows
+    return np.concatenate(orders)[start : start + size]
+
+
+def make_similar_length_batches(
+    rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Cut the row numbers of an epoch into batches of rows of similar length, in random order.
+
+    Args:
+        rows: int64, the row numbers of an epoch in random order.
+        lengths: int64 [rows of the data], the length of each row.
+        batch_size: the rows of a batch; the last batch of a group may have fewer.
+        rng: decides the order of the batches.
+    """
+    together = batch_size * _BATCHES_SORTED_TOGETHER
+    batches = []
+    for start in range(0, len(rows), together):
+        group = rows[start : start + together]
+        group = group[np.argsort(lengths[group], kind="stable")]
+        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def make_random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Cut the row numbers of an epoch into batches, in the order in which they were drawn.
+
+    The last batch may be smaller.
+    """
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,0 +1,231 @@
+"""Make labelled rows from texts or sequences of numbers and their labels in memory, and refuse wrong values.
+
+The values are in lists, or in columns of numpy, pandas or pyarrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
+from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
+from pocketrnn_training.rows.class_labels import make_class_targets, sort_classes
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
+from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
+from pocketrnn_training.settings.sequence_options import SequenceOptions
+
+__all__ = ["check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
+
+_SOURCE: Final = "texts given in Python"
+_LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
+
+
+def make_rows_of_texts(
+    texts: Iterable[Any],
+    labels: Iterable[Any],
+    classes: tuple[str, ...] | None = None,
+    *,
+    several_labels: bool | None = None,
+) -> tuple[LabelledTexts, dict[str, Any]]:
+    """Make the rows of texts or pairs of texts; also return the labels as they were given, by their names.
+
+    Args:
+        texts: the texts, or tuples of two texts.
+        labels: one label for each text, or a list of labels for each.
+        classes: the classes and their order; without them, the labels that occur, sorted by their names.
+        several_labels: whether each text has a list of labels; None to take it from the first text.
+
+    Raises:
+        DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
+    """
+    checked, given_labels = check_texts(texts), dict[str, Any]()
+    if _are_pairs(checked):
+        firsts, seconds = (list(some) for some in zip(*checked, strict=True))
+        data, given_labels = make_rows_of_texts(firsts, labels, classes, several_labels=several_labels)
+        return LabelledPairs.of(data, seconds), given_labels
+    values = _read_labels_from_indicators(labels) or _convert_to_list(labels, "labels")
+    if len(values) != len(checked):
+        raise DataError(
+            f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one label for each text."
+        )
+    if not checked:
+        raise DataError("There is no text.", "Give texts and their labels.")
+    if several_labels is None:
+        several_labels = isinstance(values[0], _LISTS)
+    if several_labels:
+        return _make_multi_label_rows(checked, values, classes, given_labels), given_labels
+    names = [_add_given_label(label, row, given_labels) for row, label in enumerate(values)]
+    if classes is None:
+        classes = sort_classes(given_labels, f"{len(checked):,} texts", "texts")
+    code_of = {name: code for code, name in enumerate(given_labels)}
+    codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
+    return LabelledTexts(
+        checked, make_class_targets(codes, tuple(given_labels), classes, _SOURCE), classes, _SOURCE
+    ), given_labels
+
+
+def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
+    """Make the rules of sequences of numbers from the arguments `channels` and `numbers` of `fit`.
+
+    Raises:
+        InputError: `numbers` has an unknown member, or a value is out of its range.
+    """
+    known = ("missing", "integer_scale", "units", "window", "hop", "rate")
+    if unknown := sorted(numbers.keys() - set(known)):
+        raise InputError(f"numbers has the unknown member {unknown[0]!r}.", f"Use {', '.join(known)}.")
+    numbers = dict(numbers)
+    for name in ("integer_scale", "units"):
+        if (given := numbers.get(name)) is not None:
+            if not isinstance(given, list | tuple):
+                raise InputError(
+                    f"numbers[{name!r}] is {short_repr(given)}, not a list.",
+                    "Give a list, with one value for each channel.",
+                )
+            numbers[name] = tuple(given)
+    if isinstance(channels, int):
+        return SequenceOptions(None, None, **numbers).rules(channels)
+    return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))
+
+
+def make_rows_of_sequences(
+    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, classes: tuple[str, ...] | None = None
+) -> tuple[LabelledSequences, dict[str, Any]]:
+    """Make the rows of sequences of numbers; also return the labels as they were given, by their names.
+
+    Raises:
+        DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `classes`.
+    """
+    if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
+        raise DataError(
+            f"The sequences are {short_repr(sequences, 40)}, not a list.", "Give a list of arrays [time, channels]."
+        )
+    arrays, values = list(sequences), _convert_to_list(labels, "labels")
+    if len(arrays) != len(values):
+        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each.")
+    given_labels: dict[str, Any] = {}
+    recordings = []
+    for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
+        name = f"the sequence at position {row} (counted from 0)"
+        try:
+            samples = convert_sequence_to_array(array, rules.channels)
+        except SequenceError as error:
+            raise DataError(f"{name}: {error.problem}", error.remedy) from None
+        recordings.append(Recording(name, samples, _add_given_label(label, row, given_labels)))
+    return make_labelled_sequences(recordings, rules, classes, "sequences given in Python"), given_labels
+
+
+def _make_multi_label_rows(
+    texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: dict[str, Any]
+) -> LabelledTexts:
+    """Make the rows of texts from the list of labels of each text, and add the labels to `given_labels`."""
+    names: list[list[str]] = []
+    for row, value in enumerate(label_lists):
+        if not isinstance(value, _LISTS):
+            raise DataError(
+                f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
+                "Give a list for each text; an empty one for a text without a label.",
+            )
+        names.append([_add_given_label(label, row, given_labels) for label in value])
+    code_of = {name: code for code, name in enumerate(given_labels)}
+    codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
+    counts = np.fromiter(map(len, names), np.int64, len(names))
+    return make_multi_label_texts(texts, codes, counts, tuple(given_labels), classes, _SOURCE)
+
+
+def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
+    """List the labels of each text from a table of 0 and 1 [texts, labels], as scikit-learn has it.
+
+    A label is the name or else the number of a column. Return None for labels that are not such a table.
+    """
+    if getattr(labels, "ndim", 1) != 2:
+        return None
+    marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
+    if not np.isin(marks, (0, 1)).all():
+        raise DataError(
+            "The labels are a table that contains other values than 0 and 1.", "Give one column of it, or lists."
+        )
+    names = list(getattr(labels, "columns", range(marks.shape[1])))
+    return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
+
+
+def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
+    """Convert an argument of `fit` to a list. Values of numpy, pandas and pyarrow become Python's own."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise DataError(
+            f"{argument} is {short_repr(values, 40)}, not a list.",
+            f"Give {argument} as a list, or as a column of a table.",
+        )
+    if getattr(values, "ndim", 1) != 1:
+        raise DataError(f"{argument} has {values.ndim} dimensions, not one.", "Give one column of it.")  # type: ignore[attr-defined]
+    # The method of numpy and pandas; the method of pyarrow.
+    as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
+    return list(values) if as_list is None else as_list()
+
+
+def _are_pairs(items: Sequence[Any]) -> bool:
+    """Return whether the first item is a pair of texts, so that all should be pairs."""
+    return bool(items) and _is_pair(items[0])
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
+
+
+def check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
+    """Return the texts as a list of strings, or of tuples of two strings. Refuse an item that is neither.
+
+    Args:
+        texts: the texts, or tuples of two texts.
+        two: whether each item must be two texts; None if the first item decides.
+
+    Raises:
+        DataError: an item is not a text, or not two texts.
+    """
+    found = _convert_to_list(texts, "texts")
+    if _are_pairs(found) if two is None else two:
+        return [_check_pair(pair, row) for row, pair in enumerate(found)]
+    for row, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(
+                f"The text at position {row} (counted from 0) is {short_repr(text, 40)}, not a string.",
+                "If it is a sequence of numbers, give its channels: fit(..., channels=3)."
+                if isinstance(text, np.ndarray | list | tuple)
+                else "Give a text in its place, or leave it out with its label.",
+            )
+    # A subclass of str, such as numpy's, becomes a plain str.
+    return [text if type(text) is str else str(text) for text in found]
+
+
+def _check_pair(pair: Any, row: int) -> tuple[str, str]:
+    """Return two texts as plain strings. Refuse an item that is not a pair of texts."""
+    if not _is_pair(pair):
+        raise DataError(
+            f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
+            "Give a tuple of two strings: (first, second).",
+        )
+    first, second = map(str, pair)
+    return first, second
+
+
+def _add_given_label(label: Any, row: int, given_labels: dict[str, Any]) -> str:
+    """Add a label to `given_labels` under its name, and return the name."""
+    label = label.item() if isinstance(label, np.generic) else label
+    if not isinstance(label, str | int) or label == "":
+        raise DataError(
+            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}, which cannot be a label.",
+            "If a text can have several labels, give a list for each; else one label."
+            if isinstance(label, _LISTS)
+            else "Give a string that is not empty, a whole number or a boolean.",
+        )
+    name = str(label)
+    before = given_labels.setdefault(name, label)
+    if type(before) is not type(label):
+        raise DataError(
+            f"The labels {short_repr(before)} and {short_repr(label)} have the same name, {name!r}.",
+            "Give all of them as strings.",
+        )
+    return name
