@@ -410,10 +410,10 @@ class _NeededSearch:
                     "these lines read their file."
                 )
             if isinstance(statement.node, Function) and not fits:
-                names = {one.id for part in statement.node.decorator_list for one in ast.walk(part)
-                         if isinstance(one, ast.Name)}  # fmt: skip
+                decorating = {one.id for part in statement.node.decorator_list for one in ast.walk(part)
+                              if isinstance(one, ast.Name)}  # fmt: skip
                 # A route of a web service: no value of `app` makes a function of a text of it.
-                if names and all(error.name in names for error in failed):
+                if decorating and all(error.name in decorating for error in failed):
                     remedy = (
                         f"It only decorates {whose}. Copy the lines of {whose} that make tokens or ids of a text to a "
                         "function in a Python file of its own, without the decorator, and name that: file.py:encode."
