@@ -39,6 +39,7 @@ _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
 _REMOVALS: Final = tuple(
     product(("", "html_tags_to_space", "remove_html_tags", "remove_urls"), (r"[^a-z\s]", r"[^a-z0-9\s]"))
 )
+_LINE_BREAKS: Final = r"\n"
 # Words up to this length may be left out for it.
 LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
@@ -49,7 +50,7 @@ _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
     """Yield rules to try. First come rules with each tokenizer, then with each named step, then with usual pairs of
     steps, then rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do. Last come
-    rules that remove all characters but small letters, digits and spaces.
+    rules that remove all characters but small letters, digits and spaces, and line breaks between characters.
 
     Args:
         rules: where they have steps, no others are tried.
@@ -67,6 +68,8 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
             yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
     for removal in () if rules.steps else _REMOVALS:
         yield replace(rules, tokenizer="whitespace", lowercase=True, steps=_make_removal_steps(removal))
+    for lowercase in () if rules.steps else (False, True):
+        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=_make_sub_steps(_LINE_BREAKS, ""))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -181,7 +184,7 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
         return list(names)
     if pattern := _find_pattern(steps):
         return [{"sub": [pattern, " "]}]
-    for before, removed in _REMOVALS:
+    for before, removed in (*_REMOVALS, ("", _LINE_BREAKS)):
         if steps == _make_removal_steps((before, removed)):
             return [*filter(None, [before]), {"sub": [removed, ""]}]
     for longest in range(1, LONGEST_SHORT_WORD + 1):
