@@ -58,7 +58,7 @@ WINGS = (
         "integer_accuracy",
         "integer_packing",
     ),
-    *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
+    *("export_arguments", "numbers", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
     *("bundle_export", "checkpoint_export"),
     *(
         "compression",
@@ -504,7 +504,7 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
         "for name in ('pyarrow', 'lightning_fabric', 'sklearn', 'rich', 'matplotlib', 'scipy'):\n"
         "    sys.modules[name] = None\n"
         "import pathlib\n"
-        "from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments\n"
+        "from pocketrnn_export.checkpoint_export import read_checkpoint_arguments\n"
         "from pocketrnn_export import bundle_export, compression, mobile_profile, packing\n"
         "read_checkpoint_arguments(pathlib.Path(sys.argv[1]))\n"
     )

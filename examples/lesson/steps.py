@@ -18,7 +18,7 @@ from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.errors import MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text import TextEncoder
 from pocketrnn_export import export
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
+from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
 from pocketrnn_export.packing import pack
 from pocketrnn_training import Checkpoint, LabelledTexts, evaluate, train, write_checkpoint
 from pocketrnn_training.training_events import Epoch, Notice, Progress

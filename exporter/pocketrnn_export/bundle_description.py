@@ -42,7 +42,7 @@ class Description:
     spellings: Spellings | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Description:
+    def from_manifest(cls, manifest: Manifest) -> Description:
         """Read the description from a bundle's manifest."""
         external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
         known = {example.shown: example.ids for example in manifest.texts} if external else {}
@@ -109,9 +109,8 @@ def validate_name(name: str) -> str:
         InputError: it is empty, too long or cannot be printed.
     """
     if not name or len(name) > 200 or not name.isprintable():
-        raise InputError(
-            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
-        )
+        wrong = "is empty" if not name else "is longer than 200 characters" if len(name) > 200 else "cannot be printed"
+        raise InputError(f"The name {name[:40]!r} {wrong}.", "Give another name.")
     return name
 
 
@@ -136,8 +135,8 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
             "labels holds lists.",
             'For several heads give heads= in its place: {"mood": ["bad", "good"], "topic": [...]} (docs/heads.md).',
         )
-    if not all(isinstance(label, str) and label for label in labels):
-        raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
+    if odd := [label for label in labels if not (isinstance(label, str) and label)]:
+        raise InputError(f"labels holds {short_repr(odd[0], 40)}, which is not a name.", "Give a list of names.")
     if len(labels) < 2:
         raise InputError(
             "There is one label." if labels else "There is no label.",
@@ -175,10 +174,10 @@ def make_text_output(
     """Make the output of a module that takes texts: labels of each text, or of each token.
 
     Raises:
-        InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
+        InputError: as `make_label_output`; `labels_of` is unknown; or a token is to have several labels, or none.
     """
     if labels_of not in ("texts", "tokens"):
-        raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
+        raise InputError(f"labels_of is {short_repr(labels_of)}, which is unknown.", "Use 'texts' or 'tokens'.")
     if labels_of == "texts":
         return make_label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
@@ -203,7 +202,7 @@ def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str
     for label, threshold in zip(labels, found, strict=True):
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(
-                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}.",
+                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}, not a probability.",
                 "Give a number from 0 to 1.",
             )
     return tuple(map(float, found))

@@ -62,16 +62,12 @@ from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
     DescribedArguments,
+    ExportOptions,
     NumberArguments,
     OwnersPair,
-)
-from pocketrnn_export.export_guards import (
-    ExportOptions,
     check_export_options,
-    convert_exceptions,
-    lock_exports,
-    run_with_single_text_fallback,
 )
+from pocketrnn_export.export_guards import convert_exceptions, lock_exports, run_with_single_text_fallback
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
     check_feature_arguments,
@@ -86,17 +82,18 @@ from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
+from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids, keep_answered_ids
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
-from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
-from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
+from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.module_answers import compare_module_with_answers
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_short_form,
-    refuse_text_arguments,
+    refuse_arguments_beside_input,
+    refuse_arguments_of_other_kind,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
@@ -336,11 +333,11 @@ def export(
     """
     path = Path(path)
     if input is not None or output is not None:
-        shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
+        beside_input = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_short_form(shortly, input, output)
+        refuse_arguments_beside_input(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -360,7 +357,7 @@ def export(
                     "two_texts": two_texts or None, "heads": heads, "features": features,
                     "characters": characters}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
-        refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
+        refuse_arguments_of_other_kind(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
         check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
@@ -462,8 +459,8 @@ def export(
 def _list_hints(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List what the code of the module and of the tokenizer says about texts and answers, and no argument and no pair
-    shows."""
+    """List the settings for texts and answers that the code of the module and of the tokenizer names, and that no
+    argument and no pair shows. Each is a sentence with advice."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -489,6 +486,7 @@ def _make_text_input(
     *,
     two_texts: bool,
 ) -> TextInput:
+    """Make the input of a classifier of texts, with characters or features, or of two texts."""
     if characters is not None:
         return CharacterInput(rules, vocabulary, characters)
     if features:
@@ -517,15 +515,15 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    ask = _make_prepare_function(module, description, wanted)
+    prepare = _make_prepare_function(module, description, wanted)
     answered = _select_answered_texts(description, answers)
     compare = functools.partial(compare_module_with_answers, description=description, answered=answered)
     try:
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
     except AmbiguousCallError as error:
         call = _choose_call_by_answers(module, description, error, answers)
-        ask = functools.partial(ask, call=call)
-        prepared, forms = _prepare_module_and_forms(ask, kinds, description, compare, one_text=wanted.one_text)
+        prepare = functools.partial(prepare, call=call)
+        prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
     inputs = _find_graph_entry(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -552,7 +550,7 @@ def _export_text_module(
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
     closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
-    plan = ProofPlan.of(
+    plan = ProofPlan.from_module(
         prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
     )  # fmt: skip
@@ -598,7 +596,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Choose the texts of the proof."""
+    """Return the description with the ids of the texts that it cannot split, the user's texts, and all texts of the
+    proof."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -632,10 +631,8 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
 def _select_answered_texts(
     description: Description, answers: Sequence[tuple[OwnersText, Answer]]
 ) -> list[AnsweredText]:
-    """Select the texts that have an answer of the owner.
-
-    One without ids counts, since the owner may answer it itself.
-    """
+    """Select the texts that have an answer of the owner. A text without ids counts, too, since the owner may answer it
+    without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -798,7 +795,7 @@ def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *,
 
 
 def _prepare_module_and_forms(
-    ask: Callable[..., ExportableModule],
+    prepare: Callable[..., ExportableModule],
     kinds: Sequence[FormKind],
     description: Description,
     compare: Callable[[ExportableModule], None],
@@ -810,12 +807,12 @@ def _prepare_module_and_forms(
     If it has no form for batches, prepare it for one text at a time.
 
     Args:
-        ask: prepares the module.
+        prepare: the function that prepares the module.
         kinds, description, one_text: as in `_export_text_module`.
         compare: refuses a module that gives other answers than its owner's classifier.
     """
     _log.info("Finding out how forward is called")
-    prepared = ask(one_text=one_text)
+    prepared = prepare(one_text=one_text)
     compare(prepared)
     rules, padding = description.text.rules, prepared.padding_id
     framed = {*rules.first_ids, *rules.last_ids} - {padding}
@@ -852,12 +849,12 @@ def _prepare_module_and_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    again = functools.partial(_prepare_again, ask, prepared)
+    again = functools.partial(_prepare_again, prepare, prepared)
     return run_with_single_text_fallback(prepared, make_forms, again, batches_only=EDGE in kinds)
 
 
 def _prepare_again(
-    ask: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
+    prepare: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
     """Prepare a module again, for one text at a time.
 
@@ -865,12 +862,12 @@ def _prepare_again(
     for batches.
     """
     try:
-        return ask(one_text=one_text)
+        return prepare(one_text=one_text)
     except AmbiguousCallError as error:
         called = prepared.convention
         if called.line not in error.calls:
             raise
-        found = ask(one_text=one_text, call=called.line)
+        found = prepare(one_text=one_text, call=called.line)
         return replace(found, convention=replace(found.convention, pair=called.pair, notes=called.notes))
 
 
@@ -880,12 +877,13 @@ def _add_padding_effect(
     """Log how padding changes the module's answers, and add this to the provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
+        change = max(prepared.alone.values())
         _log.warning(
             "The module's answer to a text with %s differs between a batch and the text alone%s, for example "
             "because forward takes this id for padding and pools up to the longest text of the batch. pocketrnn "
             "answers such a text alone, which is slower for many texts",
             _describe_ids(prepared.alone, description.text.vocabulary),
-            _describe_probability_change(max(prepared.alone.values())),
+            f", by up to {change:.2g} in probability" if 0 < change < 1 else "",
         )  # fmt: skip
     effect = measure_padding_effect(
         prepared.make_reference(),
@@ -923,10 +921,6 @@ def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
-
-
-def _describe_probability_change(probability: float) -> str:
-    return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
 
 
 def _warn_of_few_words(module: nn.Module, tokens: Sequence[str]) -> None:

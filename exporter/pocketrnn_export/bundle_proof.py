@@ -65,7 +65,7 @@ class ProofPlan:
             are taken from them.
         private: the texts that must not become golden examples.
         rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
-        tolerance: as for `comparing.verdict.is_near_enough`.
+        tolerance: as for `is_near_enough`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
@@ -92,14 +92,11 @@ class ProofPlan:
 
     @property
     def steps(self) -> NDArray[Any] | None:
-        """The engine's input for each id of a case: samples, or words with characters; None if the ids are the input.
-
-        None if the input is the ids.
-        """
+        """The engine's input for each id of a case, samples or words with characters; None if the ids are the input."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
-    def of(
+    def from_module(
         cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
     ) -> ProofPlan:
         """Make the plan for the proof of a module's forms. `others` are further attributes."""
@@ -160,7 +157,8 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them."""
+    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them. The arguments
+    are those of `make_cases_for_rules`."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -202,7 +200,7 @@ def select_provable_forms(
                 raise FormsDifferError(error.problem, error.remedy) from error
             _log.warning("%s is left out. %s", form.file, error.problem)
             continue
-        if not form.required and not _all_comparisons_pass(found, plan.tolerance):
+        if not form.required and not all(is_near_enough(one, plan.tolerance) for line in found for one in line.each):
             _log.warning("%s is left out: its answers differ from those of %s", form.file, plan.reference.name)
             continue
         kept.append(form)
@@ -231,10 +229,6 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
     return compared
 
 
-def _all_comparisons_pass(compared: Iterable[CandidateComparison], tolerance: float | None) -> bool:
-    return all(is_near_enough(found, tolerance) for one in compared for found in one.each)
-
-
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
     """Compare the forms with the reference in double precision, up to 1e-10.
 
@@ -248,6 +242,8 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
 
 
 def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+    """Compare the forms that run in double precision with the reference's exact answers. Return an empty list if the
+    reference has none."""
     lines = []
     for form in forms:
         if form.float64_run is None:
@@ -284,7 +280,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Judge the comparisons of the forms as `judge_proof` does, before the runtime reads the forms.
+    """Return the comparisons of the forms as the proof if they pass, as `judge_proof` does. The error has the forms.
 
     Raises:
         FormsDifferError: a comparison differs by too much.

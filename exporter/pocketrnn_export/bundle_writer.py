@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -83,6 +83,7 @@ def write_bundle(
         proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
             (work / form.file).write_bytes(form.content)
+        entries: dict[str, Any] = {form.member: form.entry for form in proven_forms if form.member is not None}
         compared += as_given
         for name, content in (other_files or {}).items():
             (work / name).write_bytes(content)
@@ -93,7 +94,7 @@ def write_bundle(
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
             parity=judge_forms(plan, compared, proven_forms, answers),
-            **_make_form_entries(proven_forms),
+            **{"torchscript": None, **entries},
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
@@ -118,11 +119,6 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
     # Only the texts that the bundle takes were compared.
     texts = {"texts": answers.labels + answers.probabilities} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
-
-
-def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """Make the manifest's entries for the forms, by member."""
-    return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
 def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:

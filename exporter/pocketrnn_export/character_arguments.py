@@ -65,18 +65,18 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
     return pairs, spelled
 
 
-def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
+def compare_characters(text_input: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
     """Compare the characters of the owner's texts with the bundle's characters; return a phrase for the provenance.
 
     Args:
-        given: the text rules and the vocabulary.
+        text_input: the text rules and the vocabulary.
         characters: the characters.
         owners: texts with the ids of the characters of each token; padding at the ends does not count.
 
     Raises:
         InputError: they differ; the message has the first difference.
     """
-    encoder = TextEncoder(given.rules, given.vocabulary)
+    encoder = TextEncoder(text_input.rules, text_input.vocabulary)
     for text, rows in owners:
         own = spell_tokens(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):

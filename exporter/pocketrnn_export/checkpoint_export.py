@@ -47,6 +47,17 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
     return export(module, path, **{**described, **arguments})
 
 
+def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Read the module in a checkpoint's folder, and all other arguments of `export`.
+
+    Raises:
+        CheckpointError: the folder is not a checkpoint, or is damaged.
+    """
+    from pocketrnn_training.classifiers import checkpoint
+
+    return make_arguments_from_checkpoint(checkpoint.read(folder))
+
+
 def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """Make all arguments of `export`, with the module, from a checkpoint."""
     from pocketrnn_training.classifiers.architecture import labels_tokens

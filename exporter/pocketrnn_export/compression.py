@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -185,6 +185,7 @@ def check_kept_word_count(words: int, vocabulary_size: int) -> None:
 
 
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+    """Refuse a bundle that cannot be compressed, and arguments that do not apply to the bundle."""
     rules = manifest.text.rules
     manifest.require_single_text("compress()")
     manifest.require_single_head("compress()")
@@ -202,17 +203,16 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
         )
     check_data_labels(manifest, data)
-    if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
-        raise InputError(
-            f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",
-            "Give points of accuracy from 0 to 100, and labelled data to measure them on.",
-        )
+    if max_loss is not None and data is None:
+        raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
+    if max_loss is not None and not 0 <= max_loss <= 100:
+        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give points of accuracy from 0 to 100.")
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
-        if not list(_list_compression_steps(manifest, storage)):
+        if not _list_compression_steps(manifest, storage):
             raise InputError(
                 "The options leave nothing to do in the bundle.",
                 "Store weights as int8 or float16, or keep fewer words.",
@@ -226,29 +226,27 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         )
 
 
-def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """Yield the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
-    so_far, and_ = Storage("float32", "float32"), ""
+def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[str, Storage]]:
+    """List the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
+    so_far, steps = Storage("float32", "float32"), []
     if manifest.torchscript is not None:
-        yield "without TorchScript", so_far
-        and_ = "and "
+        steps.append(("without TorchScript", so_far))
     if storage.rows is not None:
         so_far = replace(so_far, rows=storage.rows)
-        yield f"{and_}the first {storage.rows:,} words", so_far
-        and_ = "and "
+        steps.append((f"the first {storage.rows:,} words", so_far))
     if storage.embedding != so_far.embedding:
         so_far = replace(so_far, embedding=storage.embedding)
-        yield f"{and_}embedding in {storage.embedding}", so_far
-        and_ = "and "
+        steps.append((f"embedding in {storage.embedding}", so_far))
     if storage.weights != so_far.weights:
         so_far = replace(so_far, weights=storage.weights)
-        yield f"{and_}other weights in {storage.weights}", so_far
+        steps.append((f"other weights in {storage.weights}", so_far))
+    return [("and " * (i > 0) + name, stored) for i, (name, stored) in enumerate(steps)]
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
     """Write a bundle with its weights in this storage. It is proven equal to the original with rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
-    description = replace(Description.of(manifest), input=kept_words)
+    description = replace(Description.from_manifest(manifest), input=kept_words)
     if storage.rows is not None:
         cut = {
             text: replace_high_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()
@@ -260,13 +258,9 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     if storage.rows is not None:
         kept = tuple(i for i in graph.alone if i < storage.rows)
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
-    forms = [
-        _mark_runs_as_compressed(
-            wrap_edge_graph_as_form(small.content, graph)
-            if graph.batch == 1
-            else wrap_onnx_graph_as_form(small.content, graph)
-        )
-    ]
+    wrap = wrap_edge_graph_as_form if graph.batch == 1 else wrap_onnx_graph_as_form
+    form: Form = wrap(small.content, graph)
+    forms = [replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})]
     if (stream := manifest.stream) is not None:
         steps = quantize_graph(read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(wrap_step_graph_as_form(steps.content, stream))
@@ -293,15 +287,10 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     )
 
 
-def _mark_runs_as_compressed(form: Form) -> Form:
-    """Mark the runs of a form as compressed in their names."""
-    return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
-
-
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the graph with rounded weights with the original graph."""
+    """Compare the original graph with the graph whose weights are rounded."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -319,6 +308,7 @@ def _compare_rounded_graph(
 
 
 def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
+    """Measure the size, the accuracy, the labels that equal the original's, and the speed of each stage."""
     examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_make_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
@@ -358,7 +348,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Make the inputs for the golden examples of a bundle, or of the larger bundle before it."""
+    """Make the inputs of a bundle for golden examples: their texts, or their ids without those that it lacks."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -381,6 +371,7 @@ def _measure_folder_size(folder: Path) -> int:
 
 
 def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> None:
+    """Refuse a compressed bundle that loses more points of accuracy than `max_loss`."""
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return
@@ -397,6 +388,7 @@ def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> No
 def _make_compressed_provenance(
     manifest: Manifest, storage: Storage, steps: Sequence[StageMeasurement], data: LabelledTexts | None
 ) -> dict[str, Any]:
+    """Add to the provenance of a bundle how it was compressed, and the measurements of the last step."""
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
         "words": storage.rows or len(manifest.text.vocabulary),

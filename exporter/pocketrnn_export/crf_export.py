@@ -27,9 +27,10 @@ from pocketrnn_export.intake.call_discovery.call_candidates import (
     list_forward_candidates,
     list_method_candidates,
 )
-from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state, read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Call, CallAdapter, Convention, compile_call
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, read_answer
+from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.crf_discovery import (
     Decoder,
     find_decoder,
@@ -66,7 +67,7 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Add the CRF of a tagger to the description; also return the labels to compare it with.
+    """Add the CRF of a tagger to the description. Also return the owner's decoder, for a later comparison.
 
     Without a CRF, the description is unchanged.
 
@@ -153,8 +154,8 @@ def _find_crf_by_calls(
     if not lines:
         return None
     raise ExportError(
-        f"The module labels tokens by {lines[0]}. These are neither the likeliest labels of {convention.line}, nor "
-        "those of a CRF with one transition matrix.",
+        f"The module labels tokens by {lines[0]}. These labels are neither the likeliest labels of {convention.line}, "
+        "nor those of a CRF with one transition matrix.",
         "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
     )
 
@@ -205,6 +206,8 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
+    """Make a function of token ids that returns the labels in the answer of a call."""
+
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
         return read_labels_in_answer(answer) or []
@@ -278,7 +281,7 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding."""
+    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding explains."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

@@ -1,15 +1,18 @@
-"""The keyword arguments of `export`: for all classifiers, and for classifiers of numbers."""
+"""The keyword arguments of `export`, for all classifiers and for classifiers of numbers, and checks of some of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from pocketrnn.errors import InputError
+from pocketrnn.bundle.crf import Crf
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.comparing.parity_verdict import write_report
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
@@ -77,6 +80,38 @@ class NumberArguments(TypedDict, total=False):
 
 class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
     """All arguments of `export` for a classifier of numbers in the short form."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of an export that do not describe input or output. `export` documents each."""
+
+    lengths: bool | None = None
+    call: str | Call | None = None
+    gives: str | None = None
+    one_text: bool = False
+    examples: bool = True
+    streaming: bool = False
+    tolerance: float | None = None
+    report: str | Path | None = None
+    crf: bool | Crf = True
+    two_texts: bool = False
+
+
+def check_export_options(wanted: ExportOptions) -> None:
+    """Refuse unusable options, and check that the report can be written, before the work starts.
+
+    Raises:
+        InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
+    """
+    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
+        raise InputError(
+            f"The tolerance is {wanted.tolerance}, which is out of range.", "Give a finite number from 0, such as 1e-5."
+        )
+    if wanted.gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
+    if wanted.report is not None:
+        write_report(wanted.report, [], wanted.tolerance)
 
 
 def refuse_options(what: str, **options: bool) -> None:

@@ -1,4 +1,5 @@
-"""Run one export at a time, and turn every exception into an `ExportError`."""
+"""Run one export at a time, turn every exception into an `ExportError`, and export for one text at a time where a graph
+for batches is not possible."""
 
 from __future__ import annotations
 
@@ -6,19 +7,14 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
 import torch
 from torch import nn
 
-from pocketrnn.bundle.crf import Crf
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
-from pocketrnn_export.comparing.parity_verdict import write_report
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.diagnose.refusal import name_differing_line
-from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
@@ -28,22 +24,6 @@ _Made = TypeVar("_Made")
 
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
 _lock: Final = threading.Lock()
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """The options of an export that do not describe input or output. `export` documents each."""
-
-    lengths: bool | None = None
-    call: str | Call | None = None
-    gives: str | None = None
-    one_text: bool = False
-    examples: bool = True
-    streaming: bool = False
-    tolerance: float | None = None
-    report: str | Path | None = None
-    crf: bool | Crf = True
-    two_texts: bool = False
 
 
 @contextlib.contextmanager
@@ -59,33 +39,20 @@ def lock_exports() -> Iterator[None]:
         yield
 
 
-def check_export_options(wanted: ExportOptions) -> None:
-    """Refuse unusable options, and check that the report can be written, before the work starts.
-
-    Raises:
-        InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
-    """
-    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
-        raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
-    if wanted.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {short_repr(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
-    if wanted.report is not None:
-        write_report(wanted.report, [], wanted.tolerance)
-
-
 def run_with_single_text_fallback(
     prepared: ExportableModule,
     make: Callable[[ExportableModule], _Made],
-    ask: Callable[..., ExportableModule],
+    prepare: Callable[..., ExportableModule],
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Call `make` with a module. If that fails for batches, call it for one text at a time.
+    """Make a result from a prepared module. If that fails for batches, prepare the module for one text at a time, and
+    try again.
 
     Args:
         prepared: the prepared module.
-        make: makes the result from it.
-        ask: prepares the module, with the argument `one_text`.
+        make: makes the result from a prepared module.
+        prepare: prepares the module, with the argument `one_text`.
         batches_only: do not try `make` for one text at a time.
 
     Raises:
@@ -97,7 +64,7 @@ def run_with_single_text_fallback(
         if prepared.one_text or batches_only:
             raise
         try:
-            made = make(ask(one_text=True))
+            made = make(prepare(one_text=True))
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(
@@ -109,7 +76,7 @@ def run_with_single_text_fallback(
 
 @contextlib.contextmanager
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` that names it."""
+    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
     try:
         with name_differing_line(), keep_module_unchanged(module):
             yield

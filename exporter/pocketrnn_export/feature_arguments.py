@@ -48,6 +48,7 @@ def read_features(given: str) -> FeaturesGiven:
 
 
 def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Category:
+    """Make the number or the category that the JSON members of a feature describe."""
     if isinstance(members, list):
         return Category(members)
     if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:

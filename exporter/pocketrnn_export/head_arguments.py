@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput
+from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.bundle_description import make_label_output
 
@@ -17,7 +17,7 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
         multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
 
     Raises:
-        InputError: as `label_output`, of any head; or there are fewer than two.
+        InputError: as `make_label_output`, of any head; or there are fewer than two.
     """
     if not isinstance(heads, Mapping):
         raise InputError(
@@ -27,10 +27,11 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
     made = {}
     for name, given in heads.items():
         try:
-            labels, thresholds = (given.labels, given.thresholds) if isinstance(given, LabelOutput) else (given, None)
-            several = given.activation == "sigmoid" if isinstance(given, LabelOutput) else multi_label
-            priors = given.priors if isinstance(given, LabelOutput) else NO_PRIORS
-            made[name] = make_label_output(labels, thresholds, priors, multi_label=several)
+            if isinstance(given, LabelOutput):
+                several = given.activation == "sigmoid"
+                made[name] = make_label_output(given.labels, given.thresholds, given.priors, multi_label=several)
+            else:
+                made[name] = make_label_output(given, None, multi_label=multi_label)
         except (InputError, TypeError) as error:
             problem, remedy = ("its labels are not a list", "Give a list of names.")
             if isinstance(error, InputError):

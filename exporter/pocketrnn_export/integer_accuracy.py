@@ -44,7 +44,7 @@ class AllowedChange:
     def __post_init__(self) -> None:
         for name, value in (("max_changed", self.labels), ("max_loss", self.loss)):
             if not 0 <= value <= 100:
-                raise InputError(f"{name} is {value}.", "Give a number from 0 to 100.")
+                raise InputError(f"{name} is {value}, which is out of range.", "Give a number from 0 to 100.")
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def _collect_answers(
     after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _PairedAnswers:
+    """Compute the answers of both classifiers to the rows that both accept."""
     rows, right, known = _find_distinct_rows(data)
     logits = [_compute_row_logits(classifier, rows) for classifier in (before, after)]
     if right is None or known is None:
@@ -181,6 +182,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
 
 
 def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
+    """Refuse more changed labels, or a larger loss of accuracy, than is allowed."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:

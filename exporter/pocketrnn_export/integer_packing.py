@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
@@ -28,34 +25,9 @@ _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 
 
 
 def assemble_programs(programs: Programs) -> PackedProgram:
-    """Assemble copies of the programs into sections. The programs themselves are not changed."""
+    """Assemble the programs into the sections of a packed file. The programs themselves are not changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
-
-
-def find_size_order_changes(programs: Programs) -> frozenset[int]:
-    """Find the numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
-
-    The proof has cases with these numbers.
-    """
-    return frozenset().union(*(program.turns for program in programs if program is not None))
-
-
-def compute_token_limit(programs: Programs) -> int | None:
-    """Compute the largest number of tokens for which every integer of the programs fits into 32 bits.
-
-    None if the graph's own limit is lower. For numbers, these are steps.
-    """
-    return min((program.most for program in programs if program is not None and program.most), default=None)
-
-
-@contextmanager
-def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
-    """Write a packed file that exists while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
-        file = Path(folder) / "packed.prnn"
-        file.write_bytes(content)
-        yield file
 
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
@@ -83,7 +55,7 @@ def add_measurement(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """Add the measurement to the manifest of a file with integers.
+    """Add the measured effect of integers to the manifest of a packed file.
 
     Args:
         made: its manifest before.
@@ -105,7 +77,7 @@ def add_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Mark the proof of a file with integers: the effect of the integers is not measured yet.
+    """Add to a proof the line that says that the effect of integers is not measured yet.
 
     The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     """

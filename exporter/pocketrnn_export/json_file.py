@@ -12,16 +12,16 @@ _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 
 
 def parse_json(
-    text: str, source: str, remedy: str, *, strict: bool = True, number: Callable[[str], float] = float
+    text: str, source: str, remedy: str, *, strict: bool = True, parse_float: Callable[[str], float] = float
 ) -> Any:
-    """Parse a JSON text.
+    """Parse a JSON text. Refuse NaN and repeated names.
 
     Args:
         text: the whole text.
         source: its name in messages: a file's path, or path and line.
         remedy: the sentence that says what to give instead.
         strict: refuse NaN, and an object that has a name twice, of which Python would keep the last value.
-        number: parses a number that is not an integer.
+        parse_float: parses a number that is not an integer.
 
     Raises:
         DataError: it is not valid JSON, holds NaN or an infinity, is nested too deep, or holds a name twice.
@@ -42,7 +42,7 @@ def parse_json(
 
     try:
         return json.loads(
-            text, object_pairs_hook=make_unique_members, parse_constant=convert_constant, parse_float=number
+            text, object_pairs_hook=make_unique_members, parse_constant=convert_constant, parse_float=parse_float
         )
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None

@@ -44,7 +44,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         raise InputError(
             f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
         )
-    graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
+    graph, stream, description = manifest.graph, manifest.stream, Description.from_manifest(manifest)
     content = read_checked_bytes(folder / graph.file, graph.sha256)
     forms = [make_ort_form(content, graph)]
     if stream is not None:

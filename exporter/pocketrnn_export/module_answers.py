@@ -1,6 +1,6 @@
 """Compare a module with the answers of its owner's classifier, before the module is traced.
 
-Wrong text rules, labels or weights are told in seconds so; the written bundle is compared once more.
+So wrong text rules, labels or weights are refused within seconds. The written bundle is compared once more.
 """
 
 from __future__ import annotations

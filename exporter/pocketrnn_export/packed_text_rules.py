@@ -62,6 +62,7 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
 
 
 def _compare_ids(manifest: Manifest, content: bytes) -> None:
+    """Refuse a packed file with which the engine makes other ids of a text than the bundle's rules."""
     module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:
         engine = module.Packed(content)

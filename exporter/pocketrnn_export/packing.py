@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import logging
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -89,14 +90,11 @@ from pocketrnn_export.integer_packing import (
     assemble_programs,
     compare_integer_answers,
     compute_integer_tolerance,
-    compute_token_limit,
-    find_size_order_changes,
     make_integer_programs,
     mark_proof_as_unmeasured,
-    write_temporary_packed_file,
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
-from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
+from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.predicted_label_comparison import check_data_labels
@@ -172,10 +170,10 @@ def pack(
     """
     import_native_module()
     if arithmetic not in ("float32", "int8"):
-        raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
+        raise InputError(f"arithmetic is {arithmetic!r}, which is unknown.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing, so the data has nothing to measure.", "Use arithmetic='int8'."
+            "Products in float32 change nothing, so data and allowed have nothing to measure.", "Use arithmetic='int8'."
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -215,6 +213,7 @@ def _pack_bundle(
     allowed: AllowedChange,
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
+    """Pack a bundle, and prove the file. Return the file's manifest and its bytes."""
     # Checked as in the runtime: the bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
@@ -231,7 +230,7 @@ def _pack_bundle(
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
             check_can_stream(manifest.input, limits)
-        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
+        stream, step = make_step_graph(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
     if arithmetic == "float32":
@@ -255,18 +254,20 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         manifest.require_single_text("a packed file")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
-    if arithmetic == "int8" and manifest.output.of_tokens:
-        raise InputError(
-            f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of texts.",
-            "Pack it in float32.",
-        )
     if arithmetic == "int8":
+        if manifest.output.of_tokens:
+            raise InputError(
+                f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of "
+                "texts.",
+                "Pack it in float32.",
+            )
         manifest.require_single_text("integer arithmetic")
         manifest.require_single_head("integer arithmetic")
-    if arithmetic == "int8" and manifest.output.activation == "values":
-        raise InputError(
-            f"{manifest.name} gives values, but the effect of integers is measured by labels.", "Pack it in float32."
-        )
+        if manifest.output.activation == "values":
+            raise InputError(
+                f"{manifest.name} gives values, but the effect of integers is measured by labels.",
+                "Pack it in float32.",
+            )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
     return folder, manifest
@@ -296,6 +297,7 @@ def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) 
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
+    """Lower the bundle's graph, and its step graph if there is one, to programs of the engine."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
@@ -322,13 +324,16 @@ class _ProvenPackedFile:
 
 
 def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
+    """Pack the graphs of a bundle in float32, and prove the file equal to them."""
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    manifest = _limit_tokens(manifest, compute_token_limit(programs))
+    each = [program for program in programs if program is not None]
+    # With more tokens, or steps, an integer of the programs would not fit into 32 bits.
+    manifest = _limit_tokens(manifest, min((program.most for program in each if program.most), default=None))
     program = assemble_programs(programs)
     made = replace(
         manifest,
@@ -343,9 +348,11 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     for lowering in filter(None, (_lower_for_comparison(manifest, content, whole), of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
-    plan = _make_plan(manifest, content, find_size_order_changes(programs))
+    # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
+    turns = frozenset[int]().union(*(program.turns for program in each))
+    plan = _make_plan(manifest, content, turns)
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    with use_one_thread(), write_temporary_packed_file(encode_packed_file(made, program)) as file:
+    with use_one_thread(), _write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
         if step is not None and made.stream is not None:
             compared += _compare_with_step_graph(
@@ -360,8 +367,18 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     return _ProvenPackedFile(made, encode_packed_file(made, program), programs, plan)
 
 
+@contextlib.contextmanager
+def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
+    """Write a packed file that exists while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        file = Path(folder) / "packed.prnn"
+        file.write_bytes(content)
+        yield file
+
+
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Limit the tokens of the manifest to what the engine's integers allow. Refuse two texts."""
+    """Limit the tokens of the manifest to what the engine's integers allow. Refuse a bundle of two texts, which cannot
+    have a limit."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -373,13 +390,13 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
     if most < _BEYOND_MEMORY:
         _log.warning(
             "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-            "may exceed the 32 bits of the engine's", f"{most:,}",
+            "may exceed the engine's integers of 32 bits", f"{most:,}",
         )  # fmt: skip
     return _narrow_limits(manifest, 1, most)
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Lower the graph so that operators can be compared one by one. Two texts have one length."""
+    """Lower the graph for the comparison of its operators one by one, with two texts of equal length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
@@ -400,7 +417,7 @@ def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare a packed file with the reference: opened in both ways, its step graph and streams, and in the runtime."""
-    given = plan.make_runtime_inputs(Description.of(made))
+    given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
         compared += compare_form_on_cases(make_packed_step_form(file, made.stream, plan.rows), answers)
@@ -432,8 +449,8 @@ def _pack_with_integers(
     made = replace(made, parity=mark_proof_as_unmeasured(made.parity))
     with (
         use_one_thread(),
-        write_temporary_packed_file(packed.content) as before,
-        write_temporary_packed_file(encode_packed_file(made, program)) as file,
+        _write_temporary_packed_file(packed.content) as before,
+        _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
         exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
@@ -465,7 +482,10 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
-        reference, description = make_graph_reference(make_graph_name(manifest), content), Description.of(manifest)
+        reference, description = (
+            make_graph_reference(make_graph_name(manifest), content),
+            Description.from_manifest(manifest),
+        )
         if isinstance(manifest.output, HeadsOutput):
             reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
         texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)

@@ -122,10 +122,8 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare two forms as `compare_candidate` does, if answers may change.
-
-    Also count the rows whose predicted labels differ.
-    """
+    """Compare two forms whose answers may differ as `compare_candidate` does, and count the rows whose predicted labels
+    differ."""
     found = []
 
     def run_candidate(tokens: Ids, lengths: Ids) -> Logits:

@@ -70,8 +70,8 @@ class ProgressLines(logging.Handler):
         show: called with a line.
         warn: called with the record of a warning.
         silent: for this many seconds at the beginning, only warnings are shown; then the current stage is shown.
-        verdicts: show the verdicts on the bundle, too, if the work took longer than that. The commands say them in
-            their last lines.
+        verdicts: show the verdicts on the bundle, too, if the work took longer than `silent`. The commands print the
+            verdicts in their last lines.
     """
 
     def __init__(

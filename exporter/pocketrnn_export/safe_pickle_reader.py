@@ -63,18 +63,19 @@ class PickleReader:
     values: ClassVar[frozenset[str]] = _NUMBERS | {"UNICODE"}
 
     def __init__(self, content: bytes, most_instructions: int, most_containers: int) -> None:
-        self.content, self.file, self.at = content, io.BytesIO(content), 0
+        self.content, self.file, self.position = content, io.BytesIO(content), 0
         self.instructions = self.containers = 0
         self._most_instructions, self._most_containers = most_instructions, most_containers
 
     def read_next_object(self) -> Any:
+        """Follow the instructions of the next pickle, and return its object."""
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         # The codes of a token - a text, or a number, and its index in the memo - are handled here, without further
         # calls.
         content, size, memo = self.content, len(self.content), self.memo
-        at = self.at
+        at = self.position
         while at < size:
             code = content[at]
             at += 1
@@ -98,7 +99,7 @@ class PickleReader:
                 start, at = at, at + _UNSIGNED[code]
                 self.stack.append(int.from_bytes(content[start:at], "little"))
             elif code == pickle.STOP[0]:
-                self.at = at
+                self.position = at
                 return self.stack.pop()
             elif code in _RARE:
                 self.file.seek(at)
@@ -115,6 +116,7 @@ class PickleReader:
         raise EOFError("the pickle ends too early")
 
     def _run_rare_instruction(self, name: str, argument: Any) -> None:
+        """Follow an instruction that `read_next_object` does not handle itself, by its name in `pickletools`."""
         stack = self.stack
         if name in self.values:
             stack.append(argument)
@@ -160,7 +162,7 @@ class PickleReader:
             return self.find_name(*(require_type(part, str) for part in parts))
         if name in ("REDUCE", "NEWOBJ"):
             called, arguments = self.pop_items(2)
-            return self.call(called, require_type(arguments, tuple))
+            return self.record_call(called, require_type(arguments, tuple))
         if name == "BUILD":
             made, state = self.pop_items(2)
             self.set_state(made, state)
@@ -171,7 +173,7 @@ class PickleReader:
         """Make the stand-in for a class or a function."""
         raise NotImplementedError
 
-    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def record_call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         """Make the stand-in for the result of a call."""
         raise NotImplementedError
 
@@ -221,7 +223,7 @@ class PickledObject:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def set(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
         """Set the object's state from the pickle."""
         if isinstance(state, Mapping):
             self.__dict__.update(state)
@@ -279,7 +281,7 @@ class _Dtype(PickledObject):
             raise UnsupportedPickleError("a type of numpy that is neither a number nor a string")
         self.dtype = np.dtype(code)
 
-    def set(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
@@ -290,7 +292,7 @@ class _Array(PickledObject):
 
     array: Any = None
 
-    def set(self, state: Any, _reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
         _, shape, dtype, in_columns, items = state
         self.array = _make_array(items, shape, dtype, "F" if in_columns else "C")
 
@@ -307,15 +309,15 @@ class _JoblibArray(PickledObject):
 
     array: Any = None
 
-    def set(self, state: Any, reader: _ObjectReader) -> None:
+    def take_state(self, state: Any, reader: _ObjectReader) -> None:
         shape, dtype, order = state["shape"], state["dtype"], state["order"]
         if not isinstance(dtype, _Dtype):
-            raise UnsupportedPickleError("an array of no type")
+            raise UnsupportedPickleError("an array without a type of numbers")
         if dtype.dtype.hasobject:
             inner = _ObjectReader(reader.content, reader.classes)
-            inner.at = reader.file.tell()
+            inner.position = reader.file.tell()
             self.array = inner.read_next_object().array
-            reader.file.seek(inner.at)
+            reader.file.seek(inner.position)
             return
         if state.get("numpy_array_alignment_bytes") is not None:
             (padding,) = reader.file.read(1)
@@ -363,7 +365,7 @@ def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):
-        raise UnsupportedPickleError("an array of no type")
+        raise UnsupportedPickleError("an array without a type of numbers")
     if kind.hasobject:
         if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
             raise UnsupportedPickleError("an array of objects that are not strings or numbers")
@@ -394,7 +396,7 @@ class _ObjectReader(PickleReader):
             raise UnsupportedPickleError(f"{module}.{name}"[:80])
         return found
 
-    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def record_call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(called, type):
             raise UnsupportedPickleError("a call of something that is not a class")
         made = called(*arguments)
@@ -403,7 +405,7 @@ class _ObjectReader(PickleReader):
     def set_state(self, made: Any, state: Any) -> None:
         if not isinstance(made, PickledObject):
             raise UnsupportedPickleError("a state for something that is not an object")
-        made.set(state, self)
+        made.take_state(state, self)
 
 
 class _CheckpointReader(_ObjectReader):
@@ -420,24 +422,24 @@ class _CheckpointReader(_ObjectReader):
             return PickledObject()
         if name == "NEWOBJ_EX":
             called, arguments, _ = self.pop_items(3)
-            return self.call(called, require_type(arguments, tuple))
+            return self.record_call(called, require_type(arguments, tuple))
         return super().make_object(name, argument)
 
     def find_name(self, module: str, name: str) -> type[PickledObject]:
         found = _STAND_INS.get(f"{module}.{name}")
         return type(name, (_OtherObject,), {}) if found is None else found
 
-    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def record_call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if isinstance(called, type) and called.__name__ in ("OrderedDict", "defaultdict"):
             return {}
         if isinstance(called, type) and issubclass(called, _OtherObject):
             return called()
-        return super().call(called, arguments)
+        return super().record_call(called, arguments)
 
     def set_state(self, made: Any, state: Any) -> None:
         # The attributes of a dict, such as the `_metadata` of a state_dict, are not kept.
         if isinstance(made, PickledObject):
-            made.set(state, self)
+            made.take_state(state, self)
 
     def add_items(self, target: Any, items: list[Any]) -> None:
         if type(target) is list:
@@ -452,8 +454,8 @@ class _OtherObject(PickledObject):
     """An object of an unknown class, or the result of a function. Bytes as its state are kept, too: a tokenizer of the
     library tokenizers, or of sentencepiece, has such a state."""
 
-    def set(self, state: Any, _reader: _ObjectReader) -> None:
-        super().set(state, _reader)
+    def take_state(self, state: Any, _reader: _ObjectReader) -> None:
+        super().take_state(state, _reader)
         if isinstance(state, bytes | _EncodedBytes):
             self.__dict__["state"] = state
 

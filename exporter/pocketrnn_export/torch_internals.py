@@ -414,6 +414,7 @@ def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 def _select_arguments(
     operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
 ) -> list[Any]:
+    """Return the values of the arguments whose alias information is wanted, also those inside lists and dicts."""
     every, aliases = _read_argument_aliases(operator)
     names = [name for name, alias in aliases.items() if wanted(alias)]
     if not names:

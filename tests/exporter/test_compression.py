@@ -232,7 +232,7 @@ def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_p
         ({"storage": Storage(rows=1)}, "token id 1,"),
         ({"storage": Storage("int4")}, "'int4'"),
         ({"storage": Storage("float32", "float32")}, "nothing to do"),
-        ({"max_loss": 0.2}, "0.2 without data"),
+        ({"max_loss": 0.2}, "max_loss is 0.2"),
     ],
 )
 def test_unusable_arguments_are_named(bundle: Path, tmp_path: Path, changed: dict[str, Any], problem: str) -> None:

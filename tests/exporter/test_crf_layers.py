@@ -22,7 +22,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import encode_text_cases
 from pocketrnn_export.crf_export import OwnersLabels, add_crf, compare_decoded_labels
-from pocketrnn_export.intake.calling_convention import given_to
+from pocketrnn_export.intake.call_line import given_to
 from pocketrnn_export.intake.crf_discovery import find_decoder, make_neutral_crf, read_labels_in_answer
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack

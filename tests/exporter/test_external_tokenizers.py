@@ -28,8 +28,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids
 from pocketrnn_export.vocabularies.owner_text_file import OwnersText
 from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
-from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
-from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<unk>", "<pad>", "<s>", "</s>", *(f"w{i}" for i in range(40))]
@@ -133,7 +132,10 @@ def test_every_way_to_give_the_proof_its_texts(
         ({"tokenizer": "external", "example_texts": TEXTS}, "cannot split"),
         ({"tokenizer": "external", "example_ids": [("x", [99])]}, "has the id 99"),
         ({"tokenizer": "external", "example_texts": [[True]]}, "ids with True"),
-        ({"rules": TextRules("external", first_id=2), "tokenizer": split, "example_ids": PAIRS}, "your tokenizer with"),
+        (
+            {"rules": TextRules("external", first_id=2), "tokenizer": split, "example_ids": PAIRS},
+            "tokenizer gives",
+        ),
         ({"rules": TextRules("external", last_id=4), "example_ids": PAIRS}, "the id 4"),
         ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [5], ["w1", "w2"])]}, "--max-tokens 1"),
         ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [6, 5], ["w1", "w2"])]}, "its tokens"),
@@ -173,7 +175,7 @@ def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
         written = re.search(r"rules=(TextRules\(.*?\)) in Python", str(caught.value))
         assert written is not None
         most = re.search(r"--tokenizer external --max-tokens (\d+)", str(caught.value))
-        named = make_named_rules(read_vocabulary(WORDS), "external")
+        named = make_implied_rules(read_vocabulary(WORDS), "external")
         expected = replace(named, max_tokens=None if most is None else int(most[1]))
         assert eval(written[1], {"TextRules": TextRules}) == expected  # noqa: S307 - ours
 

@@ -62,8 +62,8 @@ def test_the_output_reads_back_equal_and_is_plain_to_read(source: Path, tmp_path
     [
         (None, "Unknown words are dropped: there is no default index."),
         (1, "Unknown words become 'b': the default index is 1."),
-        (2, "Unknown words get the default index 2, which is the id of no token."),
-        (-1, "Unknown words get the default index -1, which is the id of no token."),
+        (2, "Unknown words get the default index 2, but no token has this id."),
+        (-1, "Unknown words get the default index -1, but no token has this id."),
     ],
 )
 def test_the_default_index_is_told_and_kept(tmp_path: Path, default: int | None, says: str) -> None:

@@ -41,8 +41,9 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
+from pocketrnn_export.numbers.message_rewording import TEXT_RULE_ADVICE, reword_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
-from pocketrnn_export.numbers.number_export import TEXT_RULE_ADVICE, drop_unstable_cases, reword_for_numbers
+from pocketrnn_export.numbers.number_export import drop_unstable_cases
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.packing import pack

@@ -25,9 +25,10 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import Case, Widths, replace_ids, separate_rows_of_ids_run_alone
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
-from pocketrnn_export.intake.padding_effect import find_candidate_ids, measure_padding_effect
+from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
 

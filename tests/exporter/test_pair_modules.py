@@ -34,7 +34,7 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -267,7 +267,7 @@ def test_len_of_a_text_in_a_line_is_its_size_in_a_trace() -> None:
     line = compile_call("module(first, len(first))")
     assert isinstance(line, PairCall)
     named = [names["call"].__code__.co_varnames for names in find_users_globals(module) if "call" in names]
-    assert line.of_both.__code__.co_varnames in named
+    assert line.wrapped.__code__.co_varnames in named
 
 
 def test_a_question_about_the_second_text_names_its_line() -> None:

@@ -20,7 +20,11 @@ from module_sources import make_net, run_source
 from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn_export.intake.compared_values import list_compared_values
-from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints
+from pocketrnn_export.vocabularies.checkpoint_hints import (
+    describe_lengths,
+    list_checkpoint_hints,
+    list_checkpoint_lengths,
+)
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<pad>", "<unk>", "oil", "film", "good", "bad", "don't", "movie"]
@@ -218,19 +222,17 @@ def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, fo
 
 
 def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
-    def hints(**given: Any) -> str:
-        usual: dict[str, Any] = {"longest": 0, "drops": False, "has_thresholds": False}
-        return " ".join(list_checkpoint_hints(Path("whole.pt"), **{**usual, **given}))
-
-    assert re.search(r"max_len=50.*--max-tokens 50.*best_threshold=0\.43.*--thresholds 0\.43", hints())
-    assert "max_len" not in hints(longest=None)
-    assert "max_len" not in hints(longest=50)
-    assert "threshold" not in hints(has_thresholds=True)
+    (hint,) = list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=False)
+    assert re.search(r"best_threshold=0\.43.*--thresholds 0\.43", hint)
+    assert list_checkpoint_hints(Path("whole.pt"), has_stop_words=False, has_thresholds=True) == []
+    (length,) = describe_lengths(list_checkpoint_lengths(Path("whole.pt"), 0))
+    assert re.search(r"max_len=50.*--max-tokens 50", length)
+    assert list_checkpoint_lengths(Path("whole.pt"), None) == list_checkpoint_lengths(Path("whole.pt"), 50) == []
     torch.save({"config": {"stop_words": ["the", "a"], "max_epochs": 30}}, "more.pt")
-    found = list_checkpoint_hints(Path("more.pt"), longest=0, drops=False, has_thresholds=False)
+    found = list_checkpoint_hints(Path("more.pt"), has_stop_words=False, has_thresholds=False)
     assert len(found) == 1
     assert "2 words under stop_words" in found[0]
-    assert list_checkpoint_hints(Path("net.py"), longest=0, drops=False, has_thresholds=False) == []
+    assert list_checkpoint_hints(Path("net.py"), has_stop_words=False, has_thresholds=False) == []
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,7 @@ class TestTheComparison:
         rules = TextRules(unknown_id=1)
         description = Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
         module, other = prepared(zoo.Plain), prepared(zoo.OtherNinth)
-        plan = ProofPlan.of(module, make_cases_for_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
+        plan = ProofPlan.from_module(module, make_cases_for_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
         for kind in (module, other):
             forms = [ONNX.make(kind, description, ())]
             if kind is module:

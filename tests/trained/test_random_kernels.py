@@ -214,5 +214,5 @@ def test_kernels_are_exported_proven_and_packed_and_say_how_a_state_is_carried(t
     for path in ("b", "b.prnn"):
         assert [label for (label,) in Classifier.load(tmp_path / path).predict_labels(more)] == fitted.predict(more)
     with pytest.raises(ExportError) as refused:
-        make_step_graph((tmp_path / "b" / "model.onnx").read_bytes(), most=None)
+        make_step_graph((tmp_path / "b" / "model.onnx").read_bytes(), None)
     assert "--convolution 0 --one-direction --pooling last" in refused.value.remedy

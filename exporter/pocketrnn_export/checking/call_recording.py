@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 

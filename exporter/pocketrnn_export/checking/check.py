@@ -54,7 +54,7 @@ from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.export_guards import lock_exports
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
-from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state

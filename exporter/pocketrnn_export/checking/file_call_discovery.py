@@ -41,7 +41,7 @@ from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
-from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import filter_records
 

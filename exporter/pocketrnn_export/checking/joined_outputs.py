@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.call_recording import ModuleCall, record_forward
 from pocketrnn_export.checking.exported_file import Array
-from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.call_line import Call
 
 
 class JoinedOutputModule(nn.Module):

@@ -64,7 +64,7 @@ def export_by_answers(
 
 def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
     """Refuse an export with the functions of the owner's files that split texts, where nobody has stated rules."""
-    from pocketrnn_export.source_code.named_in_file import list_text_functions
+    from pocketrnn_export.source_code.function_arguments_check import list_text_functions
 
     named = parse_module_name(options["source"])
     if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):

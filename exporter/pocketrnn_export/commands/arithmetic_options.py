@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -11,6 +12,7 @@ import click
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
+from pocketrnn_export.commands.shared_compression_options import read_rows_to_measure
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -60,7 +62,7 @@ def read_integer_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the texts or sequences that the options name, and the allowed change of the answers. Sequences are cut
+    """Return the rows of --data, and the change of answers that --max-loss and --max-changed allow. Sequences are cut
     into the classifier's windows.
 
     A file without the column `label` holds texts only, which is printed; a column that is named must be there.
@@ -73,28 +75,28 @@ def read_integer_arguments(
             raise click.UsageError(
                 f"{option} applies to texts, but the bundle takes sequences of numbers. Leave it out."
             )
-    allowed = _make_allowed_change(data, max_loss, max_changed)
+    from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
+
+    allowed = AllowedChange(
+        MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
+    )
+    read_labelled_texts = functools.partial(
+        read_rows_to_measure, labels, data=data, max_loss=max_loss, text_column=text_column,
+        label_column=label_column, label_separator=label_separator, several_labels=several_labels,
+    )  # fmt: skip
     if data is None:
-        return None, allowed
+        return read_labelled_texts(), allowed
     require_module("pyarrow", "train")
     from pocketrnn_training.rows.column_files import read_column_names
     from pocketrnn_training.rows.sequence_files import read_sequences
-    from pocketrnn_training.rows.text_files import read_files, read_texts
+    from pocketrnn_training.rows.text_files import read_texts
     from pocketrnn_training.settings.sequence_options import SequenceOptions
 
     if numbers is not None:
         options = SequenceOptions().of_classifier(numbers)
         return read_sequences([data], options, label_column=label_column, labels=labels), allowed
     if label_column != _LABEL_COLUMN or _LABEL_COLUMN in read_column_names(data):
-        rows = read_files(
-            [data],
-            text_column=text_column,
-            label_column=label_column,
-            labels=labels,
-            multi_label=several_labels,
-            label_separator=label_separator,
-        )
-        return rows, allowed
+        return read_labelled_texts(), allowed
     if max_loss is not None:
         raise click.UsageError(
             f"--max-loss needs labels, but {data} has no column {_LABEL_COLUMN!r}. Name the column: --label-column"
@@ -104,16 +106,6 @@ def read_integer_arguments(
         "accuracy is measured. If another column holds the labels, name it: --label-column"
     )
     return read_texts([data], labels, text_column=text_column), allowed
-
-
-def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
-    from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
-
-    if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data, the rows on which the loss is measured.")
-    return AllowedChange(
-        MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
-    )
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:

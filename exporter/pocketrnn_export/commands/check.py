@@ -92,11 +92,13 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
 
         with write_whole_file(page, force=options["force"]) as file:
             file.write(make_verdict_page(found).encode("utf-8"))
-    print_text(format_json_line(found.document) if options["as_json"] else "\n".join(_format_verdict_lines(found)))
+    lines = [*map(escape_line, found.lines), *(align_columns(found.table) if found.comparisons else [])]
+    print_text(format_json_line(found.document) if options["as_json"] else "\n".join(lines))
     raise click.exceptions.Exit(found.exit_status)
 
 
 def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
+    """Compare an exported file with its module. A module that cannot be loaded is a wrong input."""
     from pocketrnn_export.checking.check import check as check_module
 
     named = parse_source(source, options)
@@ -110,6 +112,7 @@ def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verd
 
 
 def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
+    """Compare two exported files. Refuse options that apply to a module."""
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
@@ -136,7 +139,3 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
             "Write the module's name, then the file's name: tokens=input_ids.",
         )
     return {name: value for name, _, value in pairs}
-
-
-def _format_verdict_lines(verdict: Verdict) -> list[str]:
-    return [*map(escape_line, verdict.lines), *(align_columns(verdict.table) if verdict.comparisons else [])]

@@ -57,7 +57,7 @@ class CollectedRefusals:
                 changes |= error.changes
                 near = self._write_rules(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""
-        line += f" Write: {write_command_again(self._shorten(changes))}" if changes else ""
+        line += f" Write: {write_command_again(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
@@ -67,7 +67,7 @@ class CollectedRefusals:
         all_of_them.of_lines = True
         raise all_of_them from None
 
-    def _shorten(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
+    def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """Replace long text rules in the options by the name of a file, and write the rules to that file."""
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:

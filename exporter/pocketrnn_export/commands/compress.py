@@ -11,7 +11,6 @@ import click
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
@@ -96,6 +95,7 @@ def compress(
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle_export import export
+        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
 
         module, description = read_checkpoint_arguments(Path(source))
         if words is not None and "vocabulary" in description:

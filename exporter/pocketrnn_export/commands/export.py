@@ -25,7 +25,6 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
-from pocketrnn_export.commands.checkpoint_arguments import read_checkpoint_arguments
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
@@ -55,7 +54,8 @@ from pocketrnn_export.commands.verdict_lines import (
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.intake.module_name import ModuleName, check_weights_exist, parse_module_name
+from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def _check_text_options(
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable_rules
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
@@ -520,7 +520,7 @@ def _read_text_arguments(
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}."
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
             )
         return None
     if options["labels"] is not None and options["head"]:
@@ -592,8 +592,8 @@ def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subword
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
-    from pocketrnn_export.vocabularies.labels import read_lines
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
+    from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:
         check_weights_exist(options["weights"])
@@ -608,7 +608,8 @@ def _check_files(options: dict[str, Any]) -> None:
 def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
-    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     weights = options["weights"]
@@ -633,7 +634,7 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
     """
-    from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+    from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
 
@@ -665,9 +666,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
     from pocketrnn_export.intake.module_file import load_function
-    from pocketrnn_export.vocabularies.labels import read_lines
     from pocketrnn_export.vocabularies.owner_function_call import adapt_function
     from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.text_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
@@ -730,6 +731,8 @@ def _read_arguments(
         refused: whether it has refused options: the module is loaded to tell whether it is refused, too.
     """
     if text is None and not refused:
+        from pocketrnn_export.checkpoint_export import read_checkpoint_arguments
+
         return read_checkpoint_arguments(Path(source))
     module, call = load_module_and_call(source, named, options)
     if text is None:
@@ -877,12 +880,12 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if options["vocabulary"] is not None:
-        raise click.UsageError(f"{given} already contains the values of --vocabulary.")
+        raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
     if options["rules"] is not None:
         widths = parse_rules(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
-            raise click.UsageError("--rules already contains the value of --max-tokens.")
+            raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
         found = add_widths_to_tokenizer(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
@@ -893,11 +896,13 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules, read_rules
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
-        return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+        return replace(
+            make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
+        )
     members = parse_rules(options["rules"])[1]
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):

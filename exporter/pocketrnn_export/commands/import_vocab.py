@@ -47,7 +47,7 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     elif 0 <= default < len(tokens):
         print_line(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
     else:
-        print_line(f"Unknown words get the default index {default}, which is the id of no token.")
+        print_line(f"Unknown words get the default index {default}, but no token has this id.")
     if output is not None and str(output) != "-":
         write_vocabulary(vocabulary, output, force=force)
         print_line(f"Wrote {output}.")

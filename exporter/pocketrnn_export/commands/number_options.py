@@ -15,7 +15,7 @@ import click
 from pocketrnn.commands.grouped_options import Text
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, find_error_reason, short_repr
-from pocketrnn_export.commands.verdict_lines import format_proof_summary, format_proof_table
+from pocketrnn_export.commands.verdict_lines import format_example_note, format_proof_summary, format_proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -154,7 +154,7 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
 
     Args:
         options: all options of the command.
-        of_numbers: the option or the source from which we know that it takes numbers.
+        of_numbers: the option or the source that shows that the module takes numbers.
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
@@ -178,15 +178,13 @@ def format_number_summary(manifest: Manifest, output: Path, *, whole: bool = Fal
     known = f"Numbers: {said}; this was not compared with the numbers that the module was trained on."
     if manifest.provenance.get(SCALE) == "trained":
         known = f"Numbers: {describe_number_scale(manifest)}"
-    inside = manifest.provenance.get("golden_examples") == "given sequences"
     kind = "values" if manifest.output.activation == "values" else "labels"
     summary = format_proof_summary(manifest, "sequences", str(output))
     return [
         f"Wrote {output}: {manifest.name}, {len(manifest.numbers.channels)} channels, {len(manifest.labels)} {kind}.",
         f"Graph: {escape_line(describe_graph_proof(manifest))} {summary}".rstrip(),
         known,
-        *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
-           "can read them. Leave them out with --no-examples."] if inside else []),
+        *format_example_note(manifest),
         *(format_proof_table(manifest.parity, "sequences", of_labels=False) if whole else []),
         f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} --input recording.csv",
     ]  # fmt: skip
@@ -213,20 +211,19 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
         "scale": _parse_numbers("scale", numbers.scale),
     }
     single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}
-    for name, value in single.items():
-        if value is not None and name in said:
-            raise click.UsageError(f"Both --numbers and --{name} give {name}.")
     count = len(names) if isinstance(names := _parse_channels(str(numbers.channels)), list) else names
     single |= make_checkpoint_overrides(numbers, count)
-    for name in OF_CHECKPOINTS:
-        if name in said and getattr(numbers, name) is not None:
-            raise click.UsageError(f"Both --numbers and --{name.replace('_', '-')} give {name}.")
+    for name, value in single.items():
+        if value is not None and name in said:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"Both --numbers and --{option} give {name}. Leave one of them out.")
     if "channels" in said:
         raise click.UsageError("--channels already gives the channels. Leave them out of --numbers.")
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 
 
 def _read_json_object(given: str) -> dict[str, Any]:
+    """Read the JSON object that --numbers gives, as JSON or as the name of a file."""
     text = given
     if not given.lstrip().startswith("{"):
         try:
@@ -251,7 +248,8 @@ def _parse_numbers(name: str, given: str | None) -> list[float] | None:
         return [float(number) for number in given.split(",")]
     except ValueError:
         raise InputError(
-            f"--{name} is {short_repr(given, 40)}.", "Give a number for each channel: 0.1,0.2,9.8."
+            f"--{name} is {short_repr(given, 40)}, not a list of numbers.",
+            "Give a number for each channel: 0.1,0.2,9.8.",
         ) from None
 
 

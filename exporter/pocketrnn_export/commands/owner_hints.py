@@ -1,4 +1,5 @@
-"""Tell what the checkpoint and the owner's code say about texts and answers, and no option and no pair shows."""
+"""Log the settings for texts and answers that the checkpoint and the owner's code name, and that no option gives and no
+pair shows."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _PADDING: Final = "Padding, not compared"
 
 
 def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
-    """Note, at the end of the command, what the files say.
+    """Log the settings that the checkpoint and the owner's code name, as notes at the end of the command.
 
     Args:
         named: the module's file.
@@ -31,7 +32,7 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
         text: the arguments for texts that were read.
 
     Returns:
-        the options to give, or to change, so that the bundle does what the files say; empty if they say nothing.
+        the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import AFTER_AN_ERROR
     from pocketrnn_export.source_code.code_hints import find_open_settings, find_uncompared_rules, list_code_hints
@@ -62,10 +63,8 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
     if weights is not None:
         hints += list_checkpoint_hints(
             weights,
-            longest=None,
-            drops=rules is None or bool(getattr(plain, "stop_words", ())),
+            has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-            rules=stated,
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])
@@ -78,7 +77,7 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
         logging.getLogger(__name__).warning("%s", hint, extra=AFTER_AN_ERROR)
     if given and options["rules"] is None:
         return {"tokenizer": given}
-    return _correct_options(find_open_settings(files, **open_ones), options, stated, plain)
+    return _make_corrected_options(find_open_settings(files, **open_ones), options, stated, plain)
 
 
 def print_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
@@ -107,7 +106,7 @@ def _find_function_of_ids(tokenizer: str | None) -> str:
     """Return the function, file.py:name, that gives ids from the tokens of the function of --tokenizer; an empty string
     if there is none that takes a text alone."""
     from pocketrnn_export.source_code.code_hints import find_function_of_ids
-    from pocketrnn_export.source_code.named_in_file import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
 
     named = parse_module_name(tokenizer or "")
     name = "" if named is None else find_function_of_ids(named.path, named.name)
@@ -120,7 +119,7 @@ def _find_function_of_ids(tokenizer: str | None) -> str:
     return f"{named.path}:{name}"
 
 
-def _correct_options(
+def _make_corrected_options(
     found: OpenSettings, options: dict[str, Any], stated: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
     """Return the options with the length that all files name and the id of unknown words in the code."""

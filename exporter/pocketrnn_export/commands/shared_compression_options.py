@@ -1,4 +1,5 @@
-"""Write a smaller bundle: the code that `pocketrnn compress` and `pocketrnn export --compress` share."""
+"""The options for measuring a smaller bundle, and the writing of one: what `compress`, `pack` and `export --compress`
+share."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Print the last lines of `export`, `compress` and `pack`: the verdicts on the graph and the text rules, and a note
-on the texts in the bundle."""
+"""Print the last lines of `export`, `compress` and `pack`: the verdicts on the graph and the text rules, a note on the
+texts in the bundle, and the next command."""
 
 from __future__ import annotations
 
@@ -105,36 +105,38 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """Return a note that the bundle contains texts of the user. Return an empty list if it contains none."""
-    if manifest.provenance.get("golden_examples") != "given texts":
+    """Return a note that the bundle contains texts or sequences of the user. Return an empty list if it contains
+    none."""
+    origin, _, rows_called = str(manifest.provenance.get("golden_examples")).partition(" ")
+    if origin != "given":
         return []
     return [
-        f"Inside are {len(manifest.examples)} golden examples, which are texts of yours: whoever has the bundle can "
-        "read them. Leave them out with --no-examples."
+        f"Inside are {len(manifest.examples)} golden examples, which are {rows_called} of yours: whoever has the "
+        "bundle can read them. Leave them out with --no-examples."
     ]
 
 
-def print_example_note(given: str, what: str) -> None:
+def print_example_note(option: str, rows_called: str) -> None:
     """Print that the bundle will contain some of the user's texts or sequences.
 
     Args:
-        given: the option that gave them.
-        what: `texts` or `sequences`.
+        option: the option that gave them.
+        rows_called: `texts` or `sequences`.
     """
     print_line(
-        f"Note: Up to 12 {what} of {given} become golden examples in the bundle, and whoever has it can read them: "
-        "--no-examples leaves them out.",
+        f"Note: Up to 12 {rows_called} of {option} become golden examples in the bundle, and whoever has it can read "
+        "them: --no-examples leaves them out.",
         err=True,
     )
 
 
 def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, str | None] | None = None) -> None:
-    """Print the command that classifies a text with the written file.
+    """Print the next command: it classifies a text with the written file, or writes the file again.
 
     Args:
         manifest: the file's.
         output: the file.
-        corrected: options with which the running command is to be run again before; none if it is empty.
+        corrected: options with which to run the same command again first; then the printed command is this one.
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features import write_feature_options

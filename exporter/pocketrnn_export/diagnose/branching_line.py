@@ -15,9 +15,9 @@ from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 Inputs = tuple[Tensor, ...]
-# The steps from one instruction of a function to the next, each with the line of the first instruction.
-_Way = dict[tuple[CodeType, int, int], str]
-_BEGIN: Final = -1
+# The jumps from one instruction of a function to the next one that runs, each with the line of the first instruction.
+_Jumps = dict[tuple[CodeType, int, int], str]
+_BEFORE_FIRST: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
@@ -31,30 +31,34 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
     Returns:
         the line of the branch, as an error shows it; empty if all inputs take the same branches.
     """
-    own, ways = _list_executed_jumps(module, odd), [_list_executed_jumps(module, other) for other in others]
-    usual = {step for way in ways for step in way}
-    alone = (line for step, line in own.items() if step not in usual)
-    left_out = (line for step, line in ways[0].items() if step not in own and all(step in way for way in ways))
+    own, all_jumps = _list_executed_jumps(module, odd), [_list_executed_jumps(module, other) for other in others]
+    usual = {jump for jumps in all_jumps for jump in jumps}
+    alone = (line for jump, line in own.items() if jump not in usual)
+    left_out = (
+        line for jump, line in all_jumps[0].items() if jump not in own and all(jump in jumps for jumps in all_jumps)
+    )
     return next(alone, "") or next(left_out, "")
 
 
-def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Way:
+def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
     """Return the jumps between instructions of the user's code in a call, in the order of their first run."""
-    found: _Way = {}
+    found: _Jumps = {}
     copied = copy_complete_copy(module)
-    # A user's module may raise anything: its steps end there.
-    with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_steps(found):
+    # A user's module may raise anything: its jumps end there.
+    with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_jumps(found):
         copied(*inputs)
     return found
 
 
-def _record_steps(found: _Way) -> contextlib.AbstractContextManager[None]:
+def _record_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, add to `found` each jump of the user's code that is new there."""
+
     def trace_call(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename
         if is_installed_file(file) or not is_user_file(file):
             return None
         frame.f_trace_opcodes = True
-        last, line = _BEGIN, frame.f_lineno
+        last, line = _BEFORE_FIRST, frame.f_lineno
 
         def trace_line(frame: FrameType, event: str, _: Any) -> Any:
             nonlocal last, line

@@ -17,8 +17,7 @@ from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 @contextlib.contextmanager
 def name_differing_line() -> Iterator[None]:
-    """Add to an error of the block the place where the exported program first differs from the module, if it is
-    found.
+    """Add to the error that the block raises the place where the exported program first differs from the module.
 
     Raises:
         AnswersDifferError: the block raised one.
@@ -33,6 +32,7 @@ def name_differing_line() -> Iterator[None]:
 
 
 def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
+    """Return the error with the line of forward at which its inputs take different branches, if there is one."""
     if error.module is None or not error.inputs:
         return error
     odd, *others = error.inputs
@@ -41,6 +41,7 @@ def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
 
 
 def _add_operation(error: FormsDifferError) -> FormsDifferError:
+    """Return the error with the operation whose result first differs from the module's, or with advice on cumsum."""
     form = next((form for form in error.forms if form.float64_run is not None), None)
     answers = error.answers
     if form is None or form.float64_run is None or answers is None or answers.reference.departs is None:

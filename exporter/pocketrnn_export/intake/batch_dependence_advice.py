@@ -14,15 +14,15 @@ from pocketrnn_export.torch_internals import FunctionMode
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def explain_batch_dependence(ask: Callable[[], object]) -> tuple[str, str]:
-    """Return the problem and the remedy for a module whose answer to a text depends on the other texts of the batch.
+def explain_batch_dependence(run_module: Callable[[], object]) -> tuple[str, str]:
+    """Run a module whose answer to a text depends on the other texts of the batch. Return the problem and the remedy.
 
     Args:
-        ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
-            different one in a batch of another size. It may raise any exception.
+        run_module: runs the module once, which shows the precision in which it computes: in bfloat16 a sum has an
+            error of 1e-2, and a different one in a batch of another size. It may raise any exception.
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
-        ask()
+        run_module()
     if seen.narrow:
         kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
         return (

@@ -3,87 +3,22 @@ answer."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import dis
-import functools
-import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType, SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text.features import Features
-from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
-from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
-from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
+from pocketrnn_export.intake.pair_call import PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
-from pocketrnn_export.module_runs.operator_recording import label_other_input
-from pocketrnn_export.torch_internals import call_forward_directly
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
-
-# A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
-Call = Callable[[nn.Module, Tensor, Tensor], Any]
-
-# The names of a batch size.
-BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
-
-
-class _CapturedNumbers(BaseException):
-    """Ends a call of a module, and carries the tensor that the call passed to a method."""
-
-    def __init__(self, numbers: Tensor) -> None:
-        super().__init__()
-        self.numbers = numbers
-
-
-def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Return the numbers that a call of the module passes to one of its methods, such as the emissions for a CRF.
-    The call ends at this method.
-
-    Raises:
-        ValueError: the call does not reach the method, or gives it no numbers.
-    """
-    owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
-    names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
-
-    def capture_numbers(*args: Any, **kwargs: Any) -> Any:
-        given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
-        if not given:
-            raise ValueError(f"{names[0]} is given no numbers")
-        raise _CapturedNumbers(given[0])
-
-    vars(owner)[names[0]] = capture_numbers
-    try:
-        with call_forward_directly():
-            call()
-    except _CapturedNumbers as found:
-        return found.numbers
-    finally:
-        del vars(owner)[names[0]]
-    raise ValueError(f"{names[0]} is not called")
-
-
-# The names that a line of a call may use besides module, tokens and lengths.
-_NAMES: Final[dict[str, Any]] = {
-    "torch": torch,
-    "nn": nn,
-    "F": nn.functional,
-    "np": np,
-    "SimpleNamespace": SimpleNamespace,
-    "pack_padded_sequence": pack_padded_sequence,
-    "given_to": given_to,
-    # Only for lines that are tried in the search.
-    "beside": label_other_input,
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +77,7 @@ class Convention:
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """Return the shape of an answer that does not have to be reshaped."""
+        """Return the shape of the graph's answer: [rows, units], or [rows, steps, units] for labels of tokens."""
         return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
@@ -194,14 +129,14 @@ class CallAdapter(nn.Module):
     Args:
         module: the user's module.
         convention: how it is called.
-        passing: whether the activation is left out; else the answer is probabilities if the module gives them.
+        as_logits: whether the answer is turned into logits; else it is what the module gives, as probabilities.
     """
 
-    def __init__(self, module: nn.Module, convention: Convention, *, passing: bool = True) -> None:
+    def __init__(self, module: nn.Module, convention: Convention, *, as_logits: bool = True) -> None:
         super().__init__()
         self.module = module
         self.convention = convention
-        self.passing = passing
+        self.as_logits = as_logits
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the logits of a batch of texts. For a module with features, the rows of ids contain the features."""
@@ -209,7 +144,7 @@ class CallAdapter(nn.Module):
         if not isinstance(function, FeatureCall):
             return self._call_on_texts(function, tokens, lengths)
         full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
-        tokens, full, numbers = function.split(tokens, full)
+        tokens, full, numbers = function.split_rows(tokens, full)
         return self.call_with_features(tokens, None if lengths is None else full, numbers)
 
     def call_with_features(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
@@ -220,15 +155,17 @@ class CallAdapter(nn.Module):
 
         def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
             # Counted lengths sort the rows.
-            own = numbers[_order_by_length(_count_ids(tokens, self.convention.counts))] if counts else numbers
+            own = numbers[_order_by_length(_count_real_ids(tokens, self.convention.counts))] if counts else numbers
             return function.call_module_with_features(module, texts, of_texts, own)
 
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the logits of texts. Missing lengths become the width of the batch, or the counts of ids that are not
+        padding."""
         convention, back = self.convention, None
         if convention.counts is not None:
-            lengths = _count_ids(tokens, convention.counts)
+            lengths = _count_real_ids(tokens, convention.counts)
             # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
                 order = _order_by_length(lengths)
@@ -244,7 +181,7 @@ class CallAdapter(nn.Module):
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
-            if calls and self.passing:
+            if calls and self.as_logits:
                 with ActivationSkipper(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
             else:
@@ -254,7 +191,7 @@ class CallAdapter(nn.Module):
             answer = answer.reshape(convention.shape(tokens.shape[0], -1))
         if back is not None:
             answer = answer[back]
-        if not self.passing:
+        if not self.as_logits:
             given: Tensor = answer
             return given
         if not convention.heads or not any(_needs_conversion_to_logits(part) for part in convention.heads):
@@ -276,176 +213,13 @@ def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
 
 
-def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
+def _count_real_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
     lengths: Tensor = torch.ne(tokens, padding_id).sum(1).clamp(min=1)  # type: ignore[arg-type]
     return lengths
 
 
 def _order_by_length(lengths: Tensor) -> Tensor:
     return torch.argsort(lengths, descending=True, stable=True)
-
-
-class FeatureModule(nn.Module):
-    """A module of texts with features, in the form that is traced. It takes ids and the numbers of the features,
-    float32 [batch, features], and gives logits [batch, classes].
-
-    Args:
-        called: the module with its convention, whose function is a `FeatureCall`.
-        width: how many tokens every text has, where that is always the same, which a trace takes for a constant.
-    """
-
-    def __init__(self, called: CallAdapter, width: int | None = None) -> None:
-        super().__init__()
-        self.called = called
-        self.width = width
-
-    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return the logits of a batch."""
-        return self.compute_logits_with_features(tokens, None, features)
-
-    def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
-        """Return the logits of a batch, with lengths or without."""
-        if self.width is not None:
-            tokens = tokens.index_select(1, torch.arange(self.width))
-        return self.called.call_with_features(tokens, lengths, features)
-
-    @property
-    def features(self) -> Features:
-        """The features."""
-        return self.called.convention.features
-
-
-class PackedFeatureModule(FeatureModule):
-    """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
-
-    def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the logits of a batch."""
-        return self.compute_logits_with_features(tokens, lengths, features)
-
-
-class TwoTextModule(nn.Module):
-    """A module of two texts, in the form that is traced. It takes the ids of both texts, and their lengths if it
-    needs them, and gives logits [batch, classes].
-
-    Args:
-        called: the module with its convention, whose function is a `PairCall`.
-    """
-
-    def __init__(self, called: CallAdapter) -> None:
-        super().__init__()
-        self.called = called
-
-    # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
-    def forward(
-        self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
-    ) -> Tensor:
-        """Return the logits of a batch of pairs."""
-        function = self.called.convention.function
-        assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
-        given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
-        return self.called.call_and_read_logits(
-            lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2]
-        )
-
-
-def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
-    return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
-
-
-@contextlib.contextmanager
-def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """After the block, restore the attributes of a module and its layers that the block assigned. Restore a global
-    batch size in the module's file, too."""
-    layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
-    try:
-        with restore_attributes(module):
-            yield
-    finally:
-        for names, name, size in sizes:
-            names[name] = size
-
-
-def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the globals from which forward reads a fixed batch size. Each is given as the dict that holds it and
-    its name."""
-    forward = getattr(getattr(layer, "forward", None), "__func__", None)
-    if not isinstance(forward, FunctionType):
-        return []
-    names = forward.__globals__
-    return [(name, names) for name in _find_batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
-
-
-@functools.cache
-def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of globals with a batch size that code reads. The results are cached, since `dis` is slow."""
-    read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
-    return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
-
-
-@functools.cache
-def compile_call(line: str, features: Features = (), spellings: Spellings | None = None) -> Call:
-    """Compile a line of Python to a function that calls a module.
-
-    Args:
-        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
-            given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
-            the place of tokens and lengths, for a module that takes two texts.
-        features: the features whose names the line uses, too (`list_feature_variables`).
-        spellings: what ids stand for, where the line uses `characters`, too.
-
-    Raises:
-        InputError: it is not Python, or does not end in an expression.
-    """
-    advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
-    try:
-        body = ast.parse(line.strip()).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The call {short_repr(line)} is not Python.", advice) from None
-    if not body or not isinstance(last := body[-1], ast.Expr):
-        raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
-    of_two = _names_two_texts(body)
-    names = PAIR_NAMES if of_two else ("tokens", "lengths")
-    variables = (CHARACTERS,) if spellings is not None else list_feature_variables(features)
-    beside = "".join(f", {name}=None" for name in variables)
-    function = ast.parse(f"def call(module, {', '.join(names)}{beside}): pass").body[0]
-    function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
-    tree = ast.fix_missing_locations(ast.Module([function], []))
-    namespace = dict(_NAMES)
-    if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
-        raise InputError(f"The call {short_repr(line)} gives a generator or a coroutine, not a tensor.", advice)
-    try:
-        code = compile(tree, "<call>", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
-    exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
-    call: Any = namespace["call"]
-    if spellings is not None:
-        return CharacterCall(call, spellings)
-    if features:
-        return FeatureCall(lambda module, tokens, lengths, named: call(module, tokens, lengths, **named), features)
-    return PairCall(call) if of_two else call
-
-
-def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements use the names of two texts that they do not define."""
-    parts = [part for statement in body for part in ast.walk(statement)]
-    names = [part for part in parts if isinstance(part, ast.Name)]
-    own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
-    own |= {part.arg for part in parts if isinstance(part, ast.arg)}
-    return any(name.id in PAIR_NAMES and name.id not in own for name in names)
-
-
-def uses_lengths(line: str) -> bool:
-    """Return whether a line uses the lengths."""
-    named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
-    return bool(named & {"lengths", *PAIR_NAMES[2:]})
-
-
-def list_names_in_line(line: str) -> set[str]:
-    """List the names that a line reads."""
-    nodes = ast.walk(ast.parse(line.strip()))
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:

@@ -53,7 +53,7 @@ class GivenByCalls:
         return f"{kind}s {', '.join(place.removeprefix(f'{kind} ') for place in places)} call"
 
     @property
-    def what(self) -> str:
+    def listed_values(self) -> str:
         """The different values that the calls give, as a phrase."""
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
@@ -69,7 +69,7 @@ class _Call:
     known: Mapping[str, Any]
 
 
-def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
+def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
     """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
@@ -77,29 +77,29 @@ def find_given_values(cells: Sequence[Cell], name: str, signature: inspect.Signa
 
     Args:
         cells: the code of the file.
-        name: the name of the class or function.
+        class_name: the name of the class or function.
         signature: its signature.
     """
-    bound: list[_Call] = []
+    calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
     for cell in cells:
         for statement in cell.statements:
-            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == class_name:
                 times += 1
                 if times > 1:
-                    bound.clear()
+                    calls.clear()
             hidden = {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
             known = {one: value for one, value in literals.items() if one not in hidden}
             for call in ast.walk(statement):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == name:
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == class_name:
                     args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
                     unpacks = len(args) < len(call.args) or any(k.arg is None for k in call.keywords)
                     try:
                         given = signature.bind_partial(*args, **{k.arg: k.value for k in call.keywords if k.arg})
                     except TypeError:
                         continue
-                    bound.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
-    return {parameter: _read_values(parameter, bound) for parameter in signature.parameters} if bound else {}
+                    calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
+    return {parameter: _collect_given_values(parameter, calls) for parameter in signature.parameters} if calls else {}
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -119,9 +119,10 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
     return found
 
 
-def _read_values(parameter: str, bound: Sequence[_Call]) -> GivenByCalls:
+def _collect_given_values(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
+    """Return what the calls give to one parameter."""
     values, written = [], []
-    for call in bound:
+    for call in calls:
         expression = call.given.get(parameter)
         if isinstance(expression, ast.Name) and expression.id in call.known:
             values.append(call.known[expression.id])
@@ -134,5 +135,5 @@ def _read_values(parameter: str, bound: Sequence[_Call]) -> GivenByCalls:
                 continue
         else:
             written.append("an unpacked argument" if call.unpacks else "nothing")
-    places = tuple(call.place for call in bound)
-    return GivenByCalls(tuple(values) if len(values) == len(bound) else (), tuple(written), places)
+    places = tuple(call.place for call in calls)
+    return GivenByCalls(tuple(values) if len(values) == len(calls) else (), tuple(written), places)

@@ -22,14 +22,14 @@ class CharacterCall:
     characters).
 
     Attributes:
-        spelled: the wrapped call.
+        wrapped: the wrapped call.
         spellings: what ids stand for.
     """
 
-    spelled: Callable[[nn.Module, Tensor, Any, Tensor], Any]
+    wrapped: Callable[[nn.Module, Tensor, Any, Tensor], Any]
     spellings: Spellings
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
         """Return the module's answer to rows of ids."""
         words, characters = torch.from_numpy(self.spellings.words), torch.from_numpy(self.spellings.spelled)
-        return self.spelled(module, words[tokens], lengths, characters[tokens])
+        return self.wrapped(module, words[tokens], lengths, characters[tokens])

@@ -9,9 +9,10 @@ import torch
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
-from pocketrnn_export.intake.call_discovery.call_trial import read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
+from pocketrnn_export.intake.call_discovery.trial_answers import read_answer
+from pocketrnn_export.intake.call_line import Call, list_names_in_line
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CHARACTERS
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 

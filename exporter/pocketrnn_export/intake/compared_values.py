@@ -9,17 +9,17 @@ from collections.abc import Iterator
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def list_compared_values(definition: ast.ClassDef, name: str) -> list[str]:
+def list_compared_values(definition: ast.ClassDef, argument: str) -> list[str]:
     """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
 
     An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a
     recurrent layer.
     """
-    meant = {name}
+    names = {argument}
     for node in ast.walk(definition):
-        if isinstance(node, ast.Assign) and _strip_call(node.value) == name:
-            meant.update(ast.unparse(target) for target in node.targets)
-    found = [value for node in ast.walk(definition) for value in _list_values(node, meant)]
+        if isinstance(node, ast.Assign) and _strip_call(node.value) == argument:
+            names.update(ast.unparse(target) for target in node.targets)
+    found = [value for node in ast.walk(definition) for value in _list_strings_compared_by(node, names)]
     return list(dict.fromkeys(found))
 
 
@@ -30,20 +30,20 @@ def _strip_call(node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def _list_values(node: ast.AST, meant: set[str]) -> Iterator[str]:
+def _list_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
     """Yield the strings with which one expression or statement compares the argument."""
     match node:
         case ast.Compare():
             sides = [node.left, *node.comparators]
-            if any(_strip_call(side) in meant for side in sides):
+            if any(_strip_call(side) in names for side in sides):
                 yield from (part for side in sides for part in _list_strings(side))
-        case ast.Subscript(value=ast.Dict() as table, slice=key) if _strip_call(key) in meant:
+        case ast.Subscript(value=ast.Dict() as table, slice=key) if _strip_call(key) in names:
             yield from _list_strings(table)
         case ast.Call(func=ast.Attribute(value=ast.Dict() as table, attr="get"), args=[key, *_]):
-            yield from _list_strings(table) if _strip_call(key) in meant else ()
-        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _strip_call(key) in meant:
+            yield from _list_strings(table) if _strip_call(key) in names else ()
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _strip_call(key) in names:
             yield from _RECURRENT if ast.unparse(owner) in ("nn", "torch.nn") else ()
-        case ast.Match(subject=subject, cases=cases) if _strip_call(subject) in meant:
+        case ast.Match(subject=subject, cases=cases) if _strip_call(subject) in names:
             values = (
                 inner.value for case in cases for inner in ast.walk(case.pattern) if isinstance(inner, ast.MatchValue)
             )
@@ -51,6 +51,7 @@ def _list_values(node: ast.AST, meant: set[str]) -> Iterator[str]:
 
 
 def _list_strings(node: ast.expr) -> Iterator[str]:
+    """Yield the strings in an expression: a string, or the items of a list, a tuple or a set, or the keys of a dict."""
     match node:
         case ast.Constant(value=str() as value):
             yield value

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.comparing.answer_rows import select_answer_rows
@@ -30,7 +30,7 @@ from pocketrnn_export.comparing.logit_comparison import (
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.intake.float64_to_float32 import replace_doubles
+from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
@@ -52,16 +52,12 @@ class OwnersModule:
         module: the owner's module.
         called: wraps it so that it is called as the copy is.
         takes_lengths: whether the wrapper takes lengths.
-        kept: yields the tensors that a layer holds, also inside lists and dicts.
-        copied: copies it.
         heads: how many labels each of several heads has; empty for one set of labels.
     """
 
     module: nn.Module
     called: Callable[[nn.Module], nn.Module]
     takes_lengths: bool
-    kept: Callable[[nn.Module], Iterator[Tensor]]
-    copied: Callable[[nn.Module], nn.Module] = make_complete_copy
     heads: tuple[int, ...] = ()
 
     def compare_with_copy(
@@ -69,6 +65,10 @@ class OwnersModule:
     ) -> list[CandidateComparison]:
         """Compare the copy's answers with the module's own answers. In float32, they must be equal. If the weights
         have another precision, the difference is logged.
+
+        Args:
+            answered: the cases, each with the answer of the copy.
+            exact: gives the answer to a case in double precision.
 
         Raises:
             ParityError: the copy gives other answers.
@@ -83,7 +83,7 @@ class OwnersModule:
                 lines += self._compare_in_precision(answered, precision, exact)
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # Called only when needed: a module may override cpu() and float() and do more in them.
-                convert_to_float32(self.module, self.kept)
+                convert_to_float32(self.module)
             counts, states = _list_plain_values(self.module), read_generator_states()
             found = self._compare_all_answers(answered, exact)
             after = _list_plain_values(self.module)
@@ -112,7 +112,7 @@ class OwnersModule:
                 raise ParityError(
                     f"The module's answer changes by {worst.largest:.1e} from call to call, on {worst.case}"
                     + (f": its forward changes its own {changed[0]}." if changed else "."),
-                    "A text's answer must not depend on earlier calls.",
+                    "Let forward keep nothing on which a later answer depends.",
                 )
             lost = find_copy_difference(self.module, _try_copy(self.module))
             raise ParityError(
@@ -126,6 +126,7 @@ class OwnersModule:
     def _compare_all_answers(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
     ) -> CandidateComparison:
+        """Compare the copy's answers to all cases with the module's own answers."""
         run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
         return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
@@ -149,6 +150,8 @@ class OwnersModule:
     def _compare_in_precision(
         self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
+        """Compare the copy's answers with the module's answers in the precision of its weights. Return no comparison if
+        the module does not run in this precision."""
         run, name = (
             make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
             f"as given in {precision}",
@@ -210,28 +213,9 @@ def _list_plain_values(module: nn.Module) -> dict[str, Any]:
 
 
 def _try_copy(module: nn.Module) -> Any:
+    """Return a copy of the module, or the module itself if copying it fails."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.
     except Exception:
         return module
-
-
-def read_weight_precision(module: nn.Module) -> str | None:
-    """Return the dtypes of a module's weights, such as `float16`; None if all weights are float32."""
-    tensors = [*module.parameters(), *module.buffers()]
-    kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
-    return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
-
-
-def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
-    """Convert a module to float32 on the CPU, in place. Tensors in plain attributes with the weights' dtype are
-    converted, too. If weights were float64, the tensors that forward makes in float64 become float32."""
-    tensors = [*module.parameters(), *module.buffers()]
-    kinds = {t.dtype for t in tensors if t.is_floating_point()}
-    made = module.cpu().float()
-    for layer in made.modules():
-        for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):
-            if tensor.dtype in kinds and tensor.dtype != torch.float32:
-                tensor.data = tensor.data.float()
-    return replace_doubles(made) if torch.float64 in kinds else made

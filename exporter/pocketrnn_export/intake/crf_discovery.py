@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketrnn.bundle.crf import Crf
+from pocketrnn_export.intake.call_line import write_layer_code
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 _DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)
@@ -81,13 +82,8 @@ class Decoder:
 def list_emission_calls(module: nn.Module) -> list[str]:
     """Return code that gives a tagger's emissions: the numbers that a call passes to a decoding method. {} stands
     for the call."""
-    return [f"given_to({target}, lambda: {{}})" for target in _find_decoding_methods(module)]
-
-
-def _find_decoding_methods(module: nn.Module) -> Iterator[str]:
-    for path, _, names in _find_decoding_layers(module):
-        parts = [f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part]
-        yield from (f"module{''.join(parts)}.{name}" for name in names)
+    methods = [f"{write_layer_code(path)}.{name}" for path, _, names in _find_decoding_layers(module) for name in names]
+    return [f"given_to({method}, lambda: {{}})" for method in methods]
 
 
 def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
@@ -145,6 +141,7 @@ def read_labels_in_answer(answer: Any) -> list[int] | None:
 
 
 def _list_whole_numbers(value: Any) -> Iterator[int]:
+    """Yield the integers in a value, also in tensors, arrays, lists and dicts."""
     if isinstance(value, Tensor | np.ndarray):
         if np.asarray(value.detach() if isinstance(value, Tensor) else value).dtype.kind in "iu":
             yield from map(int, value.reshape(-1).tolist())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.intake.copy_comparison import convert_to_float32
+from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, find_layer_tensors
 from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
@@ -50,8 +46,8 @@ def copy_for_export(module: nn.Module) -> nn.Module:
             made = set_eval_mode(copy_module(module))
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
-            _refuse_old_weights(made)
-            made = convert_to_float32(made, find_layer_tensors)
+            _refuse_outdated_weights(made)
+            made = convert_to_float32(made)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
                 _renormalize_embedding(layer)
@@ -83,8 +79,9 @@ def copy_module(module: nn.Module) -> nn.Module:
         else:
             known |= {
                 id(tensor): tensor.detach().clone()
-                for tensor in _find_computed_tensors(layer)
-                if id(tensor) not in known
+                for tensor in find_layer_tensors(layer)
+                # deepcopy refuses results of autograd.
+                if not tensor.is_leaf and id(tensor) not in known
             }
     return make_complete_copy(module, known)
 
@@ -94,7 +91,7 @@ def has_torchscript(module: nn.Module) -> bool:
     return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
 
 
-def make_parts_traceable(module: nn.Module) -> nn.Module:
+def replace_torchscript(module: nn.Module) -> nn.Module:
     """Return a copy in which modules that can be traced replace all TorchScript.
 
     Raises:
@@ -120,6 +117,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
+    """Refuse a module with a weight that has no shape or no values yet."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
@@ -133,7 +131,7 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
             )
 
 
-def _refuse_old_weights(module: nn.Module) -> None:
+def _refuse_outdated_weights(module: nn.Module) -> None:
     """Refuse a recurrent layer that still computes with weights from before a change of its parametrization."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
@@ -148,32 +146,6 @@ def _refuse_old_weights(module: nn.Module) -> None:
                 )
 
 
-def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in a layer that are results of autograd. `deepcopy` refuses them."""
-    return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
-
-
-def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds, also in containers and lists of layers. The tensors of child layers are
-    left out."""
-    waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in met:
-            continue
-        met.add(id(value))
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
-            waiting += vars(value).values()
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set | frozenset | deque):
-            waiting += value
-        elif dataclasses.is_dataclass(value) or type(value) is SimpleNamespace:
-            waiting += vars(value).values() if hasattr(value, "__dict__") else ()
-
-
 def _renormalize_embedding(layer: nn.Module) -> None:
     """Apply `max_norm` to every row of an embedding, as PyTorch does when it looks up a row."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -183,6 +155,7 @@ def _renormalize_embedding(layer: nn.Module) -> None:
 
 
 def _make_weights_plain(layer: nn.Module) -> None:
+    """Replace the weights that a parametrization or a hook computes by plain weights with the same values, in place."""
     if isinstance(layer, torch.jit.ScriptModule):
         return
     registered = read_own_forward_pre_hooks(layer)

@@ -25,9 +25,9 @@ _TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "nump
 _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
-def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Return a note on a module that takes numbers out of tensors and may keep them as state. Return an empty tuple
-    for other modules."""
+def note_extracted_numbers(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+    """Run the module once. Return a note if forward takes numbers out of tensors and may keep them for later texts;
+    else return an empty tuple."""
     tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
@@ -40,7 +40,9 @@ def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[s
     # A module that fails here also fails in the proof, which reports it.
     with restore_module(asked.module), contextlib.suppress(Exception, SystemExit):
         changed = find_attributes_changed_by_run(run_module, asked.module)
-        if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
+        if taken.floats or (
+            taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_has_python_value, changed)))
+        ):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): if it keeps them from one text to "
                 "the next, the proof notices that only if it changes the answer to a text of the proof. A change "
@@ -67,8 +69,9 @@ class _ExtractedNumberRecorder(FunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_python_state(kept: ChangedAttribute) -> bool:
-    """Return whether a changed attribute is a Python value, or a container with more than tensors."""
+def _has_python_value(kept: ChangedAttribute) -> bool:
+    """Return whether a changed attribute holds a Python value: a number, a string, or a container with more than
+    tensors."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)

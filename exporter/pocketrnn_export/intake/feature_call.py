@@ -23,10 +23,10 @@ _STEPS: Final = 1000
 
 @dataclass(frozen=True)
 class NumberInRange(Number):
-    """A random number in the range of a feature, and its conversion to the number that the module gets.
+    """A feature that is a number, with the range from which its random numbers are drawn.
 
     Attributes:
-        least, most: the range.
+        least, most: the ends of the range.
     """
 
     least: float = -2.0
@@ -39,24 +39,24 @@ class FeatureCall:
     features).
 
     Attributes:
-        named: the wrapped call.
+        wrapped: the wrapped call.
         features: the features.
     """
 
-    named: Callable[[nn.Module, Tensor, Any, Mapping[str, Tensor]], Any]
+    wrapped: Callable[[nn.Module, Tensor, Any, Mapping[str, Tensor]], Any]
     features: Features
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
         """Return the module's answer to rows of ids that contain texts and their features."""
-        tokens, lengths, numbers = self.split(tokens, lengths)
+        tokens, lengths, numbers = self.split_rows(tokens, lengths)
         return self.call_module_with_features(module, tokens, lengths, numbers)
 
     def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
         """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
         # A copy: forward may write into what it is given.
-        return self.named(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
+        return self.wrapped(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
 
-    def split(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
+    def split_rows(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
         """Split rows of ids into the texts, their lengths, and the numbers of their features."""
         if int(tokens[0, 0]) >= 0:
             return tokens, lengths, draw_features(self.features, tokens)
@@ -95,7 +95,7 @@ def draw_features(features: Features, tokens: Tensor) -> Tensor:
 
 
 def draw_feature_numbers(features: Features, keys: Any) -> Any:
-    """Draw features from whole numbers: int64 [rows] -> float32 [rows, features]."""
+    """Draw the features of rows, float32 [rows, features]. The key of a row, a whole number, decides its features."""
     drawn = np.empty((len(keys), len(features)), np.float32)
     for i, (_, feature) in enumerate(features):
         mixed = _mix_bits(keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
@@ -109,7 +109,8 @@ def draw_feature_numbers(features: Features, keys: Any) -> Any:
 
 
 def _mix_bits(keys: Any) -> Any:
-    """Mix the bits of whole numbers, so that neighbours differ: splitmix64 (Steele, Lea and Flood, 2014)."""
+    """Mix the bits of whole numbers, so that neighbouring numbers become unlike each other: splitmix64 (Steele, Lea
+    and Flood, 2014)."""
     with np.errstate(over="ignore"):
         keys = keys + np.uint64(0x9E3779B97F4A7C15)
         keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -118,7 +119,12 @@ def _mix_bits(keys: Any) -> Any:
 
 
 def add_feature_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
-    """Put the ids that stand for features before the tokens. It takes tokens [batch, sequence], lengths [batch] and
-    features float32 [batch, features]."""
+    """Put the ids that stand for features before the tokens. Return the longer rows and their lengths.
+
+    Args:
+        tokens: int64 [batch, sequence].
+        lengths: int64 [batch].
+        numbers: the features, float32 [batch, features].
+    """
     marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

@@ -17,9 +17,10 @@ from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
-from pocketrnn_export.intake.call_discovery.call_trial import can_run_line, read_answer
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
+from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line, read_answer
+from pocketrnn_export.intake.call_line import Call, list_names_in_line
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
 
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.
@@ -43,7 +44,7 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         InputError: the line does not use a feature.
     """
     if isinstance(call, str):
-        _check_names(asked, call)
+        _refuse_unused_feature_names(asked, call)
     try:
         convention = find_convention(asked, call)
     except ExportError:
@@ -63,12 +64,11 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         raise
     _refuse_failing_ids(asked, convention)
     _refuse_failing_numbers(asked, convention, is_finite=False)
-    return replace(convention, notes=(*convention.notes, *_describe_unused_features(asked, convention)))
+    return replace(convention, notes=(*convention.notes, *_note_unused_features(asked, convention)))
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module that also runs if each token gets features. Its features may belong to tokens and not to
-    texts."""
+    """Refuse a module that runs if each token gets its own features: its features may belong to tokens, not texts."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
@@ -79,11 +79,11 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
                 f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
-                "A feature belongs to a whole text; for tokens, a bundle has only ids.",
+                "Leave these numbers out of the module: a feature belongs to a whole text, and a token has only an id.",
             )
 
 
-def _check_names(asked: ModuleFacts, line: str) -> None:
+def _refuse_unused_feature_names(asked: ModuleFacts, line: str) -> None:
     """Refuse a line that does not use each feature by its name, or by `features` and `categories`."""
     try:
         read = list_names_in_line(line)
@@ -125,7 +125,7 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
 def _find_failure_on_ids(
     asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Return the module's error for texts with these ids as a category. Return None if the module runs."""
+    """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
     # As many rows as in the trials, or more.
     tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
@@ -144,27 +144,25 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
         if isinstance(feature, Category):
             continue
 
-        def describe_failure(number: float, column: int = column) -> str:
+        def find_failure(number: float, column: int = column) -> str:
             return _find_failure_on_number(asked, convention, column, number, is_finite=is_finite)
 
-        bad = next(
-            (number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if describe_failure(number)), None
-        )
+        bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if find_failure(number)), None)
         if bad is None:
             continue
-        least = next(one for one in _LEAST if not describe_failure(one) or one == _LEAST[-1])
-        most, above = (_LARGEST, _LARGEST + 1) if not describe_failure(_LARGEST) else (1, _LARGEST)
+        least = next(one for one in _LEAST if not find_failure(one) or one == _LEAST[-1])
+        most, above = (_LARGEST, _LARGEST + 1) if not find_failure(_LARGEST) else (1, _LARGEST)
         while above - most > 1:
             middle = (most + above) // 2
-            most, above = (middle, above) if not describe_failure(middle) else (most, middle)
-        ends = [f"min={least:g}"] * any(map(describe_failure, (-1.0, -float(_LARGEST), 0.0)))
+            most, above = (middle, above) if not find_failure(middle) else (most, middle)
+        ends = [f"min={least:g}"] * any(map(find_failure, (-1.0, -float(_LARGEST), 0.0)))
         ends += [f"max={most}"] * (most < _LARGEST)
         kept = {name: f"{name}.clamp({', '.join(ends)})"}
         every = [kept.get(other, other) for other, one in asked.features if not isinstance(one, Category)]
         line = re.sub(r"\bfeatures\b", f"torch.stack([{', '.join(every)}], 1)", convention.line)
         line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
         raise ExportError(
-            f"The module fails if it is given {bad:g} for {name}: {describe_failure(bad)}.",
+            f"The module fails if it is given {bad:g} for {name}: {find_failure(bad)}.",
             "In the call, limit the number to its range in training, so that a number outside gets the answer of the "
             f'nearest number inside: --call "{line}", in Python call=.',
         )
@@ -201,8 +199,9 @@ def _limit_categories_to_first_value(features: Features) -> Features:
     )
 
 
-def _describe_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Return a note on each feature that does not change the answers to some texts."""
+def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+    """Run the module with other values of each feature. Return a note that names the features that change no answer;
+    else return an empty tuple."""
     tokens, lengths = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
     before = read_answer(asked, convention, *add_feature_marks(tokens, lengths, own))

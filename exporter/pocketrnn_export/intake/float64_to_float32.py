@@ -1,5 +1,4 @@
-"""Run a module in float32 although its weights were float64. The float64 tensors that forward makes become float32,
-too.
+"""Convert a module to float32: the weights, the tensors in attributes, and the float64 tensors that forward makes.
 
 `module.float()` alone is not enough. A forward with `torch.zeros(n, 51, dtype=torch.double)` or `x.double()` still
 makes doubles, which a float32 layer refuses. `comparing/float64_module.py` does the opposite and runs around this: so
@@ -8,13 +7,17 @@ only the dtypes that forward names are changed here, and never a result.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import FunctionMode
+from pocketrnn_export.torch_internals import FunctionMode, get_submodule_dict
 
 _TYPES: Final[dict[Any, Any]] = {
     torch.float64: torch.float32,
@@ -23,7 +26,7 @@ _TYPES: Final[dict[Any, Any]] = {
 }
 
 
-def replace_doubles(module: nn.Module) -> nn.Module:
+def _replace_doubles(module: nn.Module) -> nn.Module:
     """Change the class of the module, so that float64 means float32 in its forward. Return the module.
 
     Args:
@@ -55,3 +58,44 @@ class _DoubleReplacer(FunctionMode):
 
 def _convert_type(value: Any) -> Any:
     return _TYPES.get(value, value) if isinstance(value, (str, torch.dtype, type(torch.DoubleTensor))) else value
+
+
+def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that a layer holds, also in containers and lists of layers. The tensors of child layers are
+    left out."""
+    waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
+            waiting += vars(value).values()
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            waiting += value
+        elif dataclasses.is_dataclass(value) or type(value) is SimpleNamespace:
+            waiting += vars(value).values() if hasattr(value, "__dict__") else ()
+
+
+def read_weight_precision(module: nn.Module) -> str | None:
+    """Return the dtypes of a module's weights, such as `float16`; None if all weights are float32."""
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
+    return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
+
+
+def convert_to_float32(module: nn.Module) -> nn.Module:
+    """Convert a module to float32 on the CPU, in place. Tensors in plain attributes with the weights' dtype are
+    converted, too. If weights were float64, the tensors that forward makes in float64 become float32."""
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {t.dtype for t in tensors if t.is_floating_point()}
+    made = module.cpu().float()
+    for layer in made.modules():
+        for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_layer_tensors(layer):
+            if tensor.dtype in kinds and tensor.dtype != torch.float32:
+                tensor.data = tensor.data.float()
+    return _replace_doubles(made) if torch.float64 in kinds else made

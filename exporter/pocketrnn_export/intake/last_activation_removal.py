@@ -50,15 +50,15 @@ class ActivationRecorder(FunctionMode):
     """Records the calls of activations inside the block.
 
     Args:
-        made: is called with the index of a call and its result.
+        observe: is called with the index of a call and its result.
 
     Attributes:
         calls: each call's name, site, occurrence and line, in order.
     """
 
-    def __init__(self, made: Callable[[int, Tensor], None]) -> None:
+    def __init__(self, observe: Callable[[int, Tensor], None]) -> None:
         super().__init__()
-        self._made = made
+        self._observe = observe
         self.calls: list[ActivationCall] = []
         self._occurrences: Counter[Any] = Counter()
 
@@ -67,7 +67,7 @@ class ActivationRecorder(FunctionMode):
         result = func(*args, **(kwargs or {}))
         if name in _KINDS:
             site, line = _find_call_site(sys._getframe(1))
-            self._made(len(self.calls), result)
+            self._observe(len(self.calls), result)
             self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
             self._occurrences[name, site] += 1
         return result
@@ -114,6 +114,8 @@ def _find_function_name(func: Any) -> str:
 
 
 def _find_call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+    """Return the stack of code and instructions that leads to a call of a torch function, and the file and line of the
+    call."""
     frames = list(list_call_frames(frame))
     line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

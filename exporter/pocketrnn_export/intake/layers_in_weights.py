@@ -21,37 +21,38 @@ def describe_layers(tensors: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
 
 
-def count_layers(tensors: Mapping[str, Tensor], name: str) -> int:
-    """Return how many layers the recurrent layer `name` stacks. Its weights may have a prefix."""
+def count_layers(tensors: Mapping[str, Tensor], layer_name: str) -> int:
+    """Return how many layers a recurrent layer stacks. Its weights may have a prefix."""
     count = 0
-    while _has_weight(tensors, f"{name}.weight_ih_l{count}"):
+    while _has_weight(tensors, f"{layer_name}.weight_ih_l{count}"):
         count += 1
     return count
 
 
-def count_gates(tensors: Mapping[str, Tensor], name: str) -> int | None:
-    """Return how many gates the recurrent layer `name` has: 1 for an RNN, 3 for a GRU, 4 for an LSTM. Return None if
-    the weights do not show it."""
+def count_gates(tensors: Mapping[str, Tensor], layer_name: str) -> int | None:
+    """Return how many gates a recurrent layer has: 1 for an RNN, 3 for a GRU, 4 for an LSTM. Return None if the weights
+    do not show it."""
     # Where an LSTM projects its state, the shape shows something else.
-    if _has_weight(tensors, f"{name}.weight_hr_l0"):
+    if _has_weight(tensors, f"{layer_name}.weight_hr_l0"):
         return None
     for layer in ("_l0", ""):
-        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{name}.weight_hh{layer}")]
+        held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{layer_name}.weight_hh{layer}")]
         if len(held) == 1 and held[0].dim() == 2 and held[0].shape[1]:
             return held[0].shape[0] // held[0].shape[1]
     return None
 
 
-def reads_both_directions(tensors: Mapping[str, Tensor], name: str) -> bool:
-    """Return whether the recurrent layer `name` has weights for both directions."""
-    return _has_weight(tensors, f"{name}.weight_ih_l0_reverse")
+def reads_both_directions(tensors: Mapping[str, Tensor], layer_name: str) -> bool:
+    """Return whether a recurrent layer has weights for both directions."""
+    return _has_weight(tensors, f"{layer_name}.weight_ih_l0_reverse")
 
 
-def _has_weight(tensors: Mapping[str, Tensor], name: str) -> bool:
-    return sum(f".{key}".endswith(f".{name}") for key in tensors) == 1
+def _has_weight(tensors: Mapping[str, Tensor], weight_name: str) -> bool:
+    return sum(f".{key}".endswith(f".{weight_name}") for key in tensors) == 1
 
 
 def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each embedding, recurrent layer and linear layer, with its sizes in words."""
     for key, tensor in tensors.items():
         name, _, weight = key.rpartition(".")
         if weight in ("weight_ih_l0", "weight_ih") and tensor.dim() == 2:
@@ -65,6 +66,8 @@ def _list_layers(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
 
 
 def _describe_recurrent_layer(tensors: Mapping[str, Tensor], key: str, tensor: Tensor) -> str:
+    """Describe a recurrent layer: its kind and sizes, how many layers are stacked, and whether both directions are
+    read."""
     recurrent = tensors.get(key.replace("weight_ih", "weight_hh"))
     projected = tensors.get(key.replace("weight_ih", "weight_hr"))
     # Where an LSTM projects its state, the recurrent weights have as many columns as the projection has rows.

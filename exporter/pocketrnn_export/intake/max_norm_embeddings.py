@@ -41,7 +41,7 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of one of these embeddings other than by look-up.
+    """Refuse a module that reads the weight of an embedding with an unapplied norm other than by look-up.
 
     Args:
         asked: the module, which is left as it was.

@@ -19,14 +19,16 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
 from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
 from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.intake.sizes_from_weights import find_class, find_parameter_values, find_values_without_effect
-from pocketrnn_export.intake.values_from_weights import find_cell_names, find_first_matrices
+from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
+from pocketrnn_export.intake.values_from_weights import find_cell_names, find_initial_matrices
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.class_definitions import find_class
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 
 _log = logging.getLogger(__name__)
 
@@ -47,50 +49,44 @@ class MissingArgumentsError(InputError):
         self.known, self.source = known, source
 
 
-def complete_arguments(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
+def find_missing_arguments(
+    maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return values for the arguments of a class that the user did not give. The shapes of the weights show them, or
-    calls in the class's file do.
+    """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
+    arguments in a checkpoint, or the calls of the class in its file.
 
-    They are logged, and so are the defaults that are taken where the calls in the file have other values.
+    The values are logged, and so are the defaults that are taken where the calls in the file have other values.
 
     Args:
-        found: the class, or a function.
+        maker: the class, or a function.
         args, kwargs: the arguments that were given.
         named: the file and the name.
         weights: the weights that are loaded afterwards.
 
     Raises:
-        MissingArgumentsError: there are others that it needs; the message has all of them.
-        InputError: it does not take the given ones.
+        MissingArgumentsError: the class needs arguments that are still unknown; the message has all of them.
+        InputError: the class does not take the given arguments.
     """
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(maker)
     except (ValueError, TypeError):
         return {}
     takes = _list_other_parameters(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
-    cells = _read_cells(named)
-    definition = _find_definition(found, cells) if inspect.isclass(found) else None
-    shown: dict[str, Any] = {}
-    if definition is not None and weights is not None:
-        shown = find_parameter_values(definition, weights.tensors)
+    cells: Sequence[Cell] = ()
+    with contextlib.suppress(InputError):
+        cells = read_python_cells(named.path)
+    definition = _find_definition(maker, cells) if inspect.isclass(maker) else None
     stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
-    unused: dict[str, Any] = {}
-    if definition is not None and weights is not None and _has_own_code_only(found):
-        unused = find_values_without_effect(definition)
-    taken = {
-        name: shown[name]
-        for name, parameter in takes.items()
-        if name in shown and _differs_from_default(parameter, shown)
-    }
-    matrices: dict[str, Any] = {}
+    shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
+        shown |= find_parameter_values(definition, weights.tensors)
+        taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
+        unused |= find_values_without_effect(definition) if _has_own_code_only(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
         cells_shown = find_cell_names(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
-        matrices = find_first_matrices(definition, [name for name in required if name not in taken], weights.tensors)
+        matrices = find_initial_matrices(definition, [name for name in required if name not in taken], weights.tensors)
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
@@ -103,16 +99,18 @@ def complete_arguments(
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
         values = {name: value for name, value in values.items() if name not in matrices}
-        objects = [name for name in missing if _is_object(signature.parameters[name], definition)]
+        objects = [name for name in missing if _takes_object(signature.parameters[name], definition)]
         compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
-    for name in _find_contradicted(found, args, {**kwargs, **found_values}, called.keys() - required, weights):
+    for name in _find_contradicting_arguments(
+        maker, args, {**kwargs, **found_values}, called.keys() - required, weights
+    ):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
     _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
-        _log_other_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
+        _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
 
 
@@ -148,34 +146,36 @@ def _take_from_calls(
     }
 
 
-def _find_contradicted(
-    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
+def _find_contradicting_arguments(
+    maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return the arguments that contradict the file: without them, the shapes of the class's weights are the shapes
+    """Make the class with and without some arguments. Return the arguments with which its weights get other shapes than
     in the file."""
     names = sorted(names)
     if weights is None or not names:
         return []
     held = Counter(tuple(tensor.shape) for tensor in weights.tensors.values())
 
-    def fits(without: Iterable[str]) -> bool:
+    def has_shapes_of_file(without: Iterable[str]) -> bool:
         try:
             with torch.random.fork_rng(devices=[]):
-                made = found(*args, **{name: value for name, value in kwargs.items() if name not in without})
+                made = maker(*args, **{name: value for name, value in kwargs.items() if name not in without})
             return Counter(tuple(tensor.shape) for tensor in made.state_dict().values()) == held
         # A user's code may raise any exception, and call sys.exit.
         except (Exception, SystemExit):
             return False
 
-    if fits([]) or not fits(names):
+    if has_shapes_of_file([]) or not has_shapes_of_file(names):
         return []
-    return [name for name in names if not fits([other for other in names if other != name])]
+    return [name for name in names if not has_shapes_of_file([other for other in names if other != name])]
 
 
-def _has_own_code_only(found: type) -> bool:
+def _has_own_code_only(made_class: type) -> bool:
     """Return whether a class inherits from PyTorch's classes only. Methods of other base classes may read an
     argument, too."""
-    return [kind for kind in found.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [found]
+    return [kind for kind in made_class.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [
+        made_class
+    ]
 
 
 def _log_taken_values(
@@ -196,7 +196,7 @@ def _log_taken_values(
         if call is None and told and isinstance(default, bool | str):
             kept.setdefault("", {})[name] = default
         elif call is not None and not call.confirms(default):
-            kept.setdefault(f" ({call.where_and_verb} it with {call.what})", {})[name] = default
+            kept.setdefault(f" ({call.where_and_verb} it with {call.listed_values})", {})[name] = default
     if kept:
         names = [*itertools.chain(*kept.values())]
         whose, yours = ("its default", "it") if len(names) == 1 else ("their defaults", "them")
@@ -207,7 +207,7 @@ def _log_taken_values(
         _log.warning("%s is made with %s", named.name, "; ".join(told))
 
 
-def _log_other_values(
+def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Log the values in a checkpoint that differ from the arguments with which the module is made."""
@@ -235,6 +235,8 @@ def _refuse_missing_arguments(
     objects: Sequence[str],
     compared: Mapping[str, Sequence[str]],
 ) -> None:
+    """Refuse a class that needs more arguments. The message says what the weights and the code tell of them, and how to
+    write the call."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared.items()
@@ -260,14 +262,14 @@ def _refuse_missing_arguments(
     if objects:
         first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
         known.append(
-            f"{_join(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function make() "
-            f"that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
+            f"{_join_names(objects)} {'is an object' if len(objects) == 1 else 'are objects'}: {first} a function "
+            f"make() that makes {'it' if len(objects) == 1 else 'them'} and returns {named.name}({call}), as in "
             "docs/your-files.md."
         )
         source = "made.py:make"
     said = " ".join(known)
     raise MissingArgumentsError(
-        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join(missing)}, which "
+        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, which "
         f"{'is' if len(missing) == 1 else 'are'} not given.",
         f"{said} Write {shlex.quote(source)}.",
         said,
@@ -275,9 +277,9 @@ def _refuse_missing_arguments(
     )
 
 
-def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter is an object of a class outside Python, by its annotation or by the attributes that
-    the code reads."""
+def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
+    """Return whether a parameter takes an object of a class outside Python, by its annotation or by the attributes
+    that the code reads."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -286,6 +288,7 @@ def _is_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) ->
 
 
 def _write_values(values: Mapping[str, Any]) -> str:
+    """Return arguments as Python code: `dim=64, name="x"`."""
     return ", ".join(f"{name}={_write_value(value)}" for name, value in values.items())
 
 
@@ -299,20 +302,14 @@ def _write_value(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str) and value.isprintable() and value.isascii() else repr(value)
 
 
-def _join(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _read_cells(named: ModuleName) -> list[Cell]:
-    with contextlib.suppress(InputError):
-        return read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
-    return []
-
-
-def _find_definition(found: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
+def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
     """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports
     it."""
-    owner = next((kind for kind in found.__mro__ if "__init__" in vars(kind)), found)
+    owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:
         return inside[0]

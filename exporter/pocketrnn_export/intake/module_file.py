@@ -25,17 +25,13 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
-from pocketrnn_export.intake.missing_arguments import complete_arguments
-from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
-from pocketrnn_export.intake.sizes_from_weights import (
-    find_class,
-    find_global_values,
-    find_imported_class,
-    find_parameter_values,
-    write_arguments,
-)
+from pocketrnn_export.intake.given_file_check import check_file_exists
+from pocketrnn_export.intake.missing_arguments import find_missing_arguments
+from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName
+from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
+from pocketrnn_export.source_code.class_definitions import find_class, find_imported_class
 from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
@@ -50,8 +46,6 @@ _log = logging.getLogger(__name__)
 
 # The most notes and places that are shown; the others are counted.
 _MOST_NOTES: Final = 2
-
-
 # The names that a value on the command line may use: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
@@ -85,18 +79,13 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     with _add_import_folders(named.path):
         file = _run_file(named, weights)
         made = _make_module(named, file, weights)
-    if not isinstance(made, nn.Module):
-        raise InputError(
-            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
-            "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
-        )
     if named.function is None:
         return made, None
     function = getattr(file, named.function, None)
     if not callable(function):
         raise InputError(
             f"{named.function} in {named.path} is not a function.",
-            "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
+            f"Define it: def {named.function}(module, tokens, lengths): return module(tokens.t()).",
         )
     return made, function
 
@@ -109,8 +98,8 @@ def load_function(
     Args:
         named: the file and the name: a function, with arguments to give to it beside the text, if it needs any; an
             object that can be called; or a class of such objects, which is made with the arguments.
-        read_from, content: the name of a file, and what it holds: the value of a name that the code makes by opening
-            this file, which is not run.
+        read_from, content: the name of a file of words, and the ids of its words. A name that the code makes by opening
+            this file gets these ids, and the code is not run.
 
     Raises:
         InputError: there is no such name, or it is not a function.
@@ -129,10 +118,7 @@ def load_function(
             made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
-        args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
-        kwargs = {
-            name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
-        }
+        args, kwargs = _evaluate_arguments(named, file)
         if isinstance(found, type) and not issubclass(found, str):
             found, args, kwargs = found(*args, **kwargs), [], {}
     where = f"{named.path}:{named.name}"
@@ -151,8 +137,8 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
     Jupyter and shell commands are left out.
 
     Raises:
-        InputError: there is no such notebook.
-        ExportError: a cell raises, or the name is not a module.
+        InputError: there is no such notebook, or the name is not a module.
+        ExportError: a cell raises.
     """
     cells, _ = read_notebook(named.path)
     with _add_import_folders(named.path):
@@ -164,13 +150,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
             for statement in list_statements(cells):
                 _run_statement(statement, file, cells, named)
                 vars(file).update(values)
-        made = _make_module(named, file, weights)
-    if not isinstance(made, nn.Module):
-        raise ExportError(
-            f"{named.name} in {named.path} makes an object of the type {type(made).__name__}, not a torch.nn.Module.",
-            "Name a module, its class, or a function that returns a module.",
-        )
-    return made
+        return _make_module(named, file, weights)
 
 
 class _JupyterStandIn:
@@ -317,9 +297,10 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
     return values
 
 
-def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], given: Set[str]) -> bool:
+def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]) -> bool:
+    """Return whether all statements that some names need are safe to run."""
     try:
-        find_needed_statements(cells, names, str(named.path), given)
+        find_needed_statements(cells, names, str(named.path), known_values)
     except InputError:
         return False
     return True
@@ -348,6 +329,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
+    """Log the statements that are not run but may matter, and the cells that are not Python 3."""
     if notes:
         _log.warning(
             "These statements are not run, but may change the code that is run: %s",
@@ -363,6 +345,7 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
 
 
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
+    """Log the statements that check whether they run in Jupyter, or whether their file is run by itself."""
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
@@ -370,9 +353,9 @@ def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
         )
 
 
-def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
-    more = f"{between}and {len(said) - most} more" if len(said) > most else ""
-    return between.join(said[:most]) + more
+def _join_first_notes(notes: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
+    more = f"{between}and {len(notes) - most} more" if len(notes) > most else ""
+    return between.join(notes[:most]) + more
 
 
 def _run_statement(
@@ -396,20 +379,22 @@ def _run_statement(
     code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
-    except ImportError as error:
-        raise ExportError(
-            f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
-            f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
-            if getattr(statement.node, "level", 0)
-            else "Install that package, or copy the class to a Python file without it."
-            f"{_suggest_values(statement, likely)}",
-        ) from error
     except (Exception, SystemExit) as error:
+        instead = _suggest_values(statement, likely)
+        if not isinstance(error, ImportError):
+            remedy = "Install that package anew" if statement.is_import else "Correct it"
+            remedy += f", or copy the class to a Python file{' without it' * statement.is_import}.{instead}"
+        elif getattr(statement.node, "level", 0):
+            folder = path.absolute().parent.name
+            remedy = (
+                f"Write a file beside the folder {folder} with the line `from {folder}.{path.stem} import {name}`, "
+            )
+            remedy += "and name it there."
+        else:
+            remedy = f"Install that package, or copy the class to a Python file without it.{instead}"
         raise ExportError(
             f"{statement.cell_or_line} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
-            f"{'Correct it' if not statement.is_import else 'Install that package anew'}, or copy the class to a "
-            f"Python file{' without it' * statement.is_import}.{_suggest_values(statement, likely)}",
+            remedy,
         ) from error
 
 
@@ -423,6 +408,7 @@ def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
 
 
 def _make_empty_module(path: Path) -> ModuleType:
+    """Return an empty Python module with the name and the path of a file."""
     # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
     # Python file of the same name may be in its folder.
     name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
@@ -432,28 +418,41 @@ def _make_empty_module(path: Path) -> ModuleType:
     return file
 
 
-def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """Return the object with a name if it is a module. Else call it with the arguments, and return the result."""
+def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> nn.Module:
+    """Return the object that the user names, if it is a module. Else call it with the arguments, and return the
+    result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
             raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
         return found
     where = f"{named.path}:{named.name}"
-    args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
-    kwargs = {
-        name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
-    }
+    args, kwargs = _evaluate_arguments(named, file)
     if callable(found):
-        kwargs |= complete_arguments(found, args, kwargs, named, weights)
+        kwargs |= find_missing_arguments(found, args, kwargs, named, weights)
     try:
-        return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
+        made = found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
+            "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
+        )
+    return made
+
+
+def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
+    """Evaluate the arguments that the user gives, by position and by name."""
+    path, names = str(named.path), vars(file)
+    by_name = (named.kwargs or {}).items()
+    return [_evaluate_argument(node, path, names) for node in named.args], {
+        name: _evaluate_argument(node, path, names) for name, node in by_name
+    }
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
@@ -501,9 +500,17 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 
-def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
-    remedy = [suggest_similar_name(name, known)]
-    remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
+def _make_no_such_name_error(
+    path: Path, name: str, defined_names: Sequence[str], unreadable: Sequence[str]
+) -> InputError:
+    """Return the error for a name that a file does not define. It proposes a similar name, and lists the names of the
+    file."""
+    remedy = [suggest_similar_name(name, defined_names)]
+    remedy += (
+        [f"It defines: {', '.join(defined_names[:20])}{', ...' if len(defined_names) > 20 else '.'}"]
+        if defined_names
+        else []
+    )
     remedy += [f"Cells that are not Python 3 are not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
     return InputError(f"{path} defines no {name}.", said)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.intake.given_file_check import check_file_exists
 
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (
@@ -47,21 +46,21 @@ class ModuleName:
         return self.path.suffix == ".ipynb"
 
 
-def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
-    """Parse `model.py:Classifier(8000, hidden=32)`. Return None if `given` does not have this form.
+def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | None:
+    """Parse `model.py:Classifier(8000, hidden=32)`. Return None for a text of another form.
 
     The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
     evaluated here.
 
     Args:
-        given: the text from the command line.
+        text: what stands on the command line.
         values: `name=value` for names of the file: a Python literal, or a call of torch or numpy. `name.part=value`
             stands for an object of which only that part is used.
 
     Raises:
-        InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
+        InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
     """
-    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", text)
     if found is None:
         return None
     path, name, call = found.groups()
@@ -80,24 +79,6 @@ def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | No
     return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, values)))
 
 
-def check_file_exists(
-    path: Path,
-    ends: tuple[str, ...] = (".py", ".ipynb"),
-    remedy: str = "Give the Python file or notebook that defines the module.",
-) -> None:
-    """Refuse a path that is not a file. The error names the file with the most similar path, or gives the remedy."""
-    with contextlib.suppress(OSError, ValueError):
-        if path.is_file():
-            return
-    raise InputError(f"{path} is not a file.", suggest_near_file(path, ends) or remedy)
-
-
-def check_weights_exist(path: Path) -> None:
-    """Refuse a path of weights that is not a file."""
-    ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
-    check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
-
-
 def _check_argument(node: ast.expr) -> None:
     """Raise ValueError for an argument with more than literals, and names, attributes and calls of the file."""
     allowed = (
@@ -111,8 +92,9 @@ def _check_argument(node: ast.expr) -> None:
             raise ValueError("it unpacks a dictionary")
 
 
-def _parse_assignment(given: str) -> tuple[str, ast.expr]:
-    name, _, value = given.partition("=")
+def _parse_assignment(text: str) -> tuple[str, ast.expr]:
+    """Parse `name=value` of --set. Return the name, and the syntax tree of the value."""
+    name, _, value = text.partition("=")
     try:
         if not all(part.isidentifier() for part in name.strip().split(".")):
             raise ValueError("no name")
@@ -121,5 +103,5 @@ def _parse_assignment(given: str) -> tuple[str, ast.expr]:
         return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
-            f"{short_repr(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+            f"{short_repr(text)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
         ) from None

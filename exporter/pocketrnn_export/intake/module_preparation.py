@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
@@ -24,9 +24,6 @@ from pocketrnn_export.comparing.proof_inputs import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
     Case,
-    Ids,
-    Logits,
-    Run,
     Widths,
     add_real_tokens,
     choose_non_padding_id,
@@ -37,40 +34,35 @@ from pocketrnn_export.comparing.proof_inputs import (
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
+from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, find_candidate_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import (
-    Call,
-    CallAdapter,
-    Convention,
-    FeatureModule,
-    PackedFeatureModule,
-    TwoTextModule,
-)
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_check import find_convention_with_characters
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
-    copy_module,
-    find_layer_tensors,
     has_torchscript,
-    make_parts_traceable,
+    replace_torchscript,
     unwrap_module,
 )
-from pocketrnn_export.intake.extracted_scalars import describe_unseen_state
+from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_check import find_convention_with_features
-from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
+from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
-from pocketrnn_export.intake.padding_effect import find_batch_dependent_ids, find_candidate_ids
+from pocketrnn_export.intake.padding_effect import find_padding_fault
+from pocketrnn_export.intake.reference_runs import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
     is_changed_by_calls,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
+from pocketrnn_export.intake.text_length_limits import find_least_tokens, keep_answered_lengths
+from pocketrnn_export.intake.traced_wrappers import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 _log = logging.getLogger(__name__)
@@ -181,10 +173,10 @@ class ExportableModule:
         """Return the module as the reference of all comparisons. A run raises ExportError if the module fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
-            run = _compare_probabilities(run, self.reference, self.activation)
+            run = make_probability_checking_run(run, self.reference, self.activation)
         return Reference(
             "pytorch",
-            _explain_failures(run, self.padding_id),
+            make_explaining_run(run, self.padding_id),
             _make_float64_run(self),
             lambda: make_perturbed_module_runs(self.module_for_float64, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_differing_operation(self, content, case, place),
@@ -250,13 +242,13 @@ def prepare_module(
     Args:
         module: the user's module, which is not changed.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
-            label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
+            label's logit, and the first gets 0. Softmax of the two is the sigmoid of the one.
         multi_label: whether each label has a probability of its own. Then no logit is added.
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
-        others: the facts about it, as in `ModuleFacts`.
+        others: facts about the module, as in `ModuleFacts`.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
@@ -264,7 +256,7 @@ def prepare_module(
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
-    traceable = make_parts_traceable(reference)
+    traceable = replace_torchscript(reference)
     refuse_nonfinite_weights(reference)
     widths = widths or Widths()
     asked = ModuleFacts(
@@ -273,7 +265,7 @@ def prepare_module(
         features=features, spellings=spellings, labels_are_words=labels_are_words,
     )  # fmt: skip
     convention = _find_convention(asked, call)
-    _check_number_of_texts(convention, two_texts=two_texts)
+    _refuse_other_number_of_texts(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
@@ -281,14 +273,14 @@ def prepare_module(
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log_convention(convention)
     is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
-    called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
-    traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
+    called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
+    traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
         widths=widths, given=_make_owners_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
-        notes=describe_unseen_state(asked, convention),
+        notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
@@ -299,6 +291,7 @@ def prepare_module(
 
 
 def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
+    """Find out how to call a module of texts, of texts with features, or of words with their characters."""
     if asked.spellings is not None:
         return find_convention_with_characters(asked, asked.spellings, call)
     return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
@@ -309,21 +302,11 @@ def _make_owners_module(
 ) -> OwnersModule:
     """Return the owner's module in the form in which it is compared with its copy."""
     given = unwrap_module(module)
-    return OwnersModule(given, called, convention.takes_lengths, find_layer_tensors, copy_module, asked.head_sizes)
+    return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
 
 
-def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
-    """Return a module in the form that is traced, with its convention."""
-    if convention.has_two_texts:
-        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
-        return TwoTextModule(called)
-    if convention.features:
-        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
-        return (PackedFeatureModule if convention.takes_lengths else FeatureModule)(called, widths.fixed)
-    return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
-
-
-def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
+def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
+    """Refuse a call with two texts for a module of one text, and the reverse."""
     if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
@@ -337,6 +320,8 @@ def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
 def _refuse_dependence_on_sizes(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
+    """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
+    through the `max_norm` of an embedding."""
     refuse_dependence_on_sizes(asked, convention, sizes)
     refuse_direct_weight_reads(asked, convention, norms, sizes)
 
@@ -387,11 +372,8 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
     return add_ids_that_need_own_batch(replace(prepared, padding=True), candidates)
 
 
-def _return_unchanged(module: nn.Module) -> nn.Module:
-    return module
-
-
 def _describe_call(convention: Convention) -> str:
+    """Describe in a sentence how forward is called, and what is assumed about its answer."""
     said = f"forward is called as {convention.line}"
     if convention.pair:
         said += f"; a pair is ({', '.join(convention.pair)}), in this order"
@@ -427,48 +409,6 @@ def _log_convention(convention: Convention) -> None:
         _log.warning("%s", note)
 
 
-def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
-    user's module gives. For a head that gives logits, the logits are compared."""
-    convention = called.convention
-    module = CallAdapter(called.module, convention, passing=False)
-    own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
-
-    def run_and_compare(tokens: Ids, lengths: Ids) -> Logits:
-        logits, numbers = run(tokens, lengths), own(tokens, lengths)
-        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
-        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
-        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
-            raise ExportError(
-                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
-                f"{len(tokens)} x {tokens.shape[1]} tokens.",
-                "Return the logits from forward, or say where they are: --call, or call=.",
-            )
-        return logits
-
-    return run_and_compare
-
-
-def _split_heads(
-    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
-) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
-    module gives."""
-    at = of = 0
-    for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
-        columns = slice(at, at + labels)
-        yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
-        at, of = at + labels, of + part.units
-
-
-def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
-    ours = given if part.activation is not None or part.undone is not None else logits
-    # A single number is that of the second label.
-    ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
-    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
-
-
 def _make_float64_run(prepared: ExportableModule) -> Run64:
     """Return a run in double precision. The module is copied at the first call, since float32 is usually enough."""
 
@@ -498,6 +438,8 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
 
 
 def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
+    """Return the inputs of the trace: tokens, and lengths and features if the module takes them, with different sizes
+    for all axes."""
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts them may fail on a text of padding only.
@@ -511,52 +453,3 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     for text, of_text in zip(texts, of_texts, strict=True):
         text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
     return (*texts, *of_texts, *beside)
-
-
-class FixedWidthModule(nn.Module):
-    """A module whose texts all have the same number of tokens. A trace treats this number as a constant."""
-
-    def __init__(self, module: nn.Module, width: int) -> None:
-        super().__init__()
-        self.module = module
-        self.width = width
-
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits [batch, classes] for tokens [batch, width]."""
-        # The same tokens, of a size that is known while tracing.
-        tokens = tokens.index_select(1, torch.arange(self.width))
-        # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
-        logits: Tensor = self.module(tokens) if lengths is None else self.module(tokens, lengths)
-        return logits
-
-
-def _explain_failures(run: Run, padding_id: int) -> Run:
-    """Return a run that turns an exception of the module into an ExportError with the input in its message."""
-
-    def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
-        try:
-            return run(tokens, lengths)
-        except PocketRNNError:
-            raise
-        # A user's module may raise any exception, and call sys.exit.
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {first_line(error)}"
-            if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
-                raise ExportError(
-                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
-                    f"a known word or with the word for padding may: {what}.",
-                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
-                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
-                    "empty_id=...).",
-                ) from error
-            shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
-            advice = "A classifier must take any number of texts of any length: correct forward for this batch."
-            if isinstance(error, IndexError) and "out of range in self" in str(error):
-                advice = (
-                    f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
-                    f"has a row for each, and a table of positions one for each of {tokens.shape[1]} tokens."
-                )
-            ids = ", ".join(map(str, tokens[0, :8]))
-            raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
-
-    return run_with_explanation

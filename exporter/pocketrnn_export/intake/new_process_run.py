@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
+def run_in_process(function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
     """Run a function in a new process, and return its result.
 
     Args:
-        make: the function.
+        function: the function.
         args: its arguments.
         seconds: how long it may take; None for no limit.
 
@@ -24,7 +24,7 @@ def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None =
     # fork is only safe on Linux; starting a new interpreter takes two seconds.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(sender, make, args))  # type: ignore[attr-defined]
+    process = context.Process(target=_send_result, args=(sender, function, args))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # Python warns that a fork loses this process's threads. The new one does not need them.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -40,5 +40,5 @@ def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None =
         receiver.close()
 
 
-def _send_result(sender: Any, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    sender.send(make(*args))
+def _send_result(sender: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    sender.send(function(*args))

@@ -25,11 +25,11 @@ class PairCall:
     """A call that takes (module, tokens, lengths), and calls another function with (module, first, second,
     first_lengths, second_lengths)."""
 
-    of_both: Callable[[nn.Module, Tensor, Tensor, Any, Any], Any]
+    wrapped: Callable[[nn.Module, Tensor, Tensor, Any, Any], Any]
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         """Return the module's answer to rows of ids that contain pairs."""
-        return self.of_both(module, *split_pairs(tokens, lengths))
+        return self.wrapped(module, *split_pairs(tokens, lengths))
 
 
 def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -21,7 +21,7 @@ LARGEST_PICKLE: Final = 1 << 24
 # torch.jit.save compresses the code; the tensors' bytes are never compressed.
 _LARGEST_CODE: Final = 1 << 26
 _MAKES_BY_SIZE: Final = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n|ctorch[\w.]*\n\w*Tensor\n")
-_SAVE_AGAIN: Final = "Save it again."
+_SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
 def check_entries(path: Path) -> list[zipfile.ZipInfo]:
@@ -43,7 +43,7 @@ def check_entries(path: Path) -> list[zipfile.ZipInfo]:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
         raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
     if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
-        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim to be larger.", _SAVE_AGAIN)
+        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim to hold more bytes.", _SAVE_AGAIN)
     return entries
 
 

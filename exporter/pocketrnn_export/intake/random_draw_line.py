@@ -36,21 +36,21 @@ def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
     """
-    own = list(_find_held_generators(module))
+    held = list(_find_held_generators(module))
     found, at = "", sys._getframe()
-    line, last = 0, _list_states(own)
+    line, last = 0, _list_generator_states(held)
 
     def trace_frame(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal found, at, line, last
-        if found or not _is_user_frame(frame):
+        if found or not _runs_owners_file(frame):
             return None
-        if (now := _list_states(own)) != last:
+        if (now := _list_generator_states(held)) != last:
             found, last = (describe_line(at, line) if line else ""), now
         # A draw seen after the end of a function belongs to the line that called it.
         caller: FrameType | None = frame
         if event == "return":
             caller = frame.f_back
-            while caller is not None and not _is_user_frame(caller):
+            while caller is not None and not _runs_owners_file(caller):
                 caller = caller.f_back
         at, line = (frame, 0) if caller is None else (caller, caller.f_lineno)
         if event == "line" and _MADE_ANEW.search(read_line(frame)[2]):
@@ -63,21 +63,25 @@ def find_drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
     return found
 
 
-def _is_user_frame(frame: FrameType) -> bool:
+def _runs_owners_file(frame: FrameType) -> bool:
+    """Return whether a frame runs the owner's code, and not an installed library."""
     return is_user_frame(frame) and not is_installed_file(frame.f_code.co_filename)
 
 
-def _list_states(own: list[Any]) -> list[Any]:
-    return [read_generator_states(), *map(_read_state, own)]
+def _list_generator_states(held: list[Any]) -> list[Any]:
+    """Return the states of the global generators and of the held generators."""
+    return [read_generator_states(), *map(_read_generator_state, held)]
 
 
-def _read_state(generator: Any) -> Any:
+def _read_generator_state(generator: Any) -> Any:
+    """Return a value that changes when the generator draws a number."""
     if isinstance(generator, torch.Generator):
         return bytes(generator.get_state().numpy())
     return repr(generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.getstate())
 
 
 def _find_held_generators(module: nn.Module) -> Iterator[Any]:
+    """Yield the random generators that a layer holds, or that the file of its forward holds."""
     for layer in module.modules():
         forward = getattr(type(layer), "forward", None)
         for value in [*vars(layer).values(), *getattr(forward, "__globals__", {}).values()]:

@@ -38,6 +38,7 @@ def _refuse_replaced_layers() -> None:
 
 
 def _refuse_batch_statistics(module: nn.Module) -> None:
+    """Refuse a batch normalisation without running statistics: it computes with all texts of the batch."""
     for path, layer in module.named_modules():
         if isinstance(layer, BatchNorm) and layer.running_mean is None:
             raise ExportError(

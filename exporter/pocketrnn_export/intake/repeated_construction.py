@@ -55,8 +55,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
         raise InputError(
             f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
             "random numbers, or depends on the time when it is made or its file is run.",
-            "Make it a constant, or a parameter or buffer that the weights hold; or ask for random weights with "
-            "--random-weights.",
+            "Make these numbers constants, or parameters or buffers that the weights hold; or ask for random weights "
+            "with --random-weights.",
         )
 
 

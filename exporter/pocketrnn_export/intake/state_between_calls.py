@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LONGEST
-from pocketrnn_export.intake.call_discovery.call_trial import advise_on_kept_state
+from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
@@ -52,7 +52,7 @@ _ENTRIES: Final = (20, 1_000)
 
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
-_BEFORE: Final = "on earlier texts"
+_BEFORE: Final = "earlier texts"
 
 Batch = tuple[Tensor, Tensor]
 
@@ -75,19 +75,19 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
     )
     with restore_module(asked.module):
         kept = find_attributes_changed_by_run(
-            lambda: _compute_answers_to_batches(asked, convention, [text], noted=False), asked.module
+            lambda: _compute_answers_to_batches(asked, convention, [text], recorded=False), asked.module
         )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
     _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _find_state_used(asked, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
-    alone = _answer_copy(asked, convention, text)
+    alone = _answer_and_restore(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(
             _depends_on_call_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS
         ):
-            raise _make_dependence_error("on the number of calls before", [one], convention)
+            raise _make_dependence_error("the number of calls before", [one], convention)
         if any(_depends_on_list_length(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _make_dependence_error(_BEFORE, [one], convention)
 
@@ -120,8 +120,8 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
-        for noted in clock.decide_recording(batch):
-            answered += [(batch, answer) for answer in _answer_copy(asked, convention, batch, noted=noted)]
+        for recorded in clock.decide_recording(batch):
+            answered += [(batch, answer) for answer in _answer_and_restore(asked, convention, batch, recorded=recorded)]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
     for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
@@ -145,14 +145,14 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def decide_recording(self, batch: Batch) -> Iterator[bool]:
-        """Yield for each batch whether its operators are recorded: always for short batches, and for others while
-        time is left."""
+        """Yield whether the operators of a batch are recorded: always for short batches, and for others while time is
+        left. Yield nothing once the time is spent."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
-            noted = steps < _LONG or spent + self._a_step * steps < _SECONDS
-            yield noted
-            if noted:
+            recorded = steps < _LONG or spent + self._a_step * steps < _SECONDS
+            yield recorded
+            if recorded:
                 self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
 
 
@@ -162,16 +162,16 @@ def _compare_batches_in_order(
     """Answer batches one after the other until an answer differs. Add the batch with the other answer to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
-        for noted in clock.decide_recording(batch):
-            answers = _compute_answers_to_batches(asked, convention, [batch], noted=noted)
+        for recorded in clock.decide_recording(batch):
+            answers = _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
             if not answers or not _is_same(answers[0], expected):
                 differs.append(batch)
                 return
 
 
 def _order_with_all_neighbour_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order that has every pair of numbers as neighbours, also each number
-    with itself."""
+    """Return the numbers below `number` in an order in which every pair of them stands side by side, also each
+    number with itself."""
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
@@ -202,21 +202,22 @@ def _find_state_used(
     return sorted(changed, key=lambda kept: not operations.find_labels(*list_tensors_in(kept.after)) & before)
 
 
-def _answer_copy(
-    asked: ModuleFacts, convention: Convention, batch: Batch, *, noted: bool = True
+def _answer_and_restore(
+    asked: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
+    """Return the answer to a batch, and undo the changes of the call; an empty list if the module fails."""
     with restore_module(asked.module):
-        return _compute_answers_to_batches(asked, convention, [batch], noted=noted)
+        return _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
 
 
 def _compute_answers_to_batches(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, noted: bool = True
+    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Yield the answers to the batches, one after the other, until the module fails."""
+    """Return the answers to the batches, one after the other, until the module fails. The state of the calls stays."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
-            operations = OperatorRecorder() if noted else None
+            operations = OperatorRecorder() if recorded else None
             answer = _call_module(asked, convention, batch, operations, "text")
             steps = frozenset[int]() if operations is None else operations.find_steps_that_made(answer)
             program = None if operations is None else operations.extract_program(steps, "text")
@@ -242,7 +243,7 @@ def _depends_on_list_length(
     """Return whether the answer changes after many calls have extended a list of the module."""
     if not isinstance(kept.after, list | deque):
         return False
-    expected = _answer_copy(asked, convention, batch)
+    expected = _answer_and_restore(asked, convention, batch)
     path, _, name = kept.name.rpartition(".")
     layer = asked.module.get_submodule(path)
     with restore_module(asked.module):
@@ -297,31 +298,35 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
     )
 
 
-def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
+def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
+    """Return the error for a module whose answer depends on earlier texts or calls. It names the changed attributes."""
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed
         else "Do not let forward keep anything that a later answer depends on, in the module, its file or a "
         "default argument."
     )
-    return ExportError(f"The module's answer to a text depends {on}.", advice)
+    return ExportError(f"The module's answer to a text depends on {cause}.", advice)
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, without a change of its next answer. Such
-    assignments are undone. A module whose next answer changes, as with a counter, is refused later."""
+    """Return whether forward assigns to attributes, such as a cache, and its next answer stays the same.
+
+    Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
+    """
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
-    return any(_is_changed_by_size(asked, convention, *shape) for shape in shapes)
+    return any(_is_changed_at_size(asked, convention, *shape) for shape in shapes)
 
 
-def _is_changed_by_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
+def _is_changed_at_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
+    """Return whether calls on a batch of one size assign to attributes, and all give the same answer."""
     batch = asked.draw_batch(rows, width)
     if not assigns_attributes(
-        lambda: _compute_answers_to_batches(asked, convention, [batch], noted=False), asked.module
+        lambda: _compute_answers_to_batches(asked, convention, [batch], recorded=False), asked.module
     ):
         return False
     with restore_attributes(asked.module):
-        answers = _compute_answers_to_batches(asked, convention, [batch] * calls, noted=False)
+        answers = _compute_answers_to_batches(asked, convention, [batch] * calls, recorded=False)
     return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

@@ -57,7 +57,10 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
         script = load_from_bytes(path.read_bytes())
     # torch.jit.load fails on damaged files with errors of many classes.
     except Exception as error:
-        raise InputError(f"{path} is not a TorchScript file: {first_line(error)}.", "Save it again.") from None
+        raise InputError(
+            f"{path} is not a TorchScript file: {first_line(error)}.",
+            "Save the module again: torch.jit.save(script, path).",
+        ) from None
     repeated = [(_count_bytes(tensor), name) for name, tensor in script.state_dict().items() if _is_expanded(tensor)]
     if sum(size for size, _ in repeated) > _LARGEST_REPEATED:
         size, name = max(repeated)
@@ -69,7 +72,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has more numbers than its memory, as after `expand`."""
+    """Return whether a tensor has more numbers than its memory holds, as after `expand`."""
     return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 

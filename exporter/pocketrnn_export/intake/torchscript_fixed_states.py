@@ -37,11 +37,13 @@ def refuse_fixed_states(module: nn.Module) -> None:
                         f"The TorchScript {path or 'module'} gives its {kind.removeprefix('aten::').upper()} an "
                         "initial state for a fixed number of texts; a run on another number reads beyond the state "
                         "and may end the process.",
-                        "Export the Python module, or trace it again with a state made of x.size(0) by torch.zeros.",
+                        "Export the Python module, or trace it again with a state of torch.zeros for x.size(0) texts.",
                     )
 
 
-def _depends_on_input(value: Any, own: Any) -> bool:
+def _depends_on_input(value: Any, module_value: Any) -> bool:
+    """Return whether a value is computed from an input of the graph. The module itself, its first input, does not
+    count."""
     waiting, met = [value], set[str]()
     while waiting:
         current = waiting.pop()
@@ -49,7 +51,7 @@ def _depends_on_input(value: Any, own: Any) -> bool:
             continue
         met.add(current.debugName())
         node = current.node()
-        if own is not None and current.debugName() == own.debugName():
+        if module_value is not None and current.debugName() == module_value.debugName():
             continue
         # An input, or the output of a loop or a branch: not followed.
         if node.kind() in {"prim::Param", "prim::If", "prim::Loop", "prim::CallMethod"}:

@@ -113,6 +113,8 @@ class _FrozenScript:
 
 
 class _InterpretedModule(nn.Module):
+    """A module that runs the operators of a frozen ScriptModule one by one."""
+
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
         self._frozen = _FrozenScript(script)
@@ -121,6 +123,7 @@ class _InterpretedModule(nn.Module):
             self._add_weights(node)
 
     def _add_weights(self, node: Any) -> None:
+        """Add the weights of a node to this module: a recurrent layer, or a constant tensor."""
         kind, name = node.kind(), next((value.debugName() for value in node.outputs()), "")
         if kind in _LAYERS:
             self._names[name] = own = f"recurrence_{len(self._names)}"
@@ -141,6 +144,7 @@ class _InterpretedModule(nn.Module):
         return logits
 
     def _run_block(self, block: Any, known: dict[str, Any]) -> None:
+        """Run the operators of a block, and add their results to the known values."""
         for node in block.nodes():
             names = [value.debugName() for value in node.outputs()]
             if node.kind() == "prim::If":
@@ -153,6 +157,7 @@ class _InterpretedModule(nn.Module):
             known.update(zip(names, results, strict=True))
 
     def _compute_results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
+        """Return the results of one operator."""
         kind = node.kind()
         if kind in _STORED:
             own = self._names.get(node.output().debugName())
@@ -226,6 +231,7 @@ def _is_packed_node(node: Any) -> bool:
 
 
 def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]:
+    """Run a recurrent layer on padded or packed data. Return its output and its states."""
     packed = _is_packed_node(node)
     states, index = (inputs[2], 2) if packed else (inputs[1], 1)
     hx: Any = tuple(states) if isinstance(states, list) else states
@@ -247,6 +253,7 @@ def _is_zero_state(value: Any) -> bool:
 
 
 def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizesStandIn]:
+    """Pack padded rows. Return the packed data, and a stand-in for their batch sizes."""
     packed = pack_padded_sequence(padded, lengths, batch_first)
     rows, steps = padded.shape[:2] if batch_first else reversed(padded.shape[:2])
     return packed.data, _BatchSizesStandIn(packed, rows, steps)
@@ -255,6 +262,7 @@ def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tens
 def _pad_rows(
     data: Tensor, sizes: _BatchSizesStandIn, batch_first: bool, padding_value: float, total_length: Any
 ) -> tuple[Tensor, Tensor]:
+    """Pad packed data. Return the rows and their lengths."""
     packed = PackedSequence(data, sizes.packed.batch_sizes, None, None)
     wider = None if total_length is sizes.steps else total_length
     return pad_packed_sequence(packed, batch_first, padding_value, wider)
@@ -283,8 +291,9 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     return result if isinstance(result, tuple) and node.outputsSize() > 1 else (result,)
 
 
-def _make_untraceable_error(what: str) -> ExportError:
+def _make_untraceable_error(held_part: str) -> ExportError:
+    """Return the error for TorchScript that holds something that cannot be traced."""
     return ExportError(
-        f"The TorchScript module holds {what}, which cannot be traced again.",
+        f"The TorchScript module holds {held_part}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",
     )

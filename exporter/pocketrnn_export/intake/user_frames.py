@@ -59,9 +59,9 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the code that reads a size. Three kinds of frames are skipped: methods of sizes, which are
-    PyTorch's or ours; our files with `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file,
-    such as a dataclass's `__repr__`.
+    """Return the frame of the code that reads a size, seen from inside the read. Three kinds of frames are skipped:
+    methods of sizes, which are PyTorch's or ours; our files with `ASKS_FOR_ITS_CALLER`, which replace Python functions;
+    and code without a file, such as a dataclass's `__repr__`.
     """
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE

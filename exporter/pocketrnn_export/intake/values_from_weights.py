@@ -1,5 +1,5 @@
-"""Find values of arguments that are not sizes, but that saved weights show: the kind of a recurrent layer, and a
-matrix that only initializes an embedding."""
+"""Find two kinds of arguments from saved weights: the kind of a recurrent layer, and the matrix that initializes an
+embedding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: M
     return found
 
 
-def find_first_matrices(
+def find_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Return each argument that only initializes an embedding, as zeros of the shape in the saved weights. The saved
@@ -44,8 +44,8 @@ def find_first_matrices(
     found: dict[str, Any] = {}
     for name in names:
         uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
-        kinds = {use: _find_use(use, parents) for use in uses}
-        layers = {_find_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
+        kinds = {use: _find_kind_of_use(use, parents) for use in uses}
+        layers = {_find_initialized_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
         shapes = {
             tuple(tensor.shape) for layer in layers for key, tensor in tensors.items()
             if layer and f".{key}".endswith((f".{layer}.weight", f".{layer}"))
@@ -58,7 +58,7 @@ def find_first_matrices(
     return found
 
 
-def _find_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+def _find_kind_of_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return `array`, `tensor` or `size`: code makes a tensor of a value, takes it as a tensor, or reads its size.
     Return an empty string for another use."""
     parent = parents[use]
@@ -72,7 +72,7 @@ def _find_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     return ""
 
 
-def _find_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
+def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return the layer NAME that a statement initializes with a matrix: `self.NAME =
     nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`, or
     `self.NAME.weight.data.copy_(matrix)`. An attribute of another name is a tensor, `NAME.weights`. Return an empty
@@ -81,13 +81,14 @@ def _find_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "copy_":
-            return _read_layer(node.func.value)
+            return _read_layer_name(node.func.value)
         node = parents[node]
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        return _read_layer(node.targets[0])
+        return _read_layer_name(node.targets[0])
     return ""
 
 
-def _read_layer(node: ast.expr) -> str:
+def _read_layer_name(node: ast.expr) -> str:
+    """Return NAME for `self.NAME`, `self.NAME.weight` and `self.NAME.weight.data`; an empty string for other code."""
     parts = ast.unparse(node).removesuffix(".data").removesuffix(".weight").split(".")
     return ".".join(parts[1:]) if parts[0] == "self" and all(map(str.isidentifier, parts)) else ""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.module_name import check_weights_exist
+from pocketrnn_export.intake.given_file_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -121,20 +121,20 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the weights with the module's names, if a single prefix is the only difference of the names."""
     state = weights.tensors
-    if own.keys() == state.keys():
+    if own_tensors.keys() == state.keys():
         return state
-    prefix = _find_prefix(own, state)
+    prefix = _find_prefix(own_tensors, state)
     if prefix:
         inner = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         outside = [name for name in state if not name.startswith(prefix)]
         left_out = f", and {_join_names(outside, 3)} left out" if outside else ""
         _log.warning("%s: the prefix %s is removed from the names of its weights%s.", weights.path, prefix, left_out)
         return inner
-    added = _find_prefix(state, own)
-    if added and own.keys() == {f"{added}{name}" for name in state}:
+    added = _find_prefix(state, own_tensors)
+    if added and own_tensors.keys() == {f"{added}{name}" for name in state}:
         _log.warning("%s: the prefix %s is added to the names of its weights.", weights.path, added)
         return {f"{added}{name}": tensor for name, tensor in state.items()}
     return state
@@ -160,6 +160,7 @@ def _join_names(names: Sequence[str], most: int) -> str:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors file by name."""
     try:
         return safetensors.torch.load_file(path)
     # Damaged headers raise errors of other classes than safetensors' own.
@@ -255,12 +256,11 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
 
 
 def _is_state_dict(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and all(isinstance(name, str) and _is_dense_tensor(tensor) for name, tensor in value.items())
-
-
-def _is_dense_tensor(value: Any) -> bool:
-    """Return whether a value is a dense tensor, and not a sparse or nested tensor."""
-    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+    """Return whether a value holds dense tensors by their names, and nothing else."""
+    return bool(value) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_nested
+        for name, tensor in value.items()
+    )
 
 
 def _find_arguments(saved: Any) -> dict[str, Any]:
@@ -277,14 +277,20 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
     }
 
 
-def _make_unsafe_pickle_error(path: Path, what: Sequence[str]) -> InputError:
-    """Return the error for a file with objects of other classes. `what` names the classes; it is empty if they are
-    unknown."""
-    held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
+def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
+    """Return the error for a file with objects of other classes. Without `class_names`, the classes are unknown."""
+    held = (
+        _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
+        if class_names
+        else "a whole module"
+    )
     return InputError(
         f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE
     )
 
 
 def _make_damaged_file_error(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a file of weights: {first_line(error)}.", "Save it again.")
+    return InputError(
+        f"{path} is not a file of weights: {first_line(error)}.",
+        "Save the weights again: torch.save(module.state_dict(), path).",
+    )

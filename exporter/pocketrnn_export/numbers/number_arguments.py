@@ -14,7 +14,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description, make_label_output, validate_name
-from pocketrnn_export.export_guards import ExportOptions
+from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
@@ -63,7 +63,7 @@ def collect_number_arguments(
         raise InputError("multi_label, thresholds and gives apply to labels, but values are given.", "Leave them out.")
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {short_repr(layout)}, which is not a layout.", f"Use one of {', '.join(LAYOUTS)}.")
-    names = () if values is None else check_values(values)
+    names = () if values is None else check_value_names(values)
     units = None if value_units is None else _check_units(value_units, len(names))
     output: Output
     if values is not None:
@@ -71,12 +71,12 @@ def collect_number_arguments(
     else:
         output = make_label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
-    made = _add_range(given or make_number_rules(channels, scaler, rules), samples)
+    made = _add_training_range(given or make_number_rules(channels, scaler, rules), samples)
     description = Description(validate_name(name), made, output, provenance or {})
     return NumberExport(description, wanted, layout, samples)  # type: ignore[arg-type]
 
 
-def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
+def _add_training_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
     """Add to the rules the range of the numbers in the given sequences, unless the owner gives a range. With a known
     scale, the range covers at least two standard deviations around the mean, since a few sequences may show only one
     class.
@@ -131,6 +131,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
 
 def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
+    """Return the values of an argument for the channels as a tuple, a single one for all channels, too."""
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if name == "units" else (
@@ -141,10 +142,13 @@ def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
             return tuple(tuple(map(float, pair)) for pair in items)
         return tuple(items if name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} is {short_repr(value)}.", "Give a list, with one value for each channel.") from None
+        raise InputError(
+            f"{name} is {short_repr(value)}, not a list of values.",
+            "Give a list, with one value for each channel.",
+        ) from None
 
 
-def check_values(values: Sequence[str]) -> tuple[str, ...]:
+def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the values as a tuple. Refuse names that cannot be used.
 
     Raises:
@@ -152,17 +156,22 @@ def check_values(values: Sequence[str]) -> tuple[str, ...]:
     """
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise InputError(f"values is {short_repr(values)}.", "Give the name of each value, once: values=['speed'].")
+        raise InputError(
+            f"values is {short_repr(values)}, not a list of different names.",
+            "Give the name of each value, once: values=['speed'].",
+        )
     return tuple(names)
 
 
 def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
     if isinstance(units, str) or not values or len(units) != values or not all(isinstance(u, str) for u in units):
-        raise InputError(f"value_units is {short_repr(units)}.", "Give one unit for each value.")
+        raise InputError(
+            f"value_units is {short_repr(units)}, but there are {values} values.", "Give one unit for each value."
+        )
     return tuple(units)
 
 
-def refuse_short_form(shortly: Mapping[str, object], given: object, output: object) -> None:
+def refuse_arguments_beside_input(others: Mapping[str, object], given: object, output: object) -> None:
     """Refuse arguments that repeat what `input` and `output` already contain.
 
     Raises:
@@ -177,14 +186,16 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
             "Give TextInput or NumberInput, and LabelOutput, TagOutput or ValueOutput.",
         )
     beside = ("layout", "sequences")
-    said = [name for name, value in shortly.items() if value is not None and value is not False and name not in beside]
+    said = [name for name, value in others.items() if value is not None and value is not False and name not in beside]
     if said:
         raise InputError(
             f"input and output already contain {', '.join(said)}.", "Leave out these arguments, or input and output."
         )
 
 
-def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
+def refuse_arguments_of_other_kind(
+    of_texts: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]
+) -> None:
     """Refuse text arguments in an export of a module of numbers, and number arguments in an export of a module of
     texts."""
     if channels is None:
@@ -193,5 +204,5 @@ def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numb
             f"There is no argument {name!r} for a classifier of texts.",
             "Leave it out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
         )
-    if said := [name for name, value in given.items() if value is not None and value is not False and value != ()]:
+    if said := [name for name, value in of_texts.items() if value is not None and value is not False and value != ()]:
         raise InputError(f"{', '.join(said)} applies to texts, but channels to numbers.", "Leave one of them out.")

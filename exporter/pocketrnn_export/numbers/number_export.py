@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,20 +34,21 @@ from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
-from pocketrnn_export.export_guards import ExportOptions, run_with_single_text_fallback
+from pocketrnn_export.export_arguments import ExportOptions
+from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
-    LOOKUP,
     TABLE,
     Layout,
     make_module_take_ids,
@@ -157,7 +157,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
         check_can_stream(known.rules, None)
     given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
     with reword_messages_for_numbers(of_values=known.gives_values):
-        known = _find_least_steps(module, known)
+        known = _add_least_steps(module, known)
         held = _find_layout(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
@@ -188,6 +188,7 @@ def _prepare_sequence(known: NumberExport, number: int, sequence: object) -> Sam
 
 
 def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+    """Make the rows of numbers for the proof, with the channels, the steps and the range of the rules."""
     rules = known.rules
     return make_sample_table(
         len(rules.channels),
@@ -200,9 +201,10 @@ def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> Sam
     )
 
 
-def _prepare_on_ids(
+def _prepare_module_on_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
 ) -> ExportableModule:
+    """Prepare a module that takes ids in place of samples, as a module of texts is prepared."""
     call = known.wanted.call
     return prepare_module(
         module,
@@ -221,9 +223,9 @@ def _prepare_on_ids(
     )
 
 
-def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Set the smallest number of steps with which the module runs. Convolutions with strides, and an index of a
-    fixed step, may need dozens of steps.
+def _add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
+    """Return the arguments with the smallest number of steps on which the module runs. Convolutions with strides, and
+    an index of a fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -302,7 +304,7 @@ def _find_layout(
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
-    if (taken := _find_channels(module, known)) is not None:
+    if (taken := _find_other_channel_count(module, known)) is not None:
         raise ExportError(
             f"The module takes {taken} channels, but channels= gives {len(known.rules.channels)}.",
             "Give the number or the names of its channels: channels=, or --channels.",
@@ -310,9 +312,9 @@ def _find_layout(
     raise first
 
 
-def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
-    """Return another number of channels with which the module runs, or None. The input sizes of the layers are
-    tried."""
+def _find_other_channel_count(module: nn.Module, known: NumberExport) -> int | None:
+    """Return the input size of a layer if the module runs with as many channels, and not with the given ones; else
+    None."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -366,9 +368,10 @@ def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None
 ) -> _FoundLayout:
+    """Prepare the module with one order of axes. Refuse an order with which it cannot be called or exported."""
     with _collect_log_records() as said, _make_module_take_ids(module, known, table, layout) as of_ids:
         try:
-            prepared = _prepare_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
+            prepared = _prepare_module_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
         except ExportError as error:
             if (
                 known.wanted.call is None
@@ -377,11 +380,11 @@ def _try_layout(
             ):
                 raise _LayoutNotExportableError(error) from error
             raise
-        answers = _answer_one_sequence(prepared)
+        answers = _compute_one_answer(prepared)
     return _FoundLayout(layout, table, prepared, answers, tuple(said))
 
 
-def _answer_one_sequence(prepared: ExportableModule) -> Logits:
+def _compute_one_answer(prepared: ExportableModule) -> Logits:
     """Return the module's answer to one sequence. The sequence has 31 steps if the module accepts so many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
@@ -442,7 +445,7 @@ def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
 def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _FoundLayout, *, force: bool) -> Manifest:
     """Export a module that takes ids, and return the manifest."""
     table = held.table
-    prepared, form = _make_form(module, known, held)
+    prepared, form = _make_module_and_graph(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, find_small_integers(form.content))
@@ -454,7 +457,7 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
     closed = describe_constant_values(form.program, cases, graph.inputs, one_row=form.one_row)
-    plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
+    plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, len(form.runs))
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
@@ -477,6 +480,7 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
 
 
 def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
+    """Return whether the graph gives the module's answers in double precision."""
     with contextlib.suppress(ParityError):
         answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
         return bool(compare_in_float64([form], answers))
@@ -514,12 +518,12 @@ def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]
 
 
 def _has_constant_row(case: Case) -> bool:
-    """Return whether all steps of a row are equal in a case."""
+    """Return whether a case has a row of several steps that are all equal."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
+def _make_module_and_graph(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
     """Return the prepared module and its graph. If batches are impossible, the graph takes one sequence at a time."""
     prepared, table = held.prepared, held.table
     if prepared.needs_real_token:
@@ -532,14 +536,14 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
             "A sequence with zeros inside gets another answer in a batch than alone. So each sequence is answered "
             "alone, which takes longer for many sequences"
         )
-        prepared = _prepare_on_ids(module, known, table, one_text=True)
+        prepared = _prepare_module_on_ids(module, known, table, one_text=True)
 
     def make_module_and_form(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
         _log.info("Tracing the module for ONNX")
         return prepared, make_onnx_form(prepared, known.description.metadata, ids=len(table.rows))
 
     return run_with_single_text_fallback(
-        prepared, make_module_and_form, functools.partial(_prepare_on_ids, module, known, table)
+        prepared, make_module_and_form, functools.partial(_prepare_module_on_ids, module, known, table)
     )
 
 
@@ -564,7 +568,7 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
-        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
+        stream, step = make_step_graph(content, limits)
         forms.append(wrap_step_graph_as_form(step, stream, table.rows))
     return forms
 
@@ -572,6 +576,8 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
 def _make_golden_examples(
     known: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
+    """Make the golden examples of small sequences and the module's answers. Without the owner's sequences, generated
+    ones are taken."""
     pairs = answers.compute_answers("texts", one_row=False)
     if not known.wanted.examples:
         # Rows of the table may resemble a given sequence; generated signals contain nobody's data.
@@ -586,81 +592,3 @@ def _make_golden_examples(
         )
         for case, logits in chosen
     )
-
-
-# The words for texts in messages of shared code, with the words for sequences; the characters around a word show
-# whether it is in a call or a sentence.
-_WORDS: Final = (
-    (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
-    (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
-    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))|(?<=module, )tokens", "samples"), (r"tokens", "steps"),
-    (r"token", "step"), (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"),
-    (r"id", "row"),
-)  # fmt: skip
-# Code of the owner, files and pages are not changed, nor a word inside another word.
-_KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
-# Advice on text rules, and its replacement for numbers, whose rules never cut a longer sequence.
-TEXT_RULE_ADVICE: Final = (
-    (re.compile(r'If no text is longer, let the rules cut texts: "max_width": (\d+)\.'),
-     r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
-    (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
-    (re.compile(r"Call the module on ids yourself, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
-     "Call the module on samples [batch, time, channels] yourself, such as torch.randn(3, 7, channels)"),
-    (re.compile(r"let the text rules cut or pad texts: max_width, min_width"),
-     "have every sequence of one number of steps: steps=, or --steps"),
-    (re.compile(r"\(min_width and max_width of the rules\)"), "(steps=, or --steps)"),
-    (re.compile(r"A bundle is given nothing but a text\."),
-     "A bundle is given nothing but a text. Further numbers of each step, such as a mask or the time since the step "
-     'before, can be channels of it: --call "module(samples[..., :-1], samples[..., -1])", say.'),
-    (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
-     "have every sequence of one number of steps: steps=, or --steps"),
-    (re.compile(r"Give example texts for which this value is different \(example_texts=, --texts\)"),
-     "Give sequences for which this value is different: sequences=, or --sequences"),
-)  # fmt: skip
-# The words for logits and labels, which become values for a module of values.
-_OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
-_SAID_OF_TEXTS: Final = re.compile(
-    rf"({_KEPT})|(?<![\w'\"-])(?:{'|'.join(f'({word})' for word, _ in _WORDS)})(?![\w'\"-])"
-)
-
-
-def reword_for_numbers(said: str) -> str:
-    """Replace the words for texts in a sentence by the words for sequences of numbers."""
-
-    def choose_replacement(found: re.Match[str]) -> str:
-        which = found.lastindex or 1
-        return found[0] if which == 1 else _WORDS[which - 2][1]
-
-    for of_texts, of_sequences in TEXT_RULE_ADVICE:
-        said = of_texts.sub(of_sequences, said)
-    return _SAID_OF_TEXTS.sub(choose_replacement, said.replace(LOOKUP, ""))
-
-
-def _choose_word_for_value(found: re.Match[str]) -> str:
-    return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
-
-
-@contextmanager
-def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, replace the words for texts in log records and errors by the words for sequences of
-    numbers. With `of_values`, "logit" and "label" become "value"."""
-
-    def reword_sentence(sentence: str) -> str:
-        sentence = reword_for_numbers(sentence)
-        return _OF_LABELS.sub(_choose_word_for_value, sentence) if of_values else sentence
-
-    def reword_record(record: logging.LogRecord) -> bool:
-        record.msg, record.args = reword_sentence(record.getMessage()), ()
-        return True
-
-    try:
-        with filter_records(reword_record):
-            yield
-    except SequenceError:
-        raise
-    except PocketRNNError as error:
-        kind: Callable[[str, str], PocketRNNError] = type(error)
-        told = kind(reword_sentence(error.problem), reword_sentence(error.remedy))
-        # Keep the error's other attributes, by which the line of the problem is found.
-        vars(told).update({**vars(error), **{name: getattr(told, name) for name in ("problem", "remedy")}})
-        raise told from error.__cause__

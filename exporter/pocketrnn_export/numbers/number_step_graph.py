@@ -25,14 +25,14 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
         )
 
 
-def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
-    """Make the step graph from a graph that takes samples. Also return its entry in classifier.json.
+def make_step_graph(content: bytes, limits: Limits | None) -> tuple[StepGraph, bytes]:
+    """Make the step graph from a graph that takes samples. Return its entry in classifier.json, and its bytes.
 
     Raises:
         ExportError: the graph looks ahead, or has operators that are not known to continue from a state.
     """
     bare = remove_nan_guards(content)
-    made, size = convert_to_step_graph(bare, most=most)
+    made, size = convert_to_step_graph(bare, most=None if limits is None else limits.max_tokens)
     # A state holds NaN where an earlier step had it.
     made = made if bare == content else add_nan_guards(made)
     return StepGraph(STEP_FILE, sha256(made), size), made

@@ -81,8 +81,8 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
 
 
 def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """Make all steps of the input the table of the graph, and number them as the ids. Row 0 of the table is the
-    padding.
+    """Return the graph with the steps of its input as the table, and with the places of the steps as the ids. Row 0 of
+    the table is the padding.
 
     Raises:
         ExportError: the ids are used for more than selection and look-up.
@@ -98,10 +98,10 @@ def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: 
             continue
         filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
         if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
-            raise _make_not_cut_error(operator)
+            raise _make_other_use_error(operator)
         ids.update(node.output)
     if len(names) != 1:
-        raise _make_not_cut_error(operator)
+        raise _make_other_use_error(operator)
     (name,) = names
     rows = next(t for t in model.graph.initializer if t.name == name)
     padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")
@@ -200,8 +200,8 @@ class _NoSampleOperatorError(Exception):
         self.operator = operator
 
 
-def _make_not_cut_error(what: str) -> ExportError:
+def _make_other_use_error(operator: str) -> ExportError:
     return ExportError(
-        f"The graph uses the ids of steps for more than the look-up of their numbers ({what}).",
+        f"The graph uses the ids of steps for more than the look-up of their numbers ({operator}).",
         "This is a fault of pocketrnn: report it with the module.",
     )

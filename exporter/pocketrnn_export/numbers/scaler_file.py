@@ -34,10 +34,10 @@ _MEANT: Final = frozenset({
 })  # fmt: skip
 _OTHER: Final = "Give a .npz or .json file with mean and scale, or a StandardScaler saved with joblib or pickle."
 
-Pair = tuple[tuple[float, ...], tuple[float, ...]]
+MeanAndScale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def read_scaler(path: Path) -> Pair:
+def read_scaler(path: Path) -> MeanAndScale:
     """Read the mean and the scale of each channel from a file. The module gets (number - mean) / scale.
 
     Raises:
@@ -69,7 +69,7 @@ def read_scaler(path: Path) -> Pair:
     return find_mean_and_scale(found, str(path))
 
 
-def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
+def find_mean_and_scale(scaler: object, name: str = "The scaler") -> MeanAndScale:
     """Return the mean and the scale of each channel from a scaler of scikit-learn, or from a dict.
 
     The `transform` of an object is tested: it must scale some rows, also distant ones, by its mean and scale.
@@ -91,13 +91,14 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
             "Give only mean and scale, if it does nothing else. The scale is the square root of the variance.",
         )
-    pair = _read_pair(values, kind, name)
+    pair = _read_mean_and_scale(values, kind, name)
     if asked:
-        _check_only_scales(getattr(scaler, "transform", None), pair, name)
+        _refuse_other_transform(getattr(scaler, "transform", None), pair, name)
     return pair
 
 
-def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
+def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> MeanAndScale:
+    """Return the mean and the scale in the attributes of a scaler of this kind, or in a dict."""
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
         scale = _read_finite_numbers(values["scale_"], name)
         return tuple(-low / s for low, s in zip(_read_finite_numbers(values["min_"], name), scale, strict=True)), tuple(
@@ -122,7 +123,8 @@ def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> 
     return next(iter(said.values()), None)
 
 
-def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
+def _refuse_other_transform(transform: Any, pair: MeanAndScale, name: str) -> None:
+    """Refuse a transform that does more to some rows than subtract the mean and divide by the scale."""
     mean, scale = map(np.array, pair)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
@@ -137,7 +139,7 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
         except Exception as error:
             said = first_line(error)
     else:
-        raise InputError(f"The transform of {name} cannot be tested: {said}", _OTHER)
+        raise InputError(f"{name} cannot be tested, since its transform fails: {said}.", _OTHER)
     if scaled.shape != rows.shape:
         said = f"the shape {list(scaled.shape)} for {list(rows.shape)}"
     elif (wrong := ~np.isclose(scaled, wanted, rtol=1e-4, atol=1e-4)).any():
@@ -151,6 +153,7 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
 
 
 def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
+    """Return the numbers in a value as a tuple. Refuse a value without numbers, or with one that is not finite."""
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.
         if isinstance(value, list | tuple) and any(
@@ -161,15 +164,10 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(
-            f"{name} holds {_describe_value(value)}, but one finite number for each channel is needed.", _OTHER
-        )
+        shown = short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)
+        raise InputError(f"{name} holds {shown}, but one finite number for each channel is needed.", _OTHER)
     return numbers
 
 
 def _list_items(row: object) -> Sequence[object]:
     return row if isinstance(row, list | tuple) else ()
-
-
-def _describe_value(value: object) -> str:
-    return short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)

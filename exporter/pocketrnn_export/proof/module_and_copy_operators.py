@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.torch_threads import restore_threads
-from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
+from pocketrnn_export.intake.copy_comparison import OwnersModule
+from pocketrnn_export.intake.export_copy import copy_module
+from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.function_caches import Place, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
@@ -78,7 +80,7 @@ def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
             own = _record_program(owners, owners.module, inputs)
         if own is None:
             return
-        copied = owners.copied(owners.module)
+        copied = copy_module(owners.module)
         _compare_programs(
             own, _record_program(owners, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
@@ -98,7 +100,7 @@ def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
             if not entries and not methods:
                 continue
             # Another copy, only where it is run: copies of large weights take long.
-            fresh = owners.copied(owners.module)
+            fresh = copy_module(owners.module)
             with replace_entries(entries), replace_methods(methods):
                 _compare_programs(
                     own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
@@ -127,7 +129,7 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
         set_eval_mode(module)
         if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
-            convert_to_float32(module, owners.kept)
+            convert_to_float32(module)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
             answer = owners.called(module)(*inputs)
         steps = noted.find_steps_that_made(answer)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.calling_convention import FeatureModule
+from pocketrnn_export.intake.traced_wrappers import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.proof.batch_reductions import find_batch_reduction

@@ -22,6 +22,7 @@ from pocketrnn_export.source_code.code_facts import (
     list_arguments,
     may_return_self,
     reads_own_state,
+    strip_decorator_call,
 )
 from pocketrnn_export.source_code.known_functions import (
     ALIVE,
@@ -64,7 +65,13 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class PossibleChanges:
-    """The names and objects that a statement may change."""
+    """The names and objects that a statement may change.
+
+    Attributes:
+        names: the names of the code that is run.
+        made: the names of objects of the wanted class.
+        anything: the code by which the statement may change any object; empty without such code.
+    """
 
     names: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
@@ -116,6 +123,8 @@ class ChangeFinder:
     # --- facts about names
 
     def _classify_names(self) -> dict[str, str]:
+        """Return the kind of each name that the file defines: plain value, flat container, other object, code, part of
+        a file beside it, or value that changes when it is read."""
         plain: set[str] = set()
         kinds: dict[str, str] = {}
         set_by_functions = {name for s in self._all for name in s.now.binds | s.later.binds}
@@ -124,7 +133,7 @@ class ChangeFinder:
             values = [getattr(node, "value", None) for node in nodes]
             simple = all(map(_is_simple_assignment, nodes))
             if any(isinstance(node, ast.ClassDef | Function) for node in nodes):
-                kinds[name] = _ALIVE if any(map(self._has_stateful_decorator, nodes)) else _CODE
+                kinds[name] = _ALIVE if any(map(_has_stateful_decorator, nodes)) else _CODE
             elif all(isinstance(node, Import) for node in nodes):
                 beside = self._beside(one for given_by in given for one in given_by.now.modules)
                 kinds[name] = _OF_FILE if beside.imports else _CODE
@@ -138,10 +147,6 @@ class ChangeFinder:
             else:
                 kinds[name] = _FLAT if simple and all(is_flat_container(value, plain) for value in values) else _OBJECT
         return kinds
-
-    def _has_stateful_decorator(self, node: ast.stmt) -> bool:
-        decorators = getattr(node, "decorator_list", ())
-        return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
         """Return the names that a statement mentions, and the names in the functions that the statement mentions."""
@@ -258,11 +263,11 @@ class ChangeFinder:
         for name in code:
             if name in written or (total.sets_given and any(one == name for one, _, part in total.hands if not part)):
                 found.add(name)
-        found |= {name for name in parts - objects - models if self._is_changed(name, total, written)}
-        made = {name for name in models if self._is_changed(name, total, written)}
+        found |= {name for name in parts - objects - models if self._is_module_changed(name, total, written)}
+        made = {name for name in models if self._is_module_changed(name, total, written)}
         return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
 
-    def _is_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
+    def _is_module_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
         """Return whether a statement may change more of a module than the weights."""
         handed = {to for one, to, _ in total.hands if one == name}
         return (
@@ -273,7 +278,7 @@ class ChangeFinder:
                 of == name and method not in HARMLESS_METHODS and self._may_change_object(method)
                 for of, method in total.methods
             )
-            or (name in total.calls and self._keeps_state(name))
+            or (name in total.calls and self._has_stateful_forward(name))
         )
 
     def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
@@ -299,13 +304,14 @@ class ChangeFinder:
             return any(one in self._imports and self._is_unknown_receiver(one) for loads in given for one in loads)
         return False
 
-    def _keeps_state(self, name: str) -> bool:
+    def _has_stateful_forward(self, name: str) -> bool:
+        """Return whether a name refers to a module whose forward keeps a state between calls."""
         known = (self._find_made_class(one) for one in self._binding.get(name, ()))
         return any(reads_own_state(one) for one in known if one is not None)
 
-    def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
-        """Return the packages and files that a statement may change. With `later`, calls of its functions are
-        considered."""
+    def find_changed_packages(self, statement: Statement, file_name: str, *, later: bool = False) -> set[str]:
+        """Return the packages and files that a statement of the file `file_name` may change. With `later`, return those
+        that calls of its functions may change."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
@@ -314,7 +320,7 @@ class ChangeFinder:
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
         imported = {self.find_full_name(name).split(".")[0] for name in written if name in self._imports}
-        return imported | used.changes_later | ({own} if written - set(self._imports) else set())
+        return imported | used.changes_later | ({file_name} if written - set(self._imports) else set())
 
     def find_source_modules(self, names: Iterable[str]) -> set[str]:
         """Return the modules from which names are imported."""
@@ -322,8 +328,8 @@ class ChangeFinder:
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
         return {module for one in given if one.is_import for module in one.now.modules}
 
-    def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
-        """Return the packages that a statement may change, also packages that the statement does not mention."""
+    def filter_changed_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
+        """Return which of some packages a statement may change, also through files that it imports."""
         total = self.totals[statement.index]
         used = self._beside(self.find_source_modules(total.loads))
         changed = self._beside(total.modules).changes | used.changes_later
@@ -339,6 +345,8 @@ class ChangeFinder:
         return {"any package"} if ANY in changed else changed & packages
 
     def _find_unlimited_change(self, total: Mentions) -> str:
+        """Return the code by which a statement may reach objects that it does not name, such as `exec`; an empty string
+        without such code."""
         mentioned = {self.find_full_name(name) for name in total.loads | total.writes} | set(total.imports.values())
         if total.anything or (self._unpickled and UNPICKLE & mentioned):
             return total.anything or "a pickle"
@@ -366,6 +374,8 @@ class ChangeFinder:
                 return found
 
     def _is_passed_on(self, name: str, found: Set[str], *, part: bool) -> bool:
+        """Return whether a use of a name passes on one of the found objects, and not only a number or a string in
+        it."""
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
@@ -405,6 +415,12 @@ class ChangeFinder:
         return handed or called in makers or bool(code.calls & makers)
 
 
+def _has_stateful_decorator(node: ast.stmt) -> bool:
+    """Return whether a decorator of a class or function may keep values from one call to the next."""
+    decorators = getattr(node, "decorator_list", ())
+    return any(may_keep_state(ast.unparse(strip_decorator_call(one))) for one in decorators)
+
+
 def _is_enum(node: ast.stmt) -> bool:
     """Return whether a class is an Enum. Python calls the methods of an Enum while it defines the class."""
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
@@ -434,4 +450,5 @@ def _is_simple_assignment(node: ast.stmt) -> bool:
 
 
 def _read_top_name(name: str) -> str:
+    """Return the first part of a dotted name: `torch` for `torch.nn`."""
     return name.split(".", 1)[0]

@@ -113,7 +113,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
 
 
 def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
-    """Return whether an expression is certainly a number, a string or a similar value. `names` refer to such values."""
+    """Return whether an expression is certainly a number, a string or a similar value, as the variables `names` are."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
@@ -194,6 +194,7 @@ def find_only_new_names(node: ast.AST) -> set[str]:
 
 
 def _is_new_value(node: ast.expr | None) -> bool:
+    """Return whether an expression makes a new object: a number, a string, a container or a layer."""
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func).split(".")[-1]
         return name[:1].isupper() or name in _MAKE_NEW

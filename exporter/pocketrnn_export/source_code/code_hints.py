@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.code_facts import Definition, find_defaults
+from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.vocabularies.checkpoint_hints import (
     NamedLength,
     describe_lengths,
@@ -28,7 +29,7 @@ _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
 @dataclass(frozen=True)
-class _Line:
+class _CodeLine:
     """A piece of code, with its file and line."""
 
     where: str
@@ -46,8 +47,8 @@ class OpenSettings:
     """
 
     lengths: Sequence[NamedLength]
-    unknown: Mapping[int, _Line]
-    sigmoids: Sequence[_Line]
+    unknown: Mapping[int, _CodeLine]
+    sigmoids: Sequence[_CodeLine]
 
 
 def find_open_settings(
@@ -63,16 +64,16 @@ def find_open_settings(
         [NamedLength(where='api.py, line 3,', name='max_len', value=100)]
     """
     found: dict[tuple[str, int], str] = {}
-    unknown: dict[int, _Line] = {}
-    sigmoids: list[_Line] = []
+    unknown: dict[int, _CodeLine] = {}
+    sigmoids: list[_CodeLine] = []
     for path, cell, tree in _list_code(paths):
         for node in ast.walk(tree):
             for name, value in _list_numbers(node):
                 if names_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
-                unknown.setdefault(number, _Line(_describe_place(path, cell, node), ast.unparse(node)))
-        sigmoids += [_Line(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
+                unknown.setdefault(number, _CodeLine(_describe_place(path, cell, node), ast.unparse(node)))
+        sigmoids += [_CodeLine(_describe_place(path, cell, node), ast.unparse(node)) for node in _list_sigmoids(tree)]
     of_code = [
         NamedLength(f"{where},", *key) for key, where in found.items() if longest is not None and key[1] > longest
     ]
@@ -128,13 +129,13 @@ def list_code_hints(
     return said
 
 
-def find_function_of_ids(path: Path, name: str) -> str:
-    """Return the name of a function of the same file that calls the named one, and looks up its tokens; an empty
-    string unless there is one such function.
+def find_function_of_ids(path: Path, splitter: str) -> str:
+    """Return the name of the function that splits a text by the named function and looks up the ids of its tokens.
+    Return an empty string unless the file has exactly one.
 
     Args:
         path: the file.
-        name: the function that splits a text.
+        splitter: the function that splits a text.
 
     Example:
         >>> find_function_of_ids(Path("api.py"), "tokenize")
@@ -143,13 +144,13 @@ def find_function_of_ids(path: Path, name: str) -> str:
     found = []
     for given, _, tree in _list_code([path]):
         for node in tree.body if given == path else ():
-            if not isinstance(node, ast.FunctionDef) or node.name == name or not node.args.args:
+            if not isinstance(node, ast.FunctionDef) or node.name == splitter or not node.args.args:
                 continue
             text = node.args.args[0].arg
             parts = [part for statement in node.body for part in ast.walk(statement)]
             is_split = any(
                 isinstance(part, ast.Call)
-                and _read_name(part.func) == name
+                and _read_name(part.func) == splitter
                 and any(getattr(one, "id", "") == text for argument in part.args for one in ast.walk(argument))
                 for part in parts
             )
@@ -184,8 +185,8 @@ def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
 def find_uncompared_rules(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
-    """Return what nothing of the owner's was compared with, as `list_code_hints` takes it: the most tokens of a text
-    that was compared, None if the rules cut or pad; and the id of unknown words, -1 if it was compared.
+    """Return what the owner's texts leave uncompared, as `list_code_hints` takes it: the most tokens of a compared
+    text, None if the rules cut or pad; and the id of unknown words in the rules, -1 if it was compared.
 
     Args:
         rules: the text rules; None if they are not known.
@@ -220,14 +221,15 @@ def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]
         seen.add(path)
         cells: Sequence[Cell] = ()
         with contextlib.suppress(InputError):
-            cells = read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+            cells = read_python_cells(path)
         for cell in cells:
             tree = ast.Module(list(cell.statements), [])
             yield path, cell, tree
-            waiting += [(file, False) for file in _list_imported(tree, path.parent) if follows]
+            waiting += [(file, False) for file in _list_imported_files(tree, path.parent) if follows]
 
 
-def _list_imported(tree: ast.Module, folder: Path) -> Iterator[Path]:
+def _list_imported_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
+    """Yield the Python files of a folder that code imports."""
     for node in ast.walk(tree):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -249,10 +251,8 @@ def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
         pairs += [(_read_name(target), node.value) for target in node.targets]
     elif isinstance(node, ast.AnnAssign):
         pairs.append((_read_name(node.target), node.value))
-    elif isinstance(node, ast.arguments):
-        names = [*node.posonlyargs, *node.args]
-        pairs += [(a.arg, d) for a, d in zip(reversed(names), reversed(node.defaults), strict=False)]
-        pairs += [(a.arg, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+    elif isinstance(node, Definition):
+        pairs += find_defaults(node).items()
     elif isinstance(node, ast.Dict):
         pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
     elif isinstance(node, ast.Call):

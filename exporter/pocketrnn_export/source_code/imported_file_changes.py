@@ -38,6 +38,7 @@ class ImportableFiles:
         return found
 
     def _find_file_facts(self, name: str) -> FileFacts | None:
+        """Return the facts about a module of the folder; None for a module outside the folder."""
         if name not in self._files:
             self._files[name] = None
             path = self._find_module_path(name)
@@ -57,23 +58,24 @@ class ImportableFiles:
                     return path
         return None
 
-    def _collect_file_facts(self, name: str, path: Path, found: FileFacts) -> None:
+    def _collect_file_facts(self, name: str, path: Path, facts: FileFacts) -> None:
+        """Read a file, and add to `facts` what its import and its functions may change."""
         parts = [part for part in list_statements([read_python_file(path)]) if not part.alone]
         inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for part in parts:
             for mentions in (part.now, part.later):
                 mentions.modules = {_make_absolute_name(one, inside) for one in mentions.modules}
             imported = self.merge_facts(part.now.modules | part.later.modules)
-            found.imports |= imported.imports | {one.split(".")[0] for one in part.now.modules | part.later.modules}
-            found.changes |= imported.changes
+            facts.imports |= imported.imports | {one.split(".")[0] for one in part.now.modules | part.later.modules}
+            facts.changes |= imported.changes
             if part.is_star:
-                found.changes_later |= imported.changes_later
+                facts.changes_later |= imported.changes_later
         names = ChangeFinder(parts, self.merge_facts)
         for part in parts:
             changes = names.find_changed_packages(part, name.split(".")[0])
             if not isinstance(part.node, ast.ClassDef | Function):
-                found.changes |= changes - {name.split(".")[0]}
-            found.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], later=True)
+                facts.changes |= changes - {name.split(".")[0]}
+            facts.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], later=True)
 
 
 def _make_absolute_name(module: str, inside: str) -> str:

@@ -40,8 +40,8 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement checks that its code runs in Jupyter. A name that the notebook defines itself is no
-    check."""
+    """Return whether a statement checks that its code runs in Jupyter. A name that the notebook defines itself does
+    not count."""
     also = {name for name in _ALSO if name not in defined}
     for part in ast.walk(statement):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:

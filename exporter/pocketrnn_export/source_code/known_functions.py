@@ -76,6 +76,7 @@ KNOWN_BUILTINS: Final = FRESH_BUILTINS | frozenset({
     "min", "next", "object", "open", "property", "quit", "reversed", "set", "setattr", "slice", "sorted",
     "staticmethod", "super", "tuple", "type", "unichr", "unicode", "vars", "xrange", "zip",
 })  # fmt: skip
+# Packages that do not change a module which is passed to their functions, except its weights.
 LEAVE_ALONE: Final = sys.stdlib_module_names | frozenset({
     "IPython", "PIL", "bs4", "contractions", "cv2", "datasets", "dill", "emoji", "fasttext", "gensim", "google",
     "h5py", "ignite", "ipywidgets", "joblib", "kaggle", "keras", "lightning", "livelossplot", "matplotlib", "mlflow",
@@ -128,9 +129,7 @@ MAKING: Final = frozenset({
 # Attributes that reach objects without their names: frames, closures, the parts of a function.
 REFLECTIVE: Final = frozenset({
     "__builtins__", "__closure__", "__globals__", "__self__", "__subclasses__", "ag_frame", "cell_contents", "cr_frame",
-    "f_back",
-    "f_builtins",
-    "f_globals", "f_locals", "gi_frame", "tb_frame",
+    "f_back", "f_builtins", "f_globals", "f_locals", "gi_frame", "tb_frame",
 })  # fmt: skip
 # Decorators that add no state between calls. Others, such as `functools.lru_cache`, may.
 _KEEP_NOTHING: Final = frozenset({

@@ -123,6 +123,7 @@ class _MentionReader:
     # --- statements
 
     def read_statement(self, node: ast.AST) -> None:
+        """Read the names in a statement."""
         if isinstance(node, Function):
             self.read_values(list_head_expressions(node), "")
             self.read_later_body(node, None)
@@ -227,10 +228,12 @@ class _MentionReader:
     # --- expressions; `to` is the receiver of the value: a call, "" for a name, None if it is only read
 
     def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
+        """Read expressions, whose values go to the receiver `to`."""
         for node in nodes:
             self.read_value_expression(node, to)
 
     def read_value_expression(self, node: ast.AST | None, to: str | None) -> None:
+        """Read an expression, whose value goes to the receiver `to`."""
         if isinstance(node, ast.Name):
             self.read_variable(node.id, to)
         elif isinstance(node, ast.Attribute | ast.Subscript):
@@ -264,6 +267,7 @@ class _MentionReader:
                     self.read_value_expression(one, to or "")
 
     def read_comprehension(self, node: _Comprehension) -> None:
+        """Read a comprehension. Its own variables are local."""
         before = self.local
         self.local = before | {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
         for generator in node.generators:
@@ -273,6 +277,7 @@ class _MentionReader:
         self.local = before
 
     def read_variable(self, name: str, to: str | None) -> None:
+        """Record the use of a name, and that its object goes to the receiver `to`."""
         if name in self.local:
             return
         self.now.loads.add(name)
@@ -282,6 +287,7 @@ class _MentionReader:
             self.now.hands.add((name, to, False))
 
     def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
+        """Read `a.b` or `a[b]`. A part of the object `a` goes to the receiver `to`."""
         if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
             self.record_unlimited_change(ast.unparse(node))
         if isinstance(node, ast.Subscript):
@@ -299,6 +305,8 @@ class _MentionReader:
                 self.now.hands.add((root.id, to or "", True))
 
     def read_call_expression(self, node: ast.Call, to: str | None) -> None:
+        """Read a call: what is called, what it is given, and what it writes to. Its result goes to the receiver
+        `to`."""
         called, arguments = node.func, list_arguments(node)
         if (
             isinstance(called, ast.Attribute)
@@ -372,6 +380,7 @@ class _MentionReader:
     # --- writes
 
     def record_writes(self, nodes: Iterable[ast.expr]) -> None:
+        """Record a write to the object of each variable, attribute, item or list."""
         for node in nodes:
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
                 self.record_object_write(node, node)
@@ -402,6 +411,8 @@ class _MentionReader:
         self.record_write(root.id, _make_dotted_name(node), depth, weight=weight, sets=sets)
 
     def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
+        """Record a write to a name of the file, or to an object that a function is given. `depth` counts the attributes
+        and items between the name and the object."""
         if name not in self.local:
             (self.now.weights if weight else self.now.writes).add(dotted)
             return
@@ -418,8 +429,9 @@ class _MentionReader:
         self.now.writes_given = True
         self.now.sets_given |= sets and not weight
 
-    def record_unlimited_change(self, what: str) -> None:
-        self.now.anything = self.now.anything or what[:60]
+    def record_unlimited_change(self, code: str) -> None:
+        """Record the first expression that may reach any name or object."""
+        self.now.anything = self.now.anything or code[:60]
 
 
 def _is_harmless_command(node: ast.Call) -> bool:
@@ -454,4 +466,5 @@ def _sets_attribute(node: ast.Attribute) -> bool:
 
 
 def _find_root(node: ast.AST) -> ast.AST:
+    """Return the expression at the start of attributes and items: `a` for `a.b[0]`."""
     return list(_list_chain(node))[-1]

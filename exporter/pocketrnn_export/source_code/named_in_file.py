@@ -1,39 +1,31 @@
-"""Read a list of labels, or the parameters of a function, from a Python file or notebook. The file is not run."""
+"""Read a list of labels from a Python file or notebook. The file is not run."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import re
-from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.notebook import read_notebook, read_python_file
-from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_arguments_error
+from pocketrnn_export.source_code.notebook import read_python_cells
 
-# The most functions that a message names.
-_MOST_CALLED = 4
-_MOST_FILES = 60
-# The names of functions that split texts, and of those that only clean them.
-_TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
-def read_labels_in_file(path: Path, name: str) -> list[str]:
+def read_labels_in_file(path: Path, variable: str) -> list[str]:
     """Read the labels from a line `NAME = [...]` of a file, or `NAME = {...}` with labels and their indices.
 
     Raises:
         InputError: there is no such line, or it is not plain.
     """
     value: ast.expr | None = None
-    for statement in _list_statements(path):
+    for statement in (one for cell in read_python_cells(path) for one in cell.statements):
         for node in ast.walk(statement):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            if isinstance(node, ast.Assign | ast.AnnAssign) and name in {getattr(one, "id", "") for one in targets}:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and variable in {getattr(one, "id", "") for one in targets}:
                 value = node.value
     if value is None:
-        raise InputError(f"{path} has no line {name} = [...].", _GIVE)
+        raise InputError(f"{path} has no line {variable} = [...].", _GIVE)
     held: object = None
     with contextlib.suppress(ValueError):
         held = ast.literal_eval(value)
@@ -42,80 +34,6 @@ def read_labels_in_file(path: Path, name: str) -> list[str]:
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
         raise InputError(
-            f"{name} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
+            f"{variable} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
         )
     return [str(label) for label in held]
-
-
-def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
-    """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. Other objects
-    pass.
-
-    Args:
-        path: the file.
-        name: the function's name.
-        given: the names of arguments that are given to it.
-
-    Raises:
-        InputError: it needs others.
-    """
-    found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
-    if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
-        return
-    arguments = function.args
-    plain = [*arguments.posonlyargs, *arguments.args]
-    needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
-    # Without any that it needs, whether it can be called with one is seen when it is loaded.
-    if len(needed) > 1 and find_vocabulary_argument(needed) is None:
-        error = make_arguments_error(f"{path}:{name}", needed)
-        if called := _list_called_functions(path, function):
-            error = InputError(
-                error.problem,
-                f"It calls {' and '.join(called)}: name the one that gives tokens or ids of a text, or write a "
-                "function of the text, def encode(text), that calls them and returns these.",
-            )
-        raise error
-
-
-def list_text_functions(path: Path) -> list[str]:
-    """List the functions, as file.py:name, whose names say that they split or clean texts, in a file, in Python files
-    beside it and in those of the working folder and of its folders; those that split first.
-
-    Args:
-        path: the file.
-    """
-    here = Path()
-    folders = sorted(here.glob("*/*.py")) if (here / path).resolve().is_relative_to(here.resolve()) else []
-    files = [path, *sorted(path.parent.glob("*.py")), *sorted(here.glob("*.py")), *folders][:_MOST_FILES]
-    found: dict[str, int] = {}
-    for file in dict.fromkeys(files):
-        with contextlib.suppress(InputError):
-            for one in _list_statements(file):
-                if not isinstance(one, ast.FunctionDef) or one.decorator_list:
-                    continue
-                ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
-                needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]
-                if ranks and 1 <= len(needed) <= 2:
-                    found.setdefault(f"{file}:{one.name}", ranks[0])
-    return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
-
-
-def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
-    """List the functions that a function calls, as file.py:name, of its file and of files beside it."""
-    statements = _list_statements(path)
-    places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
-    for node in statements:
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            file = path.parent.joinpath(*node.module.split(".")).with_suffix(".py")
-            if file.is_file():
-                held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
-                places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
-    called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
-              if isinstance(node.func, ast.Name)]  # fmt: skip
-    return [f"{places[name]}:{name}" for name in dict.fromkeys(called) if name in places][:_MOST_CALLED]
-
-
-def _list_statements(path: Path) -> list[ast.stmt]:
-    if path.suffix == ".ipynb":
-        return [statement for cell in read_notebook(path)[0] for statement in cell.statements]
-    return list(read_python_file(path).statements)

@@ -70,7 +70,7 @@ def find_needed_statements(
     cells: Sequence[Cell],
     wanted: Iterable[str],
     path: str,
-    given: Set[str],
+    names_with_value: Set[str],
     likely: Mapping[str, str] | None = None,
 ) -> NeededCode:
     """Find the statements that define the wanted names, and the statements that these need. Statements that may
@@ -84,14 +84,14 @@ def find_needed_statements(
         cells: all code.
         wanted: the names.
         path: the name of the file in messages.
-        given: names that already have a value; their statements are not needed.
+        names_with_value: names that already have a value; their statements are not needed.
         likely: likely values of names, for the message.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
     """
     try:
-        search = _NeededSearch(cells, path, given, likely or {})
+        search = _NeededSearch(cells, path, names_with_value, likely or {})
         wanted = list(wanted)
         # The reachable methods depend on the needed code, and the other way round.
         while True:
@@ -116,7 +116,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
     ]
 
 
-def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
+def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
     """Yield a note on each name whose cells did not run from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
@@ -161,10 +161,12 @@ class _NotRunError(Exception):
 
     @property
     def reads_file(self) -> bool:
+        """Whether the statement is not run because it may read a file."""
         return _READS.search(self.reason) is not None
 
     @property
     def full_reason(self) -> str:
+        """The end of a sentence that says how the statement makes the name, and why it is not run."""
         because = f"needs `{self.root.title}` of {self.root.cell_or_line}, and that statement {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
@@ -219,8 +221,8 @@ class _NeededSearch:
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 
-    def _take_binding_statements(self, name: str, before: int | None, asked_by: Statement | None) -> None:
-        """Collect the statements that define `name` before the statement with the index `before`."""
+    def _take_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
+        """Collect the statements that define `name` before the statement with the index `before_index`."""
         if name in self.given:
             return
         binding = self.names.binding.get(name)
@@ -228,7 +230,7 @@ class _NeededSearch:
             if name not in _BUILTINS:
                 self.unresolved.add(name)
             return
-        end = len(self._all) if before is None else before
+        end = len(self._all) if before_index is None else before_index
         if name in _BUILTINS and is_last_deleted(name, self._all[:end]):
             return
         earlier = [statement for statement in binding if statement.index < end]
@@ -292,7 +294,7 @@ class _NeededSearch:
             if statement.is_star:
                 return PossibleChanges(anything=statement.title)
             found = names.find_changes(statement, objects, code, parts, models)
-            changed = names.find_touched_packages(statement, packages)
+            changed = names.filter_changed_packages(statement, packages)
             return PossibleChanges(tuple(dict.fromkeys((*found.names, *changed))), found.made, found.anything)
 
         return find_possible_changes
@@ -321,7 +323,7 @@ class _NeededSearch:
         """Return the collected statements with their notes."""
         run = self.order_taken_statements()
         alone = tuple(self._describe_notes(index for index in self.notes if self._all[index].alone))
-        notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_find_other_orders(self, run))
+        notes = (*self._describe_notes(self.notes), *self._note_written_files(run), *_note_unordered_cells(self, run))
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
@@ -375,6 +377,7 @@ class _NeededSearch:
         return taken
 
     def _take_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
+        """Collect a statement, and the statements that it needs. Raise an error if one of these is not safe to run."""
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
             raise _NotRunError(
@@ -436,7 +439,7 @@ class _NeededSearch:
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return `name.part` if only this part has a likely value, else the name."""
+        """Return `name.part` if this part alone has a likely value, else the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
@@ -474,6 +477,7 @@ class _NeededSearch:
         return now - (own - _find_names_in_head(statement.node)), later - own
 
     def _may_be_called(self, method: str) -> bool:
+        """Return whether a forward pass may call a method with this name."""
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
 
 
@@ -503,6 +507,8 @@ def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[St
 
 
 def _surely_binds(node: ast.stmt, name: str) -> bool:
+    """Return whether a statement defines a name in each of its branches."""
+
     def binds_in_all_blocks(*blocks: Sequence[ast.stmt]) -> bool:
         return all(any(_surely_binds(part, name) for part in block) for block in blocks)
 

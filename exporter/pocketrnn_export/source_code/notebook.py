@@ -109,7 +109,17 @@ def read_python_file(path: Path) -> Cell:
     return Cell("", str(path), source, tuple(statements))
 
 
+def read_python_cells(path: Path) -> list[Cell]:
+    """Return the Python cells of a notebook, or a Python file as one cell.
+
+    Raises:
+        InputError: as `read_notebook` and `read_python_file`.
+    """
+    return read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)]
+
+
 def _read_text(path: Path) -> str:
+    """Return the text of a file of UTF-8. Refuse a very large file."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
@@ -140,6 +150,7 @@ def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
 
 
 def _find_language(document: Any) -> str:
+    """Return the language that a notebook names in its metadata; python if it names none."""
     metadata = document.get("metadata")
     for member in ("language_info", "kernelspec"):
         about = metadata.get(member) if isinstance(metadata, dict) else None
@@ -151,8 +162,8 @@ def _find_language(document: Any) -> str:
 
 
 def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
-    """Return a cell's code as Python, and its statements. A cell in another language has no statements; None means
-    that the code is not Python 3."""
+    """Return a cell's code as Python, and its statements: an empty list for a cell in another language, and None for
+    code that is not Python 3."""
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""

@@ -1,5 +1,5 @@
-"""Find settings for texts and answers in a checkpoint, beside its weights: lengths, stop words, a threshold. No code
-in the file is run."""
+"""Find the lengths of texts, the stop words and the threshold that a checkpoint names beside its weights. No code in
+the file is run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from pocketrnn.errors import InputError
 from pocketrnn_export.safe_pickle_reader import PickledObject
-from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
+from pocketrnn_export.vocabularies.checkpoint_file import find_checkpoint_root
 
 _DEEPEST: Final = 3
 
@@ -45,46 +44,35 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def list_checkpoint_hints(
-    path: Path,
-    *,
-    longest: int | None,
-    drops: bool,
-    has_thresholds: bool,
-    rules: Mapping[str, Any] = MappingProxyType({}),
-) -> list[str]:
-    """List what a checkpoint says about texts and answers, and no option says, a sentence each.
+def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
+    """List the thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
 
     Args:
         path: the file of weights.
-        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
-            None if the text rules cut or pad.
-        drops: whether they have stop words.
+        has_stop_words: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
-        rules: the members of --rules that are given, and are written beside others.
 
     Example:
-        >>> list_checkpoint_hints(Path("model.pt"), longest=0, drops=False, has_thresholds=True)
-        ["model.pt says max_len=64, and the text rules neither cut nor pad: ..."]
+        >>> list_checkpoint_hints(Path("model.pt"), has_stop_words=False, has_thresholds=True)
+        ["model.pt has 2 words under stop_words, but the text rules drop none: give stop_words in --rules"]
     """
-    try:
-        root = read_checkpoint_root(path) if is_checkpoint(path) else None
-    except (InputError, OSError):
-        return []
     said, told = [], set[str]()
-    for key, value in _list_members(root):
+    for key, value in _list_members(find_checkpoint_root(path)):
         if key in told:
             continue
         number = type(value) in (int, float)
-        if names_length(key) and type(value) is int and longest is not None and value > max(1, longest):
-            said += describe_lengths([NamedLength(str(path), key, value)], rules)
-        elif _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
+        if _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             said.append(
                 f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
                 f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
                 "with the labels that your code gives: a message then shows the --call that moves the logit"
             )
-        elif _STOP_WORDS.search(key) and isinstance(value, list | tuple | set | frozenset) and value and not drops:
+        elif (
+            _STOP_WORDS.search(key)
+            and isinstance(value, list | tuple | set | frozenset)
+            and value
+            and not has_stop_words
+        ):
             said.append(
                 f"{path} has {len(value)} words under {key}, but the text rules drop none: give stop_words in --rules"
             )
@@ -104,26 +92,28 @@ def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength
 
     Args:
         path: the file of weights.
-        longest: as in `list_checkpoint_hints`.
+        longest: the most tokens of a text that was compared with the owner's pipeline: a smaller length cuts nothing;
+            None if the text rules cut or pad.
 
     Example:
         >>> list_checkpoint_lengths(Path("model.pt"), 0)
         [NamedLength(where='model.pt', name='max_len', value=64)]
     """
-    try:
-        root = read_checkpoint_root(path) if is_checkpoint(path) and longest is not None else None
-    except (InputError, OSError):
+    if longest is None:
         return []
     found: dict[str, NamedLength] = {}
-    for key, value in _list_members(root):
-        if names_length(key) and type(value) is int and value > max(1, longest or 0):
+    for key, value in _list_members(find_checkpoint_root(path)):
+        if names_length(key) and type(value) is int and value > max(1, longest):
             found.setdefault(key, NamedLength(str(path), key, value))
     return list(found.values())
 
 
 def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
-    """Say which files name which lengths, and how to give them to the text rules, beside the given members of them. A
-    length that several files name is told once.
+    """Return a sentence for each length: the files that name this length, and the options that cut or pad texts to it.
+
+    Args:
+        lengths: the lengths.
+        rules: the given members of --rules, which the sentence repeats.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -141,7 +131,7 @@ def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = 
 
 
 def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
-    """Write the option --rules with members beside the given ones.
+    """Write the option --rules with the given members and further ones.
 
     Example:
         >>> write_rules_member({"first_id": 2}, unknown_id=0)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, find_error_reason, first_line, short_repr
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_checkpoint
+from pocketrnn_export.safe_pickle_reader import PickledObject
+from pocketrnn_export.vocabularies.checkpoint_file import read_checkpoint_root
 
 _log = logging.getLogger(__name__)
 
-# Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
-_LARGEST: Final = 1 << 26
 _MOST_LABELS: Final = 1 << 20
 _DEEPEST: Final = 4
 _NAMED_KEYS: Final = 12
 _NAMED_LABELS: Final = 8
 _OF_LABELS: Final = re.compile("label|class|tag|categor|target|intent|sentiment|topic|(^|_)le($|_)", re.IGNORECASE)
-# Keys of maps of the vocabulary, and of what is no list of names: class_weights, the labels of rows.
+# Keys of maps of the vocabulary, and of lists that are not names: class_weights, the labels of rows.
 _OF_WORDS: Final = re.compile("vocab|stoi|itos|word|token|char|weight|param|state|column|feature", re.IGNORECASE)
 _SAVE_PLAIN: Final = (
     "Give a,b,c; or, where it was made, save the labels as JSON, in the order of the logits, and give labels.json: "
@@ -32,15 +30,8 @@ _SAVE_PLAIN: Final = (
 )
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Return whether a file begins like a file of `torch.save` or `pickle.dump`."""
-    with path.open("rb") as file:
-        beginning = file.read(4)
-    return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
-
-
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
-    """Find the labels under a key of a file that `torch.save` or `pickle.dump` wrote. A log record names the key.
+    """Find the labels in a file that `torch.save` or `pickle.dump` wrote, and log the key that holds them.
 
     They are a list of strings, a map from label to index or from index to label, an array, or the `classes_` of an
     encoder of scikit-learn, under a key like `labels`, `classes` or `idx2label`, also in a dict within.
@@ -52,7 +43,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     Raises:
         InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
     """
-    root = read_checkpoint_root(path)
+    root = read_checkpoint_root(path, _SAVE_PLAIN)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
         return labels
     found = dict(_list_labels(root, ""))
@@ -62,7 +53,7 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
         found = of_head
     distinct = {repr(_order_by_index(value)): key for key, value in reversed(found.items())}
     if len(distinct) != 1:
-        raise _make_no_labels_error(path, root, sorted(distinct.values()))
+        raise _make_labels_error(path, root, sorted(distinct.values()))
     key = next(iter(found))
     shown = _order_by_index(found[key])
     more = f" and {len(shown) - _NAMED_LABELS} more" if len(shown) > _NAMED_LABELS else ""
@@ -71,36 +62,9 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
     return found[key]
 
 
-def read_checkpoint_root(path: Path) -> Any:
-    """Read the object in a file of `torch.save` or `pickle.dump`. Stand-ins replace its tensors and the objects of
-    classes.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                (name,) = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
-                entry = archive.getinfo(name)
-                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _LARGEST:
-                    raise UnsupportedPickleError(f"a compressed part, or one larger than {_LARGEST >> 20} MiB")
-                content = archive.read(entry)
-        else:
-            with path.open("rb") as file:
-                # In the older form, tensors follow the pickles.
-                content = file.read(_LARGEST)
-        return read_checkpoint(content)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {find_error_reason(error)}.", "Check the file.") from None
-    # Damaged bytes may raise any exception.
-    except Exception as error:
-        raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", _SAVE_PLAIN) from None
-
-
 def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
-    """Yield each list or dict of labels in a dict or an object, with its path, such as `config.labels`. Inner dicts
-    and objects are searched, too."""
+    """Yield the path, such as `config.labels`, and the value of each list or dict of labels in a dict or an object.
+    Inner dicts and objects are searched, too."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return
@@ -124,21 +88,22 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim == 1 else None
     if isinstance(value, list | tuple):
-        items = [_convert(item) for item in value]
+        items = [_convert_to_python(item) for item in value]
         different = 1 < len(items) <= _MOST_LABELS and len({str(item) for item in items}) == len(items)
         return items if different and {type(item) for item in items} <= {str, int} else None
     if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
-        plain = {_convert(key): _convert(member) for key, member in value.items()}
+        plain = {_convert_to_python(key): _convert_to_python(member) for key, member in value.items()}
         return plain if _are_indices(plain) or _are_indices(plain.values()) else None
     return None
 
 
 def _are_indices(items: Any) -> bool:
+    """Return whether items are the whole numbers from 0, each once, as integers or as strings of digits."""
     numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
     return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
 
 
-def _convert(item: Any) -> Any:
+def _convert_to_python(item: Any) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
@@ -151,10 +116,11 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
     return [labels[index] for index in sorted(labels, key=int)]
 
 
-def _make_no_labels_error(path: Path, root: Any, several: list[str]) -> InputError:
+def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
+    """Make the error for a checkpoint without labels, or with different labels under several keys."""
     members = vars(root) if isinstance(root, PickledObject) else root
-    if several:
-        return InputError(f"{path} holds different labels under {' and under '.join(several[:3])}.", _SAVE_PLAIN)
+    if label_keys:
+        return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_PLAIN)
     if not isinstance(members, Mapping) or not members:
         return InputError(f"{path} holds {brief_text(root)}, but no labels.", _SAVE_PLAIN)
     keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (

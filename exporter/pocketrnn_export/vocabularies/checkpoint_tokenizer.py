@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.safe_pickle_reader import PickledObject
-from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint, read_checkpoint_root
+from pocketrnn_export.vocabularies.checkpoint_file import find_checkpoint_root, read_checkpoint_root
 
 _DEEPEST: Final = 8
 # Members of a tokenizer.json beside its model. A saved model's config has none of them.
@@ -48,10 +48,7 @@ def find_tokenizer_in_checkpoint(path: Path) -> HeldTokenizer | None:
         >>> find_tokenizer_in_checkpoint(Path("best_model.pt")).key
         'tokenizer_state.tokenizer_json'
     """
-    try:
-        root = read_checkpoint_root(path)
-    except InputError as error:
-        raise InputError(error.problem.removeprefix("The labels in "), _SAVE_PLAIN) from None
+    root = read_checkpoint_root(path, _SAVE_PLAIN)
     # By its content, since the text may be written in several ways.
     found: dict[str | bytes, HeldTokenizer] = {}
     for key, value in _list_members(root, "", set()):
@@ -66,13 +63,9 @@ def find_tokenizer_in_checkpoint(path: Path) -> HeldTokenizer | None:
 
 
 def describe_unread_tokenizer(path: Path) -> str:
-    """Return a sentence about a part of a tokenizer in a checkpoint that no reader reads, such as merges; an empty
-    string if there is none."""
-    try:
-        root = read_checkpoint_root(path) if is_checkpoint(path) else None
-    except (InputError, OSError):
-        return ""
-    for key, value in _list_members(root, "", set()):
+    """Return a sentence about a part of a subword tokenizer in a checkpoint, such as merges, that the export does not
+    use; an empty string if there is none."""
+    for key, value in _list_members(find_checkpoint_root(path), "", set()):
         name = key.rpartition(".")[2]
         is_part = isinstance(value, bytes) or (isinstance(value, list | dict) and "tokenizer" not in name.lower())
         if value and is_part and _OF_OTHERS.fullmatch(name):
@@ -84,7 +77,7 @@ def describe_unread_tokenizer(path: Path) -> str:
 
 
 def _list_members(value: Any, key: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield each member of dicts, lists and objects with its place, the outer ones first."""
+    """Yield the path and the value of each member of dicts, lists and objects, the outer ones first."""
     yield key, value
     members = vars(value) if isinstance(value, PickledObject) else value
     if isinstance(members, list | tuple):
@@ -98,7 +91,7 @@ def _list_members(value: Any, key: str, seen: set[int], depth: int = 0) -> Itera
 
 
 def _read_tokenizer(key: str, value: Any) -> str | bytes | None:
-    """Return the content of a tokenizer's file if a value is one."""
+    """Return the text of a tokenizer.json, or the bytes of a sentencepiece model, if a value is one; else None."""
     if isinstance(value, Mapping):
         with_model = isinstance(value.get("model"), Mapping) and not _PARTS.isdisjoint(value)
         if not with_model or value["model"].keys().isdisjoint({"type", "vocab"}):
@@ -116,7 +109,7 @@ def _read_tokenizer(key: str, value: Any) -> str | bytes | None:
         if not text.lstrip().startswith("{") or '"model"' not in text:
             return None
         document = json.loads(text)
-    # Text that is no JSON, or too deep.
+    # Text that is not JSON, or too deep.
     except (ValueError, RecursionError):
         return None
     return text if isinstance(document, dict) and _read_tokenizer(key, document) is not None else None

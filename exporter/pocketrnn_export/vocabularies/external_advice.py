@@ -11,12 +11,14 @@ from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 
-def advise_external(vocabulary: Vocabulary, nearest: AnyTextRules | None = None) -> str:
-    """Return advice to let the owner's code split texts, for code that no text rules can imitate. It names the
-    widths of the nearest rules."""
+def advise_external(
+    vocabulary: Vocabulary, nearest: AnyTextRules | None = None, condition: str = "If no rules can do this,"
+) -> str:
+    """Return advice to let the owner's code split texts, for code that no text rules can imitate. The advice names the
+    widths of the nearest rules, and begins with the condition."""
     frame = {} if nearest is None else list_widths(nearest)
     return (
-        f"If no rules can do this, let your code split texts: {write_external_options(frame)} "
+        f"{condition} let your code split texts: {write_external_options(frame)} "
         f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
         "Classifier.load(..., tokenizer=function). It cannot be packed."
     )

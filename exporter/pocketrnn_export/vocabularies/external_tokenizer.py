@@ -50,12 +50,13 @@ def collect_given_ids(
     pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
-    """Return the ids of the owner's texts: a dict from the name of each text to its ids.
+    """Return the ids of each of the owner's texts, as a dict from the text to its ids. A list of tokens or ids is
+    joined by spaces to stand for its text.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        rows: all ids are below this.
+        rows: the rows of the embedding; all ids are below this number.
         tokenizer: the owner's function, text -> tokens or ids; None if there is none.
         pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
@@ -107,7 +108,8 @@ def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list
 def _read_pair_ids(
     ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str, find_frame: Callable[[], dict[str, Any]]
 ) -> list[int]:
-    """Return the ids of a pair; refuse those that its tokens do not give, with what all pairs show."""
+    """Return the ids of a pair. Refuse a pair whose tokens, or whose text by the owner's tokenizer, give other ids; the
+    message has the rules that all pairs show."""
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -126,12 +128,12 @@ def _read_pair_ids(
                 f"{which} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, and more behind them.",
                 f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
             )
-        whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
+        who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"
         if not around and rules.first_ids == rules.last_ids == ():
             around = _find_ids_around(given, ours)
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
-            f"{which} has {given[at : at + 1]} at index {at} among its ids, but {whose} with the rules gives "
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, but with the rules {who} "
             f"{ours[at : at + 1]}.",
             f"Your pipeline does more with the tokens: give --rules '{written}', or add that to the rules."
             if around
@@ -144,10 +146,10 @@ def _read_pair_ids(
 def _find_frame(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
-    """Return the members beside the tokenizer with which the rules give the ids of all pairs, from their tokens; empty
-    if none do.
+    """Return the members of rules, such as `first_id`, with which the tokens of each pair give the ids of the pair.
+    Return an empty dict if there are none.
 
-    A tokenizer that cuts at spaces alone makes the same tokens of them again.
+    The tokens are joined by spaces, and the tokenizer `whitespace` cuts them again.
     """
     texts = []
     for one in pairs:

@@ -75,7 +75,7 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
     if wrong := [item for item in items if type(item) not in (str, int)]:
         raise InputError(f"{path} holds {brief_text(wrong[0] if found else found)} where a label should be.", remedy)
     if not 0 < len(found) <= _MOST_LABELS:
-        raise InputError(f"{path} holds {len(found):,} labels.", remedy)
+        raise InputError(f"{path} holds {len(found):,} labels, but must hold 1 to {_MOST_LABELS:,}.", remedy)
     return found  # type: ignore[no-any-return]
 
 
@@ -84,6 +84,7 @@ def _convert_to_python(item: Any) -> Any:
 
 
 def _read_object(path: Path, remedy: str) -> Any:
+    """Read the array or the pickled object in a file. Refuse a large or compressed file, and several arrays."""
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:

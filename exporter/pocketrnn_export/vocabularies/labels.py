@@ -11,11 +11,10 @@ from typing import Any, Final
 from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint, is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
 from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, read_encoder_labels
-
-# The most bytes of a text file: far more than a vocabulary, or texts for a proof.
-_LARGEST: Final = 1 << 28
+from pocketrnn_export.vocabularies.text_lines import read_lines
 
 _GIVE: Final = (
     'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} '
@@ -62,7 +61,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
     if is_encoder_file(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
         return [
-            _check_label(item, path)
+            _convert_label(item, path)
             for item in (found if isinstance(found, list) else _read_labels_in_pickled_map(found, path))
         ]
     lines = read_lines(path)
@@ -70,14 +69,14 @@ def read_labels(given: str, head: str = "") -> list[str]:
         return [line.removesuffix("\r") for line in lines]
     document = parse_json("\n".join(lines), str(path), _GIVE)
     if isinstance(document, dict):
-        held = [value for value in document.values() if _are_entries(value)]
+        held = [value for value in document.values() if _is_entry_list(value)]
         is_usual = any(isinstance(document.get(name), list | dict) for name in _NESTED)
         document = held[0] if len(held) == 1 and not is_usual else _read_labels_in_object(document, path)
-    if _are_entries(document):
+    if _is_entry_list(document):
         document = _read_labels_in_entries(document, path)
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list nor a dict of labels.", _GIVE)
-    return [_check_label(item, path) for item in document]
+    return [_convert_label(item, path) for item in document]
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
@@ -90,33 +89,6 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
         with contextlib.suppress(InputError):
             return find_labels_in_checkpoint(path, head)
         raise
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, without an empty line at the end.
-
-    Raises:
-        InputError: the file cannot be read, is not UTF-8, or is empty.
-    """
-    try:
-        with path.open("rb") as file:
-            # A device may have no end.
-            content = file.read(_LARGEST + 1)
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save the file as UTF-8.") from None
-    except OSError as error:
-        near = suggest_near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
-        ) from None
-    if len(content) > _LARGEST:
-        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file, one entry a line.")
-    if lines[-1] == "":
-        del lines[-1]
-    if not lines:
-        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
-    return lines
 
 
 def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
@@ -135,7 +107,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
             raise InputError(f"{path} has different labels under {first} and under {name}.", _GIVE)
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
-    own, mapped = {key: value for key, value in document.items() if _is_label_entry(key, value, said)}, labels
+    own, mapped = {key: value for key, value in document.items() if _maps_label(key, value, said)}, labels
     if len(own) == len(said):
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
@@ -144,7 +116,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
     return labels
 
 
-def _are_entries(value: Any) -> bool:
+def _is_entry_list(value: Any) -> bool:
     """Return whether a value is a list of objects with an id each, as a data set's list of its intents."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "id" in one for one in value)
 
@@ -163,8 +135,8 @@ def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) ->
     return _order_labels(pairs, path)
 
 
-def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:
-    """Return whether an entry of a dict maps a label to an index, or an index to a label."""
+def _maps_label(key: str, value: Any, labels: Container[str]) -> bool:
+    """Return whether an entry of a dict maps one of the labels to an index, or an index to one of the labels."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels
@@ -236,7 +208,8 @@ def _is_digit_string(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
-def _check_label(item: Any, path: Path) -> str:
+def _convert_label(item: Any, path: Path) -> str:
+    """Return a label as a string. Refuse an item that is neither a string nor a whole number."""
     if type(item) not in (str, int):
         raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)
     return str(item)

@@ -38,7 +38,7 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
     while len(made) < _TEXTS - 1:
         rare = _RARE if len(made) % 4 == 0 else ()
         parts = [
-            draw.choice((*_FOUND_IN_TEXTS, *rare)) if draw.random() < 0.5 else _spell(draw, draw.choice(known))
+            draw.choice((*_FOUND_IN_TEXTS, *rare)) if draw.random() < 0.5 else _vary_word(draw, draw.choice(known))
             for _ in range(draw.randint(2, 12))
         ]
         made.append("".join(part + draw.choice(_SPACES) for part in parts))
@@ -50,5 +50,6 @@ def is_ordinary(text: str) -> bool:
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 
-def _spell(draw: random.Random, word: str) -> str:
+def _vary_word(draw: random.Random, word: str) -> str:
+    """Return a word, at random as it is, with capitals, or with an s behind it."""
     return draw.choice((word, word, word.title(), word.upper(), f"{word}s", f"{word}'s"))

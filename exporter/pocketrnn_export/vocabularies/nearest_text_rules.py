@@ -1,4 +1,5 @@
-"""Find the text rules that agree best with the owner's pipeline: try usual rules on the owner's texts and ids."""
+"""List usual text rules that may be those of the owner's code, and write rules as `--rules` takes them, in short forms
+if they are usual."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import functools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -18,9 +19,6 @@ from pocketrnn.text.code_point_ranges import complement_points, list_range_point
 from pocketrnn.text.code_point_runs import Run
 from pocketrnn_export.json_file import write_json_line
 
-# All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
-_FIRST_TEXTS: Final = 20
-_BEST: Final = 8
 # The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
 _MOST_WRITTEN: Final = 120
 # The format's tokenizers, tried first without steps before them.
@@ -45,6 +43,7 @@ LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
 _MOST_RANGES: Final = 24
 _SPECIAL: Final = re.compile(r"[<\[{_].*[>\]}_]", re.DOTALL)
+_make_steps: Final = functools.cache(cleaning)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
@@ -62,14 +61,14 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
                 if not steps:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
                 elif tokenizer != "basic_english" and not rules.steps:
-                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
-    for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between(tokens)):
+                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(*steps))
+    for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between_words(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
-            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_sub_steps(pattern))
+            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(("sub", pattern, " ")))
     for removal in () if rules.steps else _REMOVALS:
         yield replace(rules, tokenizer="whitespace", lowercase=True, steps=_make_removal_steps(removal))
     for lowercase in () if rules.steps else (False, True):
-        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=_make_sub_steps(_LINE_BREAKS, ""))
+        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=_make_removal_steps(("", _LINE_BREAKS)))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -85,10 +84,11 @@ def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> l
     widths = {len(row) for row in rows}
     other = _find_padding_id(rows) if len(widths) == 1 else None
     tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
-    return [one for some in tried for one in _frame_rules(some, rows, widths)]
+    return [one for some in tried for one in _list_framed_rules(some, rows, widths)]
 
 
-def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+def _list_framed_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+    """Return the rules with each combination of a first id, a last id and a width that the rows show."""
     padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
         (width,) = widths
@@ -106,29 +106,9 @@ def _frame_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[in
 
 
 def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
-    """Return the id that stands twice at an end of half of the rows or more, if there is one."""
+    """Return the id that stands twice in a row at an end of at least half of the rows; None if there is none."""
     ends = (row[at] for row in rows if len(row) > 1 for at, beside in ((0, 1), (-1, -2)) if row[at] == row[beside])
     return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
-
-
-def find_most_agreeing(
-    tried: Iterable[TextRules], texts: Sequence[Any], agrees: Callable[[TextRules, Any], bool]
-) -> tuple[TextRules, int]:
-    """Return the rules that agree with the ids of the most texts, and the number of these texts.
-
-    Args:
-        tried: the rules, the usual ones first.
-        texts: the texts that are given to `agrees`.
-        agrees: whether rules give the same for a text as the owner's pipeline.
-    """
-
-    def count_agreeing_texts(rules: TextRules, some: Sequence[Any]) -> int:
-        return sum(agrees(rules, text) for text in some)
-
-    ranked = sorted(tried, key=lambda rules: -count_agreeing_texts(rules, texts[:_FIRST_TEXTS]))[:_BEST]
-    counts = [count_agreeing_texts(rules, texts) for rules in ranked]
-    best = max(range(len(ranked)), key=counts.__getitem__)
-    return ranked[best], counts[best]
 
 
 def describe_rules(rules: TextRules) -> str:
@@ -146,8 +126,8 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
-    """Return the text that gives these rules: an option `--rules`, or the members that differ if the given rules are
-    long."""
+    """Write for a message how to give these rules: by the option `--rules`, or, if the steps are long and unchanged, by
+    the members that differ from the given rules."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -175,14 +155,14 @@ def write_rules_option(rules: TextRules, implied: TextRules, written: Sequence[A
 
 def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
     """Return the cleaning steps that remove words of at most `longest` letters."""
-    return _make_sub_steps(rf"\b\w{{1,{longest}}}\b", "")
+    return _make_steps(("sub", rf"\b\w{{1,{longest}}}\b", ""))
 
 
 def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
     """Return cleaning steps as `--rules` takes them, in short forms if possible."""
     if names := _find_step_names(steps):
         return list(names)
-    if pattern := _find_pattern(steps):
+    if pattern := _find_pattern_between_words(steps):
         return [{"sub": [pattern, " "]}]
     for before, removed in (*_REMOVALS, ("", _LINE_BREAKS)):
         if steps == _make_removal_steps((before, removed)):
@@ -195,37 +175,23 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _shorten_step(step: Any) -> Any:
-    """Return a cleaning step as `--rules` takes it."""
+    """Return a cleaning step as `--rules` takes it: its name, a short form, or its members in classifier.json."""
     if isinstance(step, CleaningStep):
-        name = next((name for name in NAMED_STEPS if _make_steps((name,)) == (step,)), "")
+        name = next((name for name in NAMED_STEPS if _make_steps(name) == (step,)), "")
         return name or make_step_documents([step])[0]
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
 def strip_padding(row: Sequence[int], padding: int) -> list[int]:
     """Return a row of ids without the padding at both ends."""
-    core = list(row)
-    while core and core[-1] == padding:
-        core.pop()
-    while core and core[0] == padding:
-        core.pop(0)
-    return core
+    kept = [i for i, id_ in enumerate(row) if id_ != padding]
+    return list(row[kept[0] : kept[-1] + 1]) if kept else []
 
 
 def _find_usual_ids(ids: Sequence[int]) -> list[int]:
-    """Return the id that at least half of the texts have at this place. A text that was cut may lack a first or last
-    id."""
+    """Return a list of the id that is at least half of the given ids; an empty list if there is none. A text that was
+    cut may lack a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
-
-
-@functools.cache
-def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
-    return cleaning(*names)
-
-
-@functools.cache
-def _make_sub_steps(pattern: str, by: str = " ") -> tuple[CleaningStep, ...]:
-    return cleaning(("sub", pattern, by))
 
 
 @functools.cache
@@ -234,7 +200,7 @@ def _make_removal_steps(removal: tuple[str, str]) -> tuple[CleaningStep, ...]:
     return cleaning(*filter(None, [before]), ("sub", pattern, ""))
 
 
-def _list_patterns_between(tokens: Sequence[str]) -> Iterator[str]:
+def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
     """Yield patterns of all characters that the vocabulary's words do not contain. Digits count as characters of
     words in some patterns.
 
@@ -260,19 +226,19 @@ def _escape(point: str) -> str:
     return f"\\{point}" if point in "\\]^-[&~|" else point
 
 
-def _find_pattern(steps: Sequence[CleaningStep]) -> str:
+def _find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
     """Return the pattern between words, if replacing it by a space is the only step. Else return an empty string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
             tried = (*_BETWEEN_WORDS, _write_pattern(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
-            return next((one for one in tried if _make_sub_steps(one) == tuple(steps)), "")
+            return next((one for one in tried if _make_steps(("sub", one, " ")) == tuple(steps)), "")
         case _:
             return ""
 
 
 def _find_step_names(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
-    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == _make_steps(names)), ())
+    return next((names for names in (*_STEPS, *_PAIRS) if steps and steps == _make_steps(*names)), ())
 
 
 def _describe_steps(rules: TextRules) -> str:

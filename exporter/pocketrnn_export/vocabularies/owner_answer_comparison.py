@@ -166,7 +166,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    tolerance = _choose_tolerance(rows)
     apart = [_measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     return AnswerComparison(
@@ -178,13 +178,13 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given: int = 0) -> list[Row]:
+def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText], given_count: int = 0) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
-        given: the number of texts with answers that were given, if only some of them are compared.
+        given_count: the number of texts with answers that were given, if only some of them are compared.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -193,13 +193,15 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := _predict_probabilities(source, one.read)) is not None]
-    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    tolerance = _choose_tolerance(rows)
     apart = [_measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
         of_all = (
-            f"the {len(rows):,} texts that were asked, of {given:,}" if given > len(rows) else f"{len(rows):,} texts"
+            f"the {len(rows):,} texts that were asked, of {given_count:,}"
+            if given_count > len(rows)
+            else f"{len(rows):,} texts"
         )
         remedy, agreeing = _explain_difference(source, rows, wrong, tolerance)
         raise OtherAnswersError(
@@ -214,7 +216,8 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head by itself, and return a summary."""
+    """Compare the answers of each head. Return the largest counts and differences, and the unordered labels of all
+    heads."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -263,7 +266,7 @@ def _find_possible_columns(
     for own, label in enumerate(source.labels):
         columns, nearest = np.ones(len(source.labels), bool), tolerance
         apart = [
-            (isinstance(one.answer, Mapping), _measure_distance_at(one.answer, label, slice(None), found, source))
+            (isinstance(one.answer, Mapping), _measure_label_distance(one.answer, label, slice(None), found, source))
             for one, found in rows
         ]
         if is_precise:
@@ -275,8 +278,9 @@ def _find_possible_columns(
     return may
 
 
-def _choose_tolerance(answers: Iterable[Answer]) -> float:
-    numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
+def _choose_tolerance(rows: Sequence[Row]) -> float:
+    """Return the allowed difference of probabilities. It is larger if the owner's are rounded to two decimals."""
+    numbers = [number for one, _ in rows if isinstance(one.answer, Mapping) for number in one.answer.values()]
     # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
         round(number, 1) != number for number in numbers
@@ -293,20 +297,20 @@ def _predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | 
 
 
 def _measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference between found probabilities and the owner's answer. If the answer is a label,
-    the distance to probabilities that give this label counts."""
-    return max(float(_measure_distance_at(answer, label, i, found, source)) for i, label in enumerate(source.labels))
+    """Return the largest difference between found probabilities and the owner's answer. For a label as the answer,
+    return how far the probabilities are from those that give this label."""
+    return max(float(_measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
-def _measure_distance_at(
-    answer: Answer, label: str, at: int | slice, found: Probabilities, source: AnswerSource
+def _measure_label_distance(
+    answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return the difference for one label whose probability is in the column `at`. For a slice, return one
-    difference for each column."""
-    value = found[at]
+    """Return the difference between the owner's answer and found probabilities for one label, as if the label had
+    this column of the probabilities. For a slice, return one difference for each column."""
+    value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
-    thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[at]
+    thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[columns]
     if source.activation == "sigmoid":
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
@@ -392,8 +396,8 @@ def _has_plain_rules(source: AnswerSource) -> bool:
 
 
 def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Describe a tokenizer, with or without lower case, that the vocabulary's words or all answers speak for. Return
-    an empty string if there is none."""
+    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
+    more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
     if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -413,21 +417,19 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
                 for one, _ in rows
             )
         found.append((agreed, -len(find_unreachable_words(encoder, some)), other))
-    agreed, unreached, best = max(found, key=lambda one: one[:2])
+    agreed, _, best = max(found, key=lambda one: one[:2])
     before = sum(_measure_distance(one.answer, numbers, source) <= tolerance for one, numbers in rows)
-    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
     if 2 * (agreed - before) > len(rows) - before:
-        option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
-        return f"{agreed:,} of {len(rows):,} texts agree with --rules {option}. "
+        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best)}. "
     # Answers to a few texts agree by chance.
     _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
-    unreached, option = -unreached, f"--rules {shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))}"
+    unreached = -unreached
     if not own or unreached > len(own) // 2:
         return ""
     return (
         f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
-        f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With {option}, "
-        f"{len(own) - unreached} of {len(own)} come through. "
+        f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
+        f"{_write_rules(best)}, {len(own) - unreached} of {len(own)} come through. "
     )
 
 
@@ -469,7 +471,7 @@ def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | No
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
     if source.activation == "sigmoid":
-        each = [_find_threshold(rows, label, column) for column, label in enumerate(source.labels)]
+        each = [_find_threshold_bounds(rows, label, column) for column, label in enumerate(source.labels)]
         if any(lowest >= highest for lowest, highest in each):
             return None
         common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
@@ -482,7 +484,7 @@ def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | No
         )
     if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
         return None
-    lowest, highest = _find_threshold(rows, source.labels[1], 1)
+    lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
     if not max(lowest, 0) < min(highest, 1):
         return None
     from_ = _write_threshold((lowest, highest))
@@ -496,7 +498,7 @@ def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | No
     )
 
 
-def _find_threshold(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
+def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
     """Return two probabilities of a label: the highest in answers without the label, and the lowest in answers with
     it."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
@@ -505,7 +507,7 @@ def _find_threshold(rows: Sequence[Row], label: str, column: int) -> tuple[float
 
 
 def _write_threshold(between: tuple[float, float]) -> str:
-    """Return a number above the first and not above the second, with the fewest digits. Prefer 0.5."""
+    """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
     lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
     if lowest < 0.5 <= highest:
         return "0.5"
@@ -517,8 +519,8 @@ def _write_threshold(between: tuple[float, float]) -> str:
 
 
 def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
-    """Describe an id of empty texts for which all wrong answers agree, and give advice. Return None if one of these
-    texts has a token."""
+    """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
+    if one of the texts with wrong answers has a token, or if the rules pad texts."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
@@ -616,7 +618,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules) -> str:
-    """Return the command-line option that gives these rules."""
+    """Return advice with the command-line option that gives these rules."""
     if rules.max_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
@@ -624,5 +626,10 @@ def _describe_rules_option(rules: AnyTextRules) -> str:
         widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
         widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
         return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file states other widths"
+    return f"give {_write_rules(rules)}"
+
+
+def _write_rules(rules: TextRules) -> str:
+    """Write the option --rules with the members that are not usual, without the ids that the vocabulary implies."""
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"give --rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"
+    return f"--rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"

@@ -1,4 +1,4 @@
-"""How an owner's function is called with a text, and how its result is read: text -> tokens or ids.
+"""Call an owner's function with a text, and read the tokens or ids of the text from its result.
 
 Many take a list of texts, or the vocabulary beside the text, and give an array of one row, padded or not, or the ids
 and their number. A few texts of words of the vocabulary show which call gives these words.
@@ -57,7 +57,7 @@ class OwnersFunction:
 
     Attributes:
         gives_ids: whether it gives all ids of a text.
-        has_own_ids: whether it does so without the vocabulary.
+        has_own_ids: whether it gives all ids of a text without the vocabulary.
     """
 
     gives_ids = False
@@ -120,7 +120,7 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
             "both.",
         )
     if takes_vocabulary:
-        raise make_arguments_error(where, needed, "" if name is None else _describe_trial(forms[0], words, name))
+        raise make_arguments_error(where, needed, "" if name is None else _try_two_words(forms[0], words, name, where))
     return forms[0]
 
 
@@ -134,7 +134,7 @@ def _list_calls(
     given: list[tuple[str, dict[str, Any]]] = [
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
-    lists = (False,) if _gives_back(function) else (False, True)
+    lists = (False,) if _returns_list_unchanged(function) else (False, True)
     return [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
@@ -194,7 +194,8 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
 def _count_found_words(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, of_ids: bool, split: bool = False
 ) -> int:
-    """Count the texts of two words for which a call gives one of them back.
+    """Call a function with texts of two words. Count the texts for which the result has one of the two words or its
+    id, and set `gives_ids` of the call.
 
     Args:
         form: the call.
@@ -217,14 +218,14 @@ def _count_found_words(
 
 
 def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
-    """Return what a call gives; nothing if it raises whatever the owner's function raises."""
+    """Return the tokens or ids that a call gives for a text; an empty list if the owner's function fails."""
     try:
         return [*form(text)]
     except Exception:
         return []
 
 
-def _gives_back(function: Any) -> bool:
+def _returns_list_unchanged(function: Any) -> bool:
     """Return whether a function gives a list of one text back as it is, as `list` does."""
     try:
         return bool(function([_UNLIKE]) == [_UNLIKE])
@@ -233,15 +234,16 @@ def _gives_back(function: Any) -> bool:
         return False
 
 
-def _describe_trial(form: OwnersFunction, words: Sequence[str], name: str) -> str:
-    """Describe what a call with the vocabulary gives for two words."""
+def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
+    """Call a function named `where` with two words and the vocabulary as its argument `name`. Return a sentence about
+    its result."""
     text = " ".join(words[:2])
     try:
         does = f"gives {short_repr(form(text), 60)}"
     # Whatever the owner's function raises.
     except Exception as error:
         does = f"raises {type(error).__name__}: {first_line(error).rstrip('.')}"
-    return f"With your vocabulary as {name}, it {does} for {short_repr(text, 60)}, and not its ids."
+    return f"With your vocabulary as {name}, {where} {does} for {short_repr(text, 60)}, and not its ids."
 
 
 def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:

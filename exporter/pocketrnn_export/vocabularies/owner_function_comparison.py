@@ -1,7 +1,7 @@
 """Find text rules that do the same as an owner's function from texts to tokens or ids, and compare both.
 
-Its source proposes the rules; where it does not, the format's tokenizers and usual steps do. They are compared on the
-owner's texts, on words of the vocabulary, and on texts that are made of these words.
+The function's source proposes the rules; if it shows none, the format's tokenizers and usual steps are tried. The rules
+are compared with the function on the owner's texts, on words of the vocabulary, and on texts made of these words.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def find_rules_of_function(
     if rules is None and code is not None and code.unsaid:
         _log.warning(
             "%s No compared text shows the difference. Give texts that show it by --texts or --pairs",
-            _name_places(code),
+            _describe_unsaid_code(code),
         )
     rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
     if rare:
@@ -132,7 +132,7 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
     """List the texts on which `find_rules_of_function` compares a function and refuses a difference.
 
     Args:
-        function, vocabulary, texts: as given to it.
+        function, vocabulary, texts: as in `find_rules_of_function`.
 
     Example:
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
@@ -185,6 +185,7 @@ def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
 def _run_function(
     function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
 ) -> _Compared:
+    """Run the owner's function on a text. Refuse a result that is neither tokens nor ids."""
     try:
         given: Any = function(text)
     # Whatever the owner's function raises.
@@ -222,7 +223,7 @@ def _make_refusal(
     )
     said, option = [], ""
     if code is not None and code.unsaid:
-        said.append(_name_places(code))
+        said.append(_describe_unsaid_code(code))
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
         if len(option) <= _MOST_WRITTEN:
@@ -232,7 +233,8 @@ def _make_refusal(
     return RefusedOptionsError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}", nearest=option)
 
 
-def _name_places(code: RulesInCode) -> str:
+def _describe_unsaid_code(code: RulesInCode) -> str:
+    """Return a sentence with the expressions of the function's source that no text rule does exactly."""
     more = "; and others" * (len(code.unsaid) > _NAMED_PLACES)
     return f"No text rule does exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."
 

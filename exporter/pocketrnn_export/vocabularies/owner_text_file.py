@@ -20,7 +20,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.labels import read_lines
+from pocketrnn_export.vocabularies.text_lines import read_lines
 
 _log = logging.getLogger(__name__)
 
@@ -301,6 +301,7 @@ def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
 
 
 def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
+    """Convert a tuple of a text, its ids or tokens, and an answer. Refuse an item of another form."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
@@ -457,6 +458,7 @@ def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
 
 
 def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
+    """Return the answer to a text as labels, or as a dict from labels to probabilities. Refuse unknown labels."""
     where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
     given = [given] if isinstance(given, float) else given
@@ -484,6 +486,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
 
 
 def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return the names of labels as a tuple. Refuse a name that is not a label."""
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
@@ -503,7 +506,7 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
 def _check_probability(value: Any, where: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 <= value <= 1:
         raise InputError(
-            f"{where} has the probability {brief_text(value)}.",
+            f"{where} has the probability {brief_text(value)}, which is out of range.",
             "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",
         )
     return float(value)

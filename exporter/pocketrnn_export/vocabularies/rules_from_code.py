@@ -2,8 +2,8 @@
 `split`, its stop words, and the lengths of the words that it keeps.
 
 The function's statements are followed with a stand-in for the text; all other expressions are evaluated as they are.
-An expression that rules cannot do is left out and named. So the rules found here are a proposal: they are compared with
-the function itself later.
+An expression that rules cannot do is left out and listed. So the rules found here are a proposal, which is compared
+with the function later.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RulesInCode:
         stop_words: the words that it drops.
         max_tokens, cut_side: how many tokens it keeps, and where it cuts.
         drops_unknown: whether it leaves out words that are not in the vocabulary.
-        unsaid: the places that no rule says, each with its line.
+        unsaid: the expressions that no text rule does exactly, each with its line.
     """
 
     steps: tuple[Any, ...] = ()
@@ -79,7 +79,7 @@ class _Text:
     def is_split(self) -> bool:
         return bool(self.tokenizer) and not self.part and not self.joined
 
-    def step(self, *steps: Any) -> _Text:
+    def add_steps(self, *steps: Any) -> _Text:
         return replace(self, steps=(*self.steps, *steps))
 
 
@@ -97,17 +97,17 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
     """
     reader = _Reader()
     try:
-        found = reader.call(function, [_Text()], {})
+        found = reader.follow_call(function, [_Text()], {})
     # The user's code may raise any exception.
     except Exception:
         return None
     # Ids are often written into an array, which is then given.
-    found = next(iter(_list_texts([found])), reader.looked_up)
+    found = next(iter(_list_stand_ins([found])), reader.looked_up)
     if not isinstance(found, _Text) or found == _Text():
         return None
     steps, stop_words = reader.drop_steps_without_effect(found), found.stop_words
     (least, most), shorter = found.lengths, list[str]()
-    steps = reader.keep_possible(steps)
+    steps = reader.keep_possible_steps(steps)
     if least > 1:
         shorter = _list_short_words(steps, least - 1)
         if not shorter:
@@ -124,7 +124,7 @@ def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
     """Return all words of at most `most` characters, if words may have ASCII characters outside \\w. There, a
     pattern with \\b would cut inside words. Return an empty list if a pattern works, or if there are too many words."""
     left = _list_left_characters(steps)
-    if _are_in_words(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
+    if _are_word_characters(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
         return []
     each = (itertools.product(left, repeat=length) for length in range(1, most + 1))
     return ["".join(letters) for some in each for letters in some]
@@ -140,7 +140,8 @@ def _list_left_characters(steps: Sequence[Any]) -> list[str]:
     return sorted({changed for one in map(chr, range(0x21, 0x250)) if len(changed := clean(one).strip()) == 1})
 
 
-def _are_in_words(characters: Sequence[str]) -> bool:
+def _are_word_characters(characters: Sequence[str]) -> bool:
+    """Return whether `\\w` matches all of the characters that are ASCII."""
     return all(re.fullmatch(r"\w", one) for one in characters if one.isascii())
 
 
@@ -153,7 +154,7 @@ class _Scope:
 
     def has_text(self, node: ast.AST) -> bool:
         """Return whether an expression depends on the text."""
-        return any(_list_texts([self.values.get(n.id)]) for n in ast.walk(node) if isinstance(n, ast.Name))
+        return any(_list_stand_ins([self.values.get(n.id)]) for n in ast.walk(node) if isinstance(n, ast.Name))
 
     def evaluate(self, node: ast.expr) -> Any:
         """Evaluate an expression that does not depend on the text."""
@@ -166,11 +167,11 @@ class _Scope:
 
 
 class _Reader:
-    """Follows statements with a stand-in for the text, and keeps what no rule says.
+    """Follows statements with a stand-in for the text, and lists the expressions that no text rule does exactly.
 
     Attributes:
-        unsaid: that, up to the ids of words: what is done to ids is seen by them.
-        looked_up: the words that have become ids; None before.
+        unsaid: these expressions, as long as words have not become ids: the ids show what is done to them.
+        looked_up: the stand-in for the words that have become ids; None before.
     """
 
     def __init__(self) -> None:
@@ -179,32 +180,32 @@ class _Reader:
         self.depth = 0
         self.first_line = 0
 
-    def leave(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Name an expression that no rule says exactly, and return the text: as it was, or the nearest to it."""
+    def note_unsaid(self, node: ast.AST, text: Any, why: str = "") -> Any:
+        """List an expression that no text rule does exactly. Return the text as given: unchanged, or nearly right."""
         if self.looked_up is not None:
             return text
         line = self.first_line + getattr(node, "lineno", 1) - 1
         self.unsaid.append(f"line {line}: {short_repr(ast.unparse(node), 70)[1:-1]}{why}")
         return text
 
-    def look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
+    def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
         """Follow code that looks up words in a dict. The dict has ids, or other words."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
-        return self.leave(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
+        return self.note_unsaid(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
 
-    def call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Follow a call of a function of the owner."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
-            return self.call(function.function, args, kwargs)
+            return self.follow_call(function.function, args, kwargs)
         if isinstance(function, functools.partial):
-            return self.call(function.func, [*function.args, *args], {**function.keywords, **kwargs})
+            return self.follow_call(function.func, [*function.args, *args], {**function.keywords, **kwargs})
         if not inspect.isfunction(function) and not inspect.ismethod(function) and not isinstance(function, type):
             function = getattr(function, "__call__", function)  # noqa: B004 - the method itself is needed
         lines, first = inspect.getsourcelines(function)
-        node = _find_function(textwrap.dedent("".join(lines)))
+        node = _parse_function(textwrap.dedent("".join(lines)))
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()
         plain = inspect.unwrap(function)
@@ -221,20 +222,21 @@ class _Reader:
                 raise _NotReadError("a recursion")
             if isinstance(node, ast.Lambda):
                 return self.evaluate(node.body, scope)
-            return self.run(node.body, scope)
+            return self.follow_statements(node.body, scope)
         finally:
             self.depth -= 1
             self.first_line = before
 
-    def run(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
+    def follow_statements(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
         """Follow statements up to the first return, and return its value; None without a return."""
         for statement in statements:
-            found = self.run_statement(statement, scope)
+            found = self.follow_statement(statement, scope)
             if found is not None:
                 return found
         return None
 
-    def run_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
+    def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
+        """Follow one statement. Return the value that it returns from the function; None if it returns nothing."""
         match statement:
             case ast.Return(value=ast.expr() as value):
                 return self.evaluate(value, scope)
@@ -244,77 +246,77 @@ class _Reader:
             ):
                 scope.values[name] = self.evaluate(value, scope)
             case ast.AugAssign(target=ast.Name(id=name), value=value) if scope.has_text(value):
-                scope.values[name] = self.add_to(scope.values.get(name), self.evaluate(value, scope), statement)
+                scope.values[name] = self.add_part(scope.values.get(name), self.evaluate(value, scope), statement)
             case ast.If(test=test, body=body, orelse=orelse):
-                return self.run(body if self.decide(test, scope) else orelse, scope)
+                return self.follow_statements(body if self.decide_condition(test, scope) else orelse, scope)
             case ast.For() if scope.has_text(statement.iter):
-                self.run_loop(statement, scope)
+                self.follow_loop(statement, scope)
             case ast.For(target=target, iter=each, body=body):
                 for value in itertools.islice(scope.evaluate(each), _MOST_ITERATIONS):
-                    _bind(target, value, scope)
-                    if (found := self.run(body, scope)) is not None:
+                    _bind_names(target, value, scope)
+                    if (found := self.follow_statements(body, scope)) is not None:
                         return found
             case ast.With(body=body) | ast.Try(body=body):
-                return self.run(body, scope)
+                return self.follow_statements(body, scope)
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[item])):
                 item_value = self.evaluate(item, scope)
                 if isinstance(item_value, _Text):
-                    scope.values[name] = self.add_to(scope.values.get(name), item_value, statement)
+                    scope.values[name] = self.add_part(scope.values.get(name), item_value, statement)
                 elif isinstance(scope.values.get(name), _Text):
-                    self.leave(statement, None)
+                    self.note_unsaid(statement, None)
             case ast.Import() | ast.ImportFrom() | ast.FunctionDef():
                 made: dict[str, Any] = {}
                 module = ast.fix_missing_locations(ast.Module([statement], []))
                 exec(compile(module, "<rules>", "exec"), {**scope.names, **scope.values}, made)  # noqa: S102 - as above
                 scope.values.update(made)
             case ast.Expr() if scope.has_text(statement):
-                self.leave(statement, None)
+                self.note_unsaid(statement, None)
             case ast.Assign() if not scope.has_text(statement):
                 for target in statement.targets:
-                    _bind(target, scope.evaluate(statement.value), scope)
+                    _bind_names(target, scope.evaluate(statement.value), scope)
             case ast.Assign() | ast.AugAssign() | ast.While():
-                self.leave(statement, None)
+                self.note_unsaid(statement, None)
         return None
 
-    def add_to(self, before: Any, added: _Text, node: ast.AST) -> Any:
+    def add_part(self, before: Any, added: _Text, node: ast.AST) -> Any:
         """Return the list or string `before` after a part of the text was added."""
         if isinstance(before, _Text):
-            return self.leave(node, before)
+            return self.note_unsaid(node, before)
         whole = replace(added, part=False)
         if added.tokenizer == "characters" and isinstance(before, str):
             return replace(whole, tokenizer="")
         return replace(whole, joined=isinstance(before, str))
 
-    def run_loop(self, loop: ast.For, scope: _Scope) -> None:
+    def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
         """Follow a loop that keeps some words or characters of the text."""
         each = self.evaluate(loop.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             # A batch of one text.
-            _bind(loop.target, each[0], scope)
-            self.run(loop.body, scope)
+            _bind_names(loop.target, each[0], scope)
+            self.follow_statements(loop.body, scope)
             return
         if not isinstance(each, _Text) or not isinstance(loop.target, ast.Name):
-            self.leave(loop.iter, None)
+            self.note_unsaid(loop.iter, None)
             return
         variable = loop.target.id
-        scope.values[variable] = _make_part(each)
+        scope.values[variable] = _make_part_stand_in(each)
         waiting = list(loop.body)
         while waiting:
             statement = waiting.pop(0)
             match statement:
                 case ast.If(test=test, body=[ast.Continue()], orelse=[]):
-                    self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), test), test), variable, scope)
+                    self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), test), test), variable, scope)
                 case ast.If(test=test, body=body, orelse=[]) if not waiting:
-                    self.keep_if(test, variable, scope)
+                    self.keep_parts_if(test, variable, scope)
                     waiting = list(body)
                 case ast.If(test=ast.Compare(ops=[ast.In()])):
                     waiting = [*statement.body, *waiting]
                 case ast.If():
-                    self.leave(statement.test, None)
+                    self.note_unsaid(statement.test, None)
                 case _:
-                    self.run_statement(statement, scope)
+                    self.follow_statement(statement, scope)
 
-    def decide(self, test: ast.expr, scope: _Scope) -> bool:
+    def decide_condition(self, test: ast.expr, scope: _Scope) -> bool:
         """Return the value that a condition has for an ordinary, long text."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
@@ -326,11 +328,11 @@ class _Reader:
                     kinds if isinstance(kinds, tuple) else (kinds,)
                 )
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not self.decide(operand, scope)
+                return not self.decide_condition(operand, scope)
             case ast.BoolOp(op=ast.And(), values=values):
-                return all(self.decide(value, scope) for value in values)
+                return all(self.decide_condition(value, scope) for value in values)
             case ast.BoolOp(values=values):
-                return any(self.decide(value, scope) for value in values)
+                return any(self.decide_condition(value, scope) for value in values)
             case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[ast.Gt() | ast.GtE()]):
                 return True
             case ast.Name():
@@ -347,17 +349,17 @@ class _Reader:
             case ast.Call():
                 return self.evaluate_call(node, scope)
             case ast.ListComp(elt=element, generators=[one]) | ast.GeneratorExp(elt=element, generators=[one]):
-                return self.comprehend(element, one, scope)
+                return self.follow_comprehension(element, one, scope)
             case ast.Subscript(value=value, slice=ast.Slice() as cut):
-                return self.cut(node, self.evaluate(value, scope), cut, scope)
+                return self.follow_slice(node, self.evaluate(value, scope), cut, scope)
             case ast.Subscript(value=value, slice=index) if not scope.has_text(value):
                 table, text = scope.evaluate(value), self.evaluate(index, scope)
-                return self.look_up(node, table, text) if isinstance(table, Mapping) else text
+                return self.follow_look_up(node, table, text) if isinstance(table, Mapping) else text
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
-                chosen = self.evaluate(body if known or self.decide(test, scope) else orelse, scope)
+                chosen = self.evaluate(body if known or self.decide_condition(test, scope) else orelse, scope)
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
-                return self.leave(node, chosen) if is_changed else chosen
+                return self.note_unsaid(node, chosen) if is_changed else chosen
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
             # A batch of one text, too.
@@ -368,7 +370,7 @@ class _Reader:
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
         inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
-        return self.leave(node, next((found for found in inside if found is not None), None))
+        return self.note_unsaid(node, next((found for found in inside if found is not None), None))
 
     def find_text(self, node: ast.AST, scope: _Scope) -> Any:
         """Return the stand-in for the text if an expression gives one; else None."""
@@ -378,43 +380,44 @@ class _Reader:
         return found if isinstance(found, _Text) else None
 
     def evaluate_call(self, node: ast.Call, scope: _Scope) -> Any:
+        """Follow a call of any kind that depends on the text."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
             arguments = [self.evaluate(one, scope) for one in node.args]
-            return self.call_method(node, value, node.func.attr, arguments)
+            return self.follow_method(node, value, node.func.attr, arguments)
         function = scope.evaluate(node.func)
         if function in (filter, map) and len(node.args) == 2:
-            return self.apply_to_each(node, scope, is_filter=function is filter)
+            return self.follow_filter_or_map(node, scope, is_filter=function is filter)
         args = [self.evaluate(one, scope) for one in node.args]
         kwargs = {str(one.arg): self.evaluate(one.value, scope) for one in node.keywords if one.arg}
-        given = _list_texts([*args, *kwargs.values()])
+        given = _list_stand_ins([*args, *kwargs.values()])
         if not given:
-            return self.leave(node, None)
+            return self.note_unsaid(node, None)
         if function is enumerate and isinstance(args[0], list):
             return [*enumerate(args[0])]
         text = given[0]
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(owner, re.Pattern):
-            return self.use_pattern(node, name, owner, args, text)
+            return self.follow_pattern(node, name, owner, args, text)
         if getattr(function, "__module__", "") in ("re", "regex", "regex._main", "regex.regex"):
             flags = kwargs.pop("flags", 0)
             args += kwargs.values()
             pattern = args[0] if isinstance(args[0], re.Pattern) else re.compile(args[0], flags)
-            return self.use_pattern(node, name, pattern, args[1:], text)
+            return self.follow_pattern(node, name, pattern, args[1:], text)
         if isinstance(owner, str) and name == "join":
-            return self.join(node, owner, text)
+            return self.follow_join(node, owner, text)
         if isinstance(owner, Mapping) and name == "get":
-            return self.look_up(node, owner, text)
+            return self.follow_look_up(node, owner, text)
         if isinstance(function, Mapping):
-            return self.look_up(node, function, text)
+            return self.follow_look_up(node, function, text)
         if function in (str, iter, list, tuple) or name in ("tensor", "LongTensor", "array"):
             return replace(text, tokenizer="characters") if function in (list, tuple) and not text.tokenizer else text
         if function in (str.lower, str.casefold, str.strip, str.split):
-            return self.call_method(node, text, name, args[1:])
-        return self.call_other(node, function, args, kwargs, text)
+            return self.follow_method(node, text, name, args[1:])
+        return self.follow_other_call(node, function, args, kwargs, text)
 
-    def call_other(
+    def follow_other_call(
         self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
     ) -> Any:
         """Follow a call of a function of the owner, or of a known tokenizer."""
@@ -423,46 +426,46 @@ class _Reader:
             return replace(text, tokenizer="basic_english")
         if type(owner).__name__ == "RegexpTokenizer" and name == "tokenize":
             kind = "split" if vars(owner).get("_gaps") else "findall"
-            return self.use_pattern(node, kind, re.compile(vars(owner)["_pattern"]), [text], text)
+            return self.follow_pattern(node, kind, re.compile(vars(owner)["_pattern"]), [text], text)
         code = getattr(getattr(function, "__func__", function), "__code__", None)
         method = None if code or isinstance(function, type) else getattr(type(function), "__call__", None)  # noqa: B004 - its code is needed
         code = code or getattr(method, "__code__", None)
         libraries = tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))
         if code is None or code.co_filename.startswith(libraries):
-            return self.leave(node, text)
+            return self.note_unsaid(node, text)
         try:
-            found = self.call(function, args, kwargs)
+            found = self.follow_call(function, args, kwargs)
         except _NotReadError:
             raise
         # Without source, or with other arguments.
         except Exception:
-            return self.leave(node, text)
-        return self.leave(node, text) if found is None else found
+            return self.note_unsaid(node, text)
+        return self.note_unsaid(node, text) if found is None else found
 
-    def call_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
+    def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
         """Follow a call of a method on the text or its words, such as `lower`."""
         if not isinstance(value, _Text):
-            return self.leave(node, None)
+            return self.note_unsaid(node, None)
         match name, [*args]:
             case (("lower" | "casefold"), []):
-                return value.step("lowercase")
+                return value.add_steps("lowercase")
             case "replace", [str() as what, str() as by]:
-                return value.step((what, by))
+                return value.add_steps((what, by))
             case "split", [] | [None]:
                 return replace(value, tokenizer=value.tokenizer if value.joined else "whitespace", joined=False)
             case "split", [" "]:
                 return replace(value, tokenizer=value.tokenizer if value.joined else "space", joined=False)
             case (("strip" | "lstrip" | "rstrip"), [] | [" "]):
-                return value.step(name)
+                return value.add_steps(name)
             case "translate", [table]:
-                return self.translate(node, value, lambda one: one.translate(table))
+                return self.add_character_step(node, value, lambda one: one.translate(table))
             case "encode", ["ascii", "ignore"]:
-                return value.step(("sub", r"[^\x00-\x7f]", ""))
+                return value.add_steps(("sub", r"[^\x00-\x7f]", ""))
             case (("decode" | "tolist" | "copy"), _):
                 return value
-        return self.leave(node, value)
+        return self.note_unsaid(node, value)
 
-    def translate(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
+    def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
         """Add a step for code that changes each character by itself."""
         changed = {one: other for code in _CODE_POINTS if (other := change(one := chr(code))) != one}
         if not changed:
@@ -470,89 +473,92 @@ class _Reader:
         results = set(changed.values())
         if len(changed) <= _LONGEST_WORD and results in ({""}, {" "}):
             inside = "".join(f"\\{one}" if one in "\\]^-[" else one for one in changed)
-            return text.step(("sub", f"[{inside}]", results.pop()))
+            return text.add_steps(("sub", f"[{inside}]", results.pop()))
         if len(results) == 1:
             kept = find_ranges(lambda one: one not in changed, _CODE_POINTS)
-            return text.step(Keep(tuple(kept), results.pop()))
+            return text.add_steps(Keep(tuple(kept), results.pop()))
         if len(changed) <= _MOST_ITERATIONS and not any(
             one in by for one in changed for what, by in changed.items() if what != one
         ):
-            return text.step(*(Replace(one, other) for one, other in changed.items()))
-        found: _Text = self.leave(node, text)
+            return text.add_steps(*(Replace(one, other) for one, other in changed.items()))
+        found: _Text = self.note_unsaid(node, text)
         return found
 
-    def use_pattern(self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text) -> Any:
+    def follow_pattern(
+        self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
+    ) -> Any:
         """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern."""
         written = pattern.pattern
         if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
-            return self.leave(node, text)
+            return self.note_unsaid(node, text)
         match name:
             case "sub" if isinstance(args[0], str):
-                return text.step(("sub", written, args[0]))
+                return text.add_steps(("sub", written, args[0]))
             case "findall" if between := _find_pattern_between(written):
-                return replace(text.step(("sub", between, " ")), tokenizer="whitespace", joined=False)
+                return replace(text.add_steps(("sub", between, " ")), tokenizer="whitespace", joined=False)
             case "split":
-                return replace(text.step(("sub", written, " ")), tokenizer="whitespace", joined=False)
+                return replace(text.add_steps(("sub", written, " ")), tokenizer="whitespace", joined=False)
             case "findall" | "finditer":
                 text = replace(text, tokenizer="whitespace", joined=False)
-        return self.leave(node, text)
+        return self.note_unsaid(node, text)
 
-    def join(self, node: ast.AST, between: str, text: _Text) -> Any:
+    def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
+        """Follow a call of `str.join`, which makes a string of the words or characters."""
         if text.tokenizer == "characters":
-            return replace(text, tokenizer="") if not between else self.leave(node, replace(text, tokenizer=""))
-        return replace(text, joined=True) if between == " " else self.leave(node, replace(text, joined=True))
+            return replace(text, tokenizer="") if not between else self.note_unsaid(node, replace(text, tokenizer=""))
+        return replace(text, joined=True) if between == " " else self.note_unsaid(node, replace(text, joined=True))
 
-    def apply_to_each(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
+    def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
         """Follow a call of `filter` or `map` in the same way as a comprehension."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
             old = node.args[0].args.args[0].arg
-            called = _Renamed(old).visit(ast.parse(ast.unparse(node.args[0].body), mode="eval").body)
+            called = _LambdaParameterRenamer(old).visit(ast.parse(ast.unparse(node.args[0].body), mode="eval").body)
         conditions = [called] if is_filter else []
         one = ast.comprehension(ast.Name("_each", ast.Store()), node.args[1], conditions, 0)
-        return self.comprehend(made if is_filter else called, one, scope)
+        return self.follow_comprehension(made if is_filter else called, one, scope)
 
-    def comprehend(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
+    def follow_comprehension(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
         """Follow a comprehension over words or characters, or over a batch of one text."""
         each = self.evaluate(one.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             of_text = _Scope(scope.names, dict(scope.values))
-            _bind(one.target, each[0], of_text)
+            _bind_names(one.target, each[0], of_text)
             return [self.evaluate(element, of_text)]
         if not isinstance(each, _Text) or not isinstance(one.target, ast.Name):
-            return self.leave(element, each)
+            return self.note_unsaid(element, each)
         inner, variable = _Scope(scope.names, dict(scope.values)), one.target.id
-        inner.values[variable] = _make_part(each)
+        inner.values[variable] = _make_part_stand_in(each)
         for condition in one.ifs:
-            self.keep_if(condition, variable, inner)
+            self.keep_parts_if(condition, variable, inner)
         part = inner.values[variable]
         if part.tokenizer == "characters" and not (isinstance(element, ast.Name) and element.id == variable):
-            change = _make_function(element, variable, inner)
-            return replace(self.translate(element, part, change), part=False)
-        found = self.evaluate(element, inner) if inner.has_text(element) else self.leave(element, part)
+            change = _compile_expression(element, variable, inner)
+            return replace(self.add_character_step(element, part, change), part=False)
+        found = self.evaluate(element, inner) if inner.has_text(element) else self.note_unsaid(element, part)
         return replace(found, part=False) if isinstance(found, _Text) else found
 
-    def keep_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
+    def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
         """Keep only words or characters for which a condition holds."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
         if part.tokenizer == "characters":
-            holds = _make_function(test, variable, scope)
-            scope.values[variable] = self.translate(test, part, lambda one: one if holds(one) else "")
+            holds = _compile_expression(test, variable, scope)
+            scope.values[variable] = self.add_character_step(test, part, lambda one: one if holds(one) else "")
             return
         match test:
             case ast.BoolOp(op=ast.And(), values=values):
                 for value in values:
-                    self.keep_if(value, variable, scope)
+                    self.keep_parts_if(value, variable, scope)
                 return
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
                 for one in (left, right):
                     if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Invert):
-                        self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope)
+                        self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope)
                     else:
-                        self.keep_if(one, variable, scope)
+                        self.keep_parts_if(one, variable, scope)
                 return
             case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.In()], comparators=[right])):
                 test = ast.copy_location(ast.Compare(left, [ast.NotIn()], [right]), test)
@@ -560,15 +566,16 @@ class _Reader:
                 test = ast.copy_location(ast.Compare(left, [ast.NotEq()], [right]), test)
             case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.Or(), values=values)):
                 for value in values:
-                    self.keep_if(ast.copy_location(ast.UnaryOp(ast.Not(), value), value), variable, scope)
+                    self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), value), value), variable, scope)
                 return
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
     def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
+        """Return the stand-in for the words for which a condition holds."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
-            holds = _make_function(test, variable, scope)
+            holds = _compile_expression(test, variable, scope)
             allowed = [n for n in range(1, _LONGEST_WORD + 1) if holds("x" * n)]
             least, most = part.lengths
             return replace(part, lengths=(max(least, min(allowed)), min(most, max(allowed))))
@@ -587,31 +594,31 @@ class _Reader:
                 return replace(part, stop_words=(*part.stop_words, word))
             case ast.Compare(left=ast.Constant(value=str() as inside), ops=[ast.NotIn()], comparators=[ast.Name()]):
                 if len(inside) == 1 and not inside.isspace():
-                    return part.step(("sub", rf"\S*{re.escape(inside)}\S*", ""))
-                return self.leave(test, part.step(("sub", rf"{re.escape(inside)}\S*", "")))
+                    return part.add_steps(("sub", rf"\S*{re.escape(inside)}\S*", ""))
+                return self.note_unsaid(test, part.add_steps(("sub", rf"{re.escape(inside)}\S*", "")))
             case ast.Compare(ops=[ast.In()]):
                 return replace(part, drops_unknown=True)
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind)) if kind in _KEPT_IF:
-                return part.step(*(("sub", *one) for one in _KEPT_IF[kind]))
+                return part.add_steps(*(("sub", *one) for one in _KEPT_IF[kind]))
             case ast.UnaryOp(operand=ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind))) if kind in _DROPPED_IF:
-                found = part.step(*(("sub", *one) for one in _DROPPED_IF[kind]))
+                found = part.add_steps(*(("sub", *one) for one in _DROPPED_IF[kind]))
                 # Inside a word with other characters, such as "10,", the digits stay.
                 left_over = _list_left_characters(part.steps)
-                return found if left_over and _are_in_words(left_over) else self.leave(test, found)
+                return found if left_over and _are_word_characters(left_over) else self.note_unsaid(test, found)
         if begun := _find_excluded_beginning(test, variable):
-            return self.leave(test, part.step(("sub", rf"{re.escape(begun)}\S*", "")))
-        return self.leave(test, part)
+            return self.note_unsaid(test, part.add_steps(("sub", rf"{re.escape(begun)}\S*", "")))
+        return self.note_unsaid(test, part)
 
-    def cut(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
+    def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
         """Follow the slices `words[:n]` and `words[-n:]`, which cut the text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
-            return self.leave(node, value)
+            return self.note_unsaid(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
         if lower in (None, 0) and isinstance(upper, int) and upper > 0:
             return replace(value, max_tokens=upper, cut_side="right")
         if upper is None and isinstance(lower, int) and lower < 0:
             return replace(value, max_tokens=-lower, cut_side="left")
-        return value if lower in (None, 0) and upper is None else self.leave(node, value)
+        return value if lower in (None, 0) and upper is None else self.note_unsaid(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
         """Return the steps, without steps that change nothing because the text is split at white space."""
@@ -622,7 +629,7 @@ class _Reader:
                 steps.pop()
         return tuple(steps)
 
-    def keep_possible(self, steps: Sequence[Any]) -> tuple[Any, ...]:
+    def keep_possible_steps(self, steps: Sequence[Any]) -> tuple[Any, ...]:
         """Return the steps that text rules can do, and note the other steps."""
         kept = []
         for step in steps:
@@ -635,7 +642,7 @@ class _Reader:
         return tuple(kept)
 
 
-def _find_function(source: str) -> Any:
+def _parse_function(source: str) -> Any:
     """Return the syntax tree of the function or lambda in a source."""
     for text in (source, source.strip().rstrip(","), f"({source.strip()})"):
         try:
@@ -676,17 +683,18 @@ def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
     return ""
 
 
-def _list_texts(values: Sequence[Any]) -> list[_Text]:
+def _list_stand_ins(values: Sequence[Any]) -> list[_Text]:
     """Return the stand-ins among values, and in lists and tuples within."""
-    inside = (_list_texts(one) if isinstance(one, list | tuple) else [one] for one in values)
+    inside = (_list_stand_ins(one) if isinstance(one, list | tuple) else [one] for one in values)
     return [one for some in inside for one in some if isinstance(one, _Text)]
 
 
-def _make_part(each: _Text) -> _Text:
+def _make_part_stand_in(each: _Text) -> _Text:
+    """Return the stand-in for one word of the text, or for one character if the text is not split."""
     return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
 
 
-def _make_function(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
+def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
     """Make a function of one character or word that evaluates an expression."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
@@ -694,15 +702,16 @@ def _make_function(node: ast.expr, variable: str, scope: _Scope) -> Callable[[st
     return function
 
 
-def _bind(target: ast.expr, value: Any, scope: _Scope) -> None:
+def _bind_names(target: ast.expr, value: Any, scope: _Scope) -> None:
+    """Assign a value to the names in a target such as `a` or `(a, b)`."""
     if isinstance(target, ast.Name):
         scope.values[target.id] = value
     elif isinstance(target, ast.Tuple | ast.List):
         for one, part in zip(target.elts, value, strict=True):
-            _bind(one, part, scope)
+            _bind_names(one, part, scope)
 
 
-class _Renamed(ast.NodeTransformer):
+class _LambdaParameterRenamer(ast.NodeTransformer):
     """Renames the parameter of a lambda."""
 
     def __init__(self, old: str) -> None:

@@ -69,7 +69,7 @@ def find_rules_from_ids(
         )
 
     ranked = sorted(tried, key=score)[:_BEST]
-    some = _choose_texts(pairs)
+    some = _choose_texts_to_complete_on(pairs)
     widest = longest if framed else None
     completed = [(one, *_complete_rules(one, tokens, some, widest)) for one in ranked]
     begun, best, _ = max(completed, key=lambda found: found[2])
@@ -93,7 +93,7 @@ def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], 
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
 
 
-def _choose_texts(pairs: Sequence[Pair]) -> list[Pair]:
+def _choose_texts_to_complete_on(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the first texts, the shortest and the longest text. The shortest may show the id of an empty text; the
     longest shows where texts are cut."""
     if len(pairs) <= 2 * _TEXTS_TO_COMPLETE_ON:
@@ -126,9 +126,9 @@ def _complete_rules(
             break
         encoder = TextEncoder(best, tokens)
         missed = [pair for pair in pairs if not agrees_with_ids(encoder, *pair)]
-        changed = [(count(one), one) for one in _list_changes(encoder, best, missed, longest)]
+        changed = [(count(one), one) for one in _list_changed_rules(encoder, best, missed, longest)]
         # A list of words can be made to fit any few texts.
-        dropped = [(count(one), one) for one in _drop_words(encoder, best, pairs)]
+        dropped = [(count(one), one) for one in _list_rules_that_drop_words(encoder, best, pairs)]
         changed += [one for one in dropped if one[0] == len(pairs) or one[0] >= agreed + _TEXTS_TO_DROP_BY]
         more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
         if more <= agreed:
@@ -137,7 +137,7 @@ def _complete_rules(
     return best, agreed
 
 
-def _list_changes(
+def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
     """Yield the rules with one changed member. The ids of texts on which the rules disagree suggest the change."""
@@ -172,7 +172,7 @@ def _list_changes(
                 yield replace(cut, max_tokens=longest - around)
 
 
-def _drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
+def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
     """Yield rules that drop the words that the owner's ids never contain: as stop words, or as short words."""
     dropped, kept = _find_dropped_words(encoder, pairs)
     if not dropped or rules.stop_words:

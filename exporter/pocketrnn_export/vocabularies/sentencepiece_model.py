@@ -1,7 +1,7 @@
 """Read a sentencepiece `.model` file as text rules of subwords. The library sentencepiece is not needed.
 
-The message is defined by google/sentencepiece, src/sentencepiece_model.proto; the normalization by its
-src/normalizer.cc, and the models by its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
+google/sentencepiece defines the file's protobuf message in src/sentencepiece_model.proto, the normalization in
+src/normalizer.cc, and the models in src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
 """
 
 from __future__ import annotations
@@ -86,16 +86,17 @@ def read_charsmap(content: bytes) -> bytes:
 
 
 def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Subwords:
+    """Make the text rules and the tokens from the pieces and the settings of a model."""
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
-        raise InputError(f"{source} has {len(unknown)} unknown pieces.", _NOT_ONE)
+        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have one.", _NOT_ONE)
     tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
         raise InputError(f"{source} holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
-        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes.", _NOT_ONE)
+        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have 256.", _NOT_ONE)
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
     unigram = spec.kind == _UNIGRAM
     model = _make_unigram(pieces, spec, source) if unigram else _make_bpe(pieces, spec, source)
@@ -106,28 +107,32 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
         empty_id=unknown[0],
         padding_id=padding,
         steps=_make_steps(spec, [piece.text for piece in pieces if piece.kind == _USER_DEFINED], source),
-        added=() if unigram else _list_user_defined(kinds),
+        added=()
+        if unigram
+        else tuple(
+            AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
+        ),
         outside=tuple(i for i, kind in enumerate(kinds) if kind not in given),
     )
     return Subwords(rules, tokens, "a .model of sentencepiece")
 
 
-def _make_steps(spec: _ModelSettings, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the cleaning steps for a text. The table of characters does not change the user-defined pieces `whole`."""
+def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
+    """Make the cleaning steps for a text. The table of characters does not change the user-defined pieces."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
-    if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):
+    if spec.extra_spaces and (b"  " in strings or any("  " in text for text in user_defined)):
         raise InputError(
             f"{source} removes repeated spaces, but its table of characters makes or keeps two spaces.", EXTERNAL_WAY
         )
-    table = [Table(spec.charsmap, kept=tuple(whole))] if spec.charsmap else []
+    table = [Table(spec.charsmap, kept=tuple(user_defined))] if spec.charsmap else []
     prefix: list[SubwordStep] = [Prepend(" ")] if spec.dummy_prefix else []
     mark = Replace(" ", _MARK)
     if spec.extra_spaces:
         # A mark at the end of the text is removed, too.
         return (*table, Fold((" ",), 2, " "), Strip("left", " "), *prefix, mark, Strip("right", _MARK))
     # The space is also put before a text from which the table removes everything.
-    if prefix and (any(text[0] == " " for text in whole) or (table and Charsmap(spec.charsmap).starts_key(" "))):
+    if prefix and (any(text[0] == " " for text in user_defined) or (table and Charsmap(spec.charsmap).starts_key(" "))):
         raise InputError(
             f"{source} puts a space before texts, but its table replaces or keeps strings that begin with a space.",
             EXTERNAL_WAY,
@@ -141,19 +146,16 @@ def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
-        raise InputError(f"{source}: the score of {short_repr(whole[0], 40)} is not above all others.", EXTERNAL_WAY)
-    scores = (_score_user_defined(piece.text) if piece.kind == _USER_DEFINED else piece.score for piece in pieces)
-    return Unigram(tuple(scores), spec.byte_fallback, exact=False)
-
-
-def _score_user_defined(text: str) -> float:
-    return float(np.float32(0.1 * (len(text.encode()) - 1)))
-
-
-def _list_user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
-    return tuple(
-        AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
+        raise InputError(
+            f"{source} has a piece with the score {best:g}, but beside user-defined pieces, such as "
+            f"{short_repr(whole[0], 40)}, the text rules need scores below 0.",
+            EXTERNAL_WAY,
+        )
+    scores = (
+        float(np.float32(0.1 * (len(piece.text.encode()) - 1))) if piece.kind == _USER_DEFINED else piece.score
+        for piece in pieces
     )
+    return Unigram(tuple(scores), spec.byte_fallback, exact=False)
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
@@ -197,6 +199,7 @@ def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bp
 
 
 def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
+    """Read the pieces and the settings in the bytes of a `.model` file."""
     pieces: list[_Piece] = []
     trainer: dict[int, Any] = {}
     normalizer: dict[int, Any] = {}
@@ -224,6 +227,7 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
 
 
 def _read_piece(content: bytes) -> _Piece:
+    """Read the text, the score and the type of a piece from its protobuf message."""
     members = dict(_read_fields(content))
     try:
         text = _require_bytes(members.get(1, b"")).decode()
@@ -231,8 +235,12 @@ def _read_piece(content: bytes) -> _Piece:
         raise _DamagedModelError("a piece is not UTF-8") from None
     score = struct.unpack("<f", _require_bytes(members.get(2, b"\0\0\0\0")))[0]
     kind = _require_int(members.get(3, _NORMAL))
-    if not text or not math.isfinite(score) or not _NORMAL <= kind <= _BYTE:
-        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score} and the type {kind}")
+    if not text:
+        raise _DamagedModelError("a piece is empty")
+    if not math.isfinite(score):
+        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score}")
+    if not _NORMAL <= kind <= _BYTE:
+        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the unknown type {kind}")
     return _Piece(text, score, kind)
 
 
@@ -251,34 +259,35 @@ def _require_int(value: Any) -> int:
 def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield each field of a protobuf message as its number and value. The value is an integer, or bytes, also for a
     float."""
-    at = 0
-    while at < len(content):
-        tag, at = _read_varint(content, at)
+    offset = 0
+    while offset < len(content):
+        tag, offset = _read_varint(content, offset)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, at = _read_varint(content, at)
+            value, offset = _read_varint(content, offset)
             yield number, value
             continue
         if wire == 2:
-            size, at = _read_varint(content, at)
+            size, offset = _read_varint(content, offset)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
             raise _DamagedModelError(f"it has a field of the kind {wire}")
-        if size > len(content) - at:
+        if size > len(content) - offset:
             raise _DamagedModelError("it ends within a field")
-        yield number, content[at : at + size]
-        at += size
+        yield number, content[offset : offset + size]
+        offset += size
 
 
-def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
+    """Read the integer of a protobuf message at an offset. Return the integer, and the offset behind it."""
     value = 0
     for place in range(10):
-        if at >= len(content):
+        if offset >= len(content):
             raise _DamagedModelError("it ends within a number")
-        byte = content[at]
-        at += 1
+        byte = content[offset]
+        offset += 1
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
-            return value, at
+            return value, offset
     raise _DamagedModelError("a number has more than 10 bytes")

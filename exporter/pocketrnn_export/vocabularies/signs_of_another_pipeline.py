@@ -73,6 +73,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
+    """Refuse texts of which more than by chance have the largest length, if the rules do not cut texts. Log a warning
+    if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -89,13 +91,16 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
 
 
 def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    """Refuse rows of ids that begin or end with the padding id, if the rules do not pad texts."""
     padding = rules.padding_id
     if rules.min_width is not None or padding == rules.unknown_id or padding >= len(vocabulary):
         return
     # Without a token named so, the padding id may be a word, which can end a text once, but not twice.
     times = 1 if "pad" in vocabulary[padding].casefold() else 2
     counts = {
-        side: sum(len(row) > times and set(_select_cut_end(row, times, side)) == {padding} for row in rows)
+        side: sum(
+            len(row) > times and set(row[-times:] if side == "right" else row[:times]) == {padding} for row in rows
+        )
         for side in ("right", "left")
     }
     # A row of padding only, as of an empty text, counts for both sides.
@@ -111,7 +116,7 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         )
     raise InputError(
         f"{counts[side]:,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-        f"{_name_id(padding, vocabulary)}, but the rules do not pad texts.",
+        f"the id {padding} ({vocabulary[padding]!r}), but the rules do not pad texts.",
         remedy,
     )
 
@@ -126,13 +131,9 @@ def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) 
     return {**found, "max_width": len(rows[0]), "min_width": len(rows[0]), "pad_side": side}
 
 
-def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
-    return row[-number:] if side == "right" else row[:number]
-
-
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that so many texts have the largest length by chance. Lengths a little below the
-    largest show how frequent a length is."""
+    """Return the probability that as many texts as in `lengths` have the largest length by chance. Lengths a little
+    below the largest show how frequent a length is."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -140,7 +141,9 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 
 
 def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    texts, special = list(given), _list_special_ids(rules)
+    """Refuse ids whose words occur in the other texts about as often as in the texts of these ids."""
+    texts = list(given)
+    special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [
         Counter(
             word for i in ids if i not in special and i < len(vocabulary) if (word := _normalize_word(vocabulary[i]))
@@ -170,10 +173,6 @@ def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given:
     )
 
 
-def _list_special_ids(rules: AnyTextRules) -> set[int | None]:
-    return {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
-
-
 def _count_found_words(words: Counter[str], text: str) -> int:
     """Return how many words occur in a text. A word counts at most as often as the text has it."""
     return sum(min(number, text.count(word)) for word, number in words.items())
@@ -185,13 +184,6 @@ def _normalize_word(token: str) -> str:
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.
-    tells = token.isalnum() and not token.isdigit() and (token.isascii() or not _may_be_bytes(token))
+    may_be_bytes = all(ord(character) < 0x144 for character in token)
+    tells = token.isalnum() and not token.isdigit() and (token.isascii() or not may_be_bytes)
     return token.casefold() if tells else ""
-
-
-def _may_be_bytes(token: str) -> bool:
-    return all(ord(character) < 0x144 for character in token)
-
-
-def _name_id(token: int, vocabulary: Sequence[str]) -> str:
-    return f"the id {token}" + (f" ({vocabulary[token]!r})" if token < len(vocabulary) else "")

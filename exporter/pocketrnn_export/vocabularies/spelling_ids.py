@@ -53,13 +53,13 @@ class SpelledEncoder(TextEncoder):
     """Encodes texts as ids that stand for words with their characters.
 
     Args:
-        given: the text rules and the vocabulary.
-        spellings: what ids stand for; they have those of each text that is encoded.
+        text_input: the text rules and the vocabulary.
+        spellings: the words and characters that ids stand for, with those of each text that is encoded.
     """
 
-    def __init__(self, given: TextInput, spellings: Spellings) -> None:
-        super().__init__(given.rules, given.vocabulary)
-        self._plain, self._spellings = TextEncoder(given.rules, given.vocabulary), spellings
+    def __init__(self, text_input: TextInput, spellings: Spellings) -> None:
+        super().__init__(text_input.rules, text_input.vocabulary)
+        self._plain, self._spellings = TextEncoder(text_input.rules, text_input.vocabulary), spellings
 
     def encode(self, text: Any) -> list[int]:
         """Return the ids of a text."""
@@ -67,17 +67,17 @@ class SpelledEncoder(TextEncoder):
         return [self._spellings.places[tuple(step)] for step in steps.tolist()]
 
 
-def make_spellings(given: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
+def make_spellings(text_input: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
     """Make the words and characters that the ids of a proof stand for. First come the words of the vocabulary with
     their own characters, then random characters that include every character, then an unknown word without
     characters, then the words of given texts.
 
     Args:
-        given: the text rules and the vocabulary.
+        text_input: the text rules and the vocabulary.
         characters: the characters.
         texts: the texts of the proof.
     """
-    rules, vocabulary = given.rules, given.vocabulary
+    rules, vocabulary = text_input.rules, text_input.vocabulary
     framed = {rules.padding_id, *rules.first_ids, *rules.last_ids}
     count = max(len(vocabulary), rules.highest_id + 1)
     rows = [

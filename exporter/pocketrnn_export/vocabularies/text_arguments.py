@@ -93,6 +93,6 @@ def _is_subword_tokenizer(tokenizer: Any) -> bool:
     if not path.exists():
         raise InputError(
             f"There is neither a tokenizer nor a file with the name {short_repr(tokenizer)}.",
-            "Give its name, the path of a tokenizer.json, or a function.",
+            "Give the name of a tokenizer, the path of a tokenizer.json, or a function.",
         )
     return True

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
@@ -21,12 +21,7 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.refused_options import RefusedOptionsError
-from pocketrnn_export.vocabularies.external_advice import (
-    advise_external,
-    list_widths,
-    write_external_argument,
-    write_external_options,
-)
+from pocketrnn_export.vocabularies.external_advice import advise_external
 from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
 from pocketrnn_export.vocabularies.nearest_text_rules import (
     add_first_and_last_ids,
@@ -55,15 +50,6 @@ _NAMED_TEXTS: Final = 3
 _WORDS_TO_TELL_BY: Final = 4
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]")
-
-
-def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
-    """Make the rules for a vocabulary and the name of a tokenizer. Without a name, take `basic_english`.
-
-    Raises:
-        InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
-    """
-    return make_implied_rules(vocabulary, tokenizer or "basic_english")
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
@@ -106,7 +92,7 @@ def choose_rules(
     if rules is not None and rules.tokenizer == EXTERNAL:
         return rules
     if tokenizer == EXTERNAL:
-        return make_named_rules(vocabulary, EXTERNAL)
+        return make_implied_rules(vocabulary, EXTERNAL)
     chosen: AnyTextRules
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
@@ -115,7 +101,7 @@ def choose_rules(
     elif rules is not None:
         chosen = rules
     else:
-        named = make_named_rules(vocabulary, tokenizer)
+        named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
         if tokenizer is None and chosen is named:
             log_default_tokenizer(vocabulary, named)
@@ -287,7 +273,7 @@ def _advise_on_other_rules(
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts. No other rules that were"
-        said = f"{said} tried agree on more. {_describe_missed(before, pairs, vocabulary, 1)}"
+        said = f"{said} tried agree on more. {_describe_failed_texts(before, pairs, vocabulary, 1)}"
     elif not given and (other := _advise_on_vocabulary(before, pairs, vocabulary)):
         return other
     elif not agreed:
@@ -295,33 +281,32 @@ def _advise_on_other_rules(
     else:
         said = f"The nearest rules agree on {agreed} of {len(pairs)} texts: "
         said += f"{option if len(option) <= _LONGEST_OPTION else describe_rules(best)}. "
-        said += _describe_missed(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
+        said += _describe_failed_texts(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
         return f"{said}{_GIVE_FUNCTION} {advise_external(vocabulary, near)}"
-    frame = _find_frame(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
+    near = _add_shown_width(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
-        f"does. If no rules can, as for stems, let your code split texts: {write_external_options(frame)} "
-        f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
-        "Classifier.load(..., tokenizer=function). It cannot be packed."
+        f"does. {advise_external(vocabulary, near, 'If no rules can, as for stems,')}"
     )
 
 
-def _find_frame(nearest: TextRules, frames: Sequence[TextRules]) -> dict[str, Any]:
-    """Return the widths, the first id and the last id of the nearest rules, as members for an external tokenizer.
+def _add_shown_width(nearest: TextRules, frames: Sequence[TextRules]) -> TextRules:
+    """Add to the nearest rules the width that the owner's ids show, if these rules have none. Rules that agree on no
+    words show no width by themselves.
 
     Args:
-        nearest: these rules.
-        frames: rules with widths that the owner's ids show. Without words that agree, no width makes more texts agree.
+        nearest: the rules that agree on the most texts.
+        frames: rules with the widths and the ids around texts that the owner's ids show.
     """
     shown = next((f for f in frames if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest)
     if nearest.max_width is None and nearest.max_tokens is None:
-        nearest = replace(nearest, max_width=shown.max_width)
-    return list_widths(nearest)
+        return replace(nearest, max_width=shown.max_width)
+    return nearest
 
 
-def _describe_missed(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
+def _describe_failed_texts(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, told: int = 0) -> str:
     """Describe the shortest texts to which the rules give other ids, each with its first difference.
 
     Args:

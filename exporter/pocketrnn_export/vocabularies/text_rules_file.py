@@ -25,9 +25,9 @@ _GIVE: Final = (
 
 
 def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
-    """Read text rules in the form in which users write them.
+    """Read the text rules that `--rules` gives: a JSON object, or a file with one.
 
-    They are an object with members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
+    The object has members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
     a name that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as
     "first_id": "<sos>". The vocabulary implies the missing members.
 
@@ -57,7 +57,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
     implied = make_implied_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
     rules = rules_of(make_rules_document(implied) | document)
-    if "empty_id" in document and (member := _find_member_that_fills(rules)):
+    if "empty_id" in document and (member := _find_member_for_empty_text(rules)):
         _log.warning(
             "empty_id has no effect beside %s, with which an empty text has ids. Leave it out, or give your pipeline's "
             "ids of an empty text with --pairs, which compares them.", member,
@@ -66,7 +66,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     return cast("TextRules", rules)
 
 
-def _find_member_that_fills(rules: AnyTextRules) -> str:
+def _find_member_for_empty_text(rules: AnyTextRules) -> str:
     """Return the member of the rules that gives ids to an empty text. Return an empty string if no member does."""
     if rules.min_width is not None:
         return "min_width"
@@ -74,7 +74,7 @@ def _find_member_that_fills(rules: AnyTextRules) -> str:
 
 
 def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
-    """Parse text rules as users write them. Return a name of the rules for messages, and the JSON object.
+    """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
 
     Args:
         given: the path of a file, or the JSON itself, which begins with a brace.
@@ -92,7 +92,7 @@ def parse_rules(given: str) -> tuple[str, dict[str, Any]]:
         near = suggest_near_file(Path(given), (".json",)) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{name} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not isinstance(document, dict):
-        raise InputError(f"{name} holds no JSON object.", _GIVE)
+        raise InputError(f"{name} is JSON, but not an object.", _GIVE)
     return name, document
 
 
@@ -105,6 +105,7 @@ def _read_content(path: Path) -> str:
 
 
 def _make_steps(step: Any) -> tuple[CleaningStep, ...]:
+    """Make the cleaning steps of one member of `steps`, in a short form or in that of classifier.json."""
     match step:
         case str():
             return cleaning(step)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.checkpoint_labels import is_checkpoint
+from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
@@ -60,7 +60,7 @@ def read_tokenizer(source: Any) -> Subwords:
             raise InputError(f"{brief_text(source)} is not a tokenizer of subwords.", _GIVE)
         inner = _unwrap_tokenizer(source)
         # Its own scores, to the last bit; read from a file, they differ (`parse_serde_float`).
-        return replace(read_tokenizer_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
+        return replace(read_tokenizer_json(inner.to_str(), "The tokenizer", parse_float=float), tokenizer=inner)
     path = Path(source)
     if path.is_dir():
         return _read_folder(path)
@@ -74,6 +74,7 @@ def read_tokenizer(source: Any) -> Subwords:
 
 
 def _read_checkpoint(path: Path) -> Subwords:
+    """Read the tokenizer in a checkpoint, and log the key that holds it."""
     held = find_tokenizer_in_checkpoint(path)
     if held is None:
         raise InputError(f"{path} holds no tokenizer of subwords.", _GIVE)
@@ -101,6 +102,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_content(path: Path) -> bytes:
+    """Read the bytes of a file. Refuse an empty file, and one that is larger than a tokenizer can be."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1) if path.is_file() else b""
@@ -108,7 +110,8 @@ def _read_content(path: Path) -> bytes:
         near = suggest_near_file(path, (".json", ".txt")) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not content or len(content) > _LARGEST:
-        raise InputError(f"{path} is {'larger than 128 MiB' if content else 'empty, or no file'}.", _GIVE)
+        wrong = "larger than 128 MiB" if content else "empty" if path.is_file() else "not a file"
+        raise InputError(f"{path} is {wrong}.", _GIVE)
     return content
 
 
@@ -121,6 +124,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _read_folder(folder: Path) -> Subwords:
+    """Read the tokenizer.json, the vocab.txt or the merges.txt in a folder of `save_pretrained`."""
     if (folder / "tokenizer.json").is_file():
         return read_tokenizer_json(_read_text(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
     config = _read_config(folder)
@@ -128,7 +132,9 @@ def _read_folder(folder: Path) -> Subwords:
         return _read_bert(folder / "vocab.txt", config)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return _read_merges(folder, config)
-    raise InputError(f"{folder} holds no tokenizer.json.", _GIVE)
+    raise InputError(
+        f"{folder} holds neither a tokenizer.json, nor a vocab.txt, nor merges.txt with vocab.json.", _GIVE
+    )
 
 
 def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
@@ -139,12 +145,13 @@ def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, s
         text = value.get("content") if isinstance(value, dict) else value
         if text is not None:
             if not isinstance(text, str):
-                raise InputError(f"{_CONFIG} has the {name} {brief_text(text)}.", _GIVE)
+                raise InputError(f"{_CONFIG} has the {name} {brief_text(text)}, not a string.", _GIVE)
             found[name] = text
     return found
 
 
-def _read_added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
+def _make_added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
+    """Make the `added_tokens` of a tokenizer.json from special tokens. The flags are set for the mask token alone."""
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
@@ -154,7 +161,7 @@ def _read_added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **fla
 def _read_tokenizer_class(config: Mapping[str, Any]) -> str | None:
     kind = config.get("tokenizer_class")
     if not isinstance(kind, str | None):
-        raise InputError(f"{_CONFIG} has the tokenizer_class {brief_text(kind)}.", _GIVE)
+        raise InputError(f"{_CONFIG} has the tokenizer_class {brief_text(kind)}, not a name.", _GIVE)
     return kind
 
 
@@ -200,16 +207,16 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     cls, sep = special["cls_token"], special["sep_token"]
     model = {"type": "WordPiece", "unk_token": special["unk_token"], "continuing_subword_prefix": "##"}
     document = {
-        "added_tokens": _read_added_tokens(special, ids),
+        "added_tokens": _make_added_tokens(special, ids),
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]},
         "model": {**model, "max_input_chars_per_word": 100, "vocab": ids},
     }
-    return _make_subwords(document, str(path), special, ids, "BERT's vocab.txt")
+    return _make_subwords_from_document(document, str(path), special, ids, "BERT's vocab.txt")
 
 
-def _make_subwords(
+def _make_subwords_from_document(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
     """Make the text rules from the document of a tokenizer.json, with the padding token that the config names."""
@@ -224,8 +231,8 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
-            f"{folder} holds merges.txt, but {_CONFIG} names {brief_text(kind)}, so that the steps before the merges "
-            "are not known.",
+            f"{folder} holds merges.txt, but {_CONFIG} has the tokenizer_class {brief_text(kind)}, so that the steps "
+            "before the merges are not known.",
             f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
             "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",
         )
@@ -243,10 +250,10 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
         special = _read_special_tokens(config, **{f"{name}_token": "<|endoftext|>" for name in ("bos", "eos", "unk")})
     if any(text not in ids for text in special.values()):
         missing = next(text for text in special.values() if text not in ids)
-        raise InputError(f"{vocab} does not hold {short_repr(missing, 40)}.", _GIVE)
+        raise InputError(f"{vocab} does not hold the special token {short_repr(missing, 40)}.", _GIVE)
     space = config.get("add_prefix_space", False)
     document = {
-        "added_tokens": _read_added_tokens(special, ids, lstrip=roberta),
+        "added_tokens": _make_added_tokens(special, ids, lstrip=roberta),
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "vocab": ids, "merges": merges},
@@ -254,4 +261,4 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     if roberta:
         ends = {name: [special[f"{name}_token"], ids[special[f"{name}_token"]]] for name in ("sep", "cls")}
         document["post_processor"] = {"type": "RobertaProcessing", **ends}
-    return _make_subwords(document, str(folder), special, ids, "a vocab.json and a merges.txt")
+    return _make_subwords_from_document(document, str(folder), special, ids, "a vocab.json and a merges.txt")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -58,7 +59,7 @@ EXTERNAL_WAY: Final = (
 )
 _NOT_ONE: Final = "Give the tokenizer.json that tokenizer.save or save_pretrained wrote."
 
-_HOW: Final = {
+_SPLIT_BEHAVIORS: Final = {
     "Removed": "removed",
     "Isolated": "isolated",
     "MergedWithPrevious": "with_previous",
@@ -95,18 +96,18 @@ class Subwords:
         return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
-def read_tokenizer_json(text: str, source: str, *, number: Callable[[str], float] = parse_serde_float) -> Subwords:
+def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], float] = parse_serde_float) -> Subwords:
     """Read the text rules in a tokenizer.json.
 
     Args:
         text: its content.
         source: its name in messages.
-        number: converts the digits of a score; as the library does, unless the text comes directly from an object.
+        parse_float: parses a score; as the library does, unless the text comes directly from an object.
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot express; the message names it.
     """
-    document = parse_json(text, source, _NOT_ONE, number=number)
+    document = parse_json(text, source, _NOT_ONE, parse_float=parse_float)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
     if document.get("version", "1.0") != "1.0":
@@ -165,10 +166,10 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
     return rules, tokens
 
 
-def _ends_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
+def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
     """Return whether the last step converts a text to GPT-2's characters for bytes. The model then receives nothing
     else."""
-    changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
+    changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
 
@@ -181,7 +182,7 @@ class _JsonReader:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._read_steps: Mapping[str, Callable[[Mapping[str, Any]], list[SubwordStep]]] = {
+        self._step_readers: Mapping[str, Callable[[Mapping[str, Any]], list[SubwordStep]]] = {
             "Sequence": self._read_step_sequence,
             "BertNormalizer": self._read_bert_steps,
             "Lowercase": lambda _: [LowercaseEach()],
@@ -194,7 +195,7 @@ class _JsonReader:
             "Precompiled": self._read_precompiled,
             **{form: self._make_normal_form(form) for form in ("NFC", "NFD", "NFKC", "NFKD")},
         }
-        self._read_splits: Mapping[str, Callable[[Mapping[str, Any]], list[Split]]] = {
+        self._split_readers: Mapping[str, Callable[[Mapping[str, Any]], list[Split]]] = {
             "Sequence": self._read_split_sequence,
             "BertPreTokenizer": lambda _: [
                 SplitAt(find_unicode_set("white_space"), "removed"),
@@ -242,7 +243,7 @@ class _JsonReader:
 
     def _read_id(self, value: Any, what: str) -> int:
         if type(value) is not int or not 0 <= value < 1 << 31:
-            raise self.make_damaged_error(f"{what} has the id {brief_text(value)}")
+            raise self.make_damaged_error(f"{what} has the id {brief_text(value)}, not a whole number from 0 on")
         return value
 
     def _read_parts(self, value: Any, name: str) -> list[Mapping[str, Any]]:
@@ -257,21 +258,19 @@ class _JsonReader:
 
     def _list_steps(self, part: Any) -> list[SubwordStep]:
         kind = str(part.get("type")) if isinstance(part, dict) else "None"
-        if kind not in self._read_steps:
+        if kind not in self._step_readers:
             raise self.make_refusal_error(f"the normalizer {brief_text(kind)}")
-        return self._read_steps[kind](part)
+        return self._step_readers[kind](part)
 
     def _read_step_sequence(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        return [
-            step
-            for inner in self._read_parts(part.get("normalizers"), "normalizers")
-            for step in self._list_steps(inner)
-        ]
+        inner = self._read_parts(part.get("normalizers"), "normalizers")
+        return [step for each in inner for step in self._list_steps(each)]
 
     def _make_normal_form(self, form: Any) -> Callable[[Mapping[str, Any]], list[SubwordStep]]:
         return lambda _: [Normalize(form, find_unicode_set("later"))]
 
     def _read_bert_steps(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the steps of a BertNormalizer, as its flags choose them."""
         lowercase = self._read_flag(part, "lowercase", True)
         accents = part.get("strip_accents")
         steps: list[SubwordStep] = []
@@ -284,10 +283,11 @@ class _JsonReader:
         return [*steps, LowercaseEach()] if lowercase else steps
 
     def _read_precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the step that replaces characters by sentencepiece's compiled table."""
         given = part.get("precompiled_charsmap")
         try:
             if not isinstance(given, str):
-                raise self.make_damaged_error(f"the precompiled_charsmap is {brief_text(given)}")
+                raise self.make_damaged_error(f"the precompiled_charsmap is {brief_text(given)}, not a string")
             content = base64.b64decode(given, validate=True)
         except ValueError as error:
             raise self.make_damaged_error(f"the precompiled_charsmap is not in base64: {error}") from None
@@ -298,6 +298,7 @@ class _JsonReader:
         return [Strip("both" if left and right else "left" if left else "right")] if left or right else []
 
     def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        """Return the step of a Replace, whose pattern is a string or runs of characters."""
         kind, pattern = self._read_pattern(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
@@ -312,13 +313,14 @@ class _JsonReader:
         raise self.make_refusal_error(f"Replace with the pattern {short_repr(pattern)}")
 
     def _read_pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
+        """Return the kind of a pattern, `String` or `Regex`, and the pattern."""
         pattern: Any = part.get("pattern")
         match pattern:
             case {"String": str(text)} if len(pattern) == 1:
                 return "String", text
             case {"Regex": str(text)} if len(pattern) == 1:
                 return "Regex", text
-        raise self.make_damaged_error(f"{name} has the pattern {brief_text(pattern)}")
+        raise self.make_damaged_error(f"{name} has the pattern {brief_text(pattern)}, not a String or a Regex")
 
     # --- Pre-tokenizers ---
 
@@ -327,9 +329,9 @@ class _JsonReader:
 
     def _list_splits(self, part: Any) -> list[Split]:
         kind = str(part.get("type")) if isinstance(part, dict) else "None"
-        if kind not in self._read_splits:
+        if kind not in self._split_readers:
             raise self.make_refusal_error(f"the pre-tokenizer {brief_text(kind)}")
-        return self._read_splits[kind](part)
+        return self._split_readers[kind](part)
 
     def _read_split_sequence(self, part: Mapping[str, Any]) -> list[Split]:
         inner = self._read_parts(part.get("pretokenizers"), "pretokenizers")
@@ -337,19 +339,22 @@ class _JsonReader:
 
     def _read_split_behavior(self, part: Mapping[str, Any], default: str | None = None) -> Any:
         behavior = part.get("behavior", default)
-        if not isinstance(behavior, str) or behavior not in _HOW:
-            raise self.make_damaged_error(f"behavior is {brief_text(behavior)}")
-        return _HOW[behavior]
+        if not isinstance(behavior, str) or behavior not in _SPLIT_BEHAVIORS:
+            raise self.make_damaged_error(
+                f"behavior is {brief_text(behavior)}, not one of {', '.join(_SPLIT_BEHAVIORS)}"
+            )
+        return _SPLIT_BEHAVIORS[behavior]
 
     def _read_metaspace(self, part: Mapping[str, Any]) -> list[Split]:
+        """Return the splits of a Metaspace, which marks spaces and cuts at the marks."""
         mark = self._read_string(part, "replacement")
         scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
-        if scheme not in ("always", "first", "never") or len(mark) != 1:
-            raise self.make_damaged_error(
-                f"Metaspace has the prepend_scheme {brief_text(scheme)} and the replacement {brief_text(mark)}"
-            )
+        if scheme not in ("always", "first", "never"):
+            raise self.make_damaged_error(f"prepend_scheme is {brief_text(scheme)}, not always, first or never")
+        if len(mark) != 1:
+            raise self.make_damaged_error(f"the replacement of Metaspace is {brief_text(mark)}, not one character")
         if part.get("add_prefix_space", True) is False and scheme != "never":
-            raise self.make_damaged_error("Metaspace has no prefix space, and puts one before a text")
+            raise self.make_damaged_error(f"add_prefix_space is false, but prepend_scheme is {scheme}")
         splits: list[Split] = [Replace(" ", mark)]
         if scheme != "never":
             splits.append(PrependTo(mark, first=scheme == "first"))
@@ -364,12 +369,13 @@ class _JsonReader:
     def _read_fixed_length(self, part: Mapping[str, Any]) -> list[Split]:
         length = part.get("length", 5)
         if type(length) is not int or length < 1:
-            raise self.make_damaged_error(f"FixedLength has the length {brief_text(length)}")
+            raise self.make_damaged_error(f"FixedLength has the length {brief_text(length)}, not a number from 1 on")
         if length > LONGEST_RUN:
             raise self.make_refusal_error(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
+        """Return the split at a string or at a regular expression. Refuse a pattern that is not supported."""
         kind, pattern = self._read_pattern(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
@@ -422,6 +428,7 @@ class _JsonReader:
         raise self.make_refusal_error(f"the model {brief_text(kind)}")
 
     def _read_piece_ids(self, vocab: Any) -> dict[str, int]:
+        """Return the ids of the pieces of a model. Refuse an id that is not a whole number or is given twice."""
         if not isinstance(vocab, dict) or not vocab:
             raise self.make_damaged_error(
                 f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"
@@ -431,10 +438,12 @@ class _JsonReader:
         for token, number in vocab.items():
             self._read_id(number, f"the piece {short_repr(token, 40)}")
         if len(set(vocab.values())) != len(vocab):
-            raise self.make_damaged_error("two pieces have one id")
+            twice = next(id_ for id_, count in Counter(vocab.values()).items() if count > 1)
+            raise self.make_damaged_error(f"two pieces have the id {twice}")
         return vocab
 
     def _read_bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
+        """Return the BPE model. Refuse a merge that names or makes a string that is not a piece."""
         if part.get("dropout"):
             raise self.make_refusal_error("BPE with dropout, whose ids are drawn by chance")
         merges: list[int] = []
@@ -449,9 +458,11 @@ class _JsonReader:
                 if side not in ids:
                     raise self.make_damaged_error(f"merge {rank} names {short_repr(side, 40)}, which is not a piece")
             merges += [ids[pair[0]], ids[pair[1]]]
-        prefix, suffix = part.get("continuing_subword_prefix") or "", part.get("end_of_word_suffix") or ""
-        if not isinstance(prefix, str) or not isinstance(suffix, str):
-            raise self.make_damaged_error("BPE has a prefix or suffix that is not a string")
+        prefix, suffix = (part.get(name) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+        if not isinstance(prefix, str):
+            raise self.make_damaged_error(f"continuing_subword_prefix is {brief_text(prefix)}, not a string")
+        if not isinstance(suffix, str):
+            raise self.make_damaged_error(f"end_of_word_suffix is {brief_text(suffix)}, not a string")
         made = Bpe(
             tuple(merges),
             fuse_unknown=self._read_flag(part, "fuse_unk"),
@@ -470,6 +481,7 @@ class _JsonReader:
         return made
 
     def _read_unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
+        """Return a Unigram model, the ids of its pieces, and the id of unknown pieces."""
         vocab = part.get("vocab")
         if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
             raise self.make_damaged_error(
@@ -491,7 +503,7 @@ class _JsonReader:
         if unknown is None:
             raise self.make_refusal_error("a Unigram model without an unknown piece")
         if type(unknown) is not int or not 0 <= unknown < len(vocab):
-            raise self.make_damaged_error(f"unk_id is {brief_text(unknown)}")
+            raise self.make_damaged_error(f"unk_id is {brief_text(unknown)}, not the number of a piece")
         given = set(ids.values())
         if unknown not in given or min(scores) < min(scores[i] for i in given):
             piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
@@ -589,6 +601,7 @@ class _JsonReader:
         return self._read_id(pair[1], name)
 
     def _read_template(self, part: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the ids that a TemplateProcessing adds before and after the ids of one text."""
         sides: tuple[list[int], list[int]] = ([], [])
         special, texts = part.get("special_tokens"), 0
         for item in self._read_parts(part.get("single"), "single"):
@@ -615,7 +628,9 @@ class _JsonReader:
             case {"max_length": int(most), "strategy": "LongestFirst" | "OnlyFirst"} if not isinstance(most, bool):
                 direction = part.get("direction", "Right")
                 if direction not in ("Right", "Left"):
-                    raise self.make_damaged_error(f"the truncation's direction is {brief_text(direction)}")
+                    raise self.make_damaged_error(
+                        f"the truncation's direction is {brief_text(direction)}, not Right or Left"
+                    )
                 if most <= around:
                     raise self.make_refusal_error(
                         f"truncation to {most} ids, of which {around} are added around the text"
@@ -633,13 +648,13 @@ class _JsonReader:
         if part is None:
             return next((ids[token] for token in PADDING_NAMES if token in ids), 0), None, "right"
         if not isinstance(part, dict):
-            raise self.make_damaged_error(f"the padding is {brief_text(part)}")
+            raise self.make_damaged_error(f"the padding is {brief_text(part)}, not an object")
         if multiple := part.get("pad_to_multiple_of"):
             raise self.make_refusal_error(f"padding to a multiple of {brief_text(multiple)}")
         number = self._read_id(part.get("pad_id"), "the padding")
         direction = part.get("direction", "Right")
         if direction not in ("Right", "Left"):
-            raise self.make_damaged_error(f"the padding's direction is {brief_text(direction)}")
+            raise self.make_damaged_error(f"the padding's direction is {brief_text(direction)}, not Right or Left")
         match part.get("strategy"):
             case "BatchLongest":
                 _log.warning(

@@ -24,49 +24,49 @@ _ODD: Final = (
 )
 
 
-def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
+def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
     """Compare the ids by the rules with the ids by the library. Return the number of compared texts: 0 if the
     library is not installed.
 
     Args:
-        read: the rules and tokens that were read from the file.
+        subwords: the rules and tokens that were read from the file.
         texts: texts to compare, besides 1,000 random ones of words of the vocabulary and odd characters.
 
     Raises:
         InputError: a text gets other ids.
     """
-    encode = _make_library_encode(read)
+    encode = _make_library_encode(subwords)
     if encode is None:
         return 0
-    encoder = TextEncoder(read.file_rules or read.rules, read.tokens)
-    every = list(dict.fromkeys([*texts, *draw_texts(read.tokens, _DRAWN)]))
+    encoder = TextEncoder(subwords.file_rules or subwords.rules, subwords.tokens)
+    every = list(dict.fromkeys([*texts, *draw_texts(subwords.tokens, _DRAWN)]))
     for text in every:
-        theirs, ours = encode(text) or [read.rules.empty_id], encoder.encode(text)
+        theirs, ours = encode(text) or [subwords.rules.empty_id], encoder.encode(text)
         if theirs != ours:
             raise InputError(
-                f"{read.library} and the text rules that were read from {read.kind} give {short_repr(text, 60)} "
-                f"different ids, {len(theirs)} and {len(ours)} of them.",
+                f"{subwords.library} and the text rules that were read from {subwords.kind} give "
+                f"{short_repr(text, 60)} different ids, {len(theirs)} and {len(ours)} of them.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
                 "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
             )
     return len(every)
 
 
-def _make_library_encode(read: Subwords) -> Encode | None:
+def _make_library_encode(subwords: Subwords) -> Encode | None:
     """Return the library's function from a text to ids. Return None if the library is not installed."""
-    content, given = read.content, read.tokenizer
+    content, given = subwords.content, subwords.tokenizer
     if given is not None:
         return lambda text: list(given.encode(text).ids)
     try:
         if isinstance(content, str):
             from tokenizers import Tokenizer
 
-            tokenizer = _load_tokenizer(Tokenizer.from_str, content, read.library, read.kind)
+            tokenizer = _load_tokenizer(Tokenizer.from_str, content, subwords.library, subwords.kind)
             return lambda text: list(tokenizer.encode(text).ids)
         from sentencepiece import SentencePieceProcessor
 
         processor = _load_tokenizer(
-            lambda model: SentencePieceProcessor(model_proto=model), content, read.library, read.kind
+            lambda model: SentencePieceProcessor(model_proto=model), content, subwords.library, subwords.kind
         )
         return lambda text: list(processor.encode(text))
     except ImportError:

@@ -102,6 +102,7 @@ def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
 
 
 def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | None:
+    """Return the step for a regular expression that many tokenizers share; None for another one."""
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
@@ -148,16 +149,19 @@ def parse_runs(pattern: str) -> tuple[Run, ...] | None:
     """Parse a pattern as runs: alternatives that each match a sequence of character classes without backtracking.
     Return None for a pattern of another form.
 
-    Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then=()))
-            >>> parse_runs("a*") is None
-            True
+    Example:
+        >>> len(parse_runs("a+|b"))
+        2
+        >>> parse_runs("a*") is None
+        True
     """
     try:
         runs: list[Run] = []
-        for alternative in _expand_alternatives(_expand_any_case(pattern)):
+        # Contractions of any case, with both cases of each letter. Other patterns of any case are not supported.
+        for alternative in _expand_alternatives(pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)):
             run = _parse_run(alternative)
             # If both match one code point, their order does not matter.
-            if runs and _is_single_point(run) and _is_single_point(runs[-1]):
+            if runs and _matches_one_code_point(run) and _matches_one_code_point(runs[-1]):
                 run = Run(
                     make_ranges_from_points(
                         merge_ranges([*list_range_points(runs.pop().ranges), *list_range_points(run.ranges)])
@@ -170,41 +174,35 @@ def parse_runs(pattern: str) -> tuple[Run, ...] | None:
     return tuple(runs) if len(runs) <= 16 else None
 
 
-def _is_single_point(run: Run) -> bool:
+def _matches_one_code_point(run: Run) -> bool:
     return run == Run(run.ranges, most=1)
-
-
-def _expand_any_case(pattern: str) -> str:
-    """Write case-insensitive contractions with both cases of each letter. Other case-insensitive patterns are not
-    supported."""
-    return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
 
 
 def _expand_alternatives(pattern: str) -> list[str]:
     """Return the alternatives of a pattern without groups: `ab` and `ac` for `a(b|c)`."""
     cuts, depth, opened = [-1], 0, -1
     group: tuple[int, int] | None = None
-    at = 0
-    while at < len(pattern):
-        point = pattern[at]
+    index = 0
+    while index < len(pattern):
+        point = pattern[index]
         if point == "\\":
-            at += 1
+            index += 1
         elif point == "[":
-            at = _parse_class(pattern, at + 1)[1] - 1
+            index = _parse_class(pattern, index + 1)[1] - 1
         elif point == "(":
             if depth == 0:
-                opened = at
+                opened = index
             depth += 1
-            at += 2 if pattern.startswith(("?:", "?!"), at + 1) else 0
+            index += 2 if pattern.startswith(("?:", "?!"), index + 1) else 0
         elif point == ")":
             depth -= 1
             if depth < 0:
                 raise _NotUnderstoodError
             if depth == 0 and group is None and not pattern.startswith("(?!", opened):
-                group = (opened, at)
+                group = (opened, index)
         elif point == "|" and depth == 0:
-            cuts.append(at)
-        at += 1
+            cuts.append(index)
+        index += 1
     if depth:
         raise _NotUnderstoodError
     if len(cuts) > 1:
@@ -225,17 +223,17 @@ def _expand_alternatives(pattern: str) -> list[str]:
 
 
 # An item of a pattern: a class of code points, with the fewest and the most repeats.
-_Taken = tuple[_Set, int, int | None]
+_Item = tuple[_Set, int, int | None]
 
 
 def _parse_run(pattern: str) -> Run:
     """Parse one alternative of a pattern as a run."""
     pattern, not_before = _split_lookahead(pattern)
-    taken: list[_Taken] = []
-    at = 0
-    while at < len(pattern):
-        some, at = _parse_item(pattern, at)
-        least, most, at = _parse_quantifier(pattern, at)
+    taken: list[_Item] = []
+    index = 0
+    while index < len(pattern):
+        some, index = _parse_item(pattern, index)
+        least, most, index = _parse_quantifier(pattern, index)
         taken.append((some, least, most))
     before: _Set = []
     if len(taken) > 1 and taken[0][1:] == (0, 1):
@@ -249,7 +247,7 @@ def _parse_run(pattern: str) -> Run:
     taken = _merge_items(taken)
     (first, least, most), then = taken[0], taken[1:]
     for i, one in enumerate(taken):
-        _check_no_backtracking(one, taken[i + 1 :])
+        _refuse_backtracking(one, taken[i + 1 :])
     if not_before and (then or ends_at or _has_common_points(first, not_before) or least != 1 or most is not None):
         raise _NotUnderstoodError
     if not first or not 1 <= least <= LONGEST_RUN or len(then) > 31 or not all(some for some, _, _ in then):
@@ -274,22 +272,22 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
-    some, at = _parse_item(pattern, start + 3)
-    if at != len(pattern) - 1 or not some:
+    some, index = _parse_item(pattern, start + 3)
+    if index != len(pattern) - 1 or not some:
         raise _NotUnderstoodError
     return pattern[:start], some
 
 
-def _ends_run(first: _Taken, second: _Taken) -> bool:
+def _ends_run(first: _Item, second: _Item) -> bool:
     """Return whether the first item repeats a class that includes the second item's class, so that the second item
     ends the run."""
     within = not _has_common_points(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
-def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
+def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
     """Merge neighbouring items of the same class, if the first of them has a fixed number of repeats."""
-    made: list[_Taken] = []
+    made: list[_Item] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
             _, before, _ = made.pop()
@@ -298,7 +296,7 @@ def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
     return made
 
 
-def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
+def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
     """Refuse an item if the items after it may need backtracking to match."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
@@ -315,8 +313,10 @@ def _has_common_points(some: _Set, others: _Set) -> bool:
     return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
 
 
-def _parse_quantifier(pattern: str, at: int) -> tuple[int, int | None, int]:
-    found = _QUANTIFIER.match(pattern, at)
+def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
+    """Parse the quantifier of a pattern at an index. Return the fewest and the most repeats, and the quantifier's
+    end."""
+    found = _QUANTIFIER.match(pattern, index)
     if found is None:
         raise _NotUnderstoodError
     said = found.groupdict()
@@ -331,67 +331,75 @@ def _parse_quantifier(pattern: str, at: int) -> tuple[int, int | None, int]:
     return least, most, found.end()
 
 
-def _parse_item(pattern: str, at: int) -> tuple[_Set, int]:
-    """Parse the item of a pattern at this index: a character, an escape or a class. Return its characters and its
-    end."""
-    point = pattern[at : at + 1]
+def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
+    """Parse the item of a pattern at an index: a character, an escape or a class. Return its characters and its end."""
+    point = pattern[index : index + 1]
     if point == "[":
-        return _parse_class(pattern, at + 1)
+        return _parse_class(pattern, index + 1)
     if point == "\\":
-        some, after = _parse_escape(pattern, at + 1)
-        if pattern[at + 1 : at + 2] in ("w", "W"):
+        some, after = _parse_escape(pattern, index + 1)
+        if pattern[index + 1 : index + 2] in ("w", "W"):
             # For Oniguruma these are word characters only outside of brackets.
             wider = merge_ranges(
                 [*list_range_points(find_unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")]
             )
-            some = wider if pattern[at + 1] == "w" else complement_points(wider)
+            some = wider if pattern[index + 1] == "w" else complement_points(wider)
         return some, after
     if point == ".":
-        return complement_points([(10, 10)]), at + 1
+        return complement_points([(10, 10)]), index + 1
     if not point or point in "|()?*+{}^$":
         raise _NotUnderstoodError
-    return [(ord(point), ord(point))], at + 1
+    return [(ord(point), ord(point))], index + 1
 
 
-def _parse_class(pattern: str, at: int) -> tuple[_Set, int]:
-    is_other = pattern[at : at + 1] == "^"
-    at += is_other
+def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
+    """Parse the class of characters behind a `[`. Return its characters and its end."""
+    is_other = pattern[index : index + 1] == "^"
+    index += is_other
     found: _Set = []
-    while pattern[at : at + 1] != "]" or not found:
-        if at >= len(pattern) or pattern.startswith("&&", at) or pattern.startswith("[:", at) or pattern[at] == "]":
+    while pattern[index : index + 1] != "]" or not found:
+        if (
+            index >= len(pattern)
+            or pattern.startswith("&&", index)
+            or pattern.startswith("[:", index)
+            or pattern[index] == "]"
+        ):
             raise _NotUnderstoodError
-        if pattern[at] == "[":
-            inner, at = _parse_class(pattern, at + 1)
-        elif pattern[at] == "\\":
-            inner, at = _parse_escape(pattern, at + 1)
+        if pattern[index] == "[":
+            inner, index = _parse_class(pattern, index + 1)
+        elif pattern[index] == "\\":
+            inner, index = _parse_escape(pattern, index + 1)
         else:
-            inner, at = [(ord(pattern[at]), ord(pattern[at]))], at + 1
-        if pattern[at : at + 1] == "-" and pattern[at + 1 : at + 2] != "]":
-            last, at = (
-                _parse_escape(pattern, at + 2) if pattern[at + 1 : at + 2] == "\\" else _parse_item(pattern, at + 1)
+            inner, index = [(ord(pattern[index]), ord(pattern[index]))], index + 1
+        if pattern[index : index + 1] == "-" and pattern[index + 1 : index + 2] != "]":
+            last, index = (
+                _parse_escape(pattern, index + 2)
+                if pattern[index + 1 : index + 2] == "\\"
+                else _parse_item(pattern, index + 1)
             )
             (start, same), (end, also) = inner[0], last[0]
             if len(inner) > 1 or len(last) > 1 or start != same or end != also or end < start:
                 raise _NotUnderstoodError
             inner = [(start, end)]
         found = merge_ranges([*found, *inner])
-    return complement_points(found) if is_other else found, at + 1
+    return complement_points(found) if is_other else found, index + 1
 
 
-def _parse_escape(pattern: str, at: int) -> tuple[_Set, int]:
-    point = pattern[at : at + 1]
+def _parse_escape(pattern: str, index: int) -> tuple[_Set, int]:
+    """Parse the escape behind a backslash. Return its characters and its end."""
+    point = pattern[index : index + 1]
     if point in ("p", "P"):
-        found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, at + 1)
+        found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, index + 1)
         if found is None or found[2] not in _PROPERTIES:
             raise _NotUnderstoodError
         some = list_range_points(find_unicode_set(_PROPERTIES[found[2]]))
         return complement_points(some) if (point == "P") != bool(found[1]) else some, found.end()
     if point.lower() in _OF_LETTER:
         some = list_range_points(find_unicode_set(_OF_LETTER[point.lower()]))
-        return complement_points(some) if point.isupper() else some, at + 1
+        return complement_points(some) if point.isupper() else some, index + 1
     if point in _CONTROLS:
-        return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], at + 1
-    if found := re.compile(r"x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})").match(pattern, at):
+        return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], index + 1
+    if found := re.compile(r"x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})").match(pattern, index):
         code = int(found[1] or found[2] or found[3], 16)
         # Two digits after \x are a byte, which above ASCII is only a part of a character.
         if code > sys.maxunicode or 0xD800 <= code <= 0xDFFF or (found[3] and code > 0x7F):
@@ -399,4 +407,4 @@ def _parse_escape(pattern: str, at: int) -> tuple[_Set, int]:
         return [(code, code)], found.end()
     if not point or not point.isascii() or point.isalnum():
         raise _NotUnderstoodError
-    return [(ord(point), ord(point))], at + 1
+    return [(ord(point), ord(point))], index + 1

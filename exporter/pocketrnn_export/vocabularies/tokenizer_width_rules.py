@@ -23,11 +23,11 @@ _MEMBERS: Final = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side
 _GIVE: Final = f"With a tokenizer, rules may contain only {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
 
 
-def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
+def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
     """Add widths, sides and padding to the text rules of a tokenizer.
 
     Args:
-        read: what was read of the tokenizer.
+        subwords: the text rules and tokens of the tokenizer.
         given: some of `max_tokens`, `max_width`, `min_width`, `cut_side`, `pad_side` and `padding_id`, as in
             `TextRules`; `padding_id` may be a token.
         source: the tokenizer's name in messages.
@@ -42,28 +42,31 @@ def add_widths_to_tokenizer(read: Subwords, given: Mapping[str, Any], source: st
         )
     widths = {name: value for name, value in given.items() if value is not None}
     if isinstance(token := widths.get("padding_id"), str):
-        if token not in read.tokens:
-            raise InputError(f"padding_id is {short_repr(token)}, which is not a token of {source}.", "Give an id.")
-        widths["padding_id"] = read.tokens.index(token)
-    for name, value in _list_stated_values(read).items():
+        if token not in subwords.tokens:
+            raise InputError(
+                f"padding_id is {short_repr(token)}, which is not a token of {source}.",
+                "Give an id, or a token that it has.",
+            )
+        widths["padding_id"] = subwords.tokens.index(token)
+    for name, value in _list_stated_values(subwords).items():
         if widths.get(name, value) != value:
             raise InputError(
                 f"{source} says {name}={short_repr(value)}, but rules say {name}={short_repr(widths[name])}.",
                 f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
             )
-    rules = replace(read.rules, **widths)
+    rules = replace(subwords.rules, **widths)
     if rules.min_width is not None and "padding_id" not in widths:
-        if not _names_padding(read):
+        if not _states_padding_id(subwords):
             raise InputError(
                 f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
                 'Give the id with which your pipeline pads, as in "padding_id": 0.',
             )
-        if read.rules.min_width is None:
+        if subwords.rules.min_width is None:
             _log.warning(
                 "Texts are padded with the id %d (%s) of %s. If your pipeline uses another id, give padding_id.",
-                rules.padding_id, short_repr(read.tokens[rules.padding_id]), source,
+                rules.padding_id, short_repr(subwords.tokens[rules.padding_id]), source,
             )  # fmt: skip
-    return replace(read, rules=rules, file_rules=read.file_rules or read.rules)
+    return replace(subwords, rules=rules, file_rules=subwords.file_rules or subwords.rules)
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
@@ -88,29 +91,29 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
     return ""
 
 
-def _list_stated_values(read: Subwords) -> dict[str, Any]:
+def _list_stated_values(subwords: Subwords) -> dict[str, Any]:
     """Return the members of the rules whose values the tokenizer's file states."""
-    rules = read.rules
+    rules = subwords.rules
     stated: dict[str, Any] = {}
     if rules.max_tokens is not None:
         stated |= {"max_tokens": rules.max_tokens, "cut_side": rules.cut_side}
     if rules.min_width is not None:
         stated |= {"min_width": rules.min_width, "pad_side": rules.pad_side}
-    if _has_padding_part(read):
+    if _has_padding_part(subwords):
         stated["padding_id"] = rules.padding_id
     return stated
 
 
-def _has_padding_part(read: Subwords) -> bool:
-    return isinstance(read.content, str) and json.loads(read.content).get("padding") is not None
+def _has_padding_part(subwords: Subwords) -> bool:
+    return isinstance(subwords.content, str) and json.loads(subwords.content).get("padding") is not None
 
 
-def _names_padding(read: Subwords) -> bool:
+def _states_padding_id(subwords: Subwords) -> bool:
     """Return whether the tokenizer's file states the padding id. Without a stated id, readers take 0, or
     sentencepiece's unknown piece."""
-    padding = read.rules.padding_id
+    padding = subwords.rules.padding_id
     return (
-        read.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]
-        or (read.library == "tokenizers" and padding != 0)
-        or _has_padding_part(read)
+        subwords.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]
+        or (subwords.library == "tokenizers" and padding != 0)
+        or _has_padding_part(subwords)
     )

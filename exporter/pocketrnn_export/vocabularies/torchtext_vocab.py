@@ -1,5 +1,5 @@
-"""Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote. torchtext is not needed, and no code in the file
-is run.
+"""Read a vocabulary that `torch.save` or `pickle.dump` wrote: a torchtext Vocab, a list, a dict, or a checkpoint with
+one of these. torchtext is not needed, and no code in the file is run.
 
 `safe_pickle_reader.py` follows the pickle but calls nothing. Here a named class or function stays a name, and a call
 becomes a record of the name and its arguments. Names and instructions that a Vocab does not need are refused.
@@ -77,11 +77,18 @@ class SavedVocab:
     default_index: Any
 
 
-def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read the pickle in an archive that `torch.save` wrote. Like `read_pickle`, this runs no code in the file.
+def read_zipped_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+    """Read the vocabulary in an archive that `torch.save` wrote. No code in the file is run.
+
+    Args:
+        content: the bytes of the archive.
+        source: the name of the file in messages.
+
+    Returns:
+        as `read_pickled_vocabulary`.
 
     Raises:
-        DataError: it is another kind of archive; or as in `read_pickle`.
+        DataError: it is another kind of archive; or as in `read_pickled_vocabulary`.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
         raise DataError(f"{source} is an archive of more than {_MOST_ENTRIES} files.", SAVE_PLAIN)
@@ -101,11 +108,11 @@ def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, 
             stored = archive.read(entry)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
         raise DataError(f"{source} is a damaged archive: {_shorten_text(str(error))}.", _SAVE_AGAIN) from None
-    return read_pickle(stored, source)
+    return read_pickled_vocabulary(stored, source)
 
 
-def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read a pickle, or a file in the older form of `torch.save`. No code in the file is run.
+def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+    """Read the vocabulary in a pickle, or in a file in the older form of `torch.save`. No code in the file is run.
 
     Args:
         content: the file's bytes.
@@ -130,10 +137,10 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
     # object of the owner's class holds the vocabulary in an attribute.
     held = root
     if isinstance(root, _RecordedObject):
-        held = _list_attributes_of_words(root)
+        held = _list_vocabulary_attributes(root)
     if isinstance(held, dict) and held:
         with contextlib.suppress(DataError):
-            return _find_member(held, source)
+            return _find_vocabulary_member(held, source)
     raise reader.refused
 
 
@@ -186,7 +193,7 @@ class _VocabReader(PickleReader):
             return self._load_persistent(require_type(self.pop_items(1)[0], tuple))
         return super().make_object(name, argument)
 
-    def call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def record_call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         name = require_type(called, _Name).name
         if name == "collections.OrderedDict" and not arguments:
             return {}
@@ -219,6 +226,7 @@ class _VocabReader(PickleReader):
         return _Name(full)
 
     def _make_refused_name_error(self, name: str) -> DataError:
+        """Make the error for a pickle that names a class or function that a vocabulary does not need."""
         name = _shorten_text(ascii(name)[1:-1])
         modules = b"torch.nn.modules" in self.content or b"_parameters" in self.content
         if modules and b"torchtext" not in self.content:
@@ -241,6 +249,7 @@ class _VocabReader(PickleReader):
 
 
 def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+    """Return the vocabulary that an unpickled object is or holds. Refuse an object without one."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_native_vocab(root, source)
@@ -254,7 +263,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
         if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
-            return _find_member(root, source)
+            return _find_vocabulary_member(root, source)
         if not all(type(key) is str for key in root):
             raise DataError(f"{source} holds a dict whose keys are not all strings.",
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
@@ -265,7 +274,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
 
 
-def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
+def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
     """Return the attributes of an owner's object that have the name of a vocabulary. A module has none."""
     state = found.state
     if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
@@ -273,7 +282,7 @@ def _list_attributes_of_words(found: _RecordedObject) -> dict[str, Any]:
     return {name: value for name, value in state.items() if type(name) is str and _OF_WORDS.search(name)}
 
 
-def _find_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+def _find_vocabulary_member(root: dict[Any, Any], source: str) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary under a key of a dict with several members, such as a checkpoint."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(

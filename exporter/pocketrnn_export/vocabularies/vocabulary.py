@@ -25,7 +25,12 @@ from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
+from pocketrnn_export.vocabularies.torchtext_vocab import (
+    SAVE_PLAIN,
+    SavedVocab,
+    read_pickled_vocabulary,
+    read_zipped_vocabulary,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +107,7 @@ class Vocabulary:
     default_index: int | None
 
     def __post_init__(self) -> None:
-        _check_tokens(self.tokens, "The vocabulary", "id", 0)
+        _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
                 f"The vocabulary's default index is {brief_text(self.default_index)}, not a whole number.",
@@ -148,8 +153,11 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
         return Vocabulary(_convert_to_plain_strings(itos()), default() if callable(default) else None)
-    if isinstance(itos := getattr(source, "itos", None), list) and _has_old_default(source):
-        return Vocabulary(_convert_to_plain_strings(itos), _find_old_default(source))
+    if isinstance(itos := getattr(source, "itos", None), list):
+        # torchtext up to 0.8: `unk_index`, or, before 0.5, the default of `stoi`. An owner's class rarely has one.
+        default = source.unk_index if hasattr(source, "unk_index") else _find_default_of_stoi(source)
+        if hasattr(source, "unk_index") or default is not None:
+            return Vocabulary(_convert_to_plain_strings(itos), default)
     if isinstance(source, Mapping):
         return _read_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
@@ -229,33 +237,25 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
     return found[0] if len(found) == 1 else None
 
 
-def _has_old_default(vocab: object) -> bool:
-    """Return whether a Vocab has a default index in the form of torchtext up to 0.8. An owner's class rarely has
-    one."""
-    return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
-
-
-def _find_old_default(vocab: object) -> Any:
-    """Return the id of the unknown word in a Vocab of torchtext up to 0.8. It is `unk_index`, or, before 0.5, the
-    default of `stoi`."""
-    return vocab.unk_index if hasattr(vocab, "unk_index") else _find_default_of_stoi(vocab)
-
-
 def _find_default_of_stoi(vocab: object) -> int | None:
+    """Return the id that the `stoi` of an old Vocab gives to unknown words; None for another object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
 
 
-def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse tokens that are not a vocabulary. `unit` and `first` say how messages count positions."""
+def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
+    """Refuse an empty vocabulary, a token that is not a string, and a token that occurs twice.
+
+    `unit` and `first` say how messages count: "line" from 1, or "id" from 0.
+    """
     if not tokens:
-        raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
+        raise DataError(f"{source} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
+            f"{source} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
             "string.",
             _GIVE_LIST,
         )
@@ -264,26 +264,27 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    f"{source} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
                     "Give every token once; a token's position is its id.",
                 )
 
 
-def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
     """Return the tokens in the order of their ids. Placeholders stand for a few ids without a token."""
     if isinstance(ids, collections.Counter):
-        raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+        raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
-            f"{what} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
+            f"{source} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
             "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
-        number = _convert_id_to_int(token, value, what)
+        number = _convert_id_to_int(token, value, source)
         if taken.setdefault(number, token) is not token:
             raise DataError(
-                f"{what} gives the id {brief_text(number)} to {brief_text(taken[number])} and to {brief_text(token)}.",
+                f"{source} gives the id {brief_text(number)} to {brief_text(taken[number])} and to "
+                f"{brief_text(token)}.",
                 "Give every token an id of its own.",
             )
     lowest, highest = min(taken, default=0), max(taken, default=-1)
@@ -292,30 +293,33 @@ def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         wrong = lowest if lowest < 0 else highest
         missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{what} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the id "
-            f"{missing}.",
+            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the "
+            f"id {missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
-        _fill_missing_ids(taken, highest, what)
-    return _check_saved_tokens([taken[i] for i in range(highest + 1)], what)
+        _fill_missing_ids(taken, highest, source)
+    return _check_tokens_by_id([taken[i] for i in range(highest + 1)], source)
 
 
-def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
+def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
     """Add a placeholder token for every id without a token."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
-        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", what, PADDING)
+        _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
         taken[missing.pop(0)] = PADDING
     if missing:
         more = ", ..." if len(missing) > 5 else ""
         _log.warning(
-            "%s has no tokens with the ids %s%s. No text gets these ids.", what, ", ".join(map(str, missing[:5])), more
+            "%s has no tokens with the ids %s%s. No text gets these ids.",
+            source,
+            ", ".join(map(str, missing[:5])),
+            more,
         )
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
-def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
+def _convert_id_to_int(token: Any, value: Any, source: str) -> int:
     """Return an id as an int. Integers of numpy and torch are accepted, but True is not."""
     try:
         if isinstance(value, bool):
@@ -323,25 +327,26 @@ def _convert_id_to_int(token: Any, value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
+            f"{source} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
             _GIVE_LIST,
         ) from None
 
 
 def _read_file(path: Path) -> Vocabulary:
+    """Read the vocabulary in a file, whose kind its content shows: a pickle, a Python literal, JSON or lines."""
     content = _read_content(path)
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
-        return _read_pickled(read_zip(content, str(path)), str(path))
+        return _convert_pickled(read_zipped_vocabulary(content, str(path)), str(path))
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
-        return _read_pickled(read_pickle(content, str(path)), str(path))
+        return _convert_pickled(read_pickled_vocabulary(content, str(path)), str(path))
     text = _decode_text(content, path)
     if (document := _parse_literal(text)) is not None:
         return _read_document(document, str(path))
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
-    return _make_vocabulary_with_unknown(_split_lines(text, path))
+    return _make_vocabulary_with_unknown(_read_token_lines(text, path))
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
@@ -362,6 +367,7 @@ def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
 
 
 def _read_content(path: Path) -> bytes:
+    """Read the bytes of a file. Refuse a file that is too large for a vocabulary."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -384,6 +390,7 @@ def _read_content(path: Path) -> bytes:
 
 
 def _decode_text(content: bytes, path: Path) -> str:
+    """Decode a UTF-8 file. Refuse binary files and UTF-16 by name."""
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
@@ -401,7 +408,8 @@ def _decode_text(content: bytes, path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
 
 
-def _split_lines(text: str, path: Path) -> tuple[str, ...]:
+def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
+    """Return the tokens of a text with one token in each line. Refuse a text that looks like data or word vectors."""
     if text.count("\r\n") == text.count("\n"):
         text = text.replace("\r\n", "\n")
     # Not splitlines: it splits at characters that tokens may contain.
@@ -428,7 +436,7 @@ def _split_lines(text: str, path: Path) -> tuple[str, ...]:
         raise DataError(
             f"{path} holds one line, {brief_text(lines[0])}, which looks like data and not like a token.", _GIVE_FILE
         )
-    _check_tokens(lines, str(path), "line", 1)
+    _refuse_invalid_tokens(lines, str(path), "line", 1)
     return tuple(lines)
 
 
@@ -438,6 +446,7 @@ def _is_vector_line(line: str) -> bool:
 
 
 def _read_json(text: str, path: Path) -> Vocabulary:
+    """Read the vocabulary in a JSON list or object, or in the JSON string that Keras' `to_json()` gives."""
     document = parse_json(text, str(path), _GIVE_FILE)
     # Keras' `to_json()` gives a string, which many save by json.dump.
     if isinstance(document, str) and document.lstrip().startswith("{"):
@@ -462,25 +471,25 @@ def _read_json(text: str, path: Path) -> Vocabulary:
                 f"{path} has {', '.join(map(brief_text, more[:6]))} in addition to tokens and default_index.",
                 "A vocabulary has these two: the tokens, and an id, or null to drop unknown words.",
             )
-        return Vocabulary(_check_saved_tokens(document["tokens"], path), document["default_index"])
+        return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])
     return _read_document(document, str(path))
 
 
-def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
+def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict of a usual form."""
     if not isinstance(document, Mapping):
         return _make_vocabulary_with_unknown(
-            _check_saved_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
+            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
         )
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(document, what))
+        return _make_vocabulary_with_unknown(_order_tokens(document, source))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
-        _check_tokens(tokens, what, "position", 0)
-        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
+        _refuse_invalid_tokens(tokens, source, "position", 0)
+        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), source))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
-        return _read_keras(config, what)
+        return _read_keras(config, source)
     named = [
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
@@ -488,39 +497,39 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
         if _normalize_key(name) in kind and _is_usual_member(name, value)
     ]
     if named and depth < 3:
-        return _read_named_members(named, what, depth + 1)
-    return _make_vocabulary_with_unknown(_order_tokens(document, what))
+        return _read_named_members(named, source, depth + 1)
+    return _make_vocabulary_with_unknown(_order_tokens(document, source))
 
 
-def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
+def _read_named_members(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key of a dict. If several keys have a vocabulary, they must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
-    first, vocabulary = named[0][0], _read_named_value(*named[0], what, depth)
+    first, vocabulary = named[0][0], _read_named_value(*named[0], source, depth)
     for name, value in named[1:]:
         try:
-            other = _read_named_value(name, value, what, depth)
+            other = _read_named_value(name, value, source, depth)
         except DataError:
             continue
         if other.tokens != vocabulary.tokens:
             raise DataError(
-                f"{what} holds different vocabularies under {brief_text(first)} and {brief_text(name)}.",
+                f"{source} holds different vocabularies under {brief_text(first)} and {brief_text(name)}.",
                 "Give only the vocabulary that the model was trained with.",
             )
     return vocabulary
 
 
-def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
+def _read_named_value(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
     """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction:
     {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _make_vocabulary_with_unknown(_order_tokens(value, what))
+        return _make_vocabulary_with_unknown(_order_tokens(value, source))
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
-        _check_tokens(tokens, what, "position", 0)
-    return _read_document(value, what, depth)
+        _refuse_invalid_tokens(tokens, source, "position", 0)
+    return _read_document(value, source, depth)
 
 
 def _is_usual_member(name: Any, value: object) -> bool:
@@ -539,56 +548,58 @@ def _is_id_key(name: Any) -> bool:
     return type(name) is int
 
 
-def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
+def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
     """Return the tokens of a list of tokens, of (token, id), of (id, token), or of (token, count) by falling count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
     tokens, numbers = (
         [token for token, _ in pairs],
-        [_convert_id_to_int(token, number, what) for token, number in pairs],
+        [_convert_id_to_int(token, number, source) for token, number in pairs],
     )
-    _check_tokens(tokens, what, "position", 0)
+    _refuse_invalid_tokens(tokens, source, "position", 0)
     if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
-        return _order_tokens(dict(zip(tokens, numbers, strict=True)), what)
+        return _order_tokens(dict(zip(tokens, numbers, strict=True)), source)
     if numbers != sorted(numbers, reverse=True):
         raise DataError(
-            f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
+            f"{source} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
             _GIVE_LIST,
         )
-    _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", what)
+    _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", source)
     return tokens
 
 
-def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
+def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
     """Read a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1, and only ids below `num_words` are used.
 
     The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
     """
     index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
-    ids = parse_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
+    ids = parse_json(index, f"{source}: word_index", _GIVE_FILE) if isinstance(index, str) else index
     if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
-        raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
+        raise DataError(f"{source} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _order_tokens(ids, what)
+    tokens = _order_tokens(ids, source)
     _log.warning(
         "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s).",
-        what, brief_text(config.get("lower")), brief_text(config.get("filters")),
+        source, brief_text(config.get("lower")), brief_text(config.get("filters")),
     )  # fmt: skip
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
 
-def _read_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+def _convert_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+    """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_check_saved_tokens(saved.tokens, source), saved.default_index)
+        return Vocabulary(_check_tokens_by_id(saved.tokens, source), saved.default_index)
     return _read_document(saved, source)
 
 
-def _check_saved_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    _check_tokens(tokens, str(source), "id", 0)
+def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+    """Return tokens in the order of their ids as a tuple. Refuse invalid ones; the message names the id."""
+    _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 
 

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
-from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
+from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.vocabularies.owner_text_file import Answer
 
 # The largest difference from the owner's probabilities, which may be rounded to two decimals. The proof compares the
@@ -30,10 +30,13 @@ def find_calls_that_agree(
         labels: the labels, in the order of the module's numbers.
         multi_label: whether each label is right or wrong by itself.
     """
-    return [call for call in calls if _agrees(module, call, rows, labels, multi_label=multi_label)]
+    return [call for call in calls if _gives_owners_answers(module, call, rows, labels, multi_label=multi_label)]
 
 
-def _agrees(module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _gives_owners_answers(
+    module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
+) -> bool:
+    """Return whether a call gives the owner's answer to every text, as logits or as probabilities."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:
@@ -47,15 +50,17 @@ def _agrees(module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, 
         made = numbers.sigmoid() if binary or multi_label else numbers.softmax(0)
         for i, one in enumerate((numbers, made)):
             each = torch.cat([1 - one, one]) if binary else one
-            fits[i] = fits[i] and _is_answer(each, answer, labels, multi_label=multi_label)
+            fits[i] = fits[i] and _matches_owners_answer(each, answer, labels, multi_label=multi_label)
     return any(fits)
 
 
-def _is_answer(found: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
-    if len(found) != len(labels):
+def _matches_owners_answer(numbers: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
+    """Return whether numbers of the labels agree with the owner's answer: with its probabilities, or with its
+    labels."""
+    if len(numbers) != len(labels):
         return False
     if isinstance(answer, Mapping):
-        return all(abs(answer[label] - float(found[labels.index(label)])) <= _NEAR for label in answer)
+        return all(abs(answer[label] - float(numbers[labels.index(label)])) <= _NEAR for label in answer)
     if multi_label:
-        return {label for label, p in zip(labels, found.tolist(), strict=True) if p >= 0.5} == set(answer)
-    return labels[int(found.argmax())] in answer
+        return {label for label, p in zip(labels, numbers.tolist(), strict=True) if p >= 0.5} == set(answer)
+    return labels[int(numbers.argmax())] in answer

@@ -57,8 +57,8 @@ class CallCandidate:
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
-        around: code with {} for the call, which returns the input of a CRF or joins the heads; empty for the call
-            itself.
+        around: code with {} in the place of the call, which reads the input of a CRF or joins the heads; empty for
+            the call itself.
     """
 
     signature: Signature | None
@@ -81,9 +81,9 @@ class CallCandidate:
         """The inputs of forward."""
         return () if self.signature is None else self.signature.slots
 
-    def find_inputs_of_kind(self, given: Given) -> list[int]:
+    def find_inputs_of_kind(self, kind: Given) -> list[int]:
         """Return the indexes of the inputs of one kind."""
-        return [i for i, option in enumerate(self.options) if option.given == given]
+        return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
         """Return the candidate with a new value for one input."""
@@ -138,7 +138,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    for signature, values in (found for one in signatures for found in _list_inputs_beside(asked, one)):
+    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(asked, one)):
         choices = [
             _make_options("beside", *values[i]) if i in values else _list_input_options(asked, signature, i)
             for i in range(len(signature.slots))
@@ -170,8 +170,11 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
-def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield ways to give features or characters to the inputs, if the module takes features or characters."""
+def _list_feature_and_character_inputs(
+    asked: ModuleFacts, signature: Signature
+) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+    """Yield the signature with the code to try for the inputs that take features or characters. Without features and
+    characters, this code is empty."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:
@@ -211,11 +214,12 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
     return [*given, *left_out] if slot.role in {"lengths", "batch size"} else [*left_out, *given]
 
 
-def _make_options(given: Given, *values: str) -> list[_InputOption]:
-    return [_InputOption(value, given) for value in values]
+def _make_options(kind: Given, *values: str) -> list[_InputOption]:
+    return [_InputOption(value, kind) for value in values]
 
 
 def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+    """Return the code of values for the input of the tokens: ids in several shapes, or one-hot vectors."""
     # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
         "tokens", *_list_one_hot_options(asked.module, asked.ids), "tokens", "tokens.t()", "tokens[0]"
@@ -224,6 +228,7 @@ def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
 
 
 def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
+    """Return the code of values for the input of the lengths: a tensor, a list, an array or a number."""
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )

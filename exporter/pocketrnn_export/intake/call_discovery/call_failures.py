@@ -12,7 +12,7 @@ from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
-from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
+from pocketrnn_export.intake.call_discovery.fixed_batch_advice import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import write_line_with_masks
 from pocketrnn_export.intake.feature_call import list_feature_variables
@@ -51,7 +51,7 @@ class Reason(enum.IntEnum):
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A call that failed, with the reason and advice."""
+    """A call that failed: its line, the kind of reason, the problem and advice, and the exception if there was one."""
 
     line: str
     reason: Reason
@@ -63,7 +63,7 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Return a description of an exception that a module raised, with the owner's line, and return advice."""
+    """Return the problem and advice for an exception that a module raised. The problem names the owner's line."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -151,6 +151,7 @@ def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | No
 
 
 def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
+    """Return the error for several calls, or for several outputs of one call."""
     calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in calls]
     if len({call for call, _ in calls}) == 1:
@@ -183,7 +184,7 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}).",
         "Give the vocabulary of characters: --characters FILE, in Python characters= (docs/tags.md)."
         if asked.of_tokens
-        else "Export a module that takes only one of both: only a module that labels tokens may take both. If the "
+        else "Export a module that takes words or characters: only a module that labels tokens may take both. If the "
         "characters are always the same, give them: --call, or call=.",
     )
 
@@ -213,7 +214,7 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure with the latest kind of reason, as an error."""
+    """Return the failure that says most about the module as an error: the one with the latest kind of reason."""
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"

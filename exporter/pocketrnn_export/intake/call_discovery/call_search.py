@@ -39,29 +39,29 @@ from pocketrnn_export.intake.call_discovery.call_failures import (
 )
 from pocketrnn_export.intake.call_discovery.call_trial import (
     WorkingCall,
-    call_and_restore_state,
-    can_run_line,
-    describe_inputs_unlike_lengths,
     have_same_program,
     try_call_line,
     try_candidate,
 )
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
 from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
+from pocketrnn_export.intake.call_discovery.length_use import note_inputs_unlike_lengths
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
-    describe_defaults,
     find_call_with_other_mask,
     find_number_input,
     find_unknown_inputs,
+    note_inputs_with_defaults,
 )
 from pocketrnn_export.intake.call_discovery.optional_lengths import (
     find_call_without_lengths,
     find_deciding_id,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
-from pocketrnn_export.intake.calling_convention import Call, Convention
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, can_run_line
+from pocketrnn_export.intake.call_line import Call
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.crf_discovery import list_emission_calls
 from pocketrnn_export.intake.feature_call import FeatureCall
@@ -104,7 +104,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return add_activation(asked, convention, found=call is None)
+    return add_activation(asked, convention, was_searched=call is None)
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
@@ -174,7 +174,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
 
 
 def _search_methods(asked: ModuleFacts) -> Convention | None:
-    """Return a call of another method than forward, for a tagger whose forward gives neither labels nor logits.
+    """Return the convention of another method than forward, for a tagger whose forward gives no numbers of labels.
     Return None if no method works.
 
     Raises:
@@ -232,10 +232,10 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
     """Return why a call fails on longer texts, if it works on short texts; else None."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        working = _find_first_outcome(asked, way, most)
-        if not isinstance(working, WorkingCall) or _is_given_numbers_beside(working):
+        working = _try_on_width(asked, way, most)
+        if not isinstance(working, WorkingCall) or _has_constant_inputs(working):
             continue
-        if isinstance(longer := _find_first_outcome(asked, way, most + 1), FailedCall):
+        if isinstance(longer := _try_on_width(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
                 reason=Reason.USELESS_LOGITS,
@@ -246,7 +246,7 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
     return None
 
 
-def _is_given_numbers_beside(working: WorkingCall) -> bool:
+def _has_constant_inputs(working: WorkingCall) -> bool:
     """Return whether a call gives constants to inputs other than the text. Such a call may work by chance for short
     texts."""
     return working.way is not None and any(
@@ -254,7 +254,8 @@ def _is_given_numbers_beside(working: WorkingCall) -> bool:
     )
 
 
-def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+def _try_on_width(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+    """Try a candidate on texts of one width. Return its first result, or None if it is not tried."""
     return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
 
 
@@ -284,7 +285,7 @@ def _find_working_calls(
                 asked.of_tokens
                 and found.way is not None
                 and found.way.around
-                and not _decodes_one_text(asked, found.way)
+                and not _can_decode_one_text(asked, found.way)
             ):
                 failures.append(
                     FailedCall(
@@ -301,7 +302,7 @@ def _find_working_calls(
     return [working for working in working_calls if not working.leaks] or working_calls, failures
 
 
-def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
+def _can_decode_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
     """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
@@ -313,7 +314,7 @@ def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
 
 
 def _needs_no_comparison(way: CallCandidate) -> bool:
-    """Return whether the names of forward's inputs leave one possible call: only tokens, or tokens and lengths."""
+    """Return whether the names of forward's inputs leave a single possible call: with tokens, or tokens and lengths."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
         slot.role == "other")
@@ -329,20 +330,22 @@ def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequ
         return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
     batches = asked.make_batches(1 if working.convention.one_text else asked.rows, widths)
     if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
-        raise _make_error_of_two(asked, working, other)
+        raise _make_error_of_two_calls(asked, working, other)
     if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:
-        raise _make_error_of_two(asked, working, other)
+        raise _make_error_of_two_calls(asked, working, other)
     notes = (
         *working.convention.notes,
         *_note_feature_order(working.way, asked.features),
-        *describe_defaults(asked, working.way, working.suffix, batches),
-        *describe_inputs_unlike_lengths(asked, working.convention, working.way, batches[-1]),
+        *note_inputs_with_defaults(asked, working.way, working.suffix, batches),
+        *note_inputs_unlike_lengths(asked, working.convention, working.way, batches[-1]),
     )
     return replace(working.convention, notes=notes)
 
 
-def _make_error_of_two(asked: ModuleFacts, working: WorkingCall, other: str) -> AmbiguousCallError:
-    lines = working.convention.line, other
+def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
+    """Return the error for a working call and another one with other answers. It names the id that decides, if one
+    does."""
+    lines = working.convention.line, other_line
     found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 
@@ -362,8 +365,8 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two calls give the same answer. Probabilities equal the logits that give them. Two outputs of
-    one call are compared by their operators, too, since they may differ only for rare texts."""
+    """Return whether two calls give the same answers, where logits and their probabilities count as the same. Two
+    outputs of one call are compared by their operators, too, since they may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

@@ -9,62 +9,71 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_head_outputs
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
+from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state, find_changed_attributes
 from pocketrnn_export.intake.call_discovery.label_output_check import (
     describe_omitted_outputs,
     explain_unsuitable_output,
 )
+from pocketrnn_export.intake.call_discovery.length_use import (
+    ROUNDING,
+    depends_on_lengths,
+    stops_exactly_at_length,
+    works_as_mask,
+)
 from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     count_numbers_per_output,
-    explain_missing_logits,
     find_float_tensors,
     find_logits_places,
-    find_missing_logits_reason,
 )
+from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constants
+from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constant_inputs
 from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
-from pocketrnn_export.intake.calling_convention import (
-    Call,
-    CallAdapter,
-    Convention,
-    compile_call,
-    undo_assignments,
-    uses_lengths,
+from pocketrnn_export.intake.call_discovery.trial_answers import (
+    answer_texts_one_by_one,
+    are_answers_near,
+    call_and_restore_state,
+    can_run_line,
+    read_answer,
+    read_answer_part,
+    wrap_answer,
+    wrap_answer_part,
 )
-from pocketrnn_export.intake.character_call import CharacterCall
-from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_marks, draw_features
+from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.feature_call import add_feature_marks, draw_features
 from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
-from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
-from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
-
-# float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
-_SAME: Final = 1e-4
-# Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.
-_ROUNDING: Final = 2e-6
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
 @dataclass(frozen=True)
 class WorkingCall:
-    """A call that works, with its answers to the trial batches. `leaks` says whether tokens past the end of a masked
-    row change the answers."""
+    """A call that works.
+
+    Attributes:
+        convention: how the module is called, and where the logits are in its answer.
+        answers: the logits that it gave to the trial batches.
+        leaks: whether tokens past the end of a masked row change the answers.
+        way: the candidate that was tried; None for a call that the owner wrote.
+        suffix: the code that selects the logits in the answer.
+    """
 
     convention: Convention
     answers: tuple[Tensor, ...]
@@ -81,7 +90,7 @@ class WorkingCall:
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that the owner wrote."""
+    """Try a call that the owner wrote. Yield the call that works, or why it fails."""
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -103,7 +112,7 @@ def try_candidate(
         # `[tokens.size(1)]` is tried in its place.
         return
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
-    with_constants = find_constants(asked, way, batches)
+    with_constants = find_constant_inputs(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
     yield from tried(
@@ -121,6 +130,7 @@ def _try_call(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call on batches. Yield a result for each part of its answer that may be the logits, or one failure."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -131,7 +141,7 @@ def _try_call(
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
         tried = [tokens.shape[1] for tokens, _ in known]
-        lengths = asked.list_further_lengths(tried, within=way is None)
+        lengths = asked.list_further_lengths(tried, skip_short=way is None)
         known += _list_answered_batches(asked, function, [asked.draw_batch(rows, length) for length in lengths])
         following = count_numbers_per_output(asked, known).following
         places = [place for place in places if place.suffix not in following]
@@ -147,14 +157,14 @@ def _try_call(
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
         convention = Convention(
-            line + written, _wrap_answer_part(function, written), place.units, takes_lengths=True, one_text=one_text,
+            line + written, wrap_answer_part(function, written), place.units, takes_lengths=True, one_text=one_text,
             of_tokens=asked.of_tokens,
         )  # fmt: skip
         given = [
-            _read_answer_part(answer, written, *batch).float().reshape(rows, -1)
+            read_answer_part(answer, written, *batch).float().reshape(rows, -1)
             for batch, answer in zip(batches, answers, strict=True)
         ]
-        alike = [other for other in working_calls if not other.leaks and _gives_same_answers(other, given)]
+        alike = [other for other in working_calls if not other.leaks and _has_same_answers(other, given)]
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
@@ -208,10 +218,10 @@ def _try_head_outputs(
         yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
         return
     heads = tuple(
-        Convention(line + part, _wrap_answer_part(function, part), units, takes_lengths=True, one_text=one_text)
+        Convention(line + part, wrap_answer_part(function, part), units, takes_lengths=True, one_text=one_text)
         for part, units in zip(joined.parts, joined.units, strict=True)
     )
-    join, way = _wrap_head_outputs(function, joined), None if way is None else replace(way, around=joined.around)
+    join, way = _wrap_in_head_join(function, joined), None if way is None else replace(way, around=joined.around)
     for one in _try_call(
         asked, joined.write_call(line), join, batches, way, one_text=one_text, working_calls=working_calls
     ):
@@ -227,25 +237,30 @@ def _try_head_outputs(
         yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
 
 
-def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
+def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
+    """Return a call whose answer is the joined outputs of all heads."""
     if not joined.around:
         return function
     # The answer stands for `module` in the code.
-    return _wrap_answer(function, compile_call(joined.write_call("module")))
+    return wrap_answer(function, compile_call(joined.write_call("module")))
 
 
 def _choose_outputs(
-    asked: ModuleFacts, found: Sequence[WorkingCall | FailedCall], flow: FlowRecorder, known: Sequence[Known], line: str
+    asked: ModuleFacts,
+    outcomes: Sequence[WorkingCall | FailedCall],
+    flow: FlowRecorder,
+    known: Sequence[Known],
+    line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
     """Yield the outputs that may be the logits, each with a note on the other outputs. Yield no output if another
     output shows that the answer does not fit the labels."""
-    suffixes = [one.suffix for one in found if isinstance(one, WorkingCall)]
+    suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
         if no_answer is not None and no_answer.other not in suffixes:
             yield no_answer.fails
             return
-    for one in found:
+    for one in outcomes:
         if not isinstance(one, WorkingCall):
             yield one
         elif (no_answer := refused[one.suffix]) is not None:
@@ -256,7 +271,7 @@ def _choose_outputs(
 
 
 def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Yield each batch that the module answers, with the answer."""
+    """Return the tokens of each batch that the module answers, with the answer."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -281,41 +296,11 @@ def have_same_program(
     return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
 
 
-def _gives_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
+def _has_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
+    """Return whether a working call gave these answers to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
-
-
-def _wrap_answer_part(function: Call, suffix: str) -> Call:
-    if not suffix:
-        return function
-    return _wrap_answer(function, lambda answer, tokens, lengths: _read_answer_part(answer, suffix, tokens, lengths))
-
-
-def _wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
-    """Return a call that changes the answer of another call by the function `change`. It gets the answer, the tokens
-    and the lengths."""
-    if isinstance(function, PairCall):
-        of_both = function.of_both
-
-        return PairCall(lambda module, *given: change(of_both(module, *given), given[0], given[2]))
-
-    if isinstance(function, FeatureCall):
-        named = function.named
-        return replace(function, named=lambda module, *given: change(named(module, *given), given[0], given[1]))
-
-    if isinstance(function, CharacterCall):
-        spelled = function.spelled
-        return replace(function, spelled=lambda module, *given: change(spelled(module, *given), given[0], given[1]))
-
-    return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
-
-
-def _read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that a suffix of the call selects."""
-    # Only this code is compiled; the answer stands for `module` in it.
-    return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
 
 
 def _check_call(
@@ -338,7 +323,7 @@ def _check_call(
         return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
     of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
-    if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
+    if torch.allclose(texts[1:], texts[:-1], rtol=ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
         return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check the module's weights, and how it is called.")
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
@@ -350,19 +335,19 @@ def _check_call(
             return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
-    convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
+    convention = replace(convention, takes_lengths=depends_on_lengths(asked, convention, batches))
     exact, fails_alone = _check_answer_shapes(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
     if not convention.one_text and (mixes := _find_batch_dependence(asked, convention, batches, answers)) is not None:
         return mixes
     leaks = False
-    if way is not None and way.plain == LENGTH_FIRST and not _stops_exactly_at_length(asked, convention, batches[-1]):
+    if way is not None and way.plain == LENGTH_FIRST and not stops_exactly_at_length(asked, convention, batches[-1]):
         problem = "The module does not use a row's first number as its length: ids past that length change its answer."
         return FailedCall(line, Reason.RAISES, problem, "Give the call: --call, or call=.")
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.find_inputs_of_kind("lengths"), *way.find_inputs_of_kind("mask")]:
-            if not _ignores_tokens_past_length(asked, convention, way, i, batches[-1]):
+            if not works_as_mask(asked, convention, way, i, batches[-1]):
                 slot = way.slots[i]
                 if slot.role != "mask":
                     width = way.replace_value(i, "tokens.size(1)").line
@@ -399,7 +384,7 @@ def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple
         changed = tokens.clone()
         changed[:, place] = other[:, place]
         given = read_answer(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
-        if not torch.allclose(given, own, rtol=_ROUNDING, atol=1e-7):
+        if not torch.allclose(given, own, rtol=ROUNDING, atol=1e-7):
             return True
     return False
 
@@ -411,8 +396,8 @@ def _find_batch_dependence(
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
-            alone = _answer_texts_one_by_one(asked, convention, tokens, lengths)
-            # For texts with padding, padding_effect later finds whether they may share a batch.
+            alone = answer_texts_one_by_one(asked, convention, tokens, lengths)
+            # For texts with padding, batch_dependent_ids.py later finds whether they may share a batch.
             whole = int(lengths.min()) == tokens.shape[1]
             if (
                 whole
@@ -421,7 +406,7 @@ def _find_batch_dependence(
             ):
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
-                once = functools.partial(_answer_texts_one_by_one, asked, convention, tokens, lengths)
+                once = functools.partial(answer_texts_one_by_one, asked, convention, tokens, lengths)
                 problem, advice = explain_batch_dependence(once)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
@@ -431,37 +416,21 @@ def _find_batch_dependence(
     return None
 
 
-def _answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    rows = range(len(tokens))
-    return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
-
-
 def _depends_on_batch_only_by_highest_id(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
     """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
-    padding; `padding_effect.py` finds such ids."""
+    padding; `batch_dependent_ids.py` finds such ids."""
     plain = asked.replace_highest_id(tokens)
     if plain is None:
         return False
     try:
         return _are_rows_near(
-            _answer_texts_one_by_one(asked, convention, plain, lengths), read_answer(asked, convention, plain, lengths)
+            answer_texts_one_by_one(asked, convention, plain, lengths), read_answer(asked, convention, plain, lengths)
         )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return False
-
-
-def can_run_line(asked: ModuleFacts, line: str) -> bool:
-    """Return whether a module runs with a line of code, on several texts and on one text."""
-    try:
-        for rows in (asked.rows, 1):
-            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
-    # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
-    except (Exception, SystemExit):
-        return False
-    return True
 
 
 def _explain_infinity(
@@ -524,47 +493,6 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     )
 
 
-def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
-    """Return the attributes that every call changes, without the attributes that the line of the call sets."""
-    batch = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
-    with undo_assignments(asked.module):
-        found = find_attributes_changed_by_run(
-            lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module
-        )
-    return [kept for kept in found if not _is_set_in_line(kept, line)]
-
-
-def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
-    names = " and ".join(kept.name for kept in changed)
-    changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
-    # A weight is not a state that could be reset for each call.
-    if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
-        return f"{changes} Compute with the new value instead of writing it: F.linear(x, torch.renorm(weight, ...))."
-    states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
-    made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
-    if not made or not all(made):
-        return changes
-    line = "; ".join([*made, line])
-    return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
-
-
-def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
-    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
-
-
-def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
-    name = f"module.{kept.name}"
-    if isinstance(kept.after, list | deque) and kept.after is kept.before:
-        return "" if kept.after else f"{name}.clear()"
-    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
-        return f"{name}.zero_()"
-    if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
-        return f"{name} = tuple(map(torch.zeros_like, {name}))"
-    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""
-
-
 def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
     tokens, lengths = batch
@@ -580,156 +508,5 @@ def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tupl
     return exact, fails_alone
 
 
-def _is_near(a: Tensor, b: Tensor) -> bool:
-    # Each number by its own size: beside the -1e4 of a label that cannot be, others may differ.
-    return bool(((a - b).abs() <= _SAME * b.abs().clamp(min=1.0)).all())
-
-
 def _are_rows_near(a: Tensor, b: Tensor) -> bool:
-    return all(map(_is_near, a, b))
-
-
-def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. The module gets an object that raises when it is used."""
-    line = convention.line
-    if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
-        return False
-    tokens, lengths = batches[-1]
-    none: Any = _UnusableLengths()
-    try:
-        if isinstance(pair_call := convention.function, PairCall):
-            first, second, *_ = split_pairs(tokens, lengths)
-            call_and_restore_state(
-                asked.module,
-                lambda module, _, none: pair_call.of_both(module, first, second, none, none),
-                tokens,
-                none,
-            )
-        else:
-            call_and_restore_state(asked.module, convention.function, tokens, none)
-    # Any exception shows that the lengths are used.
-    except (Exception, SystemExit):
-        return True
-    return False
-
-
-class _UnusableLengths:
-    """A stand-in for lengths that raises an error when it is used."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise AttributeError(name)
-
-
-def _ignores_tokens_past_length(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
-) -> bool:
-    """Return whether an input works as a mask: if only this input gets shorter lengths, the tokens past them do not
-    change the answer.
-
-    An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
-    mask is tested, as it may be true at the tokens or at the padding.
-    """
-    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
-        return True
-    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
-        return True
-    return _stops_at_lengths_of_input(asked, convention, way, i, batch)
-
-
-def describe_inputs_unlike_lengths(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
-) -> Iterable[str]:
-    """Yield notes on inputs that have the name of lengths, but that are something else, such as a number of
-    characters."""
-    if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
-        return
-    for i in way.find_inputs_of_kind("lengths"):
-        if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
-            yield (
-                f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
-                "If it is not the length, give the right call: --call, or call=."
-            )
-
-
-def _stops_at_lengths_of_input(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
-) -> bool:
-    """Return whether tokens past the lengths leave the answer unchanged, if only this input gets the lengths."""
-    function = _wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
-    answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
-    return answers is not None and _is_near(answers[0], answers[2])
-
-
-def _stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Return whether the last token of a text changes the answer, and the tokens past the length do not."""
-    answers = _compute_answers_around_ends(asked, convention, batch)
-    if answers is None:
-        return False
-    own, changed, cut = answers
-    return _is_near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
-
-
-def _compute_answers_around_ends(
-    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return three answers: to the rows, to rows with another last token, and to rows with other tokens past the
-    end."""
-    tokens, _ = batch
-    width, rows = tokens.shape[1], len(tokens)
-    ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
-    lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
-    ids = [i for i in range(asked.ids) if i != asked.padding_id]
-    if not ids:
-        # With one id, which is the padding, a row cannot have another token.
-        return None
-    other = torch.tensor([ids[(int(token) + 3) % len(ids)] for token in tokens.flatten()]).view_as(tokens)
-    place = torch.arange(width)
-    past, last = place >= lengths[:, None], place == lengths[:, None] - 1
-    try:
-        own, changed, cut = (
-            read_answer(asked, convention, torch.where(where, other, tokens), lengths)
-            for where in (torch.zeros_like(past), last, past)
-        )
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
-        return None
-    if asked.of_tokens:
-        # Numbers past the end of a text are not part of its answer.
-        own, changed, cut = (
-            numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
-            for numbers in (own, changed, cut)
-        )
-    return own, changed, cut
-
-
-def call_and_keep_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the module's answer, and keep the state that the call leaves in the module."""
-    with torch.no_grad(), run_quietly_on_cpu():
-        return run_user_call(function, module, tokens.clone(), lengths.clone())
-
-
-def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
-        return run_user_call(
-            function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
-        )
-
-
-def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
-    too."""
-    called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
-    answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
-    return answer
-
-
-def read_answer(
-    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
-) -> Tensor:
-    """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
-    numbers of a second call."""
-    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
-        for _ in range(1 + twice):
-            answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())
-    numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
-    return numbers
+    return all(map(are_answers_near, a, b))

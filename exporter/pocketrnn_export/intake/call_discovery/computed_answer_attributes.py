@@ -37,10 +37,10 @@ class UncalledCode:
     """Stands for the unknown value of code that is not called."""
 
 
-def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
+def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield (suffix, value) for each value that an object computes by properties and methods. The code `object` +
     suffix gives the value. The value is `UncalledCode` if the code was not called."""
-    kinds = [kind for kind in type(value).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
+    kinds = [kind for kind in type(holder).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
         if name.startswith("_") or name in _CONVERSIONS:
@@ -48,68 +48,70 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
         if isinstance(member, types.FunctionType):
             if _needs_no_arguments(member):
                 called = _OF_AN_ANSWER.search(name)
-                part = _read_value_or_missing(lambda name=name: getattr(value, name)()) if called else UncalledCode()
+                part = _read_value_or_missing(lambda name=name: getattr(holder, name)()) if called else UncalledCode()
                 if part is not _MISSING:
                     yield f".{name}()", part
-        elif _is_computed(member) and (part := read_attribute(value, name)) is not _MISSING and id(part) not in held:
+        elif _is_computed(member) and (part := read_attribute(holder, name)) is not _MISSING and id(part) not in held:
             yield f".{name}", part
     asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
-    yield from _find_parts_by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
+    yield from _find_parts_by_name(holder, asked, held, ".{}", lambda name: read_attribute(holder, name))
     asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
     yield from _find_parts_by_name(
-        value, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: value[name])
+        holder, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: holder[name])
     )
-    if "__call__" in members and not isinstance(value, torch.nn.Module):
+    if "__call__" in members and not isinstance(holder, torch.nn.Module):
         yield "()", UncalledCode()
-    if "__iter__" in members and not isinstance(value, Mapping | Sequence | Tensor):
-        found = _read_value_or_missing(lambda: list(value))
+    if "__iter__" in members and not isinstance(holder, Mapping | Sequence | Tensor):
+        found = _read_value_or_missing(lambda: list(holder))
         if found is not _MISSING and not all(id(part) in held for part in found):
             yield ".__iter__()", UncalledCode()
 
 
-def read_attribute(value: Any, name: str) -> Any:
+def read_attribute(holder: Any, name: str) -> Any:
     """Return an attribute of an object by its name. Return a marker object if the object has no such attribute."""
-    return _read_value_or_missing(lambda: getattr(value, name))
+    return _read_value_or_missing(lambda: getattr(holder, name))
 
 
-def _read_value_or_missing(ask: Any) -> Any:
+def _read_value_or_missing(read_value: Any) -> Any:
+    """Return a value of an object; the marker object if its code raises an exception."""
     # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
-        return ask()
+        return read_value()
     return _MISSING
 
 
 def _find_parts_by_name(
-    value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
+    holder: Any, functions: Sequence[Any], held: set[int], suffix_form: str, read_part: Any
 ) -> Iterator[tuple[str, Any]]:
     """Yield the values that an object computes for a name. Names are usual ones, or stand in the class's code."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_list_words_in_code(getattr(function, "__code__", None)))
-    kept = getattr(value, "__dict__", {})
-    for part in [value, *(kept.values() if isinstance(kept, dict) else ())]:
+        names |= dict.fromkeys(_list_strings_in_code(getattr(function, "__code__", None)))
+    kept = getattr(holder, "__dict__", {})
+    for part in [holder, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
-    kept = {name for name in kept if isinstance(name, str)} if written.startswith(".") else set()
+    kept = {name for name in kept if isinstance(name, str)} if suffix_form.startswith(".") else set()
     found = False
     for name in names:
-        usable = name.isidentifier() and not name.startswith("_") if written.startswith(".") else True
-        if not usable or name in kept or hasattr(type(value), name):
+        usable = name.isidentifier() and not name.startswith("_") if suffix_form.startswith(".") else True
+        if not usable or name in kept or hasattr(type(holder), name):
             continue
-        part = read(name)
+        part = read_part(name)
         if part is not _MISSING and isinstance(part, Tensor | Mapping | list | tuple):
             found = True
             if id(part) not in held:
-                yield written.format(name), part
+                yield suffix_form.format(name), part
     if not found and any(isinstance(function, types.FunctionType) for function in functions):
-        yield written.format("<name>").replace("'", ""), UncalledCode()
+        yield suffix_form.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
+def _list_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
+    """Yield the constant strings in code, also in the functions inside it."""
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _list_words_in_code(constant)
+            yield from _list_strings_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)

@@ -68,11 +68,11 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
     return found
 
 
-def list_features_in_code(value: str | None, features: Features) -> Features:
+def list_features_in_code(code: str | None, features: Features) -> Features:
     """List the features that the code of an input's value uses."""
-    if value in ("features", "categories"):
-        return tuple(one for one in features if isinstance(one[1], Category) == (value == "categories"))
-    return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))
+    if code in ("features", "categories"):
+        return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
+    return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))
 
 
 def _make_singular(word: str) -> str:
@@ -93,13 +93,13 @@ def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
             yield ids
 
 
-def _list_codes_for_feature(name: str, features: Features) -> list[str]:
+def _list_codes_for_feature(feature_name: str, features: Features) -> list[str]:
     """Return the code of the possible values for an input of one feature, the likely ones first."""
-    feature = dict(features)[name]
+    feature = dict(features)[feature_name]
     if isinstance(feature, Category):
         ids = feature.ids[-1] + 1
-        return [name, f"{name}[:, None]", f"F.one_hot({name}, {ids}).float()"]
-    return [f"{name}[:, None]", name]
+        return [feature_name, f"{feature_name}[:, None]", f"F.one_hot({feature_name}, {ids}).float()"]
+    return [f"{feature_name}[:, None]", feature_name]
 
 
 def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:

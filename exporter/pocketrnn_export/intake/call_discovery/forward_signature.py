@@ -15,10 +15,10 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
-from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The most inputs that are tried for a forward of *args or a tuple.
@@ -99,7 +99,7 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
             beside = _name_unread_inputs(more or "", extra, bool(keys), reads)
             yield from (replace(signature, plain=True, more=beside) for signature in _assign_roles(slots, write))
     required = [_make_slot(p) for p in own if p.default is p.empty]
-    targets = [_set_role(slot, "targets") for slot in required[1:] if find_role(slot.name) == "targets"]
+    targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
         yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
     elif len(own) == 1:
@@ -107,22 +107,24 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
+    """Return the slot of a parameter."""
     required = parameter.default is parameter.empty
     no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
-def _name_unread_inputs(rest: str, given: int, keys: bool, reads: ReadInputs) -> tuple[str, ...]:
+def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs) -> tuple[str, ...]:
     """Return the names of *args and **kwargs, if forward may read more from them than the call gives."""
     found = []
-    if rest and (reads.rest or reads.places > given):
-        found.append(f"{'more of ' * bool(given)}*{rest}")
+    if args_name and (reads.rest or reads.places > given_count):
+        found.append(f"{'more of ' * bool(given_count)}*{args_name}")
     if reads.keywords:
-        found.append(f"{'more of ' * keys}**{reads.keywords}")
+        found.append(f"{'more of ' * gives_keywords}**{reads.keywords}")
     return tuple(found)
 
 
 def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
+    """Write the line of a call. Arguments after one that is left out are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -142,7 +144,7 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for at in range(min(2, len(required))):
             roles = [find_role(s.name, required=s.required) if s.named else "other" for s in slots]
             roles[slots.index(required[at])] = "tokens"
-            yield Signature(tuple(_set_role(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
+            yield Signature(tuple(replace(slot, role=role) for slot, role in zip(slots, roles, strict=True)), write)
         return
     at = _find_tokens_slot(slots)
     text = slots[at].name
@@ -153,13 +155,9 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
             roles[again] = "other"
     yield Signature(
-        tuple(_set_role(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
+        tuple(replace(slot, role="tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
         write,
     )
-
-
-def _set_role(slot: Slot, role: Role) -> Slot:
-    return replace(slot, role=role)
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
@@ -175,7 +173,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Add targets behind the single argument that contains the other inputs."""
+    """Return a signature with target labels behind the single argument that contains the other inputs."""
     if not targets:
         return signature
 
@@ -187,9 +185,10 @@ def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
 
 
 def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+    """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
-        names, more = _record_names(module, targets, keys=keys)
+        names, more = _record_read_names(module, targets, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -234,6 +233,7 @@ def _find_unpacked_names(module: nn.Module) -> list[str]:
 
 
 def _list_tuple_signatures() -> Iterator[Signature]:
+    """Yield signatures of a forward with one argument that is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
         yield from _assign_roles(slots, _write_tuple)
@@ -314,16 +314,18 @@ class _RecordingFields:
         return self._give(name)
 
 
-def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the names that forward reads from its single argument until it fails, the required names, and the other
-    ones."""
+def _record_read_names(
+    module: nn.Module, targets: Sequence[Slot], *, keys: bool
+) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """Return the names that forward reads from its single argument until it fails, each with whether forward needs it.
+    Also return a phrase for further names that it may read."""
     names: dict[str, bool] = {}
     more = False
-    for present, (text, other) in itertools.product((True, False), _list_dummy_values(pairs=not keys)):
+    for present, (text, other) in itertools.product((True, False), _list_trial_values(pairs=not keys)):
         if not present and (not keys or all(names.values())):
             # It needs every key.
             break
-        give = functools.partial(_make_dummy, text=text, other=other)
+        give = functools.partial(_make_trial_value, text=text, other=other)
         batch = _RecordingDict(give, present=present) if keys else _RecordingFields(give)
         with (
             contextlib.suppress(Exception, SystemExit),
@@ -337,7 +339,7 @@ def _record_names(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> 
     return names, ("further keys",) if more else ()
 
 
-def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
+def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
     """Yield values for the text, and for inputs that are neither the text nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
@@ -346,7 +348,8 @@ def _list_dummy_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
             yield (one, lengths), other
 
 
-def _make_dummy(name: str, text: Any, other: Any) -> Any:
+def _make_trial_value(name: str, text: Any, other: Any) -> Any:
+    """Return a value for a trial call by the name of the input: lengths, a mask, `text`, or `other`."""
     role = find_role(name)
     if role == "lengths":
         return torch.full((3,), 5)
@@ -355,12 +358,15 @@ def _make_dummy(name: str, text: Any, other: Any) -> Any:
     return text if is_text_name(name) else other
 
 
-def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
+def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
     """Return the names that forward requires in **kwargs. A KeyError of forward names each missing name."""
     names: list[str] = []
-    for text, other in _list_dummy_values(pairs=False):
+    for text, other in _list_trial_values(pairs=False):
         for _ in range(8):
-            given = {n: _make_dummy(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]}
+            given = {
+                n: _make_trial_value(n, text, other)
+                for n in [*names, *(p.name for p in parameters if p.default is p.empty)]
+            }
             try:
                 with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
                     module(**given)
@@ -378,27 +384,27 @@ def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter])
 
 
 def _find_optional_keywords(
-    module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
+    module: nn.Module, parameters: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
     """Return the optional names that forward takes from **kwargs, itself or in a function that gets the **kwargs."""
-    taken = {*keys, *(p.name for p in own)}
+    taken = {*keys, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
         return names
-    required = [*keys, *(p.name for p in own if p.default is p.empty)]
+    required = [*keys, *(p.name for p in parameters if p.default is p.empty)]
     further = [name for name in list_optional_names(module) if name not in taken | set(names)]
     return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
 
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Return whether a module runs with None as the value of one more name."""
-    for text, other in _list_dummy_values(pairs=False):
+    for text, other in _list_trial_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),
             torch.no_grad(),
             run_quietly_on_cpu(),
             undo_assignments(module),
         ):
-            module(**{n: _make_dummy(n, text, other) for n in required}, **{name: None})
+            module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
             return True
     return False

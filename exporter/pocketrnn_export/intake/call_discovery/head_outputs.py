@@ -18,6 +18,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import suggest_similar_name
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers_per_output, find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_line import wrap_last_expression
 
 # Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(
@@ -26,7 +27,9 @@ _BESIDE: Final = frozenset(
 )  # fmt: skip
 _LAST_NAME: Final = re.compile(r"""(?:\[(?:'([^']*)'|"([^"]*)")\]|\.(\w+))$""")
 _HEADS_FIRST: Final = "{}.transpose(0, 1).flatten(1)"
-_WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out = {}; torch.cat([...], 1)", or call=.'
+_JOIN_YOURSELF: Final = (
+    'Or join them yourself, in the order of the heads: --call "out = module(tokens); torch.cat([...], 1)", or call=.'
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,7 @@ class JoinedHeads:
 
     def write_call(self, line: str) -> str:
         """Return the line of a call that joins the heads at its end."""
-        *setup, last = line.split("; ")
-        return "; ".join([*setup, self.around.replace("{}", last)]) if self.around else line
+        return wrap_last_expression(line, self.around) if self.around else line
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ class _Output:
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
 
 
-def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
+def find_head_outputs(
+    asked: ModuleFacts, known: Sequence[Known], answer_to_one_text: Any | None
+) -> JoinedHeads | tuple[str, str]:
     """Find the output of each head. If this is not possible, return the problem and advice.
 
     Args:
         asked: the module, and its heads.
         known: batches of tokens with equal rows, each with the module's answer.
-        alone: its answer to a single text; None if it fails on one.
+        answer_to_one_text: its answer to a single text; None if it fails on one.
     """
     answer, rows = known[0][1], len(known[0][0])
     units, total = asked.head_sizes, asked.classes
@@ -97,7 +101,7 @@ def find_head_outputs(asked: ModuleFacts, known: Sequence[Known], alone: Any | N
         return chosen
     taken = [chosen[name] for name in asked.heads]
     leaves = dict(find_float_tensors(answer))
-    single = {} if alone is None else dict(find_float_tensors(alone))
+    single = {} if answer_to_one_text is None else dict(find_float_tensors(answer_to_one_text))
     parts = tuple(
         one.suffix
         if tuple(leaves[one.suffix].shape) == (rows, one.numbers)
@@ -120,6 +124,7 @@ def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Outpu
 
 
 def _name_output(answer: Any, suffix: str) -> str:
+    """Return the name of an output: a field, a key or an attribute; an empty string for an index."""
     # The names of a named tuple's fields, in their order.
     fields = getattr(type(answer), "__match_args__", ())
     if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
@@ -142,7 +147,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
             where = " and ".join(f"answer{one.suffix}" for one in found)
             return (
                 f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})",
-                _write_call_advice(),
+                _JOIN_YOURSELF,
             )
         if not found[0].fits_head(head := asked.heads[name]):
             return (
@@ -159,11 +164,13 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
     return chosen
 
 
-def _find_outputs_by_name(name: str, outputs: Sequence[_Output]) -> list[_Output]:
+def _find_outputs_by_name(head_name: str, outputs: Sequence[_Output]) -> list[_Output]:
     """Return the outputs with the name of a head. If there are several, return the outputs with `logits` in their
     path."""
-    found = [one for one in outputs if one.name == name]
-    found = found or [one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(name)]
+    found = [one for one in outputs if one.name == head_name]
+    found = found or [
+        one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(head_name)
+    ]
     logits = [one for one in found if "logit" in one.suffix.lower()]
     return logits if len(found) > 1 and logits else found
 
@@ -189,7 +196,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
             problem = f"forward names its outputs ({said}), but the heads are called {_list_names(asked)}"
-            return (problem, f"Give the heads the names of their outputs. {_write_call_advice()}"), ""
+            return (problem, f"Give the heads the names of their outputs. {_JOIN_YOURSELF}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
         chosen |= of_heads
@@ -217,18 +224,15 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
 def _explain_counts(
     asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> tuple[str, str]:
+    """Return the problem and advice for heads whose numbers of labels no outputs have."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
     count = len(asked.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))
     return (
-        f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, but "
-        f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
-        f"Give each head as many labels as its output has numbers. {_write_call_advice()}",
+        f"forward gives {gives}: {len(fitting) or 'none'} of these outputs fit{'s' * (len(fitting) == 1)} the {count} "
+        f"labels of the head{'s' * (len(names) > 1)} {heads}",
+        f"Give each head as many labels as its output has numbers. {_JOIN_YOURSELF}",
     )
-
-
-def _write_call_advice() -> str:
-    return _WAY_OUT.format("module(tokens)")
 
 
 def _list_names(asked: ModuleFacts) -> str:

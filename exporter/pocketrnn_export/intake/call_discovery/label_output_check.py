@@ -115,33 +115,33 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
             yield _OtherOutput(other, leaf, numbers)
 
 
-def _explain_other_answer(flow: FlowRecorder, own: Tensor, units: int | None, other: _OtherOutput) -> str | None:
+def _explain_other_answer(flow: FlowRecorder, own_leaf: Tensor, units: int | None, other: _OtherOutput) -> str | None:
     """Return why another output is the answer instead of this output with `units` numbers; None if this output may
     be it."""
     leaf, numbers = other.leaf, other.numbers
-    if flow.is_only_source(own, leaf):
-        return "is used to compute {}" if flow.has_weights_between(own, leaf) else None
-    if flow.is_state(own) and flow.has_weights(leaf) and not flow.is_state(leaf):
+    if flow.is_only_source(own_leaf, leaf):
+        return "is used to compute {}" if flow.has_weights_between(own_leaf, leaf) else None
+    if flow.is_state(own_leaf) and flow.has_weights(leaf) and not flow.is_state(leaf):
         return "is a state of a layer"
     if numbers is None:
         return None
-    if flow.is_only_source(leaf, own):
-        return None if flow.has_weights_between(leaf, own) else "is computed from {}"
-    if flow.has_weights(leaf) and not flow.has_weights(own):
+    if flow.is_only_source(leaf, own_leaf):
+        return None if flow.has_weights_between(leaf, own_leaf) else "is computed from {}"
+    if flow.has_weights(leaf) and not flow.has_weights(own_leaf):
         return "is computed without weights"
-    if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own, units):
+    if units is not None and flow.is_layer_output(leaf, numbers) and not flow.is_layer_output(own_leaf, units):
         return "is not the output of a layer of that size"
     return None
 
 
-def _is_intermediate_result(flow: FlowRecorder, own: Tensor, other: _OtherOutput) -> bool:
+def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherOutput) -> bool:
     """Return whether another output is only an intermediate result: a state, a part of the answer's computation, or
     a tensor made without weights, such as lengths. Attention weights are intermediate results, too."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True
     is_of_a_layer = numbers is not None and flow.is_layer_output(leaf, numbers)
-    if not is_of_a_layer and (flow.shares_last_weights(leaf, own) or flow.leads_to(own, leaf)):
+    if not is_of_a_layer and (flow.shares_last_weights(leaf, own_leaf) or flow.leads_to(own_leaf, leaf)):
         return True
-    alone = flow.is_only_source(own, leaf) or flow.is_only_source(leaf, own)
+    alone = flow.is_only_source(own_leaf, leaf) or flow.is_only_source(leaf, own_leaf)
     return alone or flow.is_state(leaf) or not flow.has_weights(leaf)

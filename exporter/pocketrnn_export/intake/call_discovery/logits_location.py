@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.call_failures import Reason
 from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
@@ -32,11 +31,6 @@ _CODE: Final = (
     nn.Module,
 )  # fmt: skip
 
-_LABELLED: Final = "To label each token, give --labels-of tokens, or labels_of='tokens'. "
-# The advice where a module may give labels and not their numbers.
-_DECODED: Final = (
-    ' If a CRF decodes the labels, export the emissions that the CRF takes, as in --call "module.emissions(tokens)".'
-)
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
 
@@ -241,155 +235,3 @@ def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | No
         return n
     # A forecast of several values for each step ahead; other lengths show that it is not the number of steps.
     return n if values and len(shape) == 3 and shape[0] == rows else None
-
-
-def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str) -> tuple[str, str]:
-    """Return the problem and advice for an answer without a tensor [batch, classes]."""
-    tokens, answer = known[0]
-    leaves = dict(find_float_tensors(answer))
-    rows, width = tokens.shape
-    texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
-    if isinstance(answer, Tensor) and not answer.is_floating_point():
-        return (
-            f"The module's forward gives a tensor of {answer.dtype}.",
-            "Return logits: scores before softmax, not labels." + (_DECODED if asked.of_tokens else ""),
-        )
-    if not leaves and asked.of_tokens:
-        return (
-            f"The module's forward gives a {type(answer).__name__}, not a tensor of numbers for each token.",
-            "Return the numbers of the labels [batch, sequence, labels], or say where they are: --call, or "
-            f"call=.{_DECODED}",
-        )
-    if not leaves:
-        return (
-            f"The module's forward gives a {type(answer).__name__}, not a tensor.",
-            "Return the logits [batch, classes], or say where they are: --call, or call=.",
-        )
-    shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
-    if isinstance(answer, Tensor):
-        shapes = f"a tensor of shape {list(answer.shape)}"
-    gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.number_word}"
-    if asked.of_tokens:
-        return _explain_missing_token_logits(gives, leaves, rows, asked)
-    if (step := _write_last_step(leaves, rows, width, asked)) is not None:
-        written = f'--call "{line}{step}", say' if step else "--call"
-        return (
-            f"{gives}: one answer for every token, as a module that labels each word does.",
-            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text. If your code uses the answer "
-            f"of one step, or the mean over the steps, write that in the call: {written}, or call=.",
-        )
-    several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
-    if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
-        return (
-            f"{gives}.",
-            "It holds several answers for a text: select the one that your code uses, with --call, or call=.",
-        )
-    return _explain_other_counts(count_numbers_per_output(asked, known), asked) or (
-        f"{gives}.",
-        "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
-        "where they are: --call, or call=.",
-    )
-
-
-def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer lacks the wanted logits. It may hold logits of texts where logits of
-    tokens are wanted, for example."""
-    tokens, answer = known
-    leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
-    if not asked.of_tokens or rows == 1:
-        return Reason.NO_LOGITS
-    if _has_number_per_label(leaves, rows, asked):
-        return Reason.LABELS_OF_TEXTS
-    shapes = [tuple(leaf.shape) for leaf in leaves.values() if leaf.dim() == 3]
-    of_tokens = any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes)
-    return Reason.OTHER_NUMBERS_OF_TOKENS if of_tokens else Reason.NO_LOGITS
-
-
-def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
-    return any(count_numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
-
-
-def _explain_missing_token_logits(
-    gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts
-) -> tuple[str, str]:
-    """Return the problem and advice for an answer without a tensor [batch, sequence, labels] in any order of axes."""
-    if _has_number_per_label(leaves, rows, asked):
-        return (
-            f"{gives}: one answer for a text, and not one for each of its tokens.",
-            "Export it as a classifier of texts: without --labels-of, or labels_of=.",
-        )
-    last = sorted({leaf.shape[-1] for leaf in leaves.values() if leaf.dim() >= 2})
-    several = " or ".join(map(str, last))
-    return (
-        f"{gives}, which are not numbers of {asked.classes} labels for each token.",
-        f"Give as many labels as a token has numbers{f' ({several})' if several else ''}, in their order; or say where "
-        f"these numbers are: --call, or call=.{_DECODED}",
-    )
-
-
-def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """Return the problem and advice for outputs whose count of numbers differs from the number of labels."""
-    fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_count_tokens(suffix)}
-    following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
-    one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
-    if not fixed:
-        if not following:
-            return None
-        which = " and ".join(following)
-        return (
-            f"The module gives more numbers for a longer text ({which}), so they are not the numbers of "
-            f"{asked.classes} {asked.number_word}.",
-            one_answer,
-        )
-    # The line of the owner may end before one of several outputs.
-    if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
-        return (
-            f"The call gives several outputs. The output answer{fitting[0]} has {asked.classes} numbers for each text.",
-            f"Add {fitting[0]} at the end of the line, if these are the {asked.number_word}.",
-        )
-    found = list(dict.fromkeys(fixed.values()))
-    found = [n for n in found if n > 1] or found
-    where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
-    where += [f"{one} has more for a longer text" for one in following]
-    said = f" ({'; '.join(where)})" if where != ["answer"] else ""
-    problem = (
-        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, but there are "
-        f"{asked.classes} {asked.number_word}{said}."
-    )
-    if found == [asked.ids] and not asked.samples:
-        return (
-            problem,
-            "There is one number for each token id: the module predicts the next token, which is not a label.",
-        )
-    if found != [1]:
-        several = " or ".join(f"{n} {asked.number_word}" for n in found if n > 1)
-        more = " Or give the labels of each of several outputs: --head, in Python heads=." if "; " in said else ""
-        return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
-    return (
-        problem,
-        "A single number is the logit of the second of two labels: give two labels. If it is a value, such as a "
-        "rating, "
-        'subtract the value that separates the two labels, as in --call "module(tokens) - 3".',
-    )
-
-
-def _write_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, asked: ModuleFacts) -> str | None:
-    """Return the code that takes the last step of an answer with one row for each token. Return an empty string for
-    an unknown axis, and None if no output has such rows."""
-    # A step may have one number for two labels: the logit of the second.
-    units = (asked.classes, 1) if asked.classes == 2 and not asked.values else (asked.classes,)
-    for suffix, leaf in leaves.items():
-        if any(_has_number_per_token(leaf, rows, width, n) for n in units):
-            axes = tuple(leaf.shape[:2])
-            steps = "[:, -1]" if axes == (rows, width) else "[-1]" if axes == (width, rows) else ""
-            return steps and f"{suffix}{steps}"
-    return None
-
-
-def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Return whether a tensor holds logits of each token, in any order of axes."""
-    shape = tuple(leaf.shape)
-    return sorted(shape) == sorted((rows, width, classes)) or shape in {
-        (rows * width, classes),
-        (classes, rows * width),
-    }

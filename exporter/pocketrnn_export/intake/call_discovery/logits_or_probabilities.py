@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_discovery.call_trial import read_answer
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
+from pocketrnn_export.intake.call_discovery.trial_answers import read_answer
+from pocketrnn_export.intake.call_line import wrap_last_expression
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.last_activation_removal import (
     ActivationCall,
     ActivationRecorder,
@@ -72,7 +74,7 @@ class _ProbedAnswers:
 
     @property
     def sign(self) -> int:
-        """1 if all numbers are at least 0, -1 if all are at most 0, and 0 for numbers of both signs."""
+        """The sign of all numbers: 1 from 0 on, -1 up to 0, and 0 for numbers of both signs."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
@@ -90,14 +92,14 @@ class _ProbedAnswers:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
+def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
     """Add to a convention whether the answers are logits, and the activation that turns logits into probabilities.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
     if asked.heads:
-        return _add_activations(asked, convention, found=found)
+        return _add_activations(asked, convention, was_searched=was_searched)
     if asked.values:
         return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
@@ -115,11 +117,11 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_common_sums(convention, probed)
-    refuse_regression_values(asked.module, convention, probed.all, found=found)
+    refuse_regression_values(asked.module, convention, probed.all, was_searched=was_searched)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.are_between_zero_and_one:
-        least = _wrap_last_expression(convention, "-%s")
+        least = wrap_last_expression(convention.line, "-{}")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
     if (other := _find_range_with_other_weights(asked, convention, probed)) is not None:
@@ -129,12 +131,12 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     raise _make_ambiguous_numbers_error(convention, probed)
 
 
-def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """Add the activation of each head, as `add_activation` does for a single head."""
+def _add_activations(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
+    """Add to each head's convention what `add_activation` adds."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
-            heads.append(add_activation(asked.make_facts_for_head(name), one, found=found))
+            heads.append(add_activation(asked.make_facts_for_head(name), one, was_searched=was_searched))
         except ExportError as error:
             raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
     heads = [_take_logarithm_for_dependent_heads(asked, one, heads) for one in heads]
@@ -146,23 +148,26 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool)
     return replace(convention, heads=tuple(heads), gives=gives, notes=notes)
 
 
-def _take_logarithm_for_dependent_heads(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
+def _take_logarithm_for_dependent_heads(
+    asked: ModuleFacts, head: Convention, heads: Sequence[Convention]
+) -> Convention:
     """Return the convention of a head. If another head reads its probabilities, the logits are the logarithm of
     these: without the activation, the other head would change."""
-    if one.activation is None:
-        return one
-    batch = asked.draw_batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
+    if head.activation is None:
+        return head
+    batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_widths[0][0])
     for other in heads:
         own = read_answer(asked, other, *batch)
-        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(one.activation):
+        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
             without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
-        if other is not one and not torch.equal(own, without.float().reshape(own.shape)):
-            undone = "sigmoid" if one.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
-            return replace(one, activation=None, undone=undone, gives=f"{one.gives}; another head reads them")
-    return one
+        if other is not head and not torch.equal(own, without.float().reshape(own.shape)):
+            undone = "sigmoid" if head.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
+            return replace(head, activation=None, undone=undone, gives=f"{head.gives}; another head reads them")
+    return head
 
 
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
+    """Return the answers to random texts of several lengths, for conclusions from the numbers."""
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
     tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
@@ -277,6 +282,7 @@ def _make_sum_axis_indices(shares: Tensor) -> Tensor:
 
 
 def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
+    """Return whether the activation of logits gives the answers, for every batch."""
     return all(
         torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
         for given, answer in zip(logits, answers, strict=True)
@@ -326,22 +332,22 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
-            f"The module gives numbers that sum to {total:.4g} for every text, which may be shares of it or logits.",
+            f"The module gives numbers that sum to {total:.4g} for every text: logits, or shares of this sum.",
             "Say which: --gives logits, or --call "
-            f'"{_wrap_last_expression(convention, f"torch.log(%s / {total:.4g})")}".',
+            f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
     if probed.kind == "sigmoid" and not probed.exp_sums_to_one(1):
         return
     if probed.exp_sums_to_one(-1):
         raise ExportError(
             "The module gives negative log-probabilities: the least is the likeliest.",
-            f'Say so: --call "{_wrap_last_expression(convention, "-%s")}", or call=.',
+            f'Say so: --call "{wrap_last_expression(convention.line, "-{}")}", or call=.',
         )
     for base in (2, 10):
         if probed.exp_sums_to_one(math.log(base)):
             raise ExportError(
                 f"The module gives logarithms to the base {base} of numbers that sum to 1.",
-                f'Say so: --call "{_wrap_last_expression(convention, f"%s * {math.log(base):.9f}")}", or --gives '
+                f'Say so: --call "{wrap_last_expression(convention.line, f"{{}} * {math.log(base):.9f}")}", or --gives '
                 "logits.",
             )
 
@@ -349,7 +355,7 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
     """Return the error for numbers that may be logits or probabilities: they keep their sign with all tried weights."""
     if probed.sign == -1:
-        line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
+        line = wrap_last_expression(convention.line, "torch.logit(torch.exp({}))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
         if probed.kind == "sigmoid":
             meant, before = "sigmoid of them is meant, as nn.BCEWithLogitsLoss takes them", "F.logsigmoid"
@@ -368,20 +374,14 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
     if probed.are_between_zero_and_one:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
     return ExportError(
-        "The module gives no number below 0: as logits, they would give no probability below 0.5.",
+        "The module gives no number below 0: as logits, its numbers would give no probability below 0.5.",
         "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
     )
 
 
-def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
-    """Return the line of a call with its last expression put into another expression."""
-    *setup, last = convention.line.split("; ")
-    return "; ".join([*setup, wrapped % last])
-
-
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Return a range of answers that probabilities cannot have, found with other weights. Return None if all answers
-    stay in the range of probabilities. A matrix of one sign keeps its sign.
+    """Run the module with other weights. Return in words a range of its answers that probabilities cannot have; None
+    if all answers stay in the range of probabilities. A matrix of one sign keeps its sign.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
@@ -429,9 +429,9 @@ def _select_finite_answers(
             yield answer[torch.isfinite(answer).all(1)]
 
 
-def _draw_weights(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
     """Draw weights of both signs with the size of the module's own weights times a scale."""
-    if own.numel() > _LARGE:
-        return own.flip(0).mul_(-scale)
-    size = float(own.float().pow(2).mean().sqrt()) or 0.1
-    return torch.randn(own.shape, generator=generator).to(own.dtype) * (scale * size)
+    if own_weights.numel() > _LARGE:
+        return own_weights.flip(0).mul_(-scale)
+    size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1
+    return torch.randn(own_weights.shape, generator=generator).to(own_weights.dtype) * (scale * size)

@@ -12,6 +12,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
 
 _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
@@ -22,32 +23,30 @@ _LOSS_OF_LABELS: Final = re.compile(
 _SURE: Final = 1.0
 
 
-def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
+def refuse_regression_values(module: nn.Module, convention: Convention, numbers: Tensor, *, was_searched: bool) -> None:
     """Refuse a module whose numbers for texts may be values instead of logits.
 
     Args:
         module: the owner's module.
         convention: how it is called.
         numbers: what it gives to some texts, [texts, units].
-        found: whether the call was found out. A call that an owner wrote may make logits of values.
+        was_searched: whether the call was found out. A call that an owner wrote may make logits of values.
 
     Raises:
         ExportError: a single number is never below 1; or the file names a loss of values and none of labels.
     """
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
-    loss = _find_loss_of_values(module) if found else None
+    loss = _find_loss_of_values(module) if was_searched else None
     if one and least > _SURE:
         why = f"from {least:.3g} to {most:.3g} for the tried texts: as logits, they give every text the second label"
     elif loss is not None:
-        why = (
-            f"and its file names {loss}, but no loss for labels: {'it' if one else 'they'} may be a value, as a rating"
-        )
+        meant = "it may be a value, such as a rating" if one else "they may be values, such as ratings"
+        why = f"and its file names {loss}, but no loss for labels: {meant}"
     else:
         return
-    *setup, last = convention.line.split("; ")
     divided = (
         "; for a text, subtract the value that separates the two labels, such as 3 in "
-        f'--call "{"; ".join([*setup, f"{last} - 3"])}" --gives logits'
+        f'--call "{wrap_last_expression(convention.line, "{} - 3")}" --gives logits'
     )
     raise ExportError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
-from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.
@@ -64,7 +64,6 @@ class ModuleFacts:
     of_tokens: bool = False
     two_texts: bool = False
     heads: Mapping[str, LabelOutput] = field(default_factory=dict, hash=False)
-
     features: Features = ()
     spellings: Spellings | None = None
     labels_are_words: bool = True
@@ -86,20 +85,19 @@ class ModuleFacts:
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
-    def list_further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
-        """Return more lengths at which to measure the sizes of a call's outputs. Some of them are outside the
-        lengths of texts.
+    def list_further_lengths(self, tried: Collection[int], *, skip_short: bool) -> list[int]:
+        """Return more lengths of texts at which to measure the sizes of a call's outputs.
 
         Args:
             tried: the lengths at which the size is known.
-            within: whether to leave out lengths below the shortest text.
+            skip_short: whether to leave out lengths below the shortest text.
         """
         longest = max(tried)
         lengths = {*_LENGTHS, longest + 1, longest + 4}
-        return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not within)
+        return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not skip_short)
 
     def draw_batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return random tokens [rows, width] without padding, and their lengths. The tokens include the highest id."""
+        """Return random tokens [rows, width] with the highest id among them and without padding, and their lengths."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
         # Without the first ids where there are others: a module may treat them as padding.
         low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0
@@ -166,6 +164,7 @@ class ModuleFacts:
 
 
 def list_forward_parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """Return the parameters of forward, without `self`."""
     if isinstance(module, torch.jit.ScriptModule):
         arguments = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
         kind = inspect.Parameter.POSITIONAL_ONLY

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate, list_mask_expressions
 from pocketrnn_export.intake.call_discovery.call_failures import SAY_TWO_TEXTS, FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_methods
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
@@ -46,7 +46,7 @@ _MASKS: Final = tuple(
 
 @dataclass(frozen=True)
 class _ValueKind:
-    """A kind of value for an input: its name in messages, and the code of several values."""
+    """A kind of value for an input: its name in messages, and the code of several such values."""
 
     said: str
     values: tuple[str, ...]
@@ -116,6 +116,7 @@ def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
 
 
 def _list_state_shapes(module: nn.Module) -> list[str]:
+    """Return the code of the shape of the initial state of the first recurrent layer."""
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
@@ -135,6 +136,7 @@ def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
 
 
 def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
+    """Yield the constant numbers and short strings in code, also in the functions inside it."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _find_constants_in_code(constant)
@@ -145,10 +147,11 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 # --- trying them
 
 
-def find_constants(
+def find_constant_inputs(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Return the call with the first constants with which the module runs. Return None if the module never runs."""
+    """Return the candidate with the first constants with which the module runs, for the inputs that are neither text
+    nor lengths. Return None if the module never runs."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -219,8 +222,8 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the kind of value that changes the answer. Return a phrase if too few values run, and None if no value
-    changes the answer."""
+    """Return in words which kind of value for one input changes the answer, or that too few values run. Return None if
+    no value changes the answer."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -236,7 +239,7 @@ def _find_changing_kind(
                 changing.append(kind.said)
                 break
     if "a second text" in changing and "one number" in changing:
-        return "whatever it is given"
+        return "a value of any kind"
     if changing:
         # The kind with the most axes is the right one; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
@@ -307,7 +310,7 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 # --- what messages say
 
 
-def describe_defaults(
+def note_inputs_with_defaults(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
     """Return notes on inputs that keep their defaults, and on initial states that the call leaves out."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
-from pocketrnn_export.intake.call_discovery.call_trial import call_and_restore_state
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import is_same_answer, trace_answer
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
 
 # The operators with which a module counts the tokens or steps of a text.

@@ -75,6 +75,7 @@ def write_line_with_masks(module: nn.Module) -> str | None:
 
 
 def _list_signature_lines(signature: Signature) -> Iterator[str]:
+    """Yield the lines that call a module of two texts by one signature."""
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
     # With more than two possible texts it is not known which two they are.

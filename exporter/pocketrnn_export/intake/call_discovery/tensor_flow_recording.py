@@ -13,8 +13,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
-from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
@@ -33,7 +34,8 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """The function that computed a tensor, its input tensors, the sizes of its weights, and all its outputs."""
+    """How a tensor was computed: by which function, from which tensors, with weights of which sizes, and beside which
+    other outputs. A tensor is given by its Python id."""
 
     function: str
     of: tuple[int, ...]
@@ -80,6 +82,7 @@ class FlowRecorder(FunctionMode):
         return result
 
     def _record_function_call(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Record from which inputs a call of a torch function computed its outputs."""
         self._alive |= {id(tensor): tensor for tensor in (*inputs, *outputs)}
         self._weights |= {id(tensor) for tensor in inputs if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
         of = [id(tensor) for tensor in inputs]
@@ -108,20 +111,20 @@ class FlowRecorder(FunctionMode):
             found += [] if made is None or made.function not in _SHAPES else [self._alive[i] for i in made.of]
         return found
 
-    def leads_to(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether the tensor `other` is computed from the tensor `one`."""
-        return self._find_origin(one) in self._find_ancestors(id(other))
+    def leads_to(self, source: Tensor, result: Tensor) -> bool:
+        """Return whether the tensor `result` is computed from the tensor `source`."""
+        return self._find_origin(source) in self._find_ancestors(id(result))
 
-    def is_only_source(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether everything that `other` knows about the text comes through `one`."""
-        origin = self._find_origin(one)
-        return self.leads_to(one, other) and self._given.isdisjoint(
-            self._find_ancestors(id(other), lambda i, _: i == origin)
+    def is_only_source(self, source: Tensor, result: Tensor) -> bool:
+        """Return whether everything that `result` knows about the text comes through `source`."""
+        origin = self._find_origin(source)
+        return self.leads_to(source, result) and self._given.isdisjoint(
+            self._find_ancestors(id(result), lambda i, _: i == origin)
         )
 
-    def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
+    def has_weights_between(self, source: Tensor, result: Tensor) -> bool:
         """Return whether a path from one tensor to another uses weights."""
-        above, found = self._find_ancestors(id(other)), {self._find_origin(one)}
+        above, found = self._find_ancestors(id(result)), {self._find_origin(source)}
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
             if i in above and not found.isdisjoint(made.of):
@@ -145,8 +148,8 @@ class FlowRecorder(FunctionMode):
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether another tensor uses the output of the last weights before a tensor, too. A mean of
-        attention weights is an example."""
+        """Return whether `other` is computed from the outputs of the last weights before `one`, too, as where `one` is
+        a mean of attention weights."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 

@@ -100,28 +100,30 @@ def _find_inputs_read_by(code: CodeType) -> ReadInputs:
     )
 
 
-def _find_looked_up_keys(code: CodeType, name: str) -> Iterator[str | int | None]:
+def _find_looked_up_keys(code: CodeType, variable: str) -> Iterator[str | int | None]:
     """Yield the constant key of each look-up in a local variable. Yield None for another use of the variable."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
         # For a name that an inner function shares, LOAD_FAST passes on the cell and does not read it.
-        if ("LOAD_DEREF" if name in (*code.co_cellvars, *code.co_freevars) else "LOAD_FAST") not in one.opname:
+        if ("LOAD_DEREF" if variable in (*code.co_cellvars, *code.co_freevars) else "LOAD_FAST") not in one.opname:
             continue
         names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
-        if name in names:
+        if variable in names:
             # Where one instruction loads two names, the next instruction uses the second.
             yield from (
-                _find_keys_at_load(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
+                _find_keys_at_load(instructions[max(0, at - 1) : at + 6], min(at, 1))
+                if names[-1] == variable
+                else [None]
             )
     for inner in code.co_consts:
-        if isinstance(inner, CodeType) and name in inner.co_freevars:
-            yield from _find_looked_up_keys(inner, name)
+        if isinstance(inner, CodeType) and variable in inner.co_freevars:
+            yield from _find_looked_up_keys(inner, variable)
 
 
-def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
+def _find_keys_at_load(instructions: Sequence[dis.Instruction], load_index: int) -> Iterator[str | int | None]:
     """Yield the keys that the instructions after a load look up in the loaded value."""
-    before = instructions[0] if at else None
-    after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
+    before = instructions[0] if load_index else None
+    after = [*instructions[load_index + 1 :], *[instructions[-1]] * 5]
     if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _loads_constant(after[1]):
         yield after[1].argval
         # The constant is the key only if the call takes it alone or with a default; else it is a part of the key.
@@ -137,5 +139,5 @@ def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iter
         yield None
 
 
-def _loads_constant(one: dis.Instruction) -> bool:
-    return one.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")) and type(one.argval) in (str, int)
+def _loads_constant(instruction: dis.Instruction) -> bool:
+    return instruction.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")) and type(instruction.argval) in (str, int)

@@ -1,0 +1,92 @@
+"""Find the arguments of a class that change no answer in eval mode: rates of dropout, and padding ids of embeddings."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from pocketrnn_export.intake.layers_in_weights import GATES
+from pocketrnn_export.source_code.class_definitions import find_stored_parameters, list_init_names, read_called_name
+
+# The parts of a layer from which code cannot learn these arguments again.
+_HARMLESS_PARTS: Final = frozenset(
+    {"weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim"}
+)
+# Calls of PyTorch's layers and functions, each with its argument without effect: position, name and kind. A class of
+# the owner's may be called Dropout, too.
+_WITHOUT_EFFECT: Final = {
+    **{f"{nn}.Dropout{kind}": (0, "p", "dropout") for nn in ("nn", "torch.nn") for kind in ("", "1d", "2d", "3d")},
+    **{f"{f}.dropout{kind}": (1, "p", "dropout") for f in ("F", "nn.functional") for kind in ("", "1d", "2d", "3d")},
+    **{f"{nn}.{layer}": (5, "dropout", "dropout") for nn in ("nn", "torch.nn") for layer in GATES},
+    **{f"{nn}.Embedding": (2, "padding_idx", "padding") for nn in ("nn", "torch.nn")},
+}
+
+
+def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
+    """Return the parameters of a class that change no answer in eval mode, with a value for each.
+
+    Such a parameter is a rate of dropout, or the id that an nn.Embedding leaves out in training. The class passes the
+    parameter to such layers only, and does not read the value from a layer again, as in
+    `tokens != self.embedding.padding_idx`.
+    """
+    parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
+    stored = find_stored_parameters(definition)
+    found: dict[str, float | None] = {}
+    for name, is_assigned in list_init_names(definition).items():
+        attributes = {attribute for attribute, parameter in stored.items() if parameter == name}
+        uses = [
+            node
+            for node in ast.walk(definition)
+            if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
+        ]
+        uses = [node for node in uses if not _is_stored(node, parents, attributes)]
+        kinds = {_find_kind_of_use(node, parents) for node in uses}
+        kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
+        if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
+            found[name] = 0.0 if kind == "dropout" else None
+    return found
+
+
+def _is_stored(node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]) -> bool:
+    """Return whether a node is a side of the assignment `self.NAME = name`."""
+    parent = parents[node]
+    return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)
+
+
+def _may_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
+    """Return whether code may read an argument of a layer again, from the layer or from the whole module."""
+    up = node
+    while up in parents and not isinstance(up, ast.Assign):
+        up = parents[up]
+    made = {ast.unparse(target) for target in up.targets} if isinstance(up, ast.Assign) else set()
+    for other in parents:
+        parent = parents[other]
+        if isinstance(other, ast.Attribute) and ast.unparse(other) in made and isinstance(other.ctx, ast.Load):
+            called = isinstance(parent, ast.Call) and parent.func is other
+            if not called and not (isinstance(parent, ast.Attribute) and parent.attr in _HARMLESS_PARTS):
+                return True
+        # The module itself, given to other code.
+        if isinstance(other, ast.Name) and other.id == "self" and not isinstance(parent, ast.Attribute):
+            in_super = isinstance(parent, ast.Call) and read_called_name(parent) == "super"
+            if not in_super:
+                return True
+    return False
+
+
+def _find_kind_of_use(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
+    """Return `dropout` or `padding` for a value that is used only as the rate of a dropout or as a padding id. Else
+    return an empty string."""
+    argument, parent = node, parents[node]
+    # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
+    while isinstance(parent, ast.IfExp) and argument is not parent.test:
+        argument, parent = parent, parents[parent]
+    keyword = parent.arg if isinstance(parent, ast.keyword) else None
+    if isinstance(parent, ast.keyword):
+        argument, parent = parent, parents[parent]
+    if not isinstance(parent, ast.Call) or argument is parent.func:
+        return ""
+    place = parent.args.index(argument) if argument in parent.args else None
+    position, name, kind = _WITHOUT_EFFECT.get(ast.unparse(parent.func), (None, None, ""))
+    is_this = (place is not None and place == position) or (keyword is not None and keyword == name)
+    return kind if is_this else ""

@@ -1,0 +1,192 @@
+"""Find the ids with which a text's answer depends on the other texts of its batch.
+
+A module that finds the padding by its id (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id. If it
+then pools the unpacked sequence, or cuts the batch to its longest text, the answer to a text with such an id inside
+depends on the other texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run, Widths
+from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
+
+# The widths of the batches on which an id is tried; a convolution needs the wider one.
+_WIDTHS: Final = (7, 31)
+# Vocabularies put the ids for padding, unknown words and the like first.
+_FIRST: Final = 8
+# The most ids that are tried: each takes several runs of the module.
+_MOST: Final = 96
+
+
+def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
+    """Return the ids that a module may treat as padding: the special ids, the first ids and the last id, ids in
+    attributes (`self.pad_idx`), and ids with an embedding of zeros."""
+    found = [*special, *range(_FIRST), ids - 1]
+    for layer in module.modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            continue
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            found += [] if layer.padding_idx is None else [layer.padding_idx]
+            found += (layer.weight == 0).all(1).nonzero().flatten()[:_FIRST].tolist()
+        for value in (*vars(layer).values(), *layer.buffers(recurse=False)):
+            found += [value] if type(value) is int else []
+            if isinstance(value, Tensor) and not value.is_floating_point() and value.numel() <= _FIRST:
+                found += value.flatten().tolist()
+    return [i for i in dict.fromkeys(map(int, found)) if 0 <= i < ids][:_MOST]
+
+
+def find_batch_dependent_ids(
+    reference: Reference,
+    candidates: Sequence[int],
+    *,
+    known: Collection[int] = (),
+    ids: int,
+    padding_id: int,
+    widths: Widths,
+    ragged: bool,
+    activation: Activation,
+) -> dict[int, float] | None:
+    """Return the candidates with which a text's answer depends on the other texts of the batch.
+
+    Args:
+        reference: the module.
+        candidates: the ids that are tried.
+        known: ids that were already found; no tried text contains them.
+        ids: how many ids there are.
+        padding_id: the id that pads a row after its length.
+        widths: how many tokens a text can have.
+        ragged: whether to try them in texts that are padded to a longer one; else in texts of one length.
+        activation: what makes probabilities of its logits.
+
+    Returns:
+        the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
+        None if they could not be tried: texts without them, too, get other answers in a batch than alone.
+    """
+    if not candidates:
+        return {}
+    words, reference = (
+        _choose_likely_word_ids(ids, candidates, known, padding_id),
+        replace(reference, run=make_run_with_cache(reference.run)),
+    )
+    for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
+        beside = _make_rows_of_words(words, 2, width)
+        if not _are_texts_independent(reference, _add_neighbour_rows(beside, beside[:0], padding_id)):
+            # It fails on this few tokens; or it mixes all texts, which another check finds.
+            continue
+        short = max(width - 2, 1) if ragged else width
+        held = {i: _keep_answered_rows(reference.run, _make_rows_with_id(i, words, short)) for i in candidates}
+        if not any(len(rows) for rows in held.values()):
+            continue
+        # Nearly always no id has the effect: one batch of all shows that.
+        if _are_texts_independent(
+            reference, _add_neighbour_rows(beside, np.concatenate(list(held.values())), padding_id)
+        ):
+            return {}
+        cases = {i: _add_neighbour_rows(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
+        told = (i for i, case in cases.items() if not _are_texts_independent(reference, case))
+        return {i: _measure_batch_effect(reference.run, cases[i], activation=activation) for i in told}
+    return None
+
+
+def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
+    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers: a module may fail on a
+    text of padding only."""
+    rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
+    return [int(row[0]) for row in _keep_answered_rows(run, rows)]
+
+
+def make_run_with_cache(run: Run) -> Run:
+    """Return a run of the module that remembers its answers: each text is compared twice, but runs alone only once."""
+    known: dict[tuple[Any, ...], Logits] = {}
+
+    def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
+        asked = (tokens.shape, tokens.tobytes(), lengths.tobytes())
+        if asked not in known:
+            known[asked] = run(tokens, lengths)
+        return known[asked]
+
+    return run_with_cache
+
+
+def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
+    """Return ids that are probably words. Ids with a known effect are left out, and candidates are left out if there
+    are other ids."""
+    chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
+    # With few ids, all are candidates; the last ones are more likely words than the first.
+    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
+
+
+def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
+    """Return rows that are filled with the ids of words, in order."""
+    return np.resize(np.roll(words, -3), (rows, width)).astype(np.int64)
+
+
+def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
+    """Return six rows of words that also contain an id: inside, at the start, at the end, nearly everywhere and
+    everywhere."""
+    rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
+    rows[0, width // 2] = token
+    rows[1, [some, *range(width - some, width)]] = token
+    rows[2, :some] = token
+    rows[3, np.arange(width) != width // 2] = token
+    rows[4] = token
+    rows[5, width - some :] = token
+    return rows
+
+
+def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
+    """Run the module on each row alone. Return the rows to which it gives finite numbers."""
+    kept = []
+    for i, row in enumerate(rows):
+        try:
+            if np.isfinite(run(row[None], np.array([len(row)], np.int64)).max(1)).any():
+                kept.append(i)
+        except ExportError:
+            continue
+    return rows[kept]
+
+
+def _add_neighbour_rows(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
+    """Make a case of full rows and of rows that are padded to their width."""
+    (some, width), (more, length) = full_rows.shape, rows.shape
+    padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
+    return Case(
+        "beside others", np.concatenate([full_rows, padded]), np.array([width] * some + [length] * more, np.int64)
+    )
+
+
+def _are_texts_independent(reference: Reference, case: Case) -> bool:
+    """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
+    case."""
+    try:
+        return are_texts_independent(reference, [case])
+    except ExportError:
+        return False
+
+
+def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
+    """Return the largest change of a probability that the other rows of a batch cause; infinity if the module fails."""
+    try:
+        together = run(case.tokens, case.lengths)
+        alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
+    except ExportError:
+        return float("inf")
+    return compute_largest_difference(together, np.concatenate(alone), activation=activation)
+
+
+def compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
+    """Return the largest difference of a probability over the rows with finite answers."""
+    exact = (torch.from_numpy(np.asarray(logits, np.float64)) for logits in (one, other))
+    first, second = (apply_activation(activation, logits).numpy() for logits in exact)
+    differences = np.abs(first - second)
+    return float(differences[np.isfinite(differences)].max(initial=0.0))

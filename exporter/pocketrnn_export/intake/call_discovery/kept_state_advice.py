@@ -1,0 +1,60 @@
+"""Find the attributes in which a module keeps a state between calls, and write a call that resets this state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
+from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+
+
+def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttribute]:
+    """Return the attributes that every call changes, without the attributes that the line of the call sets."""
+    call, batch = asked.compile(line), asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
+
+    def run_module() -> None:
+        with torch.no_grad(), run_quietly_on_cpu():
+            run_user_call(call, asked.module, *(value.clone() for value in batch))
+
+    with undo_assignments(asked.module):
+        found = find_attributes_changed_by_run(run_module, asked.module)
+    return [kept for kept in found if not _is_set_in_line(kept, line)]
+
+
+def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
+    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
+    names = " and ".join(kept.name for kept in changed)
+    changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
+    # A weight is not a state that could be reset for each call.
+    if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
+        return f"{changes} Compute with the new value instead of writing it: F.linear(x, torch.renorm(weight, ...))."
+    states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
+    made = [_write_state_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
+    if not made or not all(made):
+        return changes
+    line = "; ".join([*made, line])
+    return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
+
+
+def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
+    """Return whether the line of a call sets the attribute."""
+    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
+
+
+def _write_state_reset(kept: ChangedAttribute) -> str:
+    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
+    name = f"module.{kept.name}"
+    if isinstance(kept.after, list | deque) and kept.after is kept.before:
+        return "" if kept.after else f"{name}.clear()"
+    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
+        return f"{name}.zero_()"
+    if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
+        return f"{name} = tuple(map(torch.zeros_like, {name}))"
+    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""

@@ -1,0 +1,138 @@
+"""Find out whether a call uses the lengths of texts, and whether its answers depend on tokens past these lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.trial_answers import (
+    are_answers_near,
+    call_and_restore_state,
+    read_answer,
+    wrap_answer_part,
+)
+from pocketrnn_export.intake.call_line import uses_lengths
+from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.pair_call import PairCall, split_pairs
+
+# Some processors round the rows of one matrix product differently, by up to 16 times float32's precision.
+ROUNDING: Final = 2e-6
+
+
+def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Return whether the answer depends on the lengths. The module gets an object that raises when it is used."""
+    line = convention.line
+    if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
+        return False
+    tokens, lengths = batches[-1]
+    none: Any = _UnusableLengths()
+    try:
+        if isinstance(pair_call := convention.function, PairCall):
+            first, second, *_ = split_pairs(tokens, lengths)
+            call_and_restore_state(
+                asked.module,
+                lambda module, _, none: pair_call.wrapped(module, first, second, none, none),
+                tokens,
+                none,
+            )
+        else:
+            call_and_restore_state(asked.module, convention.function, tokens, none)
+    # Any exception shows that the lengths are used.
+    except (Exception, SystemExit):
+        return True
+    return False
+
+
+class _UnusableLengths:
+    """A stand-in for lengths that raises an error when it is used."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def works_as_mask(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+) -> bool:
+    """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
+    them do not change the answer.
+
+    An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
+    mask is tested, as it may be true at the tokens or at the padding.
+    """
+    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+        return True
+    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
+        return True
+    return _stops_at_lengths_of_input(asked, convention, way, i, batch)
+
+
+def note_inputs_unlike_lengths(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
+) -> Iterable[str]:
+    """Yield notes on inputs that have the name of lengths, but that are something else, such as a number of
+    characters."""
+    if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
+        return
+    for i in way.find_inputs_of_kind("lengths"):
+        if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
+            yield (
+                f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
+                "If it is not the length, give the right call: --call, or call=."
+            )
+
+
+def _stops_at_lengths_of_input(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+) -> bool:
+    """Return whether tokens past the lengths leave the answer unchanged, if only this input gets the lengths."""
+    function = wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
+    answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
+    return answers is not None and are_answers_near(answers[0], answers[2])
+
+
+def stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Return whether the last token of a text changes the answer, and the tokens past the length do not."""
+    answers = _compute_answers_around_ends(asked, convention, batch)
+    if answers is None:
+        return False
+    own, changed, cut = answers
+    return are_answers_near(own, cut) and bool(((own - changed).abs().amax(1) > ROUNDING).all())
+
+
+def _compute_answers_around_ends(
+    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return three answers: to the rows, to rows with another last token, and to rows with other tokens past the
+    end."""
+    tokens, _ = batch
+    width, rows = tokens.shape[1], len(tokens)
+    ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
+    lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
+    ids = [i for i in range(asked.ids) if i != asked.padding_id]
+    if not ids:
+        # With one id, which is the padding, a row cannot have another token.
+        return None
+    other = torch.tensor([ids[(int(token) + 3) % len(ids)] for token in tokens.flatten()]).view_as(tokens)
+    place = torch.arange(width)
+    past, last = place >= lengths[:, None], place == lengths[:, None] - 1
+    try:
+        own, changed, cut = (
+            read_answer(asked, convention, torch.where(where, other, tokens), lengths)
+            for where in (torch.zeros_like(past), last, past)
+        )
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return None
+    if asked.of_tokens:
+        # Numbers past the end of a text are not part of its answer.
+        own, changed, cut = (
+            numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
+            for numbers in (own, changed, cut)
+        )
+    return own, changed, cut

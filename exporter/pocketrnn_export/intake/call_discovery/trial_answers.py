@@ -1,0 +1,102 @@
+"""Call a module on a trial batch, read the numbers in its answer, and wrap a call so that it gives a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.assignment_undoing import undo_assignments
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_line import Call, compile_call
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
+from pocketrnn_export.intake.character_call import CharacterCall
+from pocketrnn_export.intake.feature_call import FeatureCall
+from pocketrnn_export.intake.pair_call import PairCall
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
+
+# float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
+_SAME: Final = 1e-4
+
+
+def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the module's answer, and undo the assignments of the call."""
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
+        return run_user_call(
+            function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
+        )
+
+
+def read_answer(
+    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
+) -> Tensor:
+    """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
+    numbers of a second call."""
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module):
+        for _ in range(1 + twice):
+            answer = run_user_call(convention.function, asked.module, tokens.clone(), lengths.clone())
+    numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
+    return numbers
+
+
+def _answer_single_text(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the numbers [1, n] for one text. If the module needs two texts in a batch, it gets a copy of the text,
+    too."""
+    called = CallAdapter(asked.module, replace(convention, activation=None), as_logits=False)
+    answer: Tensor = compute_answer(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
+    return answer
+
+
+def answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the numbers [texts, n] of the texts of a batch, each answered alone."""
+    rows = range(len(tokens))
+    return torch.cat([_answer_single_text(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
+
+
+def can_run_line(asked: ModuleFacts, line: str) -> bool:
+    """Return whether a module runs with a line of code, on several texts and on one text."""
+    try:
+        for rows in (asked.rows, 1):
+            call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
+    # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def wrap_answer_part(function: Call, suffix: str) -> Call:
+    """Return a call whose answer is the part that a suffix selects."""
+    if not suffix:
+        return function
+    return wrap_answer(function, lambda answer, tokens, lengths: read_answer_part(answer, suffix, tokens, lengths))
+
+
+def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
+    """Return a call that changes the answer of another call by the function `change`. It gets the answer, the tokens
+    and the lengths."""
+    if isinstance(function, PairCall | FeatureCall | CharacterCall):
+        wrapped: Callable[..., Any] = function.wrapped
+        # A pair has the second text before the lengths.
+        at = 2 if isinstance(function, PairCall) else 1
+
+        def call_and_change(module: nn.Module, *given: Any) -> Any:
+            return change(wrapped(module, *given), given[0], given[at])
+
+        return replace(function, wrapped=call_and_change)  # type: ignore[arg-type]  # each gives other arguments
+    return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
+
+
+def read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the part of an answer that a suffix of the call selects."""
+    # Only this code is compiled; the answer stands for `module` in it.
+    return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
+
+
+def are_answers_near(a: Tensor, b: Tensor) -> bool:
+    """Return whether two answers are equal up to rounding."""
+    # Each number by its own size: beside the -1e4 of a label that cannot be, others may differ.
+    return bool(((a - b).abs() <= _SAME * b.abs().clamp(min=1.0)).all())

@@ -1,0 +1,88 @@
+"""Wrap the run of a module: explain its failures, and check that its logits give the probabilities of the module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.comparing.form_runs import make_module_run
+from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
+from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
+from pocketrnn_export.intake.last_activation_removal import Activation, apply_activation
+
+
+def make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
+    """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
+    user's module gives. For a head that gives logits, the logits are compared."""
+    convention = called.convention
+    module = CallAdapter(called.module, convention, as_logits=False)
+    own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
+
+    def run_and_compare(tokens: Ids, lengths: Ids) -> Logits:
+        logits, numbers = run(tokens, lengths), own(tokens, lengths)
+        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
+        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
+        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
+            raise ExportError(
+                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
+                f"{len(tokens)} x {tokens.shape[1]} tokens.",
+                "Return the logits from forward, or say where they are: --call, or call=.",
+            )
+        return logits
+
+    return run_and_compare
+
+
+def _split_heads(
+    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, probabilities: Logits, numbers: Logits
+) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
+    """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
+    module gives."""
+    at = of = 0
+    for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
+        columns = slice(at, at + labels)
+        yield part, logits[:, columns], probabilities[:, columns], numbers[:, of : of + part.units]
+        at, of = at + labels, of + part.units
+
+
+def _are_probabilities(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
+    """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
+    ours = probabilities if head.activation is not None or head.undone is not None else logits
+    # A single number is that of the second label.
+    ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours
+    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def make_explaining_run(run: Run, padding_id: int) -> Run:
+    """Return a run that turns an exception of the module into an ExportError with the input in its message."""
+
+    def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
+        try:
+            return run(tokens, lengths)
+        except PocketRNNError:
+            raise
+        # A user's module may raise any exception, and call sys.exit.
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
+                raise ExportError(
+                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
+                    f"a known word or with the word for padding may: {what}.",
+                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
+                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
+                    "empty_id=...).",
+                ) from error
+            shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
+            advice = "A classifier must take any number of texts of any length: correct forward for this batch."
+            if isinstance(error, IndexError) and "out of range in self" in str(error):
+                advice = (
+                    f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
+                    f"has a row for each, and a table of positions one for each of {tokens.shape[1]} tokens."
+                )
+            ids = ", ".join(map(str, tokens[0, :8]))
+            raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
+
+    return run_with_explanation

@@ -1,0 +1,96 @@
+"""Find the class of a name in a file, and read what the `__init__` of a class does with its parameters."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from pocketrnn_export.source_code.code_facts import find_defaults, find_methods
+
+
+def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
+    """Return the last class with a name. For the name of an object that `name = Class(...)` makes, return the class
+    and this call."""
+    statements = list(statements)
+    classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
+    if name in classes:
+        return classes[name], None
+    for node in reversed(statements):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and name in {getattr(t, "id", None) for t in targets}:
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and (made := classes.get(getattr(call.func, "id", ""))):
+                    return made, call
+    return None
+
+
+def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
+    """Find the class of the object that `name = Class(...)` makes in another file of `folder`. Return the file and
+    the class; None if the class is not imported from such a file."""
+    imported: dict[str, tuple[Path, str]] = {}
+    made: dict[str, str] = {}
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.level < 2:
+            file = folder.joinpath(*node.module.split(".")).with_suffix(".py")
+            imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names if file.is_file()}
+        elif isinstance(node, ast.Assign):
+            calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
+            kinds = [kind for call in calls if (kind := getattr(call.func, "id", "")) in imported]
+            made |= {target.id: kinds[0] for target in node.targets if isinstance(target, ast.Name) and kinds}
+    return imported.get(made.get(name, ""))
+
+
+def list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
+    """Return the parameters and local names of `__init__`, and whether `__init__` assigns to each."""
+    arguments = [method.args for method in find_methods(definition, "__init__")]
+    found = {a.arg: False for one in arguments for a in (*one.posonlyargs, *one.args, *one.kwonlyargs)}
+    nodes = walk_usual_init(definition)
+    return found | {n.id: True for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def list_init_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
+    """Return each parameter of `__init__` that has a default, with the default."""
+    methods = find_methods(definition, "__init__")
+    return {name: default for method in methods for name, default in find_defaults(method).items()}
+
+
+def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
+    """Return `self.NAME` for each parameter NAME that `__init__` stores only under this name."""
+    stored: dict[str, set[str]] = {}
+    parameters = list_init_names(definition)
+    for method in find_methods(definition, "__init__"):
+        for node in ast.walk(method):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
+                        stored.setdefault(ast.unparse(target), set()).add(ast.unparse(node.value))
+    return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and next(iter(of)) in parameters}
+
+
+def walk_usual_init(definition: ast.ClassDef) -> Iterator[ast.AST]:
+    """Yield the nodes of `__init__`, without the branches that run only if a parameter with the default None is
+    given."""
+    defaults = list_init_defaults(definition).items()
+    absent = {name for name, value in defaults if isinstance(value, ast.Constant) and value.value is None}
+    for method in find_methods(definition, "__init__"):
+        yield from _walk_usual_code(method, absent)
+
+
+def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
+    """Yield the nodes of code, without branches that run only if one of the absent parameters is given."""
+    yield node
+    skipped: list[ast.stmt] = []
+    if isinstance(node, ast.If):
+        tests = {f"{name} is not None": node.body for name in absent} | dict.fromkeys(absent, node.body)
+        tests |= {f"{name} is None": node.orelse for name in absent} | {f"not {name}": node.orelse for name in absent}
+        skipped = tests.get(ast.unparse(node.test), [])
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from _walk_usual_code(child, absent)
+
+
+def read_called_name(call: ast.Call) -> str:
+    """Return the name of a called class: `LSTM` for `nn.LSTM(...)` and `LSTM(...)`."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

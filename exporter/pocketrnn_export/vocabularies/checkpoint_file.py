@@ -1,0 +1,61 @@
+"""Recognize a file that `torch.save` or `pickle.dump` wrote, and read the object in it. No code in the file is run."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_checkpoint
+
+# Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
+_LARGEST: Final = 1 << 26
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file begins like a file of `torch.save` or `pickle.dump`."""
+    with path.open("rb") as file:
+        beginning = file.read(4)
+    return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
+
+
+def read_checkpoint_root(path: Path, remedy: str) -> Any:
+    """Read the object in a file of `torch.save` or `pickle.dump`. Stand-ins replace its tensors and the objects of
+    classes.
+
+    Args:
+        path: the file.
+        remedy: how to save its content in another form, for the message about a damaged file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                (name,) = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
+                entry = archive.getinfo(name)
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _LARGEST:
+                    raise UnsupportedPickleError(f"a compressed part, or one larger than {_LARGEST >> 20} MiB")
+                content = archive.read(entry)
+        else:
+            with path.open("rb") as file:
+                # In the older form, tensors follow the pickles.
+                content = file.read(_LARGEST)
+        return read_checkpoint(content)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check that you may read the file."
+        ) from None
+    # Damaged bytes may raise any exception.
+    except Exception as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}.", remedy) from None
+
+
+def find_checkpoint_root(path: Path) -> Any:
+    """Return the object in a checkpoint; None for a file that is not a checkpoint, or that cannot be read."""
+    try:
+        return read_checkpoint_root(path, "") if is_checkpoint(path) else None
+    except (InputError, OSError):
+        return None
