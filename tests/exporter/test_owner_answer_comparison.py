@@ -781,5 +781,5 @@ def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label
     assert re.search(r"1 rows are left out: 'ERROR'", caplog.text)
     # With labels only, it may be a label that is missing in --labels.
     path.write_text("text,label\noil,Positive\n,ERROR\n")
-    with pytest.raises(InputError, match=r"'ERROR'.*leave a text out"):
+    with pytest.raises(InputError, match=r"'ERROR'.*leave"):
         map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])
