@@ -18,6 +18,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     AnsweredText,
     AnswerSource,
+    OtherAnswersError,
     Probabilities,
     refuse_other_answers,
 )
@@ -56,9 +57,10 @@ def compare_module_with_answers(
         begin += len(one.labels)
         try:
             refuse_other_answers(source, of_head[:_TEXTS], len(of_head))
-        except ParityError as error:
-            said = f"The head {name!r}: {error.problem}" if name else error.problem
-            raise ParityError(said, error.remedy) from None
+        except OtherAnswersError as error:
+            if not name:
+                raise
+            raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
 
 
 def _make_source(

@@ -19,8 +19,8 @@ _APART: Final = (EXPORTER, "pocketrnn", "onnxscript", "onnx_ir")
 # Marks a warning that the command line prints at its end, after the error if there is one.
 AFTER_AN_ERROR: Final = {"after_an_error": True}
 # The seconds without a line after which the progress of another step, or of the same one, is shown.
-_SECONDS: Final = 2.0
-_SECONDS_OF_ONE_STEP: Final = 5.0
+_SECONDS: Final = 10.0
+_SECONDS_OF_ONE_STEP: Final = 30.0
 # In Python, work that takes less than these seconds shows no progress.
 _SHORT: Final = 2.0
 

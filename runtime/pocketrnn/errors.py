@@ -43,9 +43,14 @@ class PocketRNNError(Exception):
     Args:
         problem: one sentence that says what is wrong.
         remedy: one sentence that says what to do.
+
+    Attributes:
+        exit_status: that of the command that it ends.
+        of_lines: whether its message has several lines, as a table has.
     """
 
     exit_status = 1
+    of_lines = False
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}")
@@ -98,11 +103,14 @@ class ExportError(PocketRNNError):
 class CompressionError(PocketRNNError):
     """The compressed classifier is worse than allowed, so nothing was written."""
 
+    of_lines = True
+
 
 class ParityError(PocketRNNError):
     """Two forms of one classifier do not give the same answers."""
 
     exit_status = 3
+    of_lines = True
 
 
 class MissingExtraError(PocketRNNError):

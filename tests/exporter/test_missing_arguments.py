@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -405,3 +406,73 @@ def test_a_matrix_that_is_used_otherwise_and_a_kind_of_no_weights_are_asked_for(
     with pytest.raises(MissingArgumentsError, match=r"needs rnn_type and matrix") as refused:
         load_module(named, read_weights(weights))
     assert "num_layers=2" in refused.value.source
+
+
+NAMED = """
+import torch
+from torch import nn
+
+SIZE = 3
+rate = 0.5
+rate = 0.25
+
+
+class Net(nn.Module):
+    def __init__(self, words, dim, vectors, steps, rate, other):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.embedding.vectors = nn.Parameter(vectors, requires_grad=False)
+        self.out = nn.Linear(dim, 2)
+        self.steps = steps, rate, other
+
+    def forward(self, x):
+        return self.out(self.embedding(x).sum(1)) * self.steps[0]
+
+
+def train(other):
+    return Net(words, dim, table, SIZE, rate, other)
+
+
+other = 4
+"""
+
+
+def test_a_name_that_the_file_gives_one_literal_is_that_literal(folder: Path) -> None:
+    Path("named.py").write_text(NAMED)
+    torch.save(make(NAMED, "Net", 9, 4, torch.zeros(7, 4), 3, 0.5, 4).state_dict(), "named.pt")
+    with pytest.raises(MissingArgumentsError) as caught:
+        load("named.py:Net", "named.pt")
+    # `rate` is given two, and `other` is that of the function.
+    assert "needs rate and other, which" in caught.value.problem
+    made = load("named.py:Net(rate=0.25, other=1)", "named.pt")
+    assert made.steps == (3, 0.25, 1)
+    assert made.embedding.vectors.shape == (7, 4)
+    assert (folder / "named.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("TEXT = Field()\nTEXT.build_vocab(rows)", r"line 2 makes TEXT\.vocab.*json\.dump\(TEXT\.vocab\.itos, "),
+        ("vocab = build_vocab_from_iterator(rows)", r"line 1 makes vocab.*vocab\.get_itos\(\)"),
+        ("words = dict(rows)", r"makes it.*json\.dump\("),
+    ],
+)
+def test_the_line_that_saves_a_vocabulary_is_told_where_none_is_given(code: str, said: str, folder: Path) -> None:
+    Path("trains.py").write_text(f"{code}\n{MODEL}")
+    result = CliRunner().invoke(main, ["export", "trains.py:Small", "--weights", "small.pt", "--labels", "a,b",
+                                       "-o", "out"])  # fmt: skip
+    assert result.exit_code == 2
+    assert re.search(f"needs --vocabulary.*{said}", result.stderr)
+    assert (folder / "trains.py").exists()
+
+
+def test_a_dict_of_the_checkpoint_with_the_name_of_an_object_is_named(folder: Path) -> None:
+    made = "class Made(Small):\n    def __init__(self, words, config):\n        super().__init__(words, config.size)\n"
+    code = f"class Config:\n    size = 2\n\n\n{MODEL}\n\n{made}"
+    Path("with_config.py").write_text(code)
+    state = {"model_state_dict": make(MODEL, "Small", 20, 8, True).state_dict()}
+    torch.save({**state, "config": {"size": 8, "layers": {"rnn": 1}}}, "config.pt")
+    with pytest.raises(MissingArgumentsError, match=r'"config\.pt"\)\["config"\].*size, layers'):
+        load("with_config.py:Made", "config.pt")
+    assert (folder / "with_config.py").exists()

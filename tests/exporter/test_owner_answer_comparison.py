@@ -219,7 +219,7 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
 
 @pytest.mark.parametrize(
     ("shift", "said"),
-    [(0, '24 of 24 texts agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
+    [(0, 'All 24 .* agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
     pairs = [(text.upper().replace("-", " "), None, answer([2 + (i - 2 + shift) % 60 for i in ids_of(text)]))
@@ -230,6 +230,76 @@ def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str,
         exported(tmp_path / "lower", **given, tokenizer=None, rules=rules)
     if not shift:
         exported(tmp_path / "as-they-stand", **given, tokenizer=None, rules=replace(rules, lowercase=False))
+
+
+UNCLEAN = [f"<b>{own.replace('-', ', ', 1).replace('-', ' ')}!" for own in TEXTS]
+
+
+@pytest.fixture
+def owners_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module, its weights and vocabulary, and the answers of a pipeline that cleans texts and pads them to 40 ids."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULE + "\n\ndef words(text):\n    return text.split()\n")
+    torch.save(NET.state_dict(), "net.pt")
+    Path("words.txt").write_text("\n".join(WORDS))
+    return tmp_path
+
+
+def write_answers(of: Any) -> None:
+    """Write answers.csv: each text, and what a function of its ids gives, as a label or as probabilities."""
+    rows = [(text, of(ids_of(own))) for text, own in zip(UNCLEAN, TEXTS, strict=True)]
+    given = [dict(zip(LABELS, one, strict=True)) if isinstance(one, list) else {"label": one} for _, one in rows]
+    lines = [",".join(["text", *given[0]]), *(f'"{text}",' + ",".join(map(str, one.values()))
+             for (text, _), one in zip(rows, given, strict=True))]  # fmt: skip
+    Path("answers.csv").write_text("\n".join(lines))
+
+
+GIVEN = ["net.py:Net", "--weights", "net.pt", "--vocabulary", "words.txt", "--labels", ",".join(LABELS),
+         "--pairs", "answers.csv", "-o", "out", "--no-torchscript"]  # fmt: skip
+
+
+def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer([0, *ids], 40))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 0, result.output
+    rules = manifests.read_manifest(owners_folder / "out").text.rules
+    assert (rules.max_width, rules.min_width, rules.lowercase) == (40, 40, True)
+    assert re.search(r"--rules .*\"min_width\": 40.* are taken", result.stderr)
+    assert "probabilities within 0.001" in result.stdout
+
+
+@pytest.mark.parametrize("more", [["--tokenizer", "whitespace"], ["--rules", '{"padding_id": 1}'], []])
+def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
+    more: list[str], owners_folder: Path
+) -> None:
+    def of(ids: list[int]) -> Any:
+        found = answer([0, *ids], 40)
+        return found if more else LABELS[int(np.argmax(found))]
+
+    write_answers(of)
+    result = CliRunner().invoke(main, ["export", *GIVEN, *more])
+    assert result.exit_code == 3, result.output
+    words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+    again = CliRunner().invoke(main, words[1:])
+    assert again.exit_code == 0, again.output
+
+
+def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer(ids, 40))
+    text = Path("answers.csv").read_text().replace("<b>", "").splitlines()
+    plain = [re.sub('"(.*)"', lambda found: '"' + re.sub("[,!]", "", found[1]) + '"', line) for line in text]
+    Path("answers.csv").write_text("\n".join(plain))
+    result = CliRunner().invoke(main, ["export", *GIVEN, "--tokenizer", "net.py:words"])
+    assert result.exit_code == 0, result.output
+    assert manifests.read_manifest(owners_folder / "out").text.rules.min_width == 40
+
+
+def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_folder: Path) -> None:
+    write_answers(lambda ids: answer([*ids[::-1], 5], 40))
+    result = CliRunner().invoke(main, ["export", *GIVEN])
+    assert result.exit_code == 3
+    assert re.search(r"net\.py:words\. .*Write: .* --tokenizer net\.py:words", result.stderr)
+    assert (owners_folder / "net.py").exists()
 
 
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
@@ -644,3 +714,72 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
     assert map_answers_to_labels([OwnersText("oil", answer=0.4, label="so")], labels)[0][1] == {"so": 0.4}
     with pytest.raises(InputError, match=r"1 probabilities.*3 labels"):
         map_answers_to_labels([OwnersText("oil", answer=[0.4])], labels)
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "named"),
+    [
+        ("p_negative,p_positive", ("Negative", "Positive"), True),
+        ("negative (%),positive (%)", ("negative", "positive"), True),
+        ("prob_0,prob_1", ("bad", "good"), True),
+        # Logits, columns of another kind, and those of `classify --top`.
+        ("p_bad,p_good", ("bad", "good"), False),
+        ("p_bad,p_other", ("bad", "good"), False),
+        ("label_0,score_0,label_1,score_1", ("bad", "good"), False),
+    ],
+)
+def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
+    columns: str, labels: tuple[str, ...], named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, numbers = tmp_path / "answers.csv", "0.25,0.75"
+    if not named:
+        numbers = "bad,0.25,good,0.75" if "label" in columns else "-3.5,2.25"
+    path.write_text(f"text,label,{columns}\noil,{labels[1]},{numbers}\n")
+    (one,) = read_pairs(path, labels)
+    assert one.text == "oil"
+    assert not named or one.answer == dict(zip(labels, (0.25, 0.75), strict=True))
+    assert ("are read as the probabilities" in caplog.text) == named
+
+
+def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("id,label\n7,good\n3,bad\n")
+    (tmp_path / "other.csv").write_text("id,text\n7,wind\n")
+    (tmp_path / "texts.csv").write_text("id,text\n3,oil\n7,film\n9,sea\n")
+    assert [(one.text, one.answer) for one in read_pairs(path, ["bad", "good"])] == [("film", "good"), ("oil", "bad")]
+    assert ("texts.csv" in caplog.text, "not read" in caplog.text) == (True, False)
+    # The rows of two files, or none: which texts were answered is not known.
+    for again, said in (("3,a\n7,b\n", r"more\.csv, texts\.csv"), ("3,a\n3,b\n7,c\n", "")):
+        (tmp_path / "more.csv").write_text(f"id,text\n{again}")
+        if not said:
+            (tmp_path / "texts.csv").unlink()
+        with pytest.raises(InputError, match=f"column text: 'id', 'label'.*{said}"):
+            read_pairs(path, ["bad", "good"])
+
+
+def test_an_empty_label_among_several_of_a_text_is_no_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label\noil,World|Sports\nfilm,\n")
+    found = map_answers_to_labels(read_pairs(path, LABELS, multi_label=True), LABELS, multi_label=True)
+    assert [answer for _, answer in found] == [("World", "Sports"), ()]
+    assert "1 rows" in caplog.text
+    assert [one.text for one in read_pairs(path, LABELS)] == ["oil"]
+
+
+def test_a_row_without_an_answer_is_left_out_beside_the_probability_of_one_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label,p_positive\noil,Positive,0.75\n,ERROR,\nfilm,Negative,0.25\n")
+    found = map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])
+    assert [(one.text, answer) for one, answer in found] == [
+        ("oil", {"Positive": 0.75, "Negative": 0.25}),
+        ("film", {"Positive": 0.25, "Negative": 0.75}),
+    ]
+    assert re.search(r"1 rows are left out: 'ERROR'", caplog.text)
+    # With labels only, it may be a label that is missing in --labels.
+    path.write_text("text,label\noil,Positive\n,ERROR\n")
+    with pytest.raises(InputError, match=r"'ERROR'.*leave"):
+        map_answers_to_labels(read_pairs(path, ["Negative", "Positive"]), ["Negative", "Positive"])

@@ -19,7 +19,7 @@ from pocketrnn_export.progress import log_item_progress, show_progress
 def test_long_work_says_how_far_it_is_and_short_work_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = iter([0.0, *(0.5 * i for i in range(30))])
+    seconds = iter([0.0, *(2.5 * i for i in range(30))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle_export")
     with progress_lines.print_stages():
@@ -37,7 +37,7 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
 @pytest.mark.parametrize(
     ("wanted", "is_set_up", "expected"),
     [
-        (True, False, ["A note", "Proving ...", "  Comparing onnx: 5 of 12 ...", "Proven"]),
+        (True, False, ["A note", "Proving ...", "  Comparing onnx: 18 of 30 ...", "Proven"]),
         (False, False, ["A note"]),
         (True, True, []),
     ],
@@ -53,14 +53,14 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
     logger = logging.getLogger("pocketrnn_export")
     # pytest sets logging up.
     monkeypatch.setattr(logger, "propagate", is_set_up)
-    seconds = iter([0.0, *(0.6 * i for i in range(30))])
+    seconds = iter([0.0, *(0.6 * i for i in range(60))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle_export")
     with show_progress(wanted):
         exporter.info("Tracing")
         exporter.info("Proving")
         exporter.warning("A note")
-        list(log_item_progress(range(12), "Comparing onnx"))
+        list(log_item_progress(range(30), "Comparing onnx"))
         logging.getLogger("pocketrnn_export.verdicts").info("Proven")
     assert capsys.readouterr().err.splitlines() == expected
     assert logger.handlers == []
@@ -69,7 +69,7 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
 def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = iter(3.0 * i for i in range(99))
+    seconds = iter(15.0 * i for i in range(99))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     with progress_lines.print_stages():
         for _ in range(2):

@@ -89,13 +89,28 @@ def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(
     result = export("net.py:Net", *given, "--tokenizer", "basic_english")
     assert result.exit_code == 2
     error = result.stderr[result.stderr.index("Error:") :]
-    assert re.search(r"2 problems.*\(1\) Text 1 .*\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
+    assert re.search(r"2 problems.*\(1\) Text 1 .*\n\(2\) Net.*pooling.*\"max\", \"mean\", \"average\"", error)
     words = shlex.split(error.split("Write: ")[1])
     assert "--tokenizer" not in words
     words[words.index("net.py:Net(words=8, dim=6, pooling=...)")] = 'net.py:Net(pooling="mean")'
     again = CliRunner().invoke(main, words[1:])
     assert again.exit_code == 0, again.output
     assert read_manifest(Path("out")).text.rules.lowercase is False
+
+
+def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(folder: Path) -> None:
+    Path("labels.json").write_text("{")
+    Path("answers.csv").write_text("sentence,label\noil,bad\n")
+    result = export("net.py:Net", "--weights", "plain.pt", "--vocabulary", "none.json", "--labels", "labels.json",
+                    "--pairs", "answers.csv", "--tokenizer", "net.py:with_table")  # fmt: skip
+    assert result.exit_code == 2
+    assert re.fullmatch(
+        r"Error: .*5 problems.*\(1\) net\.py.*\n\(2\) .*none\.json.*\n\(3\) labels\.json.*\n\(4\) answers\.csv .*"
+        r"\n\(5\) Net.*pooling.*\nWrite: pocketrnn export .*\n",
+        result.stderr,
+    )
+    result = export("net.py:Net", "--weights", "none.pt", "--vocabulary", "whole.pt", "--labels", "bad,good")
+    assert (result.exit_code, result.stderr.count("none.pt")) == (2, 1)
 
 
 def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
@@ -185,7 +200,9 @@ def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: s
 def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder: Path) -> None:
     result = export("net.py:Net", "--weights", "plain.pt")
     assert result.exit_code == 2
-    assert re.search(r"needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b,c", result.stderr)
+    assert re.search(
+        r"(?s)needs --vocabulary and --labels.*needs pooling.*--vocabulary FILE --labels a,b,c", result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +260,7 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     )
     result = export("net.py:Net", "--weights", "whole.pt", "--tokenizer", "stem.py:words", "--pairs", "pairs.jsonl")
     assert result.exit_code == 2
-    assert re.search(r"rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
+    assert re.search(r"(?s)rstrip.*\(2\) Net.*pooling.*out-rules\.json", result.stderr)
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
 
 
@@ -281,3 +298,27 @@ def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
     assert set(written) == {"INFO:root:the file runs"}
     notes = [line for line in result.stderr.splitlines() if line.startswith("Note:")]
     assert len(notes) == len(set(notes))
+
+
+def test_the_functions_that_a_function_of_a_label_calls_are_named(folder: Path) -> None:
+    Path("text").mkdir()
+    Path("text/clean.py").write_text("def clean(text):\n    return text.lower()\n\n\nLIMIT = 3\n")
+    Path("use.py").write_text(
+        "from text.clean import clean, LIMIT\n\n\ndef encode(text):\n    return text.split()\n\n\n"
+        "def answer(model, limit, text):\n    return int(model(encode(clean(text))[:LIMIT]).argmax())\n"
+    )
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
+    assert result.exit_code == 2
+    assert re.search(r"use\.py:answer takes .*calls use\.py:encode and text/clean\.py:clean: ", result.stderr)
+    assert (folder / "use.py").exists()
+
+
+def test_a_route_of_a_web_service_is_not_asked_for_a_value_of_the_service(folder: Path) -> None:
+    Path("use.py").write_text(
+        "from fastapi import FastAPI\nfor i in range(3):\n    print(i)\napp = FastAPI()\n\n\n"
+        "@app.post('/answer')\ndef answer(text):\n    return 1\n"
+    )
+    result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
+    assert result.exit_code == 2
+    assert ("--set" in result.stderr, "decorates answer" in result.stderr) == (False, True)
+    assert (folder / "use.py").exists()

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
 
@@ -32,15 +33,13 @@ class CollectedRefusals:
         return bool(self._found)
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
-        """Return the result of a function. If the function refuses options, keep the error and return None."""
+        """Return the result of a function. If the function raises an error, keep it and return None."""
         try:
             return make()
-        except RefusedOptionsError as error:
-            self._found.append(error)
         except PocketRNNError as error:
-            if not self._found:
-                raise
-            self._found.append(error)
+            # A file may be read twice.
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
         return None
 
     def tell(self) -> None:
@@ -62,8 +61,11 @@ class CollectedRefusals:
         if len(self._found) == 1:
             (error,) = self._found
             raise InputError(error.problem, f"{error.remedy}{line}") from None
-        said = " ".join(f"({number}) {error}" for number, error in enumerate(self._found, 1))
-        raise InputError(f"There are {len(self._found)} problems. {said}", line.strip()) from None
+        said = [f"({number}) {escape_line(str(error))}" for number, error in enumerate(self._found, 1)]
+        lines = "\n".join([*said, line.strip()]).rstrip()
+        all_of_them = InputError(f"There are {len(said)} problems.", lines)
+        all_of_them.of_lines = True
+        raise all_of_them from None
 
     def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
         """Replace long text rules in the options by the name of a file, and write the rules to that file."""

@@ -18,6 +18,7 @@ from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
+from pocketrnn_export.commands.answered_rules import export_by_answers
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
@@ -45,6 +46,7 @@ from pocketrnn_export.commands.shared_compression_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.commands.verdict_lines import (
+    describe_empty_texts,
     format_example_note,
     format_proof_summary,
     format_proof_table,
@@ -272,12 +274,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     refusals = CollectedRefusals(output)
     with print_stages():
-        of_texts = refusals.collect(lambda: None if numbers.are_given else _read_text_arguments(source, named, options))
+        of_texts = refusals.collect(
+            lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
+        )
     if named is None:
         refusals.tell()
     _load_pytorch()
-    from pocketrnn.verdicts import list_uncompared_steps
-    from pocketrnn_export.bundle_export import export as export_module
+    from pocketrnn.verdicts import list_uncompared_steps, read_text_verdict
 
     with print_stages():
         if numbers.are_given:
@@ -300,11 +303,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    if options["compress"] or profile in ("mobile", "packed"):
-        manifest = _export_in_stages(module, output, description, options)
-    else:
-        with print_stages():
-            manifest = export_module(module, output, **description, force=options["force"])
+    manifest = export_by_answers(
+        lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
+    )
     if "channels" in description:
         for line in format_number_summary(manifest, output, whole=options["report"] is not None):
             print_line(line)
@@ -313,10 +314,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")))
+    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
+                is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
     graph_limits = manifest.graph.limits
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
-    limits = [f"Limits: {said}."] if said else []
+    limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
@@ -403,6 +405,16 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
         )
 
 
+def _write_bundle(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
+    """Export with the arguments of `description`, and write the result to the output."""
+    from pocketrnn_export.bundle_export import export as export_module
+
+    if options["compress"] or options["profile"] in ("mobile", "packed"):
+        return _export_in_stages(module, output, description, options)
+    with print_stages():
+        return export_module(module, output, **description, force=options["force"])
+
+
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
@@ -476,9 +488,11 @@ def _check_source(path: Path) -> None:
         raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
-def _read_text_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> dict[str, Any] | None:
+def _read_text_arguments(
+    source: str, named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
+) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
-    checkpoint."""
+    checkpoint, or if a file is refused."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -511,29 +525,65 @@ def _read_text_arguments(source: str, named: ModuleName | None, options: dict[st
         return None
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
-    _check_files(options)
+    refusals.collect(lambda: _check_files(options))
     _take_tokenizer_from_checkpoint(options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _names_function(options["tokenizer"])
-    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
-
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
     _take_from_checkpoint(needed, options)
+    refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
+    return _read_files(options, refusals, subwords=subwords)
+
+
+def _refuse_missing_options(
+    source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
+) -> None:
+    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights."""
+    from pocketrnn_export.source_code.code_hints import describe_vocabulary_to_save
+
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
         said = " and ".join(f"--{option}" for option in missing)
-        held = f" {options['weights']} does not clearly hold them." if options["weights"] is not None else ""
+        remedy = []
+        if "vocabulary" in missing:
+            paths = [] if named is None else [named.path]
+            remedy.append(f"The vocabulary is a file. {describe_vocabulary_to_save(paths)}")
+        if "labels" in missing:
+            remedy.append(
+                "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
+                "labels, and the number is the second label's."
+            )
+        if options["weights"] is not None:
+            remedy.append(f"{options['weights']} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
         raise RefusedOptionsError(
             f"{source} needs {said}{numbers}.",
-            "The vocabulary is a file. The labels are a,b,c in the order of the logits, or a file; for "
-            f"a module with one number a text, two labels, and the number is the second label's.{held}",
+            " ".join(remedy),
             {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
         )
-    tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
-    labels = {"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}
-    pairs = [] if options["pairs"] is None else read_pairs(options["pairs"], labels.get("labels", ()))
+
+
+def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool) -> dict[str, Any] | None:
+    """Read the files that the options name. Return None if one of them is refused; the others are read to tell
+    whether they are refused, too."""
+    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
+
+    def read_all_labels() -> dict[str, Any]:
+        if options["head"]:
+            return {"heads": _read_heads(options["head"])}
+        return {} if options["labels"] is None else {"labels": read_labels(options["labels"])}
+
+    read, has_tokens = None, subwords or options["vocabulary"] is not None
+    if has_tokens:
+        read = refusals.collect(lambda: _read_tokens_and_rules(options, subwords=subwords))
+    labels = refusals.collect(read_all_labels) or {}
+    names, several = labels.get("labels", ()), options["multi_label"]
+    file = options["pairs"]
+    pairs = refusals.collect(lambda: [] if file is None else read_pairs(file, names, multi_label=several))
+    if read is None or pairs is None or refusals:
+        return None
+    tokens, rules = read
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
     if rules is not None and not _names_function(options["tokenizer"]):
         rules = _read_agreeing_rules(tokens, rules, pairs, options)
@@ -846,23 +896,27 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rules_file import read_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
         return replace(
             make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
         )
+    members = parse_rules(options["rules"])[1]
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]
     if options["max_tokens"]:
         beside["max_tokens"] = options["max_tokens"]
-    if beside:
-        left = " and ".join(f"--{name.replace('_', '-')}" for name in beside)
+    if twice := [name for name in beside if members.get(name, beside[name]) != beside[name]]:
+        option = f"--{twice[0].replace('_', '-')}"
         raise click.UsageError(
-            f"--rules says all of the text rules. Leave {left} out, and write in the rules: {json.dumps(beside)[1:-1]}."
+            f"--rules has {twice[0]} {json.dumps(members[twice[0]])}, but {option} is {beside[twice[0]]}. Leave one of "
+            "them out."
         )
+    if beside:
+        return read_rules(json.dumps({**members, **beside}), vocabulary)
     return read_rules(options["rules"], vocabulary)
 
 

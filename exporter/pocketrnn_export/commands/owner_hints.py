@@ -80,18 +80,19 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
     return _make_corrected_options(find_open_settings(files, **open_ones), options, stated, plain)
 
 
-def print_hints(steps: Sequence[str], *, one_number: bool) -> None:
+def print_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
     """Print the steps that were not compared, and then the lines that wait for the end of the command: a length in
     the code stands below the line about long texts.
 
     Args:
         steps: the steps.
         one_number: whether the module gives one number a text, whose sigmoid is a softmax of two labels.
+        is_answered: whether the owner's answers were compared, so that nothing is open about padding.
     """
     waiting = list_lines_to_print_at_end(click.get_current_context())
     lines = [f"Note: {step}" for step in sorted(steps, key=lambda step: step.startswith(_LONG))]
     # The step has the same change of the probability.
-    is_told = any(step.startswith(_PADDING) for step in steps)
+    is_told = is_answered or any(step.startswith(_PADDING) for step in steps)
     for line in waiting:
         if (is_told and "In batches with padding," in line) or (one_number and "are a softmax over" in line):
             continue

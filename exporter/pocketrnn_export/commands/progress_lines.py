@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
-    """While the block runs, print each stage that the exporter logs. For a stage of more than five seconds, also
+    """While the block runs, print each stage that the exporter logs. For a stage of more than ten seconds, also
     print the progress. The verdicts are left out: a command prints them at its end."""
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import ProgressLines, show_log_lines

@@ -45,6 +45,23 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 
+def describe_empty_texts(manifest: Manifest) -> list[str]:
+    """Return a line that says what a text without a token is answered as; none where the owner's code splits texts.
+
+    Args:
+        manifest: the bundle's.
+    """
+    from pocketrnn.text import TextEncoder, TextRules
+
+    rules, tokens = manifest.text.rules, manifest.text.vocabulary
+    if not isinstance(rules, TextRules) or rules.tokenizer == "external":
+        return []
+    ids = TextEncoder(rules, tokens).encode("")
+    ids = ids[:1] if len({*ids}) == 1 else ids
+    said = " ".join(tokens[id_] if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
+    return [f"A text without a token is answered as {escape_line(said)}{' ...' * (len(ids) > 8)}."]
+
+
 def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:
     """Return a sentence with the number of compared rows and the largest difference. Return an empty string if the
     bundle's proof has no such comparison.

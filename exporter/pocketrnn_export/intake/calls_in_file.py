@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -20,7 +22,8 @@ class GivenByCalls:
     """The arguments that the calls of a class in its own file give to one parameter.
 
     Attributes:
-        values: the literal of each call; empty if a call has another expression, or leaves the parameter out.
+        values: the literal of each call, also by a name that is given it once; empty if a call has another
+            expression, or leaves the parameter out.
         written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
         places: the cell or the line of each call.
     """
@@ -55,6 +58,17 @@ class GivenByCalls:
         return ", ".join(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in dict.fromkeys(self.written))
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call: its place, the expressions that it gives, whether it unpacks others, and the names with literals that it
+    can see."""
+
+    place: str
+    given: Mapping[str, ast.expr]
+    unpacks: bool
+    known: Mapping[str, Any]
+
+
 def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
     """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
 
@@ -66,14 +80,16 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
         class_name: the name of the class or function.
         signature: its signature.
     """
-    calls: list[tuple[str, Mapping[str, ast.expr], bool]] = []
-    times = 0
+    calls: list[_Call] = []
+    literals, times = _find_named_literals(cells), 0
     for cell in cells:
         for statement in cell.statements:
             if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == class_name:
                 times += 1
                 if times > 1:
                     calls.clear()
+            hidden = {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
+            known = {one: value for one, value in literals.items() if one not in hidden}
             for call in ast.walk(statement):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == class_name:
                     args = list(takewhile(lambda a: not isinstance(a, ast.Starred), call.args))
@@ -82,23 +98,42 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
                         given = signature.bind_partial(*args, **{k.arg: k.value for k in call.keywords if k.arg})
                     except TypeError:
                         continue
-                    calls.append((cell.name or f"line {call.lineno}", given.arguments, unpacks))
+                    calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
     return {parameter: _collect_given_values(parameter, calls) for parameter in signature.parameters} if calls else {}
 
 
-def _collect_given_values(parameter: str, calls: Sequence[tuple[str, Mapping[str, ast.expr], bool]]) -> GivenByCalls:
-    """Return what the calls give to one parameter. Each call has its place, its arguments, and whether it unpacks
-    others."""
+def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Find the names to which a file gives a literal at its top level, and nothing else anywhere."""
+    statements = [statement for cell in cells for statement in cell.statements]
+    given = Counter(
+        node.id for statement in statements for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+    )  # fmt: skip
+    found = {}
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            (target,) = statement.targets
+            if isinstance(target, ast.Name) and given[target.id] == 1:
+                with contextlib.suppress(ValueError, TypeError):
+                    found[target.id] = ast.literal_eval(statement.value)
+    return found
+
+
+def _collect_given_values(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
+    """Return what the calls give to one parameter."""
     values, written = [], []
-    for _, given, unpacks in calls:
-        expression = given.get(parameter)
-        if isinstance(expression, ast.expr):
+    for call in calls:
+        expression = call.given.get(parameter)
+        if isinstance(expression, ast.Name) and expression.id in call.known:
+            values.append(call.known[expression.id])
+            written.append(f"{expression.id}={values[-1]!r}")
+        elif isinstance(expression, ast.expr):
             written.append(ast.unparse(expression))
             try:
                 values.append(ast.literal_eval(expression))
             except (ValueError, TypeError):
                 continue
         else:
-            written.append("an unpacked argument" if unpacks else "nothing")
-    places = tuple(place for place, _, _ in calls)
+            written.append("an unpacked argument" if call.unpacks else "nothing")
+    places = tuple(call.place for call in calls)
     return GivenByCalls(tuple(values) if len(values) == len(calls) else (), tuple(written), places)

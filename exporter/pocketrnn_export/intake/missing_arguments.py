@@ -255,6 +255,10 @@ def _refuse_missing_arguments(
     given = [*map(ast.unparse, named.args), *(f"{k}={ast.unparse(v)}" for k, v in (named.kwargs or {}).items())]
     call = ", ".join([*given, _write_values(values)])
     source = f"{named.path}:{named.name}({call})"
+    held = {} if weights is None else {name: weights.dicts[name] for name in objects if weights.dicts.get(name)}
+    for name, keys in held.items():
+        file = "" if weights is None else str(weights.path)
+        known.append(f'torch.load("{file}")["{name}"] is a dict with {", ".join(keys[:12])}.')
     if objects:
         first = f"copy {named.name} to a file made.py, with" if named.is_notebook else "write a file made.py with"
         known.append(

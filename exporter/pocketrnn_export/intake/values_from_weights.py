@@ -48,7 +48,7 @@ def find_initial_matrices(
         layers = {_find_initialized_layer(use, parents) for use, kind in kinds.items() if kind in ("array", "tensor")}
         shapes = {
             tuple(tensor.shape) for layer in layers for key, tensor in tensors.items()
-            if layer and f".{key}".endswith(f".{layer}.weight")
+            if layer and f".{key}".endswith((f".{layer}.weight", f".{layer}"))
         }  # fmt: skip
         if "" not in kinds.values() and "" not in layers and len(shapes) == 1:
             (shape,) = shapes
@@ -75,7 +75,8 @@ def _find_kind_of_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
 def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
     """Return the layer NAME that a statement initializes with a matrix: `self.NAME =
     nn.Embedding.from_pretrained(matrix)`, `self.NAME.weight = nn.Parameter(matrix)`, or
-    `self.NAME.weight.data.copy_(matrix)`. Return an empty string for other code.
+    `self.NAME.weight.data.copy_(matrix)`. An attribute of another name is a tensor, `NAME.weights`. Return an empty
+    string for other code.
     """
     node: ast.AST = use
     while not isinstance(node, ast.stmt):
@@ -90,4 +91,4 @@ def _find_initialized_layer(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -
 def _read_layer_name(node: ast.expr) -> str:
     """Return NAME for `self.NAME`, `self.NAME.weight` and `self.NAME.weight.data`; an empty string for other code."""
     parts = ast.unparse(node).removesuffix(".data").removesuffix(".weight").split(".")
-    return parts[1] if len(parts) == 2 and parts[0] == "self" else ""
+    return ".".join(parts[1:]) if parts[0] == "self" and all(map(str.isidentifier, parts)) else ""

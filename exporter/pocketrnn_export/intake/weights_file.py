@@ -40,11 +40,13 @@ class SavedWeights:
         path: the file.
         tensors: the weights by name.
         arguments: the arguments of the module in the checkpoint; plain values only. Often empty.
+        dicts: the members of the checkpoint that are dicts, each with its keys. Often empty.
     """
 
     path: Path
     tensors: Mapping[str, Tensor] = field(repr=False)
     arguments: Mapping[str, Any]
+    dicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def beginning(self) -> str:
@@ -65,16 +67,18 @@ def read_weights(path: Path) -> SavedWeights:
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":
-        state, arguments = _read_safetensors(path), {}
+        state, arguments, dicts = _read_safetensors(path), {}, {}
     else:
         saved = _read_torch_save(path)
         state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
+        members = saved.items() if isinstance(saved, Mapping) else ()
+        dicts = {str(name): tuple(map(str, held)) for name, held in members if isinstance(held, Mapping)}
         # torch 2.8 takes a storage that its archive does not hold, and reads beyond it.
         if any(tensor.untyped_storage().nbytes() > path.stat().st_size for tensor in state.values()):
             raise _make_damaged_file_error(path, ValueError("a tensor is larger than the file"))
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return SavedWeights(path, state, arguments)
+    return SavedWeights(path, state, arguments, dicts)
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:

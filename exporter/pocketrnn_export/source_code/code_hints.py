@@ -159,6 +159,29 @@ def find_function_of_ids(path: Path, splitter: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
+def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
+    """Return a sentence with the line that saves the vocabulary that the code of files makes, such as that of a
+    torchtext Field."""
+    for file, cell, tree in _list_code(paths):
+        for node in ast.walk(tree):
+            made = line = ""
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "build_vocab":
+                made = f"{ast.unparse(node.func.value)}.vocab"
+                line = f"{made}.itos"
+            elif (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Call)
+                and _read_name(node.value.func) == "build_vocab_from_iterator"
+            ):
+                made = ast.unparse(node.targets[0])
+                line = f'{{"tokens": {made}.get_itos(), "default_index": {made}.get_default_index()}}'
+            # The first field is that of the texts.
+            if made.rpartition(".")[0].isidentifier() or made.isidentifier():
+                where = _describe_place(file, cell, node)
+                return f'{where} makes {made}: save it after that, json.dump({line}, open("vocab.json", "w")).'
+    return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
+
+
 def find_uncompared_rules(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:

@@ -1,13 +1,23 @@
-"""Refuse a function of a file that needs more arguments than a text and a vocabulary. The file is not run."""
+"""Refuse a function of a file that needs more arguments than a text and a vocabulary, and name functions that split
+texts. No file is run."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import re
 from collections.abc import Collection
 from pathlib import Path
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_arguments_error
+
+# The most functions that a message names, and the most files that are read for them.
+_MOST_CALLED = 4
+_MOST_FILES = 60
+# The names of functions that split texts, and of those that only clean them.
+_TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
 
 def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
@@ -22,8 +32,7 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
     Raises:
         InputError: it needs others.
     """
-    statements = [one for cell in read_python_cells(path) for one in cell.statements]
-    found = [one for one in statements if getattr(one, "name", None) == name]
+    found = [one for one in _list_statements(path) if getattr(one, "name", None) == name]
     if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
         return
     arguments = function.args
@@ -31,4 +40,53 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
     needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
     if len(needed) > 1 and find_vocabulary_argument(needed) is None:
-        raise make_arguments_error(f"{path}:{name}", needed)
+        error = make_arguments_error(f"{path}:{name}", needed)
+        if called := _list_called_functions(path, function):
+            error = InputError(
+                error.problem,
+                f"It calls {' and '.join(called)}: name the one that gives tokens or ids of a text, or write a "
+                "function of the text, def encode(text), that calls them and returns these.",
+            )
+        raise error
+
+
+def list_text_functions(path: Path) -> list[str]:
+    """List the functions, as file.py:name, whose names say that they split or clean texts, in a file, in Python files
+    beside it and in those of the working folder and of its folders; those that split first.
+
+    Args:
+        path: the file.
+    """
+    here = Path()
+    folders = sorted(here.glob("*/*.py")) if (here / path).resolve().is_relative_to(here.resolve()) else []
+    files = [path, *sorted(path.parent.glob("*.py")), *sorted(here.glob("*.py")), *folders][:_MOST_FILES]
+    found: dict[str, int] = {}
+    for file in dict.fromkeys(files):
+        with contextlib.suppress(InputError):
+            for one in _list_statements(file):
+                if not isinstance(one, ast.FunctionDef) or one.decorator_list:
+                    continue
+                ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
+                needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]
+                if ranks and 1 <= len(needed) <= 2:
+                    found.setdefault(f"{file}:{one.name}", ranks[0])
+    return sorted(found, key=found.__getitem__)[:_MOST_CALLED]
+
+
+def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
+    """List the functions that a function calls, as file.py:name, of its file and of files beside it."""
+    statements = _list_statements(path)
+    places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
+    for node in statements:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            file = path.parent.joinpath(*node.module.split(".")).with_suffix(".py")
+            if file.is_file():
+                held = {one.name for one in _list_statements(file) if isinstance(one, ast.FunctionDef)}
+                places |= {one.name: file for one in node.names if one.name in held and one.asname is None}
+    called = [node.func.id for node in ast.walk(function) if isinstance(node, ast.Call)
+              if isinstance(node.func, ast.Name)]  # fmt: skip
+    return [f"{places[name]}:{name}" for name in dict.fromkeys(called) if name in places][:_MOST_CALLED]
+
+
+def _list_statements(path: Path) -> list[ast.stmt]:
+    return [one for cell in read_python_cells(path) for one in cell.statements]

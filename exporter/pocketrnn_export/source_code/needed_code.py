@@ -412,6 +412,15 @@ class _NeededSearch:
                     "Python file of their own: without a loop or `with` outside of functions it is run whole, so that "
                     "these lines read their file."
                 )
+            if isinstance(statement.node, Function) and not fits:
+                decorating = {one.id for part in statement.node.decorator_list for one in ast.walk(part)
+                              if isinstance(one, ast.Name)}  # fmt: skip
+                # A route of a web service: no value of `app` makes a function of a text of it.
+                if decorating and all(error.name in decorating for error in failed):
+                    remedy = (
+                        f"It only decorates {whose}. Copy the lines of {whose} that make tokens or ids of a text to a "
+                        "function in a Python file of its own, without the decorator, and name that: file.py:encode."
+                    )
             raise NeededNamesError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].full_reason}.",
                 remedy,

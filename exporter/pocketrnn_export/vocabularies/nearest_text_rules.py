@@ -33,6 +33,11 @@ _PAIRS: Final = tuple(
 )
 # The spaces of re.findall(r"\\w+", text) and of words with apostrophes.
 _BETWEEN_WORDS: Final = (r"\W+", r"[^\w']+")
+# The pattern of what is removed, often after another step.
+_REMOVALS: Final = tuple(
+    product(("", "html_tags_to_space", "remove_html_tags", "remove_urls"), (r"[^a-z\s]", r"[^a-z0-9\s]"))
+)
+_LINE_BREAKS: Final = r"\n"
 # Words up to this length may be left out for it.
 LONGEST_SHORT_WORD: Final = 3
 # Words of more ranges of characters are those of a script, which regular expressions of the field seldom write.
@@ -43,7 +48,8 @@ _make_steps: Final = functools.cache(cleaning)
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
     """Yield rules to try. First come rules with each tokenizer, then with each named step, then with usual pairs of
-    steps. Last come rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do.
+    steps, then rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do. Last come
+    rules that remove all characters but small letters, digits and spaces, and line breaks between characters.
 
     Args:
         rules: where they have steps, no others are tried.
@@ -59,6 +65,10 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
     for pattern in () if rules.steps else (*_BETWEEN_WORDS, *_list_patterns_between_words(tokens)):
         for tokenizer, lowercase in product(("whitespace", "space"), (True, False)):
             yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(("sub", pattern, " ")))
+    for removal in () if rules.steps else _REMOVALS:
+        yield replace(rules, tokenizer="whitespace", lowercase=True, steps=_make_removal_steps(removal))
+    for lowercase in () if rules.steps else (False, True):
+        yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=_make_removal_steps(("", _LINE_BREAKS)))
 
 
 def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -154,6 +164,9 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
         return list(names)
     if pattern := _find_pattern_between_words(steps):
         return [{"sub": [pattern, " "]}]
+    for before, removed in (*_REMOVALS, ("", _LINE_BREAKS)):
+        if steps == _make_removal_steps((before, removed)):
+            return [*filter(None, [before]), {"sub": [removed, ""]}]
     for longest in range(1, LONGEST_SHORT_WORD + 1):
         short = make_short_word_steps(longest)
         if steps and steps[-len(short) :] == short:
@@ -179,6 +192,12 @@ def _find_usual_ids(ids: Sequence[int]) -> list[int]:
     """Return a list of the id that is at least half of the given ids; an empty list if there is none. A text that was
     cut may lack a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
+
+
+@functools.cache
+def _make_removal_steps(removal: tuple[str, str]) -> tuple[CleaningStep, ...]:
+    before, pattern = removal
+    return cleaning(*filter(None, [before]), ("sub", pattern, ""))
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:

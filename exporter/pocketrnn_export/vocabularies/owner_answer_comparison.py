@@ -28,12 +28,17 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_text_rules import list_candidate_rules, write_rules_option
 from pocketrnn_export.vocabularies.owner_text_file import Answer
+from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
 # The same where all of the owner's are rounded to two decimals.
 _OF_TWO_DECIMALS: Final = 6e-3
+# A column is another label's if its probabilities are so many times farther away than those of the own column, which
+# may be as near as float32 rounds.
+_TIMES_NEARER: Final = 10
+_ROUNDING: Final = 1e-7
 Probabilities: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
@@ -114,6 +119,23 @@ class AnswerSource:
         )  # fmt: skip
 
 
+class OtherAnswersError(ParityError):
+    """A bundle or a module gives other answers than its owner's classifier.
+
+    Args:
+        problem, remedy: as for every error.
+        before: the text rules.
+        agreeing: the text rules with which it gives these answers; None if none are found.
+        numbers: how many of the texts show this by probabilities.
+    """
+
+    def __init__(
+        self, problem: str, remedy: str, before: Any = None, agreeing: AnyTextRules | None = None, numbers: int = 0
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.before, self.agreeing, self.numbers = before, agreeing, numbers
+
+
 def list_labels_without_answer(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels that no answer names, if there are several. The answers cannot show the order of such
     labels."""
@@ -181,10 +203,14 @@ def refuse_other_answers(source: AnswerSource, answered: Sequence[AnsweredText],
             if given_count > len(rows)
             else f"{len(rows):,} texts"
         )
-        raise ParityError(
+        remedy, agreeing = _explain_difference(source, rows, wrong, tolerance)
+        raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}. The "
             f"first is {short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, source)}.",
-            _explain_difference(source, rows, wrong, tolerance),
+            remedy,
+            None if agreeing is None else source.text.rules,
+            agreeing,
+            sum(isinstance(one.answer, Mapping) for one, _ in rows[:_TEXTS]),
         )
     return rows
 
@@ -218,7 +244,7 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
     if len(labels) > _MOST_LABELS:
         return list_labels_without_answer((one for one, _ in rows), labels)
-    may = _find_possible_columns(source, naming, tolerance)
+    may = _find_possible_columns(source, naming, tolerance, is_precise=True)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):
@@ -227,15 +253,27 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
 
 
-def _find_possible_columns(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
-    """Return, for each label, the columns of the logits that agree with all answers."""
+def _find_possible_columns(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, *, is_precise: bool = False
+) -> dict[str, set[int]]:
+    """Return, for each label, the columns of the logits that agree with all answers.
+
+    Args:
+        source, rows, tolerance: as in `_find_unordered_labels`.
+        is_precise: whether the probabilities that the label's own column has show how near those of the right one are.
+    """
     may = {}
-    for label in source.labels:
-        columns = np.ones(len(source.labels), bool)
-        for one, found in rows:
-            columns &= _measure_label_distance(one.answer, label, slice(None), found, source) <= tolerance
-            if not columns.any():
-                break
+    for own, label in enumerate(source.labels):
+        columns, nearest = np.ones(len(source.labels), bool), tolerance
+        apart = [
+            (isinstance(one.answer, Mapping), _measure_label_distance(one.answer, label, slice(None), found, source))
+            for one, found in rows
+        ]
+        if is_precise:
+            of_own = max((each[own] for of_number, each in apart if of_number), default=0.0)
+            nearest = min(tolerance, max(_TIMES_NEARER * of_own, _ROUNDING))
+        for of_number, each in apart:
+            columns &= each <= (nearest if of_number else tolerance)
         may[label] = set(np.flatnonzero(columns).tolist())
     return may
 
@@ -299,14 +337,17 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
     return f"your classifier gives {theirs}, but the {source.name} {told or 'no label'}"
 
 
-def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
-    """Return the likely cause of different answers, with advice."""
+def _explain_difference(
+    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
+) -> tuple[str, AnyTextRules | None]:
+    """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
+    any."""
     if (order := _find_other_order(source, rows, tolerance)) is not None:
-        return order
+        return order, None
     if (threshold := _find_other_threshold(source, rows)) is not None:
-        return threshold
+        return threshold, None
     if (empty := _find_other_empty_id(source, [rows[i][0] for i in wrong], tolerance)) is not None:
-        return empty
+        return empty, None
     first = [i for i in wrong if i < _TEXTS]
     if (way := _find_other_size(source, rows[:_TEXTS], first, tolerance)) is not None:
         return way
@@ -316,14 +357,42 @@ def _explain_difference(source: AnswerSource, rows: Sequence[Row], wrong: Sequen
             "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
-        )
+        ), None
+    if (other := _find_other_rules(source, rows[:_TEXTS], tolerance)) is not None:
+        return other
     split = _find_other_split(source, rows[:_TEXTS], tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
         "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
         "of each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
         "labels."
-    )
+    ), None
+
+
+def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, AnyTextRules] | None:
+    """Find text rules for which all answers agree, and describe them. Return None if no tried rules do."""
+    rules, tokens = source.text.rules, source.text.vocabulary
+    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
+        return None
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        with contextlib.suppress(PocketRNNError):
+            return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
+        return math.inf
+
+    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance)
+    if not found:
+        return None
+    best, ids = found[0].rules, {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
+    more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
+    return f"All {len(rows):,} texts that were tried agree with --rules {option}.{more}", best
+
+
+def _has_plain_rules(source: AnswerSource) -> bool:
+    """Return whether a text is split by text rules that are no tokenizer of subwords and no code of the owner."""
+    rules = source.text.rules
+    return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
 def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
@@ -331,9 +400,7 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
-    if type(text) is not TextInput or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
-        return ""
-    if len(rows) < _TEXTS_TO_TELL_BY:
+    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return ""
     tokens = text.vocabulary
     some = [*enumerate(tokens)][:: len(tokens) // _WORDS + 1]
@@ -476,9 +543,11 @@ def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], to
     )
 
 
-def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
-    """Describe a truncation or padding for which all answers agree. Return None if no truncation and no padding
-    does."""
+def _find_other_size(
+    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
+) -> tuple[str, AnyTextRules] | None:
+    """Find a truncation or padding for which all answers agree, and describe it. Return None if no truncation and no
+    padding does."""
     rules = source.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -498,7 +567,8 @@ def _find_other_size(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[
         return None
     said, changed = agreeing[0]
     more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
-    return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    way = f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    return way, changed
 
 
 def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:

@@ -104,7 +104,7 @@ def find_rules_of_function(
         wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
     if wrong:
         raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
-    found = "The text rules"
+    found, compared = "The text rules", {one.text for one in usual}
     if rules is None and isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
         found = f"--rules {shlex.quote(written)}" if len(written) <= _MOST_WRITTEN else describe_rules(best)
@@ -112,7 +112,7 @@ def find_rules_of_function(
         logging.INFO if rules is not None else logging.WARNING,
         "%s: the rules and your tokenizer split all %d texts into the same %s. %d of them were made of the "
         "vocabulary",
-        found, len(usual), "ids" if gives_ids else "tokens", len(usual) - len(owners),
+        found, len(compared), "ids" if gives_ids else "tokens", len(compared - {*texts}),
     )  # fmt: skip
     if rules is None and code is not None and code.unsaid:
         _log.warning(
@@ -187,13 +187,19 @@ def _run_function(
 ) -> _Compared:
     """Run the owner's function on a text. Refuse a result that is neither tokens nor ids."""
     try:
-        tokens: list[Any] = [*function(text)]
+        given: Any = function(text)
     # Whatever the owner's function raises.
     except Exception as error:
         raise InputError(
             f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
             "Give a function that takes a text and returns its tokens.",
         ) from error
+    if not hasattr(given, "__iter__") or isinstance(given, Mapping):
+        raise InputError(
+            f"tokenizer gives {brief_text(given)} on {short_repr(text)}, which is neither tokens nor ids.",
+            "Name the function that gives the tokens or the ids of a text: one that gives a label calls it.",
+        )
+    tokens: list[Any] = [*given]
     if tokens and all(type(token) is int and token >= 0 for token in tokens):
         return _Compared(text, None, tokens)
     if wrong := [token for token in tokens if not isinstance(token, str)]:

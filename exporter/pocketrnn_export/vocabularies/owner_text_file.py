@@ -11,7 +11,7 @@ import csv
 import logging
 import operator
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -40,6 +40,9 @@ _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 # The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
 _LIKELY: Final = 0.5
+_BEFORE_LABELS: Final = ("p_", "prob_", "proba_", "probability_", "score_", "confidence_")
+# The most files in which the texts of a file without them are looked for.
+_MOST_FILES: Final = 50
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,25 @@ def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
-def read_pairs(path: Path, labels: Collection[str] = ()) -> list[OwnersText]:
+def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = False) -> list[OwnersText]:
     """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
     `tokens`, and `label`, `probabilities` or both; other members are ignored. Or the rows of a CSV file: its columns
     are these members, the ids and tokens as JSON, and `probability`, which `pocketrnn classify` writes; others are the
-    probabilities of the labels that they name.
+    probabilities of the labels that they name. Texts in another CSV file beside it, with the same ids, are found.
 
     Args:
         path: the file.
-        labels: the labels; a column of a CSV file that names none of them is not read, and noted. By default, each
-            names one.
+        labels: the labels, in the order of the logits; a column of a CSV file that names none of them is not read, and
+            noted. By default, each names one.
+        multi_label: whether a text may have no label, which is an empty field of a CSV file.
 
     Raises:
         InputError: the file cannot be read, or a line does not have this form; the message has its number.
     """
     found: list[OwnersText] = []
-    lines: Sequence[Any] = _read_csv(path, labels) if path.suffix.lower() == ".csv" else read_lines(path)
+    lines: Sequence[Any] = (
+        _read_csv(path, labels, multi_label=multi_label) if path.suffix.lower() == ".csv" else read_lines(path)
+    )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
         document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
@@ -101,38 +107,144 @@ def read_pairs(path: Path, labels: Collection[str] = ()) -> list[OwnersText]:
     return found
 
 
-def _read_csv(path: Path, labels: Collection[str]) -> list[dict[str, str]]:
+def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[dict[str, Any]]:
     """Read the rows of a CSV file as maps from its columns to their fields, without columns that say nothing."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+    rows = _read_rows(path)
     if rows and "text" not in rows[0]:
-        raise InputError(f"{path} has no column text: {', '.join(map(short_repr, [*rows[0]][:8]))}.", _LINE)
+        rows = _add_texts_beside(path, rows)
+    renamed = _find_label_columns(rows, labels)
+    if renamed:
+        _log.warning(
+            "%s: %s are read as the probabilities of %s",
+            path, _list_names([*renamed]), _list_names([*renamed.values()]),
+        )  # fmt: skip
+        rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
+        if len(labels) == 2 and len(renamed) == 1 and not multi_label:
+            (given,) = renamed.values()
+            other = labels[0] if given == labels[1] else labels[1]
+            rows = [{**row, other: str(1 - float(row[given])) if row[given] else ""} for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        named = ", ".join(map(short_repr, unread[:8]))
-        _log.warning("%s: not read, since no label has this name: %s", path, named)
+        _log.warning("%s: not read, since no label has this name: %s", path, _list_names(unread))
+    rows = _leave_out_failed_rows(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
-    answered = [row for row in rows if row.get("label") != "" or any(row[name] for name in others)]
-    if 0 < len(answered) < len(rows):
-        _log.warning("%s: %d rows are left out, since their label is empty", path, len(rows) - len(answered))
-        rows = answered
+    others = [name for name in others if name not in unread]
+    is_answered = [row.get("label") != "" or any(row[name] for name in others) for row in rows]
+    empty = is_answered.count(False)
+    if multi_label and empty:
+        _log.warning("%s: the empty label of %d rows is read as no label", path, empty)
+        rows = [
+            row if answered else {"text": row["text"], "label": []}
+            for row, answered in zip(rows, is_answered, strict=True)
+        ]
+    elif 0 < empty < len(rows):
+        _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
+        rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
-def _make_document(row: Mapping[str, str], where: str) -> dict[str, Any]:
+def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Leave out rows with another word in place of a label, such as ERROR, and without the numbers of other rows."""
+    numbers = [
+        name for name in (rows[0] if rows else ())
+        if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
+    ]  # fmt: skip
+    if not numbers or "label" not in rows[0]:
+        return rows
+    failed = [
+        bool(row["label"]) and not {row["label"], *row["label"].split(LABEL_SEPARATOR)} & {*labels}
+        and not any(row[name] for name in numbers)
+        for row in rows
+    ]  # fmt: skip
+    if any(failed) and not all(failed):
+        words = dict.fromkeys(row["label"] for row, is_one in zip(rows, failed, strict=True) if is_one)
+        _log.warning(
+            "%s: %d rows are left out: %s is not a label, and they have no probability",
+            path, sum(failed), _list_names([*words]),
+        )  # fmt: skip
+        return [row for row, is_one in zip(rows, failed, strict=True) if not is_one]
+    return rows
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [{str(name): str(field or "") for name, field in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
+
+
+def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Replace a column, such as id, by the texts of another CSV file in the same folder, which has the same column.
+
+    Raises:
+        InputError: no file there has them, or several do.
+    """
+    found: list[tuple[Path, str, dict[str, str]]] = []
+    for other in sorted(path.absolute().parent.glob("*.csv"))[:_MOST_FILES]:
+        try:
+            others = _read_rows(other)
+        except InputError:
+            continue
+        for column in others[0] if others and "text" in others[0] else ():
+            texts = {row[column]: row["text"] for row in others}
+            if column in rows[0] and len(texts) == len(others) and all(row[column] in texts for row in rows):
+                found.append((other, column, texts))
+                break
+    if len(found) != 1:
+        several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
+        raise InputError(f"{path} has no column text: {_list_names([*rows[0]])}.{several}", _LINE)
+    ((other, column, texts),) = found
+    _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
+    return [{"text": texts[row.pop(column)], **row} for row in rows]
+
+
+def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, str]:
+    """Return the columns of probabilities that name the labels with the same letters around each, such as p_bad and
+    p_good, or number them from 0, with the label of each."""
+    columns = {name.casefold(): name for name in (rows[0] if rows else ()) if name not in _MEMBERS}
+    if len(labels) < 2 or set(labels) & ({*columns.values()} | {*_MEMBERS}):
+        return {}
+    # Numbers may also be those of `classify --top`, which begins with 1.
+    numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
+    for names in ([label.casefold() for label in labels], numbers):
+        for column in columns if names else ():
+            before, name, after = column.rpartition(names[0])
+            around = [f"{before}{one}{after}" for one in names]
+            if not name or not columns.keys() >= {*around}:
+                continue
+            found = {columns[one]: label for one, label in zip(around, labels, strict=True)}
+            if all(_is_probability(row[one]) for row in rows for one in found):
+                return found
+    # One column of two labels, say, as of a sigmoid.
+    named = {columns[f"{before}{label.casefold()}"]: label for label in labels for before in _BEFORE_LABELS
+             if f"{before}{label.casefold()}" in columns}  # fmt: skip
+    return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _is_probability(field: str) -> bool:
+    """Return whether a field of a CSV file is a number from 0 to 1, or empty."""
+    try:
+        return not field or 0 <= float(field) <= 1
+    except ValueError:
+        return False
+
+
+def _list_names(names: Sequence[str]) -> str:
+    return ", ".join(map(short_repr, names[:8])) + ", ..." * (len(names) > 8)
+
+
+def _make_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Make of a row of a CSV file what a line of JSON has."""
     has_label = row.get("label") != ""
     document: dict[str, Any] = {
         name: field
         for name, field in row.items()
-        if name == "text" or (field and has_label and _ANSWER.fullmatch(name))
+        if name == "text" or (name == "label" and field == []) or (field and has_label and _ANSWER.fullmatch(name))
     }
     document |= {
         n: parse_json(row[n], f"{where}, {n}", _LINE) for n in ("ids", "tokens", "probabilities") if row.get(n)
@@ -384,7 +496,8 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
                 f"{', ...' if len(labels) > 8 else ''}.",
                 f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
                 if several
-                else "Give the label that your classifier gives, by its name, or the probabilities. Write several "
+                else "Give the label that your classifier gives, by its name, or the probabilities; leave a text out "
+                "where it gives none. Write several "
                 f'labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, ["a", "b"] does the same.',
             )
     return found

@@ -35,10 +35,8 @@ from pocketrnn.commands.standard_streams import (
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
-    CompressionError,
     InputError,
     MissingExtraError,
-    ParityError,
     PocketRNNError,
     Terminated,
     first_line,
@@ -73,8 +71,7 @@ class _CommandError(click.ClickException):
         self, error: PocketRNNError, command: click.Command | None = None, lines_after: Sequence[str] = ()
     ) -> None:
         message = translate_to_options(str(error), command)
-        # The messages of these two are tables of several lines; every other message is one line.
-        lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
+        lines = message.split("\n") if error.of_lines else [message]
         super().__init__("\n".join(map(_limit_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._lines_after = lines_after

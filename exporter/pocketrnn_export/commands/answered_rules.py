@@ -1,0 +1,93 @@
+"""Export with the text rules that the owner's answers show, or write the command that gives them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.errors import ParityError
+from pocketrnn_export.intake.module_name import parse_module_name
+
+if TYPE_CHECKING:
+    from pocketrnn.bundle.manifest import Manifest
+
+# Some of 600 rules agree with a few texts by chance.
+_TEXTS_TO_DECIDE_BY: Final = 20
+_OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
+
+
+def export_by_answers(
+    write: Callable[[dict[str, Any]], Manifest], description: dict[str, Any], options: Mapping[str, Any]
+) -> Manifest:
+    """Export a classifier. If its answers differ from the owner's, but probabilities agree with other text rules,
+    export it with these, unless somebody has stated rules.
+
+    Args:
+        write: exports with the arguments of `pocketrnn_export.export`.
+        description: the arguments.
+        options: the options of the command.
+
+    Raises:
+        ParityError: the answers differ; the message has the command that gives rules with which they agree.
+    """
+    from pocketrnn.text import SubwordRules
+    from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
+    from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
+
+    try:
+        return write(description)
+    except OtherAnswersError as error:
+        agreeing, numbers = error.agreeing, error.numbers
+        if agreeing is None or isinstance(agreeing, SubwordRules):
+            _name_functions(error, options)
+            raise
+        changed = write_rules_option(agreeing, error.before)
+        members = json.loads(changed)
+        of_function = parse_module_name(options["tokenizer"] or "") is not None
+        is_split_otherwise = any(name in members for name in _OF_SPLITTING)
+        is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
+        is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
+        if is_stated or numbers < _TEXTS_TO_DECIDE_BY:
+            line = write_command_again(_change_options(options, members, is_split_otherwise=is_split_otherwise))
+            raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
+    print_line(
+        f"Note: The module's answers differ from your classifier's with these rules, and agree on {numbers} texts with "
+        f"--rules {shlex.quote(changed)}. So these are taken.",
+        err=True,
+    )
+    return write({**description, "rules": agreeing})
+
+
+def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
+    """Refuse an export with the functions of the owner's files that split texts, where nobody has stated rules."""
+    from pocketrnn_export.source_code.function_arguments_check import list_text_functions
+
+    named = parse_module_name(options["source"])
+    if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):
+        return
+    if found := list_text_functions(named.path):
+        line = write_command_again({"tokenizer": found[0]})
+        raise ParityError(
+            error.problem,
+            f"{error.remedy} Functions of your code that may split or clean texts: {', '.join(found)}. Give the one "
+            f"that your classifier uses. Write: {line}",
+        ) from None
+
+
+def _change_options(
+    options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
+) -> dict[str, str | None]:
+    """Return the options with these members of the text rules. A tokenizer that splits texts as before is kept."""
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+
+    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
+    if is_split_otherwise:
+        changes["tokenizer"] = None
+    if "max_tokens" in members or "max_width" in members:
+        changes["max_tokens"] = None
+    return changes

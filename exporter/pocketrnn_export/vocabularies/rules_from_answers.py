@@ -1,0 +1,172 @@
+"""Find the text rules with which a module gives its owner's answers: a tokenizer, cleaning steps, the handling of
+unknown words, and a width, all at once.
+
+Where the owner pads each text to one width, no tokenizer agrees on any text without that width, and no width without
+the tokenizer. So both are tried together, on one text after the other: a wrong pair fails on one of the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn_export.vocabularies.nearest_text_rules import list_candidate_rules
+from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
+
+# How far the module's answer for some ids is from the owner's answer to the text with this number.
+Measure: TypeAlias = Callable[[int, Sequence[int]], float]
+# The most ids that the module reads for all tries, and the seconds that a slow one may take.
+_MOST_IDS: Final = 300_000
+_SECONDS: Final = 60.0
+# The texts on which all rules are tried; those that agree are compared on all texts.
+_SOME: Final = 40
+# Widths that people choose, the most usual ones first.
+_ROUND: Final = tuple(n for n in range(512, 7, -1) if n % 50 == 0 or n & (n - 1) == 0)
+_TENS: Final = tuple(n for n in range(500, 9, -1) if n not in _ROUND and n % (10 if n > 100 else 5) == 0)
+_SMALL: Final = tuple(n for n in range(64, 0, -1) if n not in _ROUND and n not in _TENS)
+# Answers of seven digits that agree better than this are those of these rules.
+_SURELY: Final = 1e-5
+_COMPARED: Final = 3
+# How many rules, of those with the most known words, are tried with another handling of unknown words.
+_BEST: Final = 8
+# How many words of the vocabulary are asked whether rules can give them.
+_WORDS: Final = 300
+_SIDES: Final[tuple[Literal["right", "left"], ...]] = ("right", "left")
+
+
+@dataclass(frozen=True)
+class AgreeingRules:
+    """Rules with which the answers to all texts agree.
+
+    Attributes:
+        rules: the rules.
+        distance: the largest distance of an answer.
+    """
+
+    rules: TextRules
+    distance: float
+
+
+class _EnoughError(Exception):
+    """The search ends: the module has read as many ids as it may, or the rules are surely found."""
+
+
+class _Trial:
+    """Tries rules on the owner's texts.
+
+    Args:
+        tokens: those of the vocabulary.
+        texts: the texts, the shortest first.
+        measure: the distance of an answer.
+        tolerance: the largest distance that agrees.
+    """
+
+    def __init__(self, tokens: Sequence[str], texts: Sequence[tuple[int, str]], measure: Measure, tolerance: float):
+        self.tokens, self.texts, self.tolerance = tokens, texts, tolerance
+        self._measure, self._left, self._end = measure, _MOST_IDS, time.monotonic() + _SECONDS
+        self._known: dict[tuple[int, tuple[int, ...]], float] = {}
+
+    def measure(self, number: int, ids: Sequence[int]) -> float:
+        """Return the distance of the answer to a text, with these ids."""
+        key = (number, tuple(ids))
+        if key not in self._known:
+            self._left -= len(ids)
+            if self._left < 0 or time.monotonic() > self._end:
+                raise _EnoughError
+            self._known[key] = self._measure(number, ids)
+        return self._known[key]
+
+    def find_first_missed(self, rules: TextRules) -> tuple[int, float]:
+        """Return how many texts agree before the first that does not, and their largest distance."""
+        encoder, largest = TextEncoder(rules, self.tokens), 0.0
+        for count, (number, text) in enumerate(self.texts):
+            distance = self.measure(number, encoder.encode(text))
+            if not distance <= self.tolerance:
+                return count, largest
+            largest = max(largest, distance)
+        return len(self.texts), largest
+
+
+def find_rules_from_answers(
+    rules: TextRules, tokens: Sequence[str], texts: Sequence[str], measure: Measure, tolerance: float
+) -> list[AgreeingRules]:
+    """Return rules with which the answers to all texts agree, the nearest ones first; none if no tried rules do.
+
+    Args:
+        rules: the present rules; if they have widths, no others are tried.
+        tokens: those of the vocabulary.
+        texts: the owner's texts.
+        measure: see `Measure`; it gives infinity where the module takes no such ids.
+        tolerance: the largest distance that agrees.
+    """
+    whole = _Trial(tokens, sorted(enumerate(texts), key=lambda one: len(one[1])), measure, tolerance)
+    some = [whole.texts[i * len(texts) // _SOME] for i in range(_SOME)] if len(texts) > _SOME else whole.texts
+    trial = _Trial(tokens, some, measure, tolerance)
+    is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
+    try:
+        splits = _list_different_splits(whole, rules)
+        for widths in ((), _ROUND, _TENS, _SMALL) if is_open else ((),):
+            if found := _list_agreeing(trial, whole, splits, widths):
+                return sorted(found, key=lambda one: one.distance)
+    except _EnoughError:
+        pass
+    return []
+
+
+def _list_agreeing(
+    trial: _Trial, whole: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
+) -> list[AgreeingRules]:
+    """List the rules that agree on all texts, of those that agree best on some; only one, if it is surely right."""
+    found: list[AgreeingRules] = []
+    for split in splits:
+        for one in _try_widths(trial, split, widths):
+            if one.distance < _SURELY and whole.find_first_missed(one.rules)[0] == len(whole.texts):
+                return [one]
+            found.append(one)
+    found.sort(key=lambda one: one.distance)
+    each = ((one.rules, *whole.find_first_missed(one.rules)) for one in found[:_COMPARED])
+    return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(whole.texts)]
+
+
+def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
+    """List the rules that give different ids to the texts, those that know most words of the texts, and give most
+    words of the vocabulary, first. Unknown words may also be dropped, or become padding."""
+    found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
+    unknown, words = rules.unknown_id, [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
+    for split in (rules, *list_candidate_rules(rules, trial.tokens)):
+        encoder = TextEncoder(split, trial.tokens)
+        rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
+        if rows not in found:
+            missed = sum(row.count(-1 if unknown is None else unknown) for row in rows) / sum(map(len, rows))
+            unreached = len(find_unreachable_words(encoder, words)) / len(words)
+            found[rows] = missed + unreached, split
+    ranked = [split for _, split in sorted(found.values(), key=lambda one: one[0])]
+    others = dict.fromkeys([None, rules.padding_id, 0])
+    return [*ranked, *(replace(s, unknown_id=id_) for s in ranked[:_BEST] for id_ in others if id_ != unknown)]
+
+
+def _try_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
+    """Yield the rules with each width with which all answers agree; without a width, the rules themselves, and with
+    each cut at which long texts agree, too."""
+    encoder = TextEncoder(split, trial.tokens)
+    # A text of one word has the same ids by most tokenizers.
+    number, probe = next((one for one in trial.texts if len(one[1].split()) > 1), trial.texts[-1])
+    tried = [replace(split, min_width=width, max_width=width, pad_side=side, cut_side=cut)
+             for width in widths for side in _SIDES for cut in _SIDES]  # fmt: skip
+    if not widths:
+        agreed, largest = trial.find_first_missed(split)
+        if agreed == len(trial.texts):
+            yield AgreeingRules(split, largest)
+        elif 2 * agreed >= len(trial.texts):
+            missed = len(encoder.encode(trial.texts[agreed][1]))
+            tried = [replace(split, max_tokens=most, cut_side=side)
+                     for most in (*_ROUND, *_TENS, *_SMALL) if most < missed for side in _SIDES]  # fmt: skip
+    for one in tried:
+        if widths and trial.measure(number, TextEncoder(one, trial.tokens).encode(probe)) > trial.tolerance:
+            continue
+        agreed, largest = trial.find_first_missed(one)
+        if agreed == len(trial.texts):
+            yield AgreeingRules(one, largest)
