@@ -74,7 +74,7 @@ class TakesInput(user_modules.CellState):
 def test_an_argument_may_be_called_as_one_of_pythons_functions() -> None:
     traced, names = trace(TakesInput)
     program = convert_program(traced, {}, names)
-    assert [one.name for one in onnx.load_from_string(program.content).graph.input] == list(names.inputs)
+    assert [one.name for one in onnx.load_from_string(program.content).graph.input] == list(names)
 
 
 class CutsInTwo(user_modules.CellState):

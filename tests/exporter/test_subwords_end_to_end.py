@@ -108,7 +108,7 @@ def test_the_ids_of_another_tokenizer_are_not_taken_for_these(folder: Path) -> N
         (["--tokenizer", "tokenizer.json", "--rules", '{"last_id": 3}'], "last_id"),
         (["--tokenizer", "tokenizer.json", "--rules", '{"max_tokens": 3}', "--max-tokens", "3"], "--max-tokens"),
         (["--tokenizer", "model.py"], "JSON"),
-        (["--tokenizer", "."], "no tokenizer.json|Net"),
+        (["--tokenizer", "."], "tokenizer.json|Net"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_proven(folder: Path, options: list[str], named: str) -> None:

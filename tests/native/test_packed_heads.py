@@ -50,7 +50,7 @@ def test_a_head_answers_as_a_classifier_of_its_labels(alone: pocketrnn_native.Cl
         lambda: alone.head("mood"),
         lambda: mood.head("topic"),
     ):
-        with pytest.raises(ValueError, match=r"3 labels|2 labels|topic|one set"):
+        with pytest.raises(ValueError, match=r"number of labels|topic|one set"):
             refused()
     with pytest.raises(EngineError) as error:
         alone.stream()
