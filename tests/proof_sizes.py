@@ -33,7 +33,7 @@ _SMALLEST: Final = 5
 # batches has no short proofs.
 _WHOLE: Final = {
     "proof.every_size_comparison": {"MOST_TOKENS": 40, "MOST_TEXTS": 25, "SECONDS": 5.0},
-    "proof.loop_iterations": {"MOST_STEPS": 200},
+    "proof.loop_iteration_comparison": {"MOST_STEPS": 200},
     "comparing.proof_inputs": {
         "SEQUENCES": (1, 2, 17, 64, 257),
         "LONGEST": 3_000,

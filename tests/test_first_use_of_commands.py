@@ -22,7 +22,7 @@ from pocketrnn.commands.option_names_in_messages import translate_to_options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.run import TrainingRun
+from pocketrnn_training.training_run import TrainingRun
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINT = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
@@ -216,7 +216,7 @@ def test_an_error_that_comes_from_below_reaches_the_user_in_options(
     def refused(*_: object, **__: object) -> None:
         raise InputError("max_vocabulary is -1.", "Use a number from 1.")
 
-    monkeypatch.setattr("pocketrnn_training.run.TrainingRun.__init__", refused)
+    monkeypatch.setattr("pocketrnn_training.training_run.TrainingRun.__init__", refused)
     (tmp_path / "x.csv").write_text("label,text\na,b\n")
     assert refusal("train", tmp_path / "x.csv", "-o", tmp_path / "c") == "--max-vocabulary is -1. Use a number from 1."
 

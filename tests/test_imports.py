@@ -43,7 +43,7 @@ WINGS = (
         "source_code",
         "bundle_description",
         "intake",
-        "module_answers",
+        "module_answer_comparison",
         "tracing",
         "proof",
         "crf_export",
@@ -88,7 +88,7 @@ TRAINING_WINGS = (
         "baselines",
         "data_kinds",
     ),
-    *("candidates", "training", "cross_validation", "fitting", "report", "run_folder", "run"),
+    *("candidates", "training", "cross_validation", "fitting", "report", "run_folder", "training_run"),
 )
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))

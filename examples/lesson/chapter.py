@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.text import TextRules
 from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, TextSettings
-from pocketrnn_training.rows.epoch_batches import make_random_batches
+from pocketrnn_training.rows.epoch_batches import cut_into_batches
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN, build
 
 # --8<-- [end:imports]
@@ -151,7 +151,7 @@ def train_like_the_chapter(
         torch.manual_seed(settings.seed)
         module = RecurrentClassifier(architecture)
         optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
-        for rows in make_random_batches(order, settings.batch_size_for(len(data))):
+        for rows in cut_into_batches(order, settings.batch_size_for(len(data))):
             tokens, lengths = map(torch.from_numpy, texts.batch(rows, PADDING))
             targets = torch.from_numpy(data.targets[rows])
 

@@ -15,7 +15,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
+from pocketrnn_export.vocabularies.external_tokenizer_ids import KnownTexts
 from pocketrnn_export.vocabularies.spelling_ids import SpelledEncoder, Spellings
 
 LabelsOf = Literal["texts", "tokens"]

@@ -88,7 +88,7 @@ from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallEr
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
-from pocketrnn_export.module_answers import compare_module_with_answers
+from pocketrnn_export.module_answer_comparison import compare_module_with_answers
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
@@ -103,17 +103,17 @@ from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
-from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
-from pocketrnn_export.source_code.code_hints import find_uncompared_rules, list_code_hints
+from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
+from pocketrnn_export.source_code.text_settings_in_code import find_uncompared_length_and_unknown_id, list_code_hints
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
-from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
+from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
 from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
-from pocketrnn_export.vocabularies.owner_text_file import (
+from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
     OwnersText,
-    check_pairs,
-    list_pairs,
+    convert_example_pairs,
+    list_texts_with_ids,
     map_answers_to_labels,
     map_head_answers,
 )
@@ -394,7 +394,7 @@ def export(
     example_ids, owners_characters = (
         (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
     )
-    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
+    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), convert_example_pairs(example_ids)
     answers = (
         map_head_answers(pairs, several.heads)
         if several
@@ -407,7 +407,7 @@ def export(
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
-    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), tried)
+    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)
     description = Description(
         validate_name(name),
         _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),
@@ -470,7 +470,7 @@ def _list_hints(
             paths.append(Path(inspect.getsourcefile(inspect.unwrap(one)) or ""))  # type: ignore[arg-type]
     # The code of a package says nothing of the owner's pipeline.
     own = [path for path in paths if path.is_file() and "site-packages" not in path.parts]
-    longest, unknown_id = find_uncompared_rules(rules, text.vocabulary.tokens, pairs, text.tokenizer)
+    longest, unknown_id = find_uncompared_length_and_unknown_id(rules, text.vocabulary.tokens, pairs, text.tokenizer)
     answered = any(one.answer is not None for one in pairs)
     softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
     # The sigmoid of one number is the softmax of its two labels.
@@ -548,7 +548,7 @@ def _export_text_module(
         prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
     )
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
-    closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
+    closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
     plan = ProofPlan.from_module(
         prepared, cases, texts, private=private, tolerance=wanted.tolerance, report=wanted.report,

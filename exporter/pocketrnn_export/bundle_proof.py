@@ -25,10 +25,10 @@ from pocketrnn_export.crf_export import OwnersLabels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
 from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
-from pocketrnn_export.proof.module_and_copy_operators import refuse_other_operators
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
@@ -127,12 +127,12 @@ def refuse_batch_dependent_answers(
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
         cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
-        refuse_other_operators(prepared.given, prepared.fit_cases_to_module(cases))
+        refuse_differing_copy_operators(prepared.given, prepared.fit_cases_to_module(cases))
     prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Running the module on a text in batches with other texts of each length")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
-        run = make_module_run(copy_complete_copy(prepared.reference), takes_lengths=prepared.takes_lengths)
+        run = make_module_run(copy_without_comparison(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.alignment import locate_text_tokens
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.text.token_characters import Characters, make_characters, spell_tokens
+from pocketrnn.text.token_characters import Characters, add_character_ids, make_characters
+from pocketrnn.text.token_positions import locate_text_tokens
 from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -78,7 +78,7 @@ def compare_characters(text_input: TextInput, characters: Characters, owners: Se
     """
     encoder = TextEncoder(text_input.rules, text_input.vocabulary)
     for text, rows in owners:
-        own = spell_tokens(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
+        own = add_character_ids(characters, locate_text_tokens(encoder, text))[:, 1:].tolist()
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
 from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
@@ -48,7 +48,7 @@ from pocketrnn_export.predicted_label_comparison import (
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
+from pocketrnn_export.vocabularies.external_tokenizer_ids import replace_high_ids
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts

@@ -17,7 +17,7 @@ from torch import nn
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.bundle.output_kinds import TagOutput
-from pocketrnn.classifier import Classifier, compute_logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
@@ -28,7 +28,7 @@ from pocketrnn_export.intake.call_discovery.call_candidates import (
     list_method_candidates,
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state, read_answer
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, call_and_restore_state
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.crf_discovery import (
@@ -138,7 +138,7 @@ def _find_crf_by_calls(
         spellings=convention.spellings,
     )
     batches = [asked.draw_batch(1, length) for length in _DRAWN]
-    given = [read_answer(asked, convention, *batch) for batch in batches]
+    given = [call_and_read_numbers(asked, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
     lines = []
     for line, labels in itertools.islice(
@@ -242,7 +242,7 @@ def compare_decoded_labels(
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
         own = crf.decode_labels(
-            compute_logits_of_steps(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
+            compute_logits_of_engine_input(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
         )
         found = (
             [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
@@ -257,7 +257,7 @@ def compare_decoded_labels(
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_rows(classifier, padding_id):
-            emissions = compute_logits_of_steps(classifier, [_convert_ids_to_rows(tokens[0], rows)])
+            emissions = compute_logits_of_engine_input(classifier, [_convert_ids_to_rows(tokens[0], rows)])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)

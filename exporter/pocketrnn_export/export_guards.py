@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.diagnose.refusal import name_differing_line
+from pocketrnn_export.diagnose.first_difference import name_differing_line
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError

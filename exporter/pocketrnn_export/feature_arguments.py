@@ -13,7 +13,7 @@ from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
-from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 # The features as `export` takes them: names of numbers; or for each name a number or a category, or its values.
 FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]

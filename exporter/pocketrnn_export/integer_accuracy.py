@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier, compute_logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
@@ -178,7 +178,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
         return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
     # The samples of golden examples are the graph's input, after the rules were applied.
     golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
-    return np.concatenate([compute_logits_of_steps(classifier, [one]) for one in golden])
+    return np.concatenate([compute_logits_of_engine_input(classifier, [one]) for one in golden])
 
 
 def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:

@@ -13,7 +13,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Run
-from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.predicted_label_comparison import compare_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -37,17 +37,17 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
         InputError: no weights of the program have an integer form.
     """
     whole, step = programs
-    form = convert_to_integers(whole)
+    form = convert_products_to_integers(whole)
     if not form.matrices:
         raise InputError(
             f"No weights of {name} have an integer form: it has no LSTM, GRU or tanh layer, and no large linear layer "
             "for every token.",
             "Pack it in float32.",
         )
-    return form, assemble_programs((form.program, None if step is None else convert_to_integers(step).program))
+    return form, assemble_programs((form.program, None if step is None else convert_products_to_integers(step).program))
 
 
-def add_measurement(
+def add_integer_measurement(
     made: Manifest,
     before: Parity,
     lines: Iterable[Comparison],

@@ -9,12 +9,17 @@ from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.verdicts import make_graph_name
+from pocketrnn.verdicts import find_graph_name_in_proof
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
-from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, make_ort_form, make_ort_step_form
+from pocketrnn_export.forms.ort_format import (
+    OPERATORS_FILE,
+    make_ort_form,
+    make_ort_step_form,
+    write_operator_configuration,
+)
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
 
@@ -50,7 +55,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     if stream is not None:
         forms.append(make_ort_step_form(read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
-        reference=make_graph_reference(make_graph_name(manifest), content),
+        reference=make_graph_reference(find_graph_name_in_proof(manifest), content),
         cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.texts],
@@ -62,6 +67,6 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         forms,
         plan,
         examples=manifest.texts,
-        other_files={OPERATORS_FILE: list_operators({form.file: form.content for form in forms})},
+        other_files={OPERATORS_FILE: write_operator_configuration({form.file: form.content for form in forms})},
         force=force,
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import encode_packed_text_rules, is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import BundleError, InputError, ParityError, short_repr
 from pocketrnn.text import EXTERNAL, TextEncoder

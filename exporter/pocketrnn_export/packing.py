@@ -19,6 +19,7 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import (
     INTEGERS,
     Example,
@@ -35,15 +36,14 @@ from pocketrnn.bundle.packed_file import (
     make_graph_entry,
     make_step_entry,
 )
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
-from pocketrnn.classifier import Classifier, compute_logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.verdicts import make_graph_name
+from pocketrnn.verdicts import find_graph_name_in_proof
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
@@ -86,7 +86,7 @@ from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
-    add_measurement,
+    add_integer_measurement,
     assemble_programs,
     compare_integer_answers,
     compute_integer_tolerance,
@@ -95,8 +95,8 @@ from pocketrnn_export.integer_packing import (
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.packed_number_proof import compare_number_rules, make_number_proof
 from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
@@ -465,14 +465,16 @@ def _pack_with_integers(
         examples: Any = tuple(_update_example(one, classifier) for one in made.examples)
     lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
     lines = lines if plan.rows is None else reword_proof_for_numbers(lines)
-    made = add_measurement(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
+    made = add_integer_measurement(
+        replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes
+    )
     return made, encode_packed_file(made, program)
 
 
 def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
     """Return a copy of a golden example with this classifier's answer."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
-    return replace(example, logits=tuple(compute_logits_of_steps(classifier, [given])[0].tolist()))
+    return replace(example, logits=tuple(compute_logits_of_engine_input(classifier, [given])[0].tolist()))
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
@@ -483,7 +485,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
         reference, description = (
-            make_graph_reference(make_graph_name(manifest), content),
+            make_graph_reference(find_graph_name_in_proof(manifest), content),
             Description.from_manifest(manifest),
         )
         if isinstance(manifest.output, HeadsOutput):

@@ -9,7 +9,7 @@ from pocketrnn.errors import InputError, TextError
 from pocketrnn.text.pairs import check_pair
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
-from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Read pickles of scikit-learn's objects and of checkpoints without executing them.
 
-Those of torchtext are read in `torchtext_vocab.py`.
+Those of torchtext are read in `pickled_vocabulary.py`.
 
 A pickle is a small program: it names classes and functions, and calls them. `PickleReader` follows the program but
 calls nothing: each name is one of a few stand-ins, which store their arguments; another name or instruction is an

@@ -17,8 +17,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.text.pretokenized import Text

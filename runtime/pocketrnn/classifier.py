@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
-from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.heads import build_answers, choose_head
-from pocketrnn.label_subset import ChosenLabels, apply_label_prior, choose_labels, wrap_engine_for_labels
+from pocketrnn.label_subset_and_prior import ChosenLabels, apply_label_prior, choose_labels, wrap_engine_for_labels
+from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
     from pocketrnn.number_intake import NumberIntake
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
-    from pocketrnn.numbers.range_watch import OutOfRange
+    from pocketrnn.numbers.training_range import OutOfRange
     from pocketrnn.stream import Stream
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
@@ -42,7 +42,7 @@ __all__ = [
     "Classifier",
     "Prediction",
     "compute_logits_of_batches",
-    "compute_logits_of_steps",
+    "compute_logits_of_engine_input",
     "compute_logits_until_refused",
     "get_chosen_answers",
     "list_refusal_reasons",
@@ -823,8 +823,8 @@ def compute_logits_of_batches(
         yield logits
 
 
-def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
-    """Encode each text as ids for `compute_logits_of_steps`.
+def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
+    """Encode each text as ids for `compute_logits_of_engine_input`.
 
     With characters, the rows are int64 [ids, 1 + width].
 
@@ -844,7 +844,7 @@ def encode_texts_as_steps(classifier: Classifier, texts: Iterable[Any]) -> list[
     return [intake.make_engine_input(text) for text in texts]
 
 
-def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
+def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
     """Compute the logits of texts that are given as ids, or of sequences that are given as the graph's samples.
 
     Args:

@@ -25,7 +25,7 @@ __all__ = [
     "SequenceError",
     "Terminated",
     "TextError",
-    "find_error_reason",
+    "find_file_error_reason",
     "first_line",
     "name_error_subject",
     "require_module",
@@ -166,7 +166,7 @@ def first_line(error: BaseException) -> str:
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
 
 
-def find_error_reason(error: Exception) -> str:
+def find_file_error_reason(error: Exception) -> str:
     """Return why a file cannot be read, for the end of a sentence: the system's text without number and file name."""
     return getattr(error, "strerror", None) or first_line(error)
 

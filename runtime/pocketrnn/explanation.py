@@ -20,7 +20,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tags import select_text_between
-from pocketrnn.text.padding_truncation import SUBWORDS
+from pocketrnn.text.added_ids_and_width import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
 

@@ -13,7 +13,7 @@ from pocketrnn.answers import Answers, Chunk, Floats
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
-from pocketrnn.label_subset import ChosenLabels
+from pocketrnn.label_subset_and_prior import ChosenLabels
 
 __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest_label_indices", "join_likeliest_labels"]
 

@@ -14,7 +14,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, name_error_subject, short_repr
-from pocketrnn.numbers.range_watch import TrainingRangeCheck
+from pocketrnn.numbers.training_range import TrainingRangeCheck
 from pocketrnn.text.checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_address, require_hub_library, translate_hub_errors
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_hub_address, require_hub_library, translate_hub_errors
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.errors import InputError
 from pocketrnn.text.features import make_usual_values, write_feature_options
 from pocketrnn.text.text_input import TextInput
@@ -46,7 +46,7 @@ def push(
         BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
         ParityError: an example is answered differently here.
     """
-    wanted = parse_address(address)
+    wanted = parse_hub_address(address)
     if wanted.revision is not None:
         raise InputError(f"{address} names a revision, but push creates a new one.", f"Give {SCHEME}{wanted.name}.")
     library = require_hub_library()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
 from pocketrnn.text.checked_texts import OnError

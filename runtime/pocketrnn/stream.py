@@ -25,13 +25,13 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.label_subset import ChosenLabels
+from pocketrnn.label_subset_and_prior import ChosenLabels
 from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
     from pocketrnn.text import SubwordRules
-    from pocketrnn.text.subwords import SubwordEncoder
+    from pocketrnn.text.subword_encoder import SubwordEncoder
 
 __all__ = ["Stream", "StreamPosition", "read_fragment"]
 

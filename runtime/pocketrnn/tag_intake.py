@@ -16,10 +16,10 @@ from pocketrnn.bundle.refused_texts import SKIP_THEM, add_text_name_to_error, ma
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
-from pocketrnn.text.alignment import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens
 from pocketrnn.text.checked_texts import OnError, check_on_error, iterate_texts
 from pocketrnn.text.pretokenized import Tokenizer
-from pocketrnn.text.token_characters import spell_tokens
+from pocketrnn.text.token_characters import add_character_ids
+from pocketrnn.text.token_positions import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["TagIntake"]
@@ -115,7 +115,11 @@ class TagIntake(TextIntake):
         return self._convert_to_engine_input(located)
 
     def _convert_to_engine_input(self, located: LocatedTokens) -> Steps:
-        return np.array(located.ids, np.int64) if self._characters is None else spell_tokens(self._characters, located)
+        return (
+            np.array(located.ids, np.int64)
+            if self._characters is None
+            else add_character_ids(self._characters, located)
+        )
 
     def locate_texts_in_groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
         """Yield groups of some hundred texts, checked and with the positions of their tokens.

@@ -25,8 +25,8 @@ __all__ = [
     "TextVerdict",
     "describe_graph_proof",
     "describe_number_scale",
+    "find_graph_name_in_proof",
     "list_uncompared_steps",
-    "make_graph_name",
     "read_integer_verdict",
     "read_text_verdict",
 ]
@@ -368,7 +368,7 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
     )  # fmt: skip
 
 
-def make_graph_name(manifest: Manifest) -> str:
+def find_graph_name_in_proof(manifest: Manifest) -> str:
     """Return the name of a bundle's graph in its proof: "compressed" if the graph was compressed, else "onnx"."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 

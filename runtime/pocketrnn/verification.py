@@ -13,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps, read_graph_metadata
+from pocketrnn.classifier import (
+    Classifier,
+    compute_logits_of_engine_input,
+    encode_texts_as_engine_input,
+    read_graph_metadata,
+)
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.heads import build_answers, find_likeliest_label_indices
 from pocketrnn.text import EXTERNAL
@@ -192,7 +197,7 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
     """Answer the golden examples in each way. Return the logits of each way, and the faults of texts with other ids."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
-    logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_steps, classifier)
+    logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)
     if isinstance(manifest.input, TextInput):
         # Texts that the bundle cannot split are given as ids.
         splits = manifest.input.rules.tokenizer != EXTERNAL
@@ -201,7 +206,7 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
         if manifest.output.of_tokens:
 
             def logits(texts: Any) -> NDArray[np.float32]:
-                return compute_logits_of_steps(classifier, encode_texts_as_steps(classifier, texts))
+                return compute_logits_of_engine_input(classifier, encode_texts_as_engine_input(classifier, texts))
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:

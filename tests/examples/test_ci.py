@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.commands.cli import main
 
 FOLDER = Path(__file__).parents[2] / "examples" / "ci"

@@ -11,7 +11,7 @@ import pytest
 from packing_tools import packed_bundle
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "docker"

@@ -13,7 +13,7 @@ import torch
 from packing_tools import packed_bundle
 from torch import Tensor, nn
 
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn_export import export
 from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange

@@ -18,7 +18,7 @@ from test_packed_text_gives_equal_ids import PIECES
 
 from pocketrnn import Classifier, __version__
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.refusal import name_differing_line
+from pocketrnn_export.diagnose.first_difference import name_differing_line
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 

@@ -12,7 +12,7 @@ from size_modules import WORDS, ClampsLengths
 from torch import nn
 
 from pocketrnn import Classifier
-from pocketrnn.classifier import compute_logits_of_steps
+from pocketrnn.classifier import compute_logits_of_engine_input
 from pocketrnn_export import export
 from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
@@ -35,7 +35,7 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         with torch.no_grad():
             expected = module(torch.tensor([row])).numpy()
         np.testing.assert_allclose(
-            compute_logits_of_steps(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row))
+            compute_logits_of_engine_input(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row))
         )
 
 

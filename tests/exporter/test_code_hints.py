@@ -19,8 +19,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
-from pocketrnn_export.source_code.code_hints import list_code_hints
-from pocketrnn_export.vocabularies.checkpoint_hints import names_length
+from pocketrnn_export.source_code.text_settings_in_code import list_code_hints
+from pocketrnn_export.vocabularies.checkpoint_text_settings import names_length
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = {"oil": 1, "film": 2, "good": 3, "bad": 4}

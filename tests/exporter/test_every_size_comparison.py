@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.refusal import name_differing_line
+from pocketrnn_export.diagnose.first_difference import name_differing_line
 from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.right_program_search import find_right_program

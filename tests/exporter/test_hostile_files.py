@@ -32,7 +32,12 @@ from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.safe_pickle_reader import read_pickle
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
-from pocketrnn_export.vocabularies.owner_text_file import check_pairs, list_pairs, map_answers_to_labels, read_pairs
+from pocketrnn_export.vocabularies.owner_texts_and_answers import (
+    convert_example_pairs,
+    list_texts_with_ids,
+    map_answers_to_labels,
+    read_pairs,
+)
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
@@ -128,9 +133,9 @@ def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Calla
 
 def compared_pairs(path: Path) -> None:
     """A file of pairs, read and compared with rules and labels, as an export does."""
-    pairs = check_pairs(read_pairs(path))
+    pairs = convert_example_pairs(read_pairs(path))
     map_answers_to_labels(pairs, ("a", "b"))
-    choose_rules(KNOWN, None, "whitespace", list_pairs(pairs), [])
+    choose_rules(KNOWN, None, "whitespace", list_texts_with_ids(pairs), [])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof import loop_iterations
+from pocketrnn_export.proof import loop_iteration_comparison
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 
@@ -28,7 +28,7 @@ Step = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @pytest.fixture(autouse=True)
 def _as_in_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 3000)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 3000)
 
 
 def stepping(step: Step, steps: Callable[[Tensor], Iterator[Any]] = lambda e: enumerate(e.unbind(1))) -> nn.Module:
@@ -50,7 +50,7 @@ GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
 
 
 def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     is_refused_at(71, lambda t, word, h: (word, -h if t == 70 else h))
     marks = np.zeros((5000, 6), np.float32)
     marks[70] = 2
@@ -88,14 +88,14 @@ def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
 def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
     at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     is_refused_at(at + 1, lambda t, word, h: (word, turned_by_a_rare_word(word, h) if t == at else h))
     # The same functions, with another number.
     is_refused_at(at + 1, lambda t, word, h: (word.clamp(max=250.0 if t == at else 1e9), h))
 
 
 def test_a_step_that_lacks_a_call_of_the_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     is_refused_at(46, lambda t, word, h: (word if t == 45 else word.clamp(max=1e6), h))
 
 
@@ -121,7 +121,7 @@ def test_the_steps_of_texts_that_are_cut_are_alike() -> None:
     def inputs_of(sizes: Any) -> tuple[Tensor, ...]:
         return (torch.randint(2, 40, (sizes.batch, sizes.tokens)),)
 
-    loop_iterations.check_every_step(
+    loop_iteration_comparison.check_every_step(
         Shortened().eval(), Limits(max_tokens=200), "", inputs_of, lambda _: True, one_text=True
     )
 
@@ -166,14 +166,16 @@ def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Mo
         return (torch.randint(2, loop_modules.WORDS, (sizes.batch, sizes.tokens)),)
 
     # The program is asked only where iterations differ.
-    loop_iterations.check_every_step(module, Limits(max_tokens=200), "", inputs_of, lambda _: False, one_text=True)
+    loop_iteration_comparison.check_every_step(
+        module, Limits(max_tokens=200), "", inputs_of, lambda _: False, one_text=True
+    )
     assert asked == [40, 41, 60, 3, 4, 200]
 
 
 def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
     module = stepping(lambda t, word, h: (word, -h if t == 560 else h))
     for most in (30, 500):
-        loop_iterations.check_every_step(
+        loop_iteration_comparison.check_every_step(
             module, Limits(max_tokens=most), "", lambda sizes: (torch.ones(1, sizes.tokens, dtype=torch.int64),),
             lambda _: False, one_text=False,
         )  # fmt: skip
@@ -206,7 +208,7 @@ class Scripted(nn.Module):
 
 
 def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     with pytest.raises(ExportError, match=r"test_loop_iterations\.py:\d+: .*\b71 tokens"):
         find_right_program(Scripted().eval(), EXAMPLE)
 
@@ -223,7 +225,7 @@ def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     [(lambda _, word, h: (word, h), "step 100"), (irregular, "first 60")],
 )
 def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     (note,) = find_right_program(stepping(step), EXAMPLE).notes
     assert names in note
     assert "test_loop_iterations.py:" in note

@@ -32,20 +32,20 @@ from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
+from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owner_answer_comparison import (
     AnsweredText,
     AnswerSource,
     compare_answers,
     refuse_other_answers,
 )
-from pocketrnn_export.vocabularies.owner_text_file import (
+from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
-    check_pairs,
+    convert_example_pairs,
     map_answers_to_labels,
     map_head_answers,
     read_pairs,
 )
-from pocketrnn_export.vocabularies.signs_of_another_pipeline import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
@@ -430,7 +430,7 @@ def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_pat
 )
 def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
-        map_answers_to_labels(check_pairs([("oil", [1], given)]), LABELS)
+        map_answers_to_labels(convert_example_pairs([("oil", [1], given)]), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
     ],
 )
 def test_answers_are_taken_as_people_have_them(given: Any, expected: Any) -> None:
-    ((_, found),) = map_answers_to_labels(check_pairs([("oil", [1], given)]), LABELS)
+    ((_, found),) = map_answers_to_labels(convert_example_pairs([("oil", [1], given)]), LABELS)
     assert found == expected
     assert map_answers_to_labels([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
 

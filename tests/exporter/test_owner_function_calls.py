@@ -19,9 +19,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.intake.module_file import load_function
+from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.vocabularies.owner_function_call import adapt_function, find_vocabulary_argument
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -134,7 +134,7 @@ def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     def cut(text: str) -> list[int]:
         return [STOI.get(word, 1) for word in text.split()][:512]
 
-    rules = choose_rules(KNOWN, None, adapt_function(cut, KNOWN), [], [])
+    rules = choose_rules(KNOWN, None, adapt_owner_function(cut, KNOWN), [], [])
     assert isinstance(rules, TextRules)
     assert 512 in (rules.max_tokens, rules.max_width)
 
@@ -144,7 +144,7 @@ def test_a_word_that_is_changed_is_named_and_what_is_done_to_ids_is_not() -> Non
         ids = [STOI.get(word[:-1] if word.endswith("s") else word, 1) for word in text.split()]
         return np.array(ids + [0] * (40 - len(ids)))
 
-    found = read_rules_in_code(adapt_function(stemmed, KNOWN))
+    found = read_rules_in_code(adapt_owner_function(stemmed, KNOWN))
     assert found is not None
     assert ["endswith" in one for one in found.unsaid] == [True]
 
@@ -178,7 +178,7 @@ def with_a_length(text: str, vocab: Mapping[str, int], max_length: int) -> list[
 )
 def test_another_function_is_refused_by_what_it_takes(function: Callable[..., Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        adapt_function(function, KNOWN)
+        adapt_owner_function(function, KNOWN)
 
 
 def test_the_argument_that_takes_a_vocabulary_is_known_by_its_name() -> None:
@@ -201,7 +201,7 @@ def test_a_table_that_is_read_from_a_file_is_not_proposed_as_an_option(line: str
     function = "def words(text):\n    return [table.get(w, w) for w in text.split()]"
     path.write_text(f"import json, pickle\nimport pandas as pd\n{line}\n{function}\nfor _ in range(3):\n    pass\n")
     with pytest.raises(InputError, match=r"Copy words,.*table") as caught:
-        load_function(ModuleName(path, "words"))
+        load_text_function(ModuleName(path, "words"))
     assert "--set" not in str(caught.value)
 
 
@@ -259,7 +259,7 @@ def metin_kodla(metin: str, sozluk: Mapping[str, int]) -> list[int]:
 
 
 def test_the_vocabulary_is_found_where_no_name_tells_it() -> None:
-    assert adapt_function(metin_kodla, KNOWN)("Good film, zzz!") == [STOI["good"], STOI["film"], 1]
+    assert adapt_owner_function(metin_kodla, KNOWN)("Good film, zzz!") == [STOI["good"], STOI["film"], 1]
 
 
 def test_the_way_out_calls_another_function() -> None:
@@ -267,4 +267,4 @@ def test_the_way_out_calls_another_function() -> None:
         return text.split()[least:most]
 
     with pytest.raises(InputError, match=r"def encode_text\(text\): return encode\(text, \.\.\.\).*not a label"):
-        adapt_function(encode, KNOWN, "a.py:encode")
+        adapt_owner_function(encode, KNOWN, "a.py:encode")

@@ -21,7 +21,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.owner_text_file import check_pairs, list_pairs, read_pairs
+from pocketrnn_export.vocabularies.owner_texts_and_answers import convert_example_pairs, list_texts_with_ids, read_pairs
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
@@ -390,7 +390,7 @@ def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> No
     "ids", [[2, 4], (2, 4), np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), torch.tensor(4)]]
 )
 def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
-    assert list_pairs(check_pairs([("oil rises", ids)])) == [("oil rises", [2, 4])]
+    assert list_texts_with_ids(convert_example_pairs([("oil rises", ids)])) == [("oil rises", [2, 4])]
 
 
 @pytest.mark.parametrize(
@@ -411,14 +411,14 @@ def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
 )
 def test_pairs_that_are_none_are_refused(given: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
-        check_pairs(given)
+        convert_example_pairs(given)
 
 
 def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(
         '{"text": "oil", "ids": [2], "label": 3}\r\n["rises", [4]]\n', encoding="utf-8-sig"
     )
-    assert list_pairs(read_pairs(tmp_path / "p.jsonl")) == [("oil", [2]), ("rises", [4])]
+    assert list_texts_with_ids(read_pairs(tmp_path / "p.jsonl")) == [("oil", [2]), ("rises", [4])]
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_pairs_may_be_a_csv_file(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert (second.text, second.ids, second.answer) == ("", None, "bad")
     assert third.answer == {"bad": 1, "good": 0}
     with caplog.at_level("INFO"):
-        assert check_pairs([first, second, third, third]) == [first, second, third, third]
+        assert convert_example_pairs([first, second, third, third]) == [first, second, third, third]
     assert "1 of the 4 pairs" in caplog.text
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.diagnose.refusal import name_differing_line
+from pocketrnn_export.diagnose.first_difference import name_differing_line
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog

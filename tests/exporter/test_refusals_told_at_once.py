@@ -19,8 +19,8 @@ from module_sources import make_net, run_source
 
 from pocketrnn.bundle.manifest import read_manifest
 from pocketrnn.commands.cli import main
-from pocketrnn_export.intake.compared_values import list_compared_values
-from pocketrnn_export.vocabularies.checkpoint_hints import (
+from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
+from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     describe_lengths,
     list_checkpoint_hints,
     list_checkpoint_lengths,
@@ -250,7 +250,7 @@ def test_a_checkpoint_says_what_options_do_not(folder: Path) -> None:
 def test_the_values_that_an_argument_is_compared_with_are_listed(body: str, values: list[str]) -> None:
     (definition,) = ast.parse(f"class Net:\n def __init__(self, pool):\n  {body}\n").body
     assert isinstance(definition, ast.ClassDef)
-    assert list_compared_values(definition, "pool") == values
+    assert list_strings_compared_with_argument(definition, "pool") == values
 
 
 def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Path) -> None:

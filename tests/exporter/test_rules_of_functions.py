@@ -18,11 +18,11 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export.refused_options import RefusedOptionsError
-from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
+from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
-from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 STOP_WORDS = {"the", "a", "of"}
@@ -124,7 +124,7 @@ def test_rules_are_read_out_of_the_source_of_a_function(
     rules = choose_rules(KNOWN, None, function, [], [])
     assert isinstance(rules, TextRules)
     encoder, others = TextEncoder(rules, KNOWN.tokens), make_texts_for_comparison(["good", "the", "a", "x1", "movies"])
-    for text in filter(is_ordinary, others):
+    for text in filter(has_ordinary_characters, others):
         made = function(text)
         tokens = made.split() if isinstance(made, str) else made
         theirs = tokens if function is ids else encoder.look_up(tokens)
@@ -181,7 +181,7 @@ def test_rules_that_are_printed_can_be_given_back(
     found = re.findall(r"--rules ('(?:[^']|'\"'\"')*')", shown)
     assert len(found) >= 2
     for one in found:
-        assert parse_rules(shlex.split(one)[0])
+        assert parse_rules_json(shlex.split(one)[0])
 
 
 def test_a_place_that_no_rule_says_is_named_with_the_nearest_rules() -> None:

@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 from slow_case_sampling import examples, mostly_slow
 
+from pocketrnn.text.subword_encoder import SubwordEncoder
 from pocketrnn.text.subword_stream_cuts import SubwordCuts, find_stream_obstacle
-from pocketrnn.text.subwords import SubwordEncoder
 from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 

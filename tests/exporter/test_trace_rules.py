@@ -18,12 +18,12 @@ from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERAT
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
     asserts,
-    constructors,
     embedding_bags,
     evenly_spaced_numbers,
     interpolation,
     lengths,
     loops,
+    new_and_squeeze,
     order_statistics,
     pooling,
     slicing,
@@ -310,12 +310,12 @@ def test_what_is_among_many_numbers_is_compared_with_each(invert: bool) -> None:
 
 def test_old_constructors_are_zeros_of_a_size_or_what_they_are_given(traced: Callable[..., Traced]) -> None:
     of = traced()
-    zeros = constructors.new(of.session, of.steps, of.tokens.shape[0], 4)
+    zeros = new_and_squeeze.new(of.session, of.steps, of.tokens.shape[0], 4)
     assert axes_of(zeros, of) == ["batch", "4"]
     assert zeros.dtype == torch.float32
-    given = constructors.new(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
+    given = new_and_squeeze.new(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
     assert (given.dtype, given.shape) == (torch.int64, (2,))
-    assert axes_of(constructors.squeeze(of.session, of.steps[:, :1].unsqueeze(0)), of) == ["batch", "5"]
+    assert axes_of(new_and_squeeze.squeeze(of.session, of.steps[:, :1].unsqueeze(0)), of) == ["batch", "5"]
 
 
 def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:

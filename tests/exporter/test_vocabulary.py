@@ -31,7 +31,7 @@ from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
-from pocketrnn_export.vocabularies import torchtext_vocab, vocabulary
+from pocketrnn_export.vocabularies import pickled_vocabulary, vocabulary
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules, read_vocabulary, write_vocabulary
 
 # Written by a real torchtext 0.18; its make.py says how. The second folder holds larger ones, where it is.
@@ -833,13 +833,13 @@ def test_bombs_are_refused_before_they_grow(file: Callable[..., Path], monkeypat
     assert refusal(file(b"\x80\x04\x8d" + b"\xff" * 8 + b"abc."))
     assert "nested parts" in refusal(file(b"\x80\x02" + b"(" * 200_000 + b"."))
     assert "nested parts" in refusal(file(b"\x80\x02" + b"]" * 200_000 + b"."))
-    monkeypatch.setattr(torchtext_vocab, "_MOST_INSTRUCTIONS", 1000)
+    monkeypatch.setattr(pickled_vocabulary, "_MOST_INSTRUCTIONS", 1000)
     assert "1,000 instructions" in refusal(file(b"\x80\x02" + b"N" * 2000 + b"."))
     entries = io.BytesIO()
     with zipfile.ZipFile(entries, "w") as archive:
         for i in range(20):
             archive.writestr(str(i), b"")
-    monkeypatch.setattr(torchtext_vocab, "_MOST_ENTRIES", 10)
+    monkeypatch.setattr(pickled_vocabulary, "_MOST_ENTRIES", 10)
     assert "more than 10 files" in refusal(file(entries.getvalue()))
 
 
@@ -888,7 +888,9 @@ def test_a_mutated_archive_is_a_vocabulary_or_refused(
 instruction = st.sampled_from([ord(instruction.code) for instruction in pickletools.opcodes])
 fragments = st.one_of(
     instruction.map(lambda code: bytes([code])),
-    st.sampled_from(sorted(torchtext_vocab._KNOWN)).map(lambda name: "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()),
+    st.sampled_from(sorted(pickled_vocabulary._KNOWN)).map(
+        lambda name: "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()
+    ),
     st.sampled_from([b"X\x01\x00\x00\x00a", b"\x8c\x01b", b"K\x00", b"]", b"}", b")", b"(", b"q\x00", b"h\x00"]),
     st.binary(max_size=3),
 )

@@ -12,7 +12,7 @@ import pytest
 from compiled_programs import compiled_once
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "runtime" / "native"

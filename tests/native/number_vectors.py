@@ -20,7 +20,7 @@ from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
@@ -167,7 +167,10 @@ def made(name: str) -> MadeOfNumbers:
         step = lower_graph(of_step, graph, numbers=rules, state_size=size).program
     whole = lower_graph(content, graph, numbers=rules).program
     if of_integers:
-        whole, step = convert_to_integers(whole).program, None if step is None else convert_to_integers(step).program
+        whole, step = (
+            convert_products_to_integers(whole).program,
+            None if step is None else convert_products_to_integers(step).program,
+        )
     program = whole.encode_sections(step)
     answered = functools.partial(layer.logits, of_integers=of_integers)
     golden = [_golden(generator, answered, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]

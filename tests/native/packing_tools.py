@@ -27,7 +27,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 from pocketrnn_native._engine import OK
@@ -84,7 +84,10 @@ def packed_graph(
     steps = None if step is None else lower_graph(step[0], graph, state_size=step[1].state_size).program
     whole = lower_graph(content, graph).program
     if integers:
-        whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
+        whole, steps = (
+            convert_products_to_integers(whole).program,
+            None if steps is None else convert_products_to_integers(steps).program,
+        )
     program = whole.encode_sections(steps)
     reference = INTEGERS if has_integer_weights(program.values) else "onnx"
     manifest = Manifest(

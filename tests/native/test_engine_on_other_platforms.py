@@ -19,7 +19,7 @@ from test_packed_programs import LABELS
 from test_packed_text_gives_equal_ids import PIECES
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 

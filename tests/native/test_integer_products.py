@@ -28,7 +28,7 @@ from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_intege
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack
@@ -62,7 +62,7 @@ class Tagger(nn.Module):
 
 
 def form_of(module: nn.Module) -> IntegerForm:
-    return convert_to_integers(lower_graph(*graph_of(module, VOCABULARY, LABELS)).program)
+    return convert_products_to_integers(lower_graph(*graph_of(module, VOCABULARY, LABELS)).program)
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +218,11 @@ class FarState(Tagger):
 
 def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
     content, graph = graph_of(FarState(both=False, layers=1), VOCABULARY, LABELS)
-    assert convert_to_integers(lower_graph(content, graph).program).matrices == 0
+    assert convert_products_to_integers(lower_graph(content, graph).program).matrices == 0
     # One that begins among them.
     near = content.replace(np.float32(1.5).tobytes(), np.float32(0.5).tobytes())
     assert near != content
-    assert convert_to_integers(lower_graph(near, graph).program).matrices == 2
+    assert convert_products_to_integers(lower_graph(near, graph).program).matrices == 2
 
 
 class Projected(Tagger):

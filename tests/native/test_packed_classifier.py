@@ -19,10 +19,10 @@ from click.testing import CliRunner
 import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Limits, encode_manifest
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.bundle.output_kinds import build_output
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats

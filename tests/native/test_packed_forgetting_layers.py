@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
-from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_to_integers
+from pocketrnn_export.forms.packed_file.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.previous_step_folding import fold_step_pairs
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
@@ -189,7 +189,7 @@ def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
 
 def test_a_window_is_multiplied_in_integers() -> None:
     content, graph = graph_of_case("a window")
-    form = convert_to_integers(lower_graph(content, graph).program)
+    form = convert_products_to_integers(lower_graph(content, graph).program)
     assert form.matrices == 6
     assert "recurrent" not in form.left
     packed = packed_graph(content, graph, vocabulary_of(WORDS), LABELS, integers=True)

@@ -26,10 +26,10 @@ from slow_case_sampling import examples
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import compute_file_sha256
 from pocketrnn.bundle.manifest import Comparison, Graph, Parity, encode_manifest
 from pocketrnn.bundle.packed_file import compute_word_sums, encode_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn.graph_check.last_layer import add_graph_output, find_last_layer_input
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
@@ -83,7 +83,7 @@ def with_last_layers_input(content: bytes) -> onnxruntime.InferenceSession | Non
         name = find_last_layer_input(content, Path("model.onnx"))
     except InputError:
         return None
-    return onnxruntime.InferenceSession(add_output(content, name), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(add_graph_output(content, name), providers=["CPUExecutionProvider"])
 
 
 def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:

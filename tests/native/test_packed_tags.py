@@ -27,7 +27,7 @@ from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.bundle.packed_enums import Section
 from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import AnyTextRules, Replace, SubwordRules, TextRules, cleaning
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS
 from pocketrnn.text.subword_models import Unigram, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import PrependTo, SplitAt

@@ -23,7 +23,7 @@ from pocketrnn.bundle.packed_file import encode_packed_text_rules, map_file, rea
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
 from pocketrnn.text.code_point_runs import Run, RunPart
 from pocketrnn.text.text_input import TextInput

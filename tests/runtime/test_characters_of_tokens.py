@@ -21,9 +21,9 @@ from pocketrnn.bundle.manifest import Example, Manifest, encode_with_digest, rea
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn.text.alignment import locate_split_tokens
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.text.token_characters import spell_tokens
+from pocketrnn.text.token_characters import add_character_ids
+from pocketrnn.text.token_positions import locate_split_tokens
 
 LETTERS = Characters(["<pad>", "<unk>", *"Naoils"], width=4)
 WEIGHT = np.array([1.0, -2.0, 0.5, 0.25], np.float32)
@@ -55,7 +55,7 @@ def with_characters(manifest: Manifest) -> Manifest:
     for example in manifest.texts:
         words = str(example.text).replace(",", " ,").split()
         placed = replace(locate_split_tokens(encoder, words), ids=encoder.encode(str(example.text)))
-        sums = spell_tokens(LETTERS, placed)[:, 1:].sum(1)
+        sums = add_character_ids(LETTERS, placed)[:, 1:].sum(1)
         rows = np.array(example.logits, np.float32) + sums[:, None].astype(np.float32) * WEIGHT
         examples.append(Example(example.text, example.ids, tuple(tuple(map(float, row)) for row in rows)))
     return replace(

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_case_sampling import examples
 
-import pocketrnn.bundle.shipped_classifiers
+import pocketrnn.bundle.bundle_lookup
 from pocketrnn import Classifier, PocketRNNError, Prediction, verify
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.text import TextRules
@@ -244,7 +244,7 @@ def zoo(padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(padded, tmp_path / "zoo" / "known" / "bundle")
     (tmp_path / "zoo" / "unfinished").mkdir()
     monkeypatch.setattr(
-        pocketrnn.bundle.shipped_classifiers.importlib.util,
+        pocketrnn.bundle.bundle_lookup.importlib.util,
         "find_spec",
         lambda _: type("Spec", (), {"submodule_search_locations": [str(tmp_path / "zoo")]}),
     )

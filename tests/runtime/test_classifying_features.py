@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from row_files import write_rows
 
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
-from pocketrnn.bundle.hub import parse_address
+from pocketrnn.bundle.hub import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
 from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
 from pocketrnn.commands.cli import main
@@ -373,5 +373,5 @@ def test_inspect_verify_and_the_page_know_features(tmp_path: Path, bundle: Path)
     run("verify", "--html", str(tmp_path / "proof.html"), str(bundle))
     assert "Wall St. Bears | price=3.5" in (tmp_path / "proof.html").read_text()
     assert "price" in run("bench", str(bundle), exit_code=2).stderr
-    card = "\n".join(_format_card_lines(read_manifest(bundle), parse_address("hf://me/sales"), []))
+    card = "\n".join(_format_card_lines(read_manifest(bundle), parse_hub_address("hf://me/sales"), []))
     assert "--feature price=3.0" in card

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from row_files import write_rows
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.hub import parse_address
+from pocketrnn.bundle.hub import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
 from pocketrnn.commands.cli import main
@@ -211,7 +211,7 @@ def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) ->
     assert "Wall St. Bears | oil" in (tmp_path / "proof.html").read_text()
     assert "two texts" in run("bench", str(bundle), exit_code=2).stderr
     assert '("a text", "another text")' in "\n".join(
-        _format_card_lines(read_manifest(bundle), parse_address("hf://me/nli"), [])
+        _format_card_lines(read_manifest(bundle), parse_hub_address("hf://me/nli"), [])
     )
 
 

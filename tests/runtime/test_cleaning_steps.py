@@ -16,7 +16,7 @@ from slow_case_sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, make_rules_document, rules_of
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import (
     MOST_GROWTH,
     CleaningStep,

@@ -16,7 +16,7 @@ from onnx import helper
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn.graph_check.last_layer import add_graph_output, find_last_layer_input
 from pocketrnn.text import TextRules
 
 TEXTS = ["oil prices", "the team wins the cup game !", "", "NASA's space probe", "oil"]
@@ -98,7 +98,10 @@ def test_the_layer_is_found_behind_what_is_done_to_its_answer(nodes: list[onnx.N
     content = model(*nodes)
     assert find_last_layer_input(content, Path("model.onnx")) == "h"
     # The added output is one of the graph for every reader of protobuf.
-    assert [one.name for one in onnx.ModelProto.FromString(add_output(content, "h")).graph.output] == ["logits", "h"]
+    assert [one.name for one in onnx.ModelProto.FromString(add_graph_output(content, "h")).graph.output] == [
+        "logits",
+        "h",
+    ]
 
 
 @pytest.mark.parametrize(

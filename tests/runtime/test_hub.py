@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hub_server import Hub, served_hub
 
-from pocketrnn.bundle.hub import HubAddress, parse_address
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
+from pocketrnn.bundle.hub import HubAddress, parse_hub_address
 from pocketrnn.errors import InputError, MissingExtraError
 
 pytest.importorskip("huggingface_hub")
@@ -66,8 +66,8 @@ def refusal(said: Said) -> str:
     ],
 )
 def test_an_address_names_a_repository_and_a_revision(given: str, address: HubAddress) -> None:
-    assert parse_address(given) == address
-    assert parse_address(str(address)) == address
+    assert parse_hub_address(given) == address
+    assert parse_hub_address(str(address)) == address
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_a_lone_half_of_a_surrogate_pair_is_the_replacement_character(text: str)
 
 
 def test_what_was_kept_of_words_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketrnn.text.subwords._MOST_KEPT", 2)
+    monkeypatch.setattr("pocketrnn.text.subword_encoder._MOST_KEPT", 2)
     encoder = TextEncoder(RULES, BERT)
     texts = ["unable able", "a b, a", "unable", "un a b able"] * 3
     assert [encoder.encode(text) for text in texts] == [TextEncoder(RULES, BERT).encode(text) for text in texts]

@@ -22,7 +22,7 @@ from slow_case_sampling import examples, mostly_slow
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
 from pocketrnn.bundle.manifest import Manifest, describe_padding_effect
-from pocketrnn.classifier import compute_logits_of_batches, compute_logits_of_steps
+from pocketrnn.classifier import compute_logits_of_batches, compute_logits_of_engine_input
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.batching import divide_into_runs, find_texts_with_ids
 from pocketrnn.text import TextRules
@@ -107,7 +107,7 @@ def test_every_way_to_ask_gives_the_answer_to_the_text_alone(counting: Path, tmp
         np.concatenate(list(compute_logits_of_batches(classifier, [texts[:3], [], texts[3:7]]))), expected, atol=1e-6
     )
     ids = [classifier.encode(text) for text in texts[:7]]
-    np.testing.assert_allclose(compute_logits_of_steps(classifier, ids), expected, atol=1e-6)
+    np.testing.assert_allclose(compute_logits_of_engine_input(classifier, ids), expected, atol=1e-6)
     table = io.StringIO()
     csv.writer(table).writerows([["text"], *([text] for text in texts)])
     (tmp_path / "rows.csv").write_text(table.getvalue())

@@ -9,12 +9,12 @@ from slow_case_sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
-from pocketrnn.text.alignment import locate_split_tokens, locate_text_tokens
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS
 from pocketrnn.text.subword_models import Unigram, WordPiece
 from pocketrnn.text.subword_rules import SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach, Normalize, Prepend
+from pocketrnn.text.token_positions import locate_split_tokens, locate_text_tokens
 
 WORDS = ("<unk>", "<pad>", "oil", "prices", "i", "\u0307", "'", "s", ".", "a", "&", "the")
 # Characters that change their length in lower case, join the one before them, or are two code units elsewhere.

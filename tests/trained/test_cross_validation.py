@@ -15,7 +15,7 @@ from training_data import CHOICES, QUICK, easy_texts, write_csv
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_training import cross_validate, cross_validation, fit
-from pocketrnn_training import run as runs
+from pocketrnn_training import training_run as runs
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.cross_validation import CrossValidation, Fold, assign_folds, cross_validate_rows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts

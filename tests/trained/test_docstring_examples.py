@@ -11,7 +11,7 @@ import torch
 
 import pocketrnn_training
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.run import TrainingRun
+from pocketrnn_training.training_run import TrainingRun
 
 PUBLIC = {name: getattr(pocketrnn_training, name) for name in pocketrnn_training.__all__}
 

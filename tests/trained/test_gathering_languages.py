@@ -23,7 +23,7 @@ import torch
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn_training import LabelledTexts
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 
 ROOT = Path(__file__).parents[2]
 CARD = ROOT / "trained" / "pocketrnn_zoo" / "languages" / "README.md"

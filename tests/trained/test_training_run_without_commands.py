@@ -15,8 +15,8 @@ from pocketrnn.errors import InputError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_folder import is_unfinished
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.training_events import Epoch, Notice, Progress
+from pocketrnn_training.training_run import TrainingRun
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_run_needs_neither_click_nor_a_terminal_library(source: DataSource, tm
         "from pathlib import Path\n"
         "from pocketrnn_training import TextSettings\n"
         "from pocketrnn_training.rows.data_source import DataSource\n"
-        "from pocketrnn_training.run import TrainingRun\n"
+        "from pocketrnn_training.training_run import TrainingRun\n"
         "settings = TextSettings(epochs=1, min_freq=1, hidden_dim=8, embedding_dim=8, device='cpu')\n"
         "run = TrainingRun(DataSource((sys.argv[1],)), Path(sys.argv[2]), settings)\n"
         "print(run.train().labels)"

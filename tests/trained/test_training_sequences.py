@@ -30,12 +30,12 @@ from pocketrnn_training.preparation.continued_training import make_settings_from
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
-from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.settings_from_options import find_default, make_settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch
+from pocketrnn_training.training_run import TrainingRun
 
 QUICK = NumberSettings(
     convolution=3,

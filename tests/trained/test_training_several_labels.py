@@ -34,7 +34,7 @@ from pocketrnn_training.measures.logit_measures import (
     find_best_f1_threshold,
     find_right_rows,
 )
-from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted
+from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted_labels
 from pocketrnn_training.rows.labelled_rows import split_rows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.text_files import parse_labels, read_files
@@ -252,7 +252,7 @@ def test_a_rare_label_is_given_from_near_the_threshold_of_all_on() -> None:
     of_all, _ = find_best_f1_threshold(probabilities.ravel(), targets.ravel())
     assert abs(rarely - of_all) < 0.1
     assert 0.2 < often < 0.6
-    assert (predict_cross_fitted(probabilities, targets) == targets).mean() > 0.99
+    assert (predict_cross_fitted_labels(probabilities, targets) == targets).mean() > 0.99
 
 
 def test_thresholds_without_any_label_are_a_half() -> None:

@@ -28,16 +28,16 @@ from pocketrnn_training.preparation.distillation import (
     compute_summed_student_loss,
     make_teacher_targets,
 )
-from pocketrnn_training.preparation.teacher_answers import read_teacher
+from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers
 from pocketrnn_training.rows.text_files import read_files, with_unlabelled
-from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress
+from pocketrnn_training.training_run import TrainingRun
 
 TEXTS = ["a cat", "a dog", "an elk", "another cat"]
 DATA = LabelledTexts(TEXTS, np.array([0, 1, 2, 0]), LABELS, "four")

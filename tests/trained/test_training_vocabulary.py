@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
-from pocketrnn_training.rows.epoch_batches import make_random_batches, make_similar_length_batches
+from pocketrnn_training.rows.epoch_batches import cut_into_batches, make_similar_length_batches
 from pocketrnn_training.texts.vocabulary import SPECIALS, build
 
 RULES = TextRules(tokenizer="whitespace", padding_id=1)
@@ -93,12 +93,12 @@ def test_batches_hold_every_row_once(rows: list[list[int]], batch_size: int, see
     order = np.random.default_rng(seed).permutation(len(rows))
     lengths = encoded_of(rows).lengths
     for batches in (
-        make_random_batches(order, batch_size),
+        cut_into_batches(order, batch_size),
         make_similar_length_batches(order, lengths, batch_size, np.random.default_rng(seed)),
     ):
         assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
         assert max(map(len, batches)) <= batch_size
-    assert np.array_equal(np.concatenate(make_random_batches(order, batch_size)), order)
+    assert np.array_equal(np.concatenate(cut_into_batches(order, batch_size)), order)
 
 
 def test_batches_of_similar_length_have_little_padding_and_no_order() -> None:

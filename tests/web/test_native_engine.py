@@ -122,7 +122,7 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
 ) -> None:
     from packing_tools import packed_bundle
 
-    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 
     path = tmp_path / "news.prnn"
     path.write_bytes(packed_bundle(find_bundle_folder(name)))

@@ -17,8 +17,8 @@ from web_node import Node, list_bundle_files, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.text import TextEncoder, TextRules
 
 pytestmark = pytest.mark.slow

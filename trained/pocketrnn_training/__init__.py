@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.cross_validation import CrossValidation
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
-    from pocketrnn_training.preparation.teacher_answers import read_teacher
+    from pocketrnn_training.preparation.teacher_reader import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
     from pocketrnn_training.rows.conll_files import read_tagged
     from pocketrnn_training.rows.labelled_pairs import LabelledPairs
@@ -108,7 +108,7 @@ _HOMES = {
     "read_pairs": ("rows.text_files", "read_pairs", ("pyarrow",)),
     "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
     "read_tagged": ("rows.conll_files", "read_tagged", ("pyarrow",)),
-    "read_teacher": ("preparation.teacher_answers", "read_teacher", ("torch", "safetensors", "pyarrow")),
+    "read_teacher": ("preparation.teacher_reader", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
     "with_unlabelled": ("rows.text_files", "with_unlabelled", ("pyarrow",)),
     "write_checkpoint": ("classifiers.checkpoint", "write", ("torch", "safetensors")),

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint

@@ -36,7 +36,7 @@ from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.training_events import Epoch
 
-__all__ = ["HISTORY", "lock_folder", "read_state", "write_epoch", "write_finished"]
+__all__ = ["HISTORY", "lock_folder", "read_state", "write_epoch", "write_finished_run"]
 
 HISTORY: Final = "history.csv"
 _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
@@ -140,7 +140,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
         safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
 
-def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
+def write_finished_run(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
     """Write the folder of a run that has ended: the checkpoint, the history and the report.
 
     Args:

@@ -22,7 +22,7 @@ from pocketrnn_training.candidates.candidate_comparison import (
     may_compare_candidates,
     may_measure_by_folds,
 )
-from pocketrnn_training.candidates.fit_without_epochs import fit_at_once, is_fitted_at_once
+from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, is_fitted_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.duration_estimate import estimate_duration
@@ -139,8 +139,8 @@ def train(
     loop = TrainingLoop(task, settings, name, _compute_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _make_different_run_error(resume, settings)
-    if is_fitted_at_once(task):
-        return fit_at_once(loop, report, keep)
+    if is_fitted_without_epochs(task):
+        return fit_classifier_without_epochs(loop, report, keep)
     with silence_fabric(), _restore_generators():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(estimate_duration(loop, alone)))

@@ -40,7 +40,7 @@ from pocketrnn_export.checking.correct_sizes import (
     ComparedSize,
     find_right_sizes,
 )
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_file
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_checked_file
 from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.input_axis_roles import UncallableModuleError
@@ -113,7 +113,7 @@ def check(
     with lock_exports(), show_progress(progress), restore_random_state():
         try:
             with keep_module_unchanged(module):
-                return _compare_with_module(module, open_file(file), options)
+                return _compare_with_module(module, open_checked_file(file), options)
         except PocketRNNError as error:
             return Verdict(str(file), "not comparable", f"{error.problem} {error.remedy}")
 
@@ -147,7 +147,7 @@ def check_files(
     with lock_exports(), show_progress(progress), restore_random_state():
         try:
             verdict = _compare_with_module(
-                _wrap_file(open_file(before)), open_file(after), _CallOptions(inputs or {}, ids=ids)
+                _wrap_file(open_checked_file(before)), open_checked_file(after), _CallOptions(inputs or {}, ids=ids)
             )
         except UncallableModuleError:
             said = f"{before} runs on none of the sizes that were tried. {_FIX_SIZES}"

@@ -100,7 +100,7 @@ class CheckedFile:
             return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
-def open_file(path: str | Path) -> CheckedFile:
+def open_checked_file(path: str | Path) -> CheckedFile:
     """Open a file of ONNX, TorchScript or torch.export.
 
     Raises:

@@ -35,8 +35,8 @@ def export_by_answers(
         ParityError: the answers differ; the message has the command that gives rules with which they agree.
     """
     from pocketrnn.text import SubwordRules
-    from pocketrnn_export.vocabularies.nearest_text_rules import write_rules_option
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
+    from pocketrnn_export.vocabularies.usual_text_rules import write_rules_option
 
     try:
         return write(description)
@@ -82,9 +82,9 @@ def _change_options(
     options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
 ) -> dict[str, str | None]:
     """Return the options with these members of the text rules. A tokenizer that splits texts as before is kept."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
 
-    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
     changes: dict[str, str | None] = {"rules": json.dumps({**stated, **members})}
     if is_split_otherwise:
         changes["tokenizer"] = None

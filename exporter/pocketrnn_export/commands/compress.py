@@ -11,6 +11,7 @@ import click
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
+from pocketrnn_export.commands.closing_lines import format_example_note, print_next_step, print_verdicts
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
@@ -19,7 +20,6 @@ from pocketrnn_export.commands.shared_compression_options import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.commands.verdict_lines import format_example_note, print_next_step, print_verdicts
 
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 
@@ -84,7 +84,7 @@ def compress(
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
         from pocketrnn.bundle.atomic_writing import check_folder_free
-        from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
+        from pocketrnn.bundle.bundle_lookup import find_bundle_folder
         from pocketrnn_export.compression import check_kept_word_count
         from pocketrnn_export.forms.weight_quantization import Storage
         from pocketrnn_training.classifiers import checkpoint

@@ -25,6 +25,15 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
+from pocketrnn_export.commands.closing_lines import (
+    describe_empty_texts,
+    format_example_note,
+    format_proof_summary,
+    format_proof_table,
+    print_example_note,
+    print_next_step,
+    print_verdicts,
+)
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
@@ -37,22 +46,13 @@ from pocketrnn_export.commands.number_options import (
     read_number_arguments,
     refuse_text_options,
 )
-from pocketrnn_export.commands.owner_hints import CORRECTED, print_hints, tell_hints
+from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, print_owner_hints
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
-)
-from pocketrnn_export.commands.verdict_lines import (
-    describe_empty_texts,
-    format_example_note,
-    format_proof_summary,
-    format_proof_table,
-    print_example_note,
-    print_next_step,
-    print_verdicts,
 )
 from pocketrnn_export.intake.given_file_check import check_weights_exist
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn.text.token_characters import Characters
-    from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
@@ -314,7 +314,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     print_verdicts(manifest, format_proof_summary(manifest, "texts", str(output)))
-    print_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
+    print_owner_hints(list_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
                 is_answered=read_text_verdict(manifest).answers is not None)  # fmt: skip
     graph_limits = manifest.graph.limits
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
@@ -532,7 +532,7 @@ def _read_text_arguments(
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_from_checkpoint(needed, options)
+    _take_parts_from_checkpoint(needed, options)
     refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
     return _read_files(options, refusals, subwords=subwords)
 
@@ -541,7 +541,7 @@ def _refuse_missing_options(
     source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
 ) -> None:
     """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights."""
-    from pocketrnn_export.source_code.code_hints import describe_vocabulary_to_save
+    from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     if missing := [option for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
@@ -567,7 +567,7 @@ def _refuse_missing_options(
 def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool) -> dict[str, Any] | None:
     """Read the files that the options name. Return None if one of them is refused; the others are read to tell
     whether they are refused, too."""
-    from pocketrnn_export.vocabularies.owner_text_file import read_pairs
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
 
     def read_all_labels() -> dict[str, Any]:
         if options["head"]:
@@ -592,7 +592,7 @@ def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subword
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
-    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:
@@ -602,10 +602,10 @@ def _check_files(options: dict[str, Any]) -> None:
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
     if function is not None and not function.args:
-        check_takes_text_alone(function.path, function.name, list(function.kwargs or ()))
+        refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
 
 
-def _take_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+def _take_parts_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
@@ -636,11 +636,11 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     """
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import find_tokenizer_in_checkpoint
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
 
     if options["tokenizer"] is not None:
         return
-    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules(options["rules"])[1]):
+    if options["rules"] is not None and not _WIDTHS.issuperset(parse_rules_json(options["rules"])[1]):
         return
     for name in ("vocabulary", "weights"):
         path, held = options[name], None
@@ -665,12 +665,12 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 
 def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
     """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
-    from pocketrnn_export.intake.module_file import load_function
-    from pocketrnn_export.vocabularies.owner_function_call import adapt_function
-    from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.intake.module_file import load_text_function
+    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines import read_lines
     from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, refuse_other_ids
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
@@ -681,13 +681,13 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        function = load_function(named, file, words)
-        function = adapt_function(function, text["vocabulary"], f"{named.path}:{named.name}")
+        function = load_text_function(named, file, words)
+        function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
-    pairs = list_pairs(given)
+    pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
-    members = {} if options["rules"] is None else parse_rules(options["rules"])[1]
+    members = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
     if members and _BESIDE_A_FUNCTION.issuperset(members):
         found = choose_rules(vocabulary, None, function, [], [*texts, *(one for one, _ in pairs)])
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
@@ -714,7 +714,7 @@ def _read_module_and_arguments(
     """
     text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
     if text is not None:
-        options[CORRECTED] = tell_hints(named, options, text)
+        options[CORRECTED] = log_owner_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
     refusals.tell()
     return cast("tuple[Any, dict[str, Any]]", given)
@@ -765,7 +765,7 @@ def _read_agreeing_rules(
         InputError: a text has other ids.
     """
     from pocketrnn.text import SubwordRules, TextRules
-    from pocketrnn_export.vocabularies.owner_text_file import list_pairs
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_rule_selection import (
         complete_rules_by_ids,
         log_default_tokenizer,
@@ -774,7 +774,7 @@ def _read_agreeing_rules(
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
-    vocabulary, given = read_vocabulary(tokens), list_pairs(pairs)
+    vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
     if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
@@ -862,7 +862,7 @@ def _names_function(tokenizer: str | None) -> bool:
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
     """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
     later."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -883,7 +883,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
     found = read_tokenizer(given)
     if options["rules"] is not None:
-        widths = parse_rules(options["rules"])[1]
+        widths = parse_rules_json(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
             raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
         found = add_widths_to_tokenizer(found, widths, given)
@@ -896,14 +896,14 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """Return the text rules in --rules. Without --rules, make them from the vocabulary, --tokenizer and
     --max-tokens."""
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules, read_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
     if options["rules"] is None:
         return replace(
             make_implied_rules(vocabulary, options["tokenizer"] or "basic_english"), max_tokens=options["max_tokens"]
         )
-    members = parse_rules(options["rules"])[1]
+    members = parse_rules_json(options["rules"])[1]
     beside: dict[str, Any] = {}
     if options["tokenizer"] and not _names_function(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]
@@ -941,7 +941,7 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.notebook_check import check_after_all_cells
+        from pocketrnn_export.intake.answers_after_all_cells import check_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(f"{named.path} is not a notebook, so --run-notebook has no cells to run.")

@@ -14,8 +14,8 @@ import click
 
 from pocketrnn.commands.grouped_options import Text
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError, find_error_reason, short_repr
-from pocketrnn_export.commands.verdict_lines import format_example_note, format_proof_summary, format_proof_table
+from pocketrnn.errors import InputError, find_file_error_reason, short_repr
+from pocketrnn_export.commands.closing_lines import format_example_note, format_proof_summary, format_proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -230,7 +230,7 @@ def _read_json_object(given: str) -> dict[str, Any]:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{given} cannot be read: {find_error_reason(error)}.", "Give JSON, or the path of a JSON file."
+                f"{given} cannot be read: {find_file_error_reason(error)}.", "Give JSON, or the path of a JSON file."
             ) from None
     try:
         found = json.loads(text)

@@ -15,7 +15,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
-    from pocketrnn_export.source_code.code_hints import OpenSettings
+    from pocketrnn_export.source_code.text_settings_in_code import OpenSettings
 
 # The key in the options of `export` for those that correct them.
 CORRECTED: Final = "corrected"
@@ -23,7 +23,7 @@ _LONG: Final = "Long texts, not compared"
 _PADDING: Final = "Padding, not compared"
 
 
-def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
+def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
     """Log the settings that the checkpoint and the owner's code name, as notes at the end of the command.
 
     Args:
@@ -35,16 +35,20 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import AFTER_AN_ERROR
-    from pocketrnn_export.source_code.code_hints import find_open_settings, find_uncompared_rules, list_code_hints
-    from pocketrnn_export.vocabularies.checkpoint_hints import list_checkpoint_hints, list_checkpoint_lengths
+    from pocketrnn_export.source_code.text_settings_in_code import (
+        find_open_settings,
+        find_uncompared_length_and_unknown_id,
+        list_code_hints,
+    )
+    from pocketrnn_export.vocabularies.checkpoint_text_settings import list_checkpoint_hints, list_checkpoint_lengths
     from pocketrnn_export.vocabularies.checkpoint_tokenizer import describe_unread_tokenizer
-    from pocketrnn_export.vocabularies.text_rules_file import parse_rules
+    from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     rules, pairs, weights = text["rules"], text["example_ids"], options["weights"]
     plain = getattr(rules, "rules", rules)
-    stated = {} if options["rules"] is None else parse_rules(options["rules"])[1]
-    longest, unknown_id = find_uncompared_rules(
+    stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]
+    longest, unknown_id = find_uncompared_length_and_unknown_id(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
@@ -80,7 +84,7 @@ def tell_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str
     return _make_corrected_options(find_open_settings(files, **open_ones), options, stated, plain)
 
 
-def print_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
+def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
     """Print the steps that were not compared, and then the lines that wait for the end of the command: a length in
     the code stands below the line about long texts.
 
@@ -105,15 +109,15 @@ def print_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) ->
 def _find_function_of_ids(tokenizer: str | None) -> str:
     """Return the function, file.py:name, that gives ids from the tokens of the function of --tokenizer; an empty string
     if there is none that takes a text alone."""
-    from pocketrnn_export.source_code.code_hints import find_function_of_ids
-    from pocketrnn_export.source_code.function_arguments_check import check_takes_text_alone
+    from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
+    from pocketrnn_export.source_code.text_settings_in_code import find_token_id_function
 
     named = parse_module_name(tokenizer or "")
-    name = "" if named is None else find_function_of_ids(named.path, named.name)
+    name = "" if named is None else find_token_id_function(named.path, named.name)
     if named is None or not name:
         return ""
     try:
-        check_takes_text_alone(named.path, name, [])
+        refuse_function_with_more_arguments(named.path, name, [])
     except InputError:
         return ""
     return f"{named.path}:{name}"

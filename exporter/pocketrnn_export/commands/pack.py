@@ -17,9 +17,9 @@ from pocketrnn_export.commands.arithmetic_options import (
     format_integer_warning,
     read_integer_arguments,
 )
+from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
 from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.shared_compression_options import check_is_bundle, data_options
-from pocketrnn_export.commands.verdict_lines import print_next_step, print_verdicts
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 from pocketrnn.commands.grouped_options import Text, make_column_option
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module

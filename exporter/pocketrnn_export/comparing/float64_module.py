@@ -21,8 +21,8 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_rows import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.comparing.form_runs import compute_rows_by_length
-from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.attribute_changes import restore_attributes
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
@@ -136,7 +136,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
             "Give the Python module that it was compiled from.",
         )
-    copied = copy_complete_copy(module).double()
+    copied = copy_without_comparison(module).double()
     caches = find_caches(copied)
 
     @contextlib.contextmanager

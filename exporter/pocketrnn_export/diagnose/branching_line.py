@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_file, trace_frames
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 Inputs = tuple[Tensor, ...]
@@ -43,7 +43,7 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
     """Return the jumps between instructions of the user's code in a call, in the order of their first run."""
     found: _Jumps = {}
-    copied = copy_complete_copy(module)
+    copied = copy_without_comparison(module)
     # A user's module may raise anything: its jumps end there.
     with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_jumps(found):
         copied(*inputs)

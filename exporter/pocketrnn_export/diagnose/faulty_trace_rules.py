@@ -11,7 +11,7 @@ from typing import TypeVar
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
-from pocketrnn_export.tracing.rule_use_recording import leave_out_rule, record_uses
+from pocketrnn_export.tracing.rule_use_recording import leave_out_rule, record_rules_used
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
@@ -35,7 +35,7 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         told.add(record.getMessage())
         return True
 
-    with record_uses() as used, filter_records(collect_message):
+    with record_rules_used() as used, filter_records(collect_message):
         try:
             return make()
         except (AnswersDifferError, FormsDifferError) as error:

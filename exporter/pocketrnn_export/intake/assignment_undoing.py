@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
+from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 
 # The names of a batch size.
 BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)

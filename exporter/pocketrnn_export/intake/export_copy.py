@@ -12,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, find_layer_tensors
+from pocketrnn_export.intake.float32_conversion import convert_to_float32, find_layer_tensors
 from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module

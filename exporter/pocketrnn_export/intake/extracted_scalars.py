@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.user_frames import list_call_frames, run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
+from pocketrnn_export.module_runs.attribute_changes import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.operator_recording import OperatorRecorder
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module

@@ -21,11 +21,11 @@ import torch
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
 from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
-from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.intake.non_size_arguments_from_weights import find_cell_names, find_initial_matrices
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
-from pocketrnn_export.intake.values_from_weights import find_cell_names, find_initial_matrices
+from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
@@ -100,7 +100,11 @@ def find_missing_arguments(
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
         values = {name: value for name, value in values.items() if name not in matrices}
         objects = [name for name in missing if _takes_object(signature.parameters[name], definition)]
-        compared = {} if definition is None else {name: list_compared_values(definition, name) for name in missing}
+        compared = (
+            {}
+            if definition is None
+            else {name: list_strings_compared_with_argument(definition, name) for name in missing}
+        )
         _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
     for name in _find_contradicting_arguments(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights

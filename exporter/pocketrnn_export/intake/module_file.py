@@ -40,7 +40,7 @@ from pocketrnn_export.source_code.needed_code import (
     list_defined_names,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
-from pocketrnn_export.source_code.statements import Statement, list_statements
+from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     return made, function
 
 
-def load_function(
+def load_text_function(
     named: ModuleName, read_from: str = "", content: Mapping[str, int] | None = None
 ) -> Callable[..., Any]:
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.

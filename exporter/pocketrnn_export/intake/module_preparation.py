@@ -33,6 +33,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     select_neighbour_cases,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
+from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, keep_answered_lengths
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, find_candidate_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -40,7 +41,7 @@ from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
-from pocketrnn_export.intake.character_call_check import find_convention_with_characters
+from pocketrnn_export.intake.character_call_search import find_convention_with_characters
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
@@ -50,7 +51,7 @@ from pocketrnn_export.intake.export_copy import (
 )
 from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
-from pocketrnn_export.intake.feature_call_check import find_convention_with_features
+from pocketrnn_export.intake.feature_call_search import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.padding_effect import find_padding_fault
@@ -61,7 +62,6 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.text_length_limits import find_least_tokens, keep_answered_lengths
 from pocketrnn_export.intake.traced_wrappers import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 

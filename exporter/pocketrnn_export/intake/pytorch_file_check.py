@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn.errors import InputError, find_file_error_reason, first_line
 
 # The pickle around the tensors' bytes: 10,000 tensors take some 2.5 MB. Reading a pickle of this
 # size takes up to 1.3 GB.
@@ -67,7 +67,7 @@ def check_pickles(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a file of weights: {find_error_reason(error)}.", _SAVE_AGAIN) from None
+        raise InputError(f"{path} is not a file of weights: {find_file_error_reason(error)}.", _SAVE_AGAIN) from None
     if is_archive and not entries:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
     if found:

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.class_definitions import (
     read_called_name,
     walk_usual_init,
 )
-from pocketrnn_export.source_code.code_facts import find_methods
+from pocketrnn_export.source_code.syntax_tree_facts import find_methods
 
 # A layer's arguments in order, each with the weight and the axis whose size it is.
 _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {

@@ -25,7 +25,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import (
+from pocketrnn_export.module_runs.attribute_changes import (
     ChangedAttribute,
     assigns_attributes,
     find_attributes_changed_by_run,

@@ -66,7 +66,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     return again  # type: ignore[no-any-return]
 
 
-def copy_complete_copy(value: _T) -> _T:
+def copy_without_comparison(value: _T) -> _T:
     """Copy an object that `make_complete_copy` made. The new copy is not compared with the object."""
     memory: dict[int, Any] = {}
     try:

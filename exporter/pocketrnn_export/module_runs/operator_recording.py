@@ -370,10 +370,10 @@ def label_other_input(value: Any) -> Any:
 
 def is_same_program(one: Program, other: Program) -> bool:
     """Return whether two programs have the same operators with the same constants."""
-    return find_first_difference(one, other) is None
+    return find_first_different_operator(one, other) is None
 
 
-def find_first_difference(one: Program, other: Program) -> int | None:
+def find_first_different_operator(one: Program, other: Program) -> int | None:
     """Return the position of the first operator that differs between two programs. Return None for equal programs."""
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
         if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):

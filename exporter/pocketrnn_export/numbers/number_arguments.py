@@ -11,7 +11,7 @@ from typing import Any, Final
 from pocketrnn.bundle.output_kinds import NO_PRIORS, Output, Priors, ValueOutput
 from pocketrnn.errors import InputError, SequenceError, short_repr, suggest_similar_name
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.numbers.range_watch import find_channel_ranges
+from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description, make_label_output, validate_name
 from pocketrnn_export.export_arguments import ExportOptions

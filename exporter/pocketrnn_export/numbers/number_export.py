@@ -61,7 +61,7 @@ from pocketrnn_export.proof.case_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.values_equal_for_all_texts import describe_constant_values
+from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
@@ -456,7 +456,7 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     cases = drop_unstable_cases(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
-    closed = describe_constant_values(form.program, cases, graph.inputs, one_row=form.one_row)
+    closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, len(form.runs))
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from pocketrnn.errors import InputError, find_error_reason, first_line, short_repr
+from pocketrnn.errors import InputError, find_file_error_reason, first_line, short_repr
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_arrays
@@ -49,7 +49,7 @@ def read_scaler(path: Path) -> MeanAndScale:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file's name and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file's name and its rights."
         ) from None
     try:
         if path.suffix == ".json":

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.torch_internals import DispatchMode
 from pocketrnn_export.tracing.sizes.program_search import Choice
@@ -30,7 +30,7 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
     Raises:
         Exception: whatever the module raises.
     """
-    copied = copy_complete_copy(module)
+    copied = copy_without_comparison(module)
     recorder = _ChoiceRecorder({id(one): name for name, one in (*copied.named_parameters(), *copied.named_buffers())})
     with recorder:
         compute_answer(copied, inputs)

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.traced_wrappers import FeatureModule
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
@@ -98,12 +98,12 @@ class FreshCopyModule:
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         """Compute the logits for some inputs as an array. The module may raise any error."""
-        return _compute_logits(copy_complete_copy(self.module), inputs)
+        return _compute_logits(copy_without_comparison(self.module), inputs)
 
     def compute_float64_logits(self, sizes: Sizes) -> Any:
         """Compute the logits in double precision for inputs of these sizes. The module may raise any error."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
-        return _compute_logits(copy_complete_copy(self.module).double(), inputs)
+        return _compute_logits(copy_without_comparison(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
         """Return whether a graph gives the module's answer to some inputs, up to `APART`. If the module fails, return

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, encode_texts_as_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, encode_texts_as_engine_input
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.logit_comparison import (
@@ -38,9 +38,12 @@ def compare_end_to_end(
     """
     cases, expected = zip(*answers.compute_answers("texts", one_row=False), strict=True)
     of_texts = isinstance(classifier.manifest.input, TextInput)
-    logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
+    logits: Any = classifier.logits if of_texts else partial(compute_logits_of_engine_input, classifier)
     if classifier.manifest.output.of_tokens:
-        rows, logits = encode_texts_as_steps(classifier, rows), partial(compute_logits_of_steps, classifier)
+        rows, logits = (
+            encode_texts_as_engine_input(classifier, rows),
+            partial(compute_logits_of_engine_input, classifier),
+        )
     together = logits(rows)
     each = [logits([one]) for one in rows]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -77,8 +80,8 @@ def compare_hazard_rows(
     cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
     together, alone = (
-        compute_logits_of_steps(classifier, given),
-        [compute_logits_of_steps(classifier, [one]) for one in given],
+        compute_logits_of_engine_input(classifier, given),
+        [compute_logits_of_engine_input(classifier, [one]) for one in given],
     )
     inputs = f"rows of special {'numbers' if classifier.manifest.sequences else 'ids'}"
     return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]

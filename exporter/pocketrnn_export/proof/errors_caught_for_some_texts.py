@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
@@ -127,7 +127,7 @@ def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> b
     """Run the module. Return whether a call that may fail for some texts stands in code that catches its error."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_surroundings(module):
-        _run_module(copy_complete_copy(module), inputs)
+        _run_module(copy_without_comparison(module), inputs)
     return bool(calls.met)
 
 
@@ -141,7 +141,7 @@ def _run_with_error(
     calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
     program = None
     with torch.no_grad(), calls, operations, _run_surroundings(module):
-        answer = _run_module(copy_complete_copy(module), inputs)
+        answer = _run_module(copy_without_comparison(module), inputs)
         answer = answer[0] if isinstance(answer, tuple) else answer
         program = operations.extract_program(operations.find_steps_that_made(answer), _TEXT)
     return _Answer(program, tuple(calls.met.values()), calls.error)

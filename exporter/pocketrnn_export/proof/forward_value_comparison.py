@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import is_user_frame
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode
@@ -87,7 +87,7 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
-        compute_answer(copy_complete_copy(module), inputs)
+        compute_answer(copy_without_comparison(module), inputs)
     found: dict[_Place, bool] = {}
     for (file, line), operator, result, given in recorder.found:
         name = _name_operator(operator)

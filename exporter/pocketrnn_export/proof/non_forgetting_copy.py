@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 
 # Its sigmoid is 0.9995: after 2,000 steps, a third of a step's change is left.
 _KEPT: Final = 7.5
@@ -29,7 +29,7 @@ _RISEN: Final = 0.01
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
     """Copy a module so that its recurrent layers keep their states. Return None if it has none."""
-    copy, changed = copy_complete_copy(module), False
+    copy, changed = copy_without_comparison(module), False
     with torch.no_grad():
         for layer in copy.modules():
             if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and layer.bias:

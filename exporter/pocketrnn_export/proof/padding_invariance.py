@@ -28,7 +28,7 @@ _MANY_MORE: Final = 400
 _LONGEST: Final = 2_000
 
 
-def find_padded_steps(
+def find_padding_sensitive_line(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     bounds: Sequence[int] = (),

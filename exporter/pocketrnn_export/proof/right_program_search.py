@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
@@ -42,13 +42,13 @@ from pocketrnn_export.proof.trace_refusals import (
     refuse_caught_errors,
     refuse_changed_answers,
     refuse_counted_lengths,
+    refuse_differences_at_other_sizes,
     refuse_mixed_rows,
-    refuse_other_sizes,
     refuse_size_loops,
     refuse_tie_dependence,
     refuse_unequal_iterations,
 )
-from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
+from pocketrnn_export.proof.unmet_pair_conditions import find_unmet_questions
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
@@ -121,7 +121,7 @@ def _find_program(
     plain = _make_plain_trace(trace_with_log, log)
     refuse_size_loops(log)
     if takes_two_texts(compared.example):
-        log = replace(log, questions=find_blocking_questions(compared, plain, log.questions))
+        log = replace(log, questions=find_unmet_questions(compared, plain, log.questions))
         _refuse_pair_questions(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
@@ -129,7 +129,7 @@ def _find_program(
         _check_plain_trace(compared, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(compared, plain)
-            notes = refuse_other_sizes(compared, plain, graph.run)
+            notes = refuse_differences_at_other_sizes(compared, plain, graph.run)
             return replace(plain, notes=notes, padding_tells=find_padding_effects(compared, plain))
 
     lasting = _NonForgettingModule.make_copy(compared)
@@ -165,7 +165,7 @@ def _find_program(
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     compared = compared.add_compared_ids(settled_program.program)
     refuse_mixed_rows(compared, settled_program)
-    notes = refuse_other_sizes(compared, settled_program, made(found.traced).run)
+    notes = refuse_differences_at_other_sizes(compared, settled_program, made(found.traced).run)
     return replace(settled_program, notes=notes, padding_tells=find_padding_effects(compared, settled_program))
 
 
@@ -190,7 +190,7 @@ class _NonForgettingModule:
         module = copy_without_forgetting(compared.module)
         if module is None:
             return None
-        named = copy_complete_copy(module)
+        named = copy_without_comparison(module)
         add_onnx_weights(named)
         return cls(replace(compared, module=module), named.state_dict())
 

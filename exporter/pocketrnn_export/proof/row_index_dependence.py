@@ -42,7 +42,7 @@ _STAYS: Final = frozenset({
 })  # fmt: skip
 
 
-def find_row_numbers(
+def find_row_number_use(
     program: torch.export.ExportedProgram,
     values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],

@@ -76,7 +76,7 @@ class _Call:
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
-def find_rows_with_other_owners(
+def find_line_mixing_texts(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
 ) -> str:
     """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
@@ -102,7 +102,7 @@ def _find_line_with_rows(
     batch: set[Any],
     rows: int,
 ) -> str:
-    """Find the line as `find_rows_with_other_owners` does, with batches of this many rows."""
+    """Find the line as `find_line_mixing_texts` does, with batches of this many rows."""
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:

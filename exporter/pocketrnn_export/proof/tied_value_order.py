@@ -24,7 +24,7 @@ _STEPS: Final = (2, 9, 40)
 _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 
 
-def find_tied_values(
+def find_tie_sensitive_line(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
 ) -> str:
     """Return the line of a sort, or a similar function, whose order of equal values may change an answer, or "".

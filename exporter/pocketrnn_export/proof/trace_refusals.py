@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.traced_wrappers import FeatureModule
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
-from pocketrnn_export.proof.loop_iterations import check_every_step
-from pocketrnn_export.proof.padding_invariance import find_padded_steps
+from pocketrnn_export.proof.loop_iteration_comparison import check_every_step
+from pocketrnn_export.proof.padding_invariance import find_padding_sensitive_line
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
-from pocketrnn_export.proof.row_index_dependence import find_row_numbers
-from pocketrnn_export.proof.row_owner_tracking import find_rows_with_other_owners
+from pocketrnn_export.proof.row_index_dependence import find_row_number_use
+from pocketrnn_export.proof.row_owner_tracking import find_line_mixing_texts
 from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
-from pocketrnn_export.proof.tied_value_order import find_tied_values
+from pocketrnn_export.proof.tied_value_order import find_tie_sensitive_line
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -46,7 +46,7 @@ def refuse_changed_answers(
     First come the sizes of the trace and its checks, then the sizes around each condition in forward.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
-    copied, started = copy_complete_copy(compared.module), time.process_time()
+    copied, started = copy_without_comparison(compared.module), time.process_time()
     for sizes in (None, *traced.bounds):
         if time.process_time() - started > SECONDS:
             return
@@ -89,7 +89,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
-        met = find_caught_errors(copy_complete_copy(module), inputs)
+        met = find_caught_errors(copy_without_comparison(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then computes something else: {caught[0]}.",
@@ -162,9 +162,9 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a program that does not compute each row of a batch from the row's own tokens."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-        place = find_rows_with_other_owners(traced.program, compared.draw_batch, batch)
+        place = find_line_mixing_texts(traced.program, compared.draw_batch, batch)
         values = NodeValues(traced.program)
-        if not place and (number := find_row_numbers(traced.program, values, compared.draw_batch, batch)):
+        if not place and (number := find_row_number_use(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
@@ -199,7 +199,7 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
     found = {}
     for i in ids:
         until = time.process_time() + SECONDS / len(ids)
-        found[i] = find_padded_steps(traced.program, compared.draw_batch, bounds, padding_id=i, until=until)
+        found[i] = find_padding_sensitive_line(traced.program, compared.draw_batch, bounds, padding_id=i, until=until)
     return {i: place for i, place in found.items() if place}
 
 
@@ -207,7 +207,7 @@ def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[
     """Return a note for a program in which the order of equal values may change an answer, or no note."""
     if not traced.sort_operators:
         return ()
-    line = find_tied_values(traced.program, compared.draw_batch, one_text=compared.one_text)
+    line = find_tie_sensitive_line(traced.program, compared.draw_batch, one_text=compared.one_text)
     if not line:
         return ()
     return (
@@ -216,7 +216,9 @@ def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[
     )
 
 
-def refuse_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> tuple[str, ...]:
+def refuse_differences_at_other_sizes(
+    compared: FreshCopyModule, traced: TracedProgram, exported: Answers
+) -> tuple[str, ...]:
     """Refuse a program with another answer than its module for some size. Return notes on what was not compared."""
 
     def do_answers_agree(sizes: Sizes) -> bool:

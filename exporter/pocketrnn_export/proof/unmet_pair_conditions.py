@@ -29,7 +29,7 @@ _MOST: Final = 40
 _FEW: Final = 4
 
 
-def find_blocking_questions(
+def find_unmet_questions(
     compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
     """Compare a module with its program near each condition on sizes. Return the conditions that the program does not

@@ -36,7 +36,7 @@ _ORDER: Final = ("texts", "drawn shapes", "asked ids", "hazards", "shapes", "eve
 _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_like", "ones_like", "full_like"})
 
 
-def describe_constant_values(
+def find_constant_value_notes(
     program: torch.export.ExportedProgram | None,
     cases: Mapping[str, Sequence[Case]],
     names: Sequence[str],

@@ -13,18 +13,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-from pocketrnn_export.source_code.code_facts import (
-    Function,
-    Import,
-    find_methods,
-    is_flat_container,
-    is_plain_value,
-    list_arguments,
-    may_return_self,
-    reads_own_state,
-    strip_decorator_call,
-)
-from pocketrnn_export.source_code.known_functions import (
+from pocketrnn_export.source_code.known_function_effects import (
     ALIVE,
     FRESH_BUILTINS,
     HARMLESS_METHODS,
@@ -39,7 +28,18 @@ from pocketrnn_export.source_code.known_functions import (
     may_keep_state,
 )
 from pocketrnn_export.source_code.name_references import Mentions
-from pocketrnn_export.source_code.statements import Statement
+from pocketrnn_export.source_code.syntax_tree_facts import (
+    Function,
+    Import,
+    find_methods,
+    is_flat_container,
+    is_plain_value,
+    list_arguments,
+    may_return_self,
+    reads_own_state,
+    strip_decorator_call,
+)
+from pocketrnn_export.source_code.top_level_statements import Statement
 
 # Kinds of names, by the statements that bind them.
 _PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"

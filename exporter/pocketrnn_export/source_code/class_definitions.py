@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from pocketrnn_export.source_code.code_facts import find_defaults, find_methods
+from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_methods
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:

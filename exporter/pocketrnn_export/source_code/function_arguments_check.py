@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_arguments_error
+from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
 
 # The most functions that a message names, and the most files that are read for them.
 _MOST_CALLED = 4
@@ -20,7 +20,7 @@ _MOST_FILES = 60
 _TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
 
-def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> None:
+def refuse_function_with_more_arguments(path: Path, name: str, given: Collection[str]) -> None:
     """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. Other objects
     pass.
 
@@ -40,7 +40,7 @@ def check_takes_text_alone(path: Path, name: str, given: Collection[str]) -> Non
     needed = [one.arg for one in plain[: len(plain) - len(arguments.defaults)] if one.arg not in given]
     # Without any that it needs, whether it can be called with one is seen when it is loaded.
     if len(needed) > 1 and find_vocabulary_argument(needed) is None:
-        error = make_arguments_error(f"{path}:{name}", needed)
+        error = make_function_arguments_error(f"{path}:{name}", needed)
         if called := _list_called_functions(path, function):
             error = InputError(
                 error.problem,

@@ -7,15 +7,15 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pocketrnn_export.source_code.code_facts import (
+from pocketrnn_export.source_code.known_function_effects import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
+from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
     Import,
     find_imported_module,
     find_methods,
     strip_decorator_call,
 )
-from pocketrnn_export.source_code.known_functions import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
-from pocketrnn_export.source_code.statements import Statement, is_last_deleted, walk_code_run_now
+from pocketrnn_export.source_code.top_level_statements import Statement, is_last_deleted, walk_code_run_now
 
 # Builtins that a top-level statement may not call: they read, ask, exit, or give a different value each time.
 _OTHER_BUILTINS: Final = frozenset({

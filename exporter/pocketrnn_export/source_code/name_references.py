@@ -10,20 +10,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, fields
 
-from pocketrnn_export.source_code.code_facts import (
-    Definition,
-    Function,
-    Import,
-    find_first_parameter_name,
-    find_only_new_names,
-    is_weight_access,
-    list_arguments,
-    list_head_expressions,
-    list_imported_modules,
-    list_imported_names,
-    takes_class,
-)
-from pocketrnn_export.source_code.known_functions import (
+from pocketrnn_export.source_code.known_function_effects import (
     CHANGING_METHODS,
     FRESH_BUILTINS,
     GIVE_THEMSELVES,
@@ -35,6 +22,19 @@ from pocketrnn_export.source_code.known_functions import (
     REACH_ANY,
     REFLECTIVE,
     WRITING,
+)
+from pocketrnn_export.source_code.syntax_tree_facts import (
+    Definition,
+    Function,
+    Import,
+    find_first_parameter_name,
+    find_only_new_names,
+    is_weight_access,
+    list_arguments,
+    list_head_expressions,
+    list_imported_modules,
+    list_imported_names,
+    takes_class,
 )
 
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp

@@ -23,12 +23,17 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
-from pocketrnn_export.source_code.code_facts import Function, Import, list_head_expressions, list_imported_modules
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
 from pocketrnn_export.source_code.jupyter_environment import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.statements import (
+from pocketrnn_export.source_code.syntax_tree_facts import (
+    Function,
+    Import,
+    list_head_expressions,
+    list_imported_modules,
+)
+from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
     is_last_deleted,

@@ -25,7 +25,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
 from pocketrnn_export.torch_internals import (
     LOGGERS,
@@ -51,13 +51,13 @@ from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_c
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
-from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
 from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
 from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
+from pocketrnn_export.tracing.rules.new_and_squeeze import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
@@ -190,7 +190,7 @@ def trace_program(
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
     """
-    traced = copy_complete_copy(module)
+    traced = copy_without_comparison(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     texts = 2 if takes_two_texts(example) else 1
@@ -279,7 +279,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     Returns:
         the exception that forward, or PyTorch in it, raised; None if it reached its end.
     """
-    traced = copy_complete_copy(module)
+    traced = copy_without_comparison(module)
     add_onnx_weights(traced)
     mode = make_unknown_size_mode()
     # The tokens have two axes of unknown size, the lengths one.

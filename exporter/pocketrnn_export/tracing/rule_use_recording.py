@@ -21,7 +21,7 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 
 @contextlib.contextmanager
-def record_uses() -> Iterator[dict[str, None]]:
+def record_rules_used() -> Iterator[dict[str, None]]:
     """Record the rules and translations that the block uses. Their names are the keys of the yielded dict."""
     noted = _Uses()
     token = _uses.set(noted)

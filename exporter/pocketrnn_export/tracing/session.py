@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
+from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.quiet_cpu_run import silence_output
 from pocketrnn_export.torch_internals import (
     FunctionMode,

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn.errors import InputError, find_file_error_reason, first_line
 from pocketrnn_export.safe_pickle_reader import UnsupportedPickleError, read_checkpoint
 
 # Bytes of the pickle, without the tensors: a checkpoint holds a vocabulary of some megabytes.
@@ -46,7 +46,7 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
         return read_checkpoint(content)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check that you may read the file."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check that you may read the file."
         ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:

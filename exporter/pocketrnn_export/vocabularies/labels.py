@@ -11,9 +11,9 @@ from typing import Any, Final
 from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.array_and_pickle_labels import has_array_or_pickle_suffix, read_encoder_labels
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
 from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
-from pocketrnn_export.vocabularies.label_encoder_file import is_encoder_file, read_encoder_labels
 from pocketrnn_export.vocabularies.text_lines import read_lines
 
 _GIVE: Final = (
@@ -58,7 +58,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
             raise InputError(f"There is no file {given} of labels.", near or _GIVE)
         return [label.strip() for label in given.split(",")]
     path = Path(given)
-    if is_encoder_file(path) or is_checkpoint(path):
+    if has_array_or_pickle_suffix(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
         return [
             _convert_label(item, path)
@@ -81,7 +81,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
     """Return the labels in a pickled file. The file holds only labels, or it is a checkpoint."""
-    if not is_encoder_file(path):
+    if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
         return read_encoder_labels(path)

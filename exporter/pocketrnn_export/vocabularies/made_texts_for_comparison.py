@@ -45,7 +45,7 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
     return [*made, " ".join(draw.choice(known) for _ in range(_LONGEST))]
 
 
-def is_ordinary(text: str) -> bool:
+def has_ordinary_characters(text: str) -> bool:
     """Return whether a text has only ASCII characters, and Latin letters with a lower case of one character."""
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 

@@ -19,17 +19,17 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, get_chosen_answers
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_chosen_answers
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.padding_truncation import add_frame, cut_items
+from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
-from pocketrnn_export.vocabularies.nearest_text_rules import list_candidate_rules, write_rules_option
-from pocketrnn_export.vocabularies.owner_text_file import Answer
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
+from pocketrnn_export.vocabularies.usual_text_rules import list_candidate_rules, write_rules_option
 
 # The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
@@ -110,7 +110,7 @@ class AnswerSource:
         chosen = get_chosen_answers(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
-            return np.asarray(chosen.probabilities(compute_logits_of_steps(classifier, [ids]))[0], np.float64)
+            return np.asarray(chosen.probabilities(compute_logits_of_engine_input(classifier, [ids]))[0], np.float64)
 
         return cls(
             "bundle", classifier.labels, chosen.activation, classifier.manifest.text,
@@ -600,7 +600,7 @@ def _agrees_by_changed_rules(
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
-        ways.append(add_frame([], changed))
+        ways.append(add_outer_ids_and_pad([], changed))
     return any(_measure_distance_to_answer_for_ids(source, answer, way) <= tolerance for way in ways)
 
 
@@ -614,7 +614,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut_items(inner, changed.max_tokens, changed.cut_side)
-    return add_frame(inner, changed)
+    return add_outer_ids_and_pad(inner, changed)
 
 
 def _describe_rules_option(rules: AnyTextRules) -> str:

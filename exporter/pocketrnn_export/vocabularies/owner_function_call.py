@@ -82,7 +82,7 @@ class OwnersFunction:
         return _read_row(found, takes_list=self._takes_list)
 
 
-def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
+def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
     """Find out how a function is called with one text: alone or as a list, and with the vocabulary where it takes one.
 
     Args:
@@ -96,7 +96,7 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
     Example:
         >>> def ids(texts, stoi):
         ...     return [[stoi[word] for word in text.split()] for text in texts]
-        >>> adapt_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
+        >>> adapt_owner_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
         [2, 1]
     """
     if isinstance(function, OwnersFunction):
@@ -104,7 +104,7 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
     needed = _list_needed_arguments(function, where)
     name = find_vocabulary_argument(needed)
     if len(needed) > 2:
-        raise make_arguments_error(where, needed)
+        raise make_function_arguments_error(where, needed)
     words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
     words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
     takes_vocabulary = len(needed) == 2
@@ -120,7 +120,9 @@ def adapt_function(function: Any, vocabulary: Vocabulary, where: str = "tokenize
             "both.",
         )
     if takes_vocabulary:
-        raise make_arguments_error(where, needed, "" if name is None else _try_two_words(forms[0], words, name, where))
+        raise make_function_arguments_error(
+            where, needed, "" if name is None else _try_two_words(forms[0], words, name, where)
+        )
     return forms[0]
 
 
@@ -153,7 +155,7 @@ def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
     return found[0] if len(needed) == 2 and len(found) == 1 else None
 
 
-def make_arguments_error(where: str, needed: Sequence[str], problem: str = "") -> InputError:
+def make_function_arguments_error(where: str, needed: Sequence[str], problem: str = "") -> InputError:
     """Make the error of a function that needs other arguments than a text and the vocabulary.
 
     Args:
@@ -162,7 +164,7 @@ def make_arguments_error(where: str, needed: Sequence[str], problem: str = "") -
         problem: what came of a call with the vocabulary, if there was one.
 
     Example:
-        >>> make_arguments_error("clean.py:words", ["text", "stop"]).problem
+        >>> make_function_arguments_error("clean.py:words", ["text", "stop"]).problem
         'clean.py:words takes text, stop, but a tokenizer is called with a text, or with a text and the vocabulary.'
     """
     name = find_vocabulary_argument(needed)
@@ -187,7 +189,7 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
     except (ValueError, TypeError):
         return []
     if not parameters:
-        raise make_arguments_error(where, [])
+        raise make_function_arguments_error(where, [])
     return [one.name for one in parameters if one.default is one.empty and one.kind in _PLAIN]
 
 

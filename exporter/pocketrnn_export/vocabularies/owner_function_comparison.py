@@ -16,16 +16,16 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
-from pocketrnn.text.cleaning_shorthand import cleaning
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.refused_options import RefusedOptionsError
-from pocketrnn_export.vocabularies.external_advice import advise_external, write_external_argument
-from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
-from pocketrnn_export.vocabularies.nearest_text_rules import describe_rules, write_rules_option
-from pocketrnn_export.vocabularies.owner_function_call import adapt_function
+from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer, write_external_argument
+from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.usual_text_rules import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def find_rules_of_function(
         InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
             no rule says.
     """
-    function = adapt_function(function, vocabulary)
+    function = adapt_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
     if code is not None and code.drops_unknown:
@@ -85,7 +85,7 @@ def find_rules_of_function(
         plain = replace(rules, max_tokens=None, **(_UNFRAMED if isinstance(rules, TextRules) else {}))
     if not owners and not made:
         _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
-    usual = [*owners, *(one for one in made if is_ordinary(one.text))]
+    usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
     pairs = [(one.text, one.ids) for one in usual]
     if rules is not None:
         best = plain
@@ -138,8 +138,8 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    made = _run_on_made_texts(adapt_function(function, vocabulary), list, vocabulary)
-    return {*texts, *(one.text for one in made if is_ordinary(one.text))}
+    made = _run_on_made_texts(adapt_owner_function(function, vocabulary), list, vocabulary)
+    return {*texts, *(one.text for one in made if has_ordinary_characters(one.text))}
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
@@ -230,7 +230,9 @@ def _make_refusal(
             said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
-    return RefusedOptionsError(problem, f"{' '.join(said)} {advise_external(vocabulary, rules)}", nearest=option)
+    return RefusedOptionsError(
+        problem, f"{' '.join(said)} {advise_external_tokenizer(vocabulary, rules)}", nearest=option
+    )
 
 
 def _describe_unsaid_code(code: RulesInCode) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_shorthand import cleaning
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Replace, cleaning_function
 from pocketrnn.text.code_point_ranges import find_ranges
 from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.text.alignment import locate_text_tokens
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.text.token_characters import Characters, make_padding_step, spell_tokens
+from pocketrnn.text.token_characters import Characters, add_character_ids, make_row_without_characters
+from pocketrnn.text.token_positions import locate_text_tokens
 
 # How many spellings are drawn at least.
 _DRAWN: Final = 64
@@ -63,7 +63,7 @@ class SpelledEncoder(TextEncoder):
 
     def encode(self, text: Any) -> list[int]:
         """Return the ids of a text."""
-        steps = spell_tokens(self._spellings.characters, locate_text_tokens(self._plain, text))
+        steps = add_character_ids(self._spellings.characters, locate_text_tokens(self._plain, text))
         return [self._spellings.places[tuple(step)] for step in steps.tolist()]
 
 
@@ -83,7 +83,7 @@ def make_spellings(text_input: TextInput, characters: Characters, texts: Sequenc
     rows = [
         [i, *characters.encode(vocabulary[i])]
         if i < len(vocabulary) and i not in framed
-        else make_padding_step(characters, i)
+        else make_row_without_characters(characters, i)
         for i in range(count)
     ]
     unknown = rules.empty_id if rules.unknown_id is None else rules.unknown_id
@@ -93,10 +93,10 @@ def make_spellings(text_input: TextInput, characters: Characters, texts: Sequenc
         # A word of the vocabulary may be spelled otherwise in a text, too.
         word = unknown if i % 2 else int(generator.choice(others))
         rows.append([word, *spelling])
-    rows.append(make_padding_step(characters, unknown))
+    rows.append(make_row_without_characters(characters, unknown))
     plain = TextEncoder(rules, vocabulary)
     for text in texts:
-        rows += spell_tokens(characters, locate_text_tokens(plain, text)).tolist()
+        rows += add_character_ids(characters, locate_text_tokens(plain, text)).tolist()
     # Each once, in this order: the ids of the vocabulary stay what they are.
     places = {row: i for i, row in enumerate(dict.fromkeys(map(tuple, rows)))}
     return Spellings(characters, np.array([*places], np.int64), places)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.pretokenized import Tokenizer
-from pocketrnn_export.vocabularies.owner_function_call import adapt_function
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
@@ -75,7 +75,7 @@ def read_text_arguments(
             "give channels=.",
         )
     known = read_vocabulary(vocabulary)
-    return TextArguments(known, adapt_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
+    return TextArguments(known, adapt_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:

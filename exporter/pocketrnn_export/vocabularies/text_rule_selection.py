@@ -21,19 +21,19 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.refused_options import RefusedOptionsError
-from pocketrnn_export.vocabularies.external_advice import advise_external
-from pocketrnn_export.vocabularies.made_texts_for_comparison import is_ordinary, make_texts_for_comparison
-from pocketrnn_export.vocabularies.nearest_text_rules import (
+from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
+from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
+from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
+from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
+from pocketrnn_export.vocabularies.usual_text_rules import (
     add_first_and_last_ids,
     describe_rules,
     list_candidate_rules,
     write_nearest_rules,
     write_rules_option,
 )
-from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
-from pocketrnn_export.vocabularies.owner_text_file import Pair
-from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
-from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[P
     """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty
     string if there are no such rules."""
     own = TextEncoder(found, vocabulary.tokens)
-    made = list(filter(is_ordinary, make_texts_for_comparison(vocabulary.tokens)))
+    made = list(filter(has_ordinary_characters, make_texts_for_comparison(vocabulary.tokens)))
     said = []
     for rival in list_candidate_rules(replace(found, steps=()), vocabulary.tokens):
         encoder = TextEncoder(rival, vocabulary.tokens)
@@ -261,7 +261,7 @@ def _advise_on_other_rules(
         best: the nearest rules; None for a tokenizer of subwords.
         agreed: on how many texts they agree.
     """
-    external = advise_external(vocabulary)
+    external = advise_external_tokenizer(vocabulary)
     if isinstance(rules, SubwordRules) or best is None:
         return (
             "Give the tokenizer of your pipeline. If your code cuts or pads the ids itself, state the widths, as in "
@@ -284,11 +284,11 @@ def _advise_on_other_rules(
         said += _describe_failed_texts(TextEncoder(best, vocabulary.tokens), pairs, vocabulary)
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
-        return f"{said}{_GIVE_FUNCTION} {advise_external(vocabulary, near)}"
+        return f"{said}{_GIVE_FUNCTION} {advise_external_tokenizer(vocabulary, near)}"
     near = _add_shown_width(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
-        f"does. {advise_external(vocabulary, near, 'If no rules can, as for stems,')}"
+        f"does. {advise_external_tokenizer(vocabulary, near, 'If no rules can, as for stems,')}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import SubwordRules, TextEncoder
-from pocketrnn_export.vocabularies.owner_text_file import Pair
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.tokenizer_json import PADDING_NAMES, Subwords
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json
-from pocketrnn_export.vocabularies.torchtext_vocab import (
+from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
     SavedVocab,
     read_pickled_vocabulary,

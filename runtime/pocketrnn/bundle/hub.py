@@ -18,7 +18,14 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import BundleError, InputError, first_line, require_module
 
-__all__ = ["SCHEME", "HubAddress", "download_bundle", "parse_address", "require_hub_library", "translate_hub_errors"]
+__all__ = [
+    "SCHEME",
+    "HubAddress",
+    "download_bundle",
+    "parse_hub_address",
+    "require_hub_library",
+    "translate_hub_errors",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ class HubAddress:
         return f"{SCHEME}{self.name}" + ("" if self.revision is None else f"@{self.revision}")
 
 
-def parse_address(address: str) -> HubAddress:
+def parse_hub_address(address: str) -> HubAddress:
     """Parse the address of a repository.
 
     Raises:

@@ -21,10 +21,10 @@ from pocketrnn.bundle.checked_files import read_file_size, read_regular_file
 from pocketrnn.bundle.json_parsing import parse_versioned_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
-from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
+from pocketrnn.bundle.packed_code_points import encode_run, encode_set
 from pocketrnn.bundle.packed_enums import Section, Storage
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
-from pocketrnn.errors import BundleError, find_error_reason
+from pocketrnn.errors import BundleError, find_file_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
 from pocketrnn.text.code_point_ranges import list_range_points, merge_ranges
@@ -171,7 +171,7 @@ def map_file(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
         ) from None
 
 
@@ -195,7 +195,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
     document, forms, marks = read_packed_document(content, path), None, None
     if header[_CHANNELS_IN_HEADER]:
         # Imported when needed: most files have neither numbers nor subwords.
-        from pocketrnn.bundle.packed_number_rules import decode_number_examples
+        from pocketrnn.bundle.packed_number_sections import decode_number_examples
 
         labels, count, channels = (header[word] for word in (0, 9, _CHANNELS_IN_HEADER))
         examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
@@ -214,9 +214,9 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
             document["features"] = decode_features(features)
         if tags := read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
-            from pocketrnn.bundle.packed_tags import read_marks, restore_crf
+            from pocketrnn.bundle.packed_tags import read_punctuation_marks, restore_crf
 
-            document, marks = restore_crf(document, tags, header[0]), read_marks(tags)
+            document, marks = restore_crf(document, tags, header[0]), read_punctuation_marks(tags)
     manifest = manifests.build_manifest_from_document({**document, "digest": "0" * 64}, path)
     stated, step = _make_manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
@@ -450,7 +450,7 @@ def _make_manifest_sections(
     labels = [label for head in heads.values() for label in head.labels] if heads else output.labels
     made: dict[int, bytes] = {Section.LABELS: encode_strings(labels), Section.HEADS: _encode_heads(heads)}
     if not isinstance(given, TextInput):
-        from pocketrnn.bundle.packed_number_rules import encode_number_example, encode_number_rules
+        from pocketrnn.bundle.packed_number_sections import encode_number_example, encode_number_rules
 
         made |= {Section.RULES: encode_number_rules(given), Section.VOCABULARY: encode_strings(given.channels)}
         examples = map(encode_number_example, manifest.sequences)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.packed_code_point_sets import encode_run, encode_set
+from pocketrnn.bundle.packed_code_points import encode_run, encode_set
 from pocketrnn.bundle.packed_enums import Cut, PatternKind, SubwordModel, SubwordOperation
 from pocketrnn.bundle.packed_strings import (
     encode_strings,

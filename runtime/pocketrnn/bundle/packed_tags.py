@@ -16,7 +16,7 @@ from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.text import TextRules
 from pocketrnn.text.code_point_ranges import merge_ranges
 
-__all__ = ["Marks", "encode_tags_section", "read_marks", "restore_crf"]
+__all__ = ["Marks", "encode_tags_section", "read_punctuation_marks", "restore_crf"]
 
 # The first and the last code point of each range, one after the other.
 Marks = Sequence[int]
@@ -44,7 +44,7 @@ def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes
     return encode_words([kind, len(marks) // 2, *marks]) + numbers
 
 
-def read_marks(section: bytes) -> Marks:
+def read_punctuation_marks(section: bytes) -> Marks:
     """Read the punctuation marks from the section of the tags."""
     count = int.from_bytes(section[4:8], "little")
     return tuple(np.frombuffer(section, "<u4", 2 * count, 8).tolist())
@@ -60,7 +60,7 @@ def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dic
     """
     if not section[0]:
         return {**document}
-    numbers = np.frombuffer(section[8 + 4 * len(read_marks(section)) :], "<f8").reshape(labels + 2, labels)
+    numbers = np.frombuffer(section[8 + 4 * len(read_punctuation_marks(section)) :], "<f8").reshape(labels + 2, labels)
     start, *transitions, end = numbers.tolist()
     over = {"over": "tokens"} if section[0] == _OVER_TOKENS else {}
     return {**document, "crf": {"start": start, "end": end, "transitions": transitions, **over}}

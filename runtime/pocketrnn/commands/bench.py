@@ -41,8 +41,8 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn.benchmark import bench as measure_bundle
     from pocketrnn.benchmark import format_speed_table
     from pocketrnn.bundle import manifest as manifests
+    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
     from pocketrnn.engines.native import NativeEngine
 
     folder = find_bundle_folder(bundle)

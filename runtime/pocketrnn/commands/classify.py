@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.answer_lines import AnswerFormat, check_labels_separable
 from pocketrnn.commands.file_options import FileOptions, add_file_options
 from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.input_and_answer_lines import AnswerFormat, check_labels_separable
 from pocketrnn.commands.standard_streams import (
     open_standard_input,
     print_text,

@@ -31,10 +31,10 @@ from pocketrnn.classifier import (
     list_refusal_reasons,
     make_refusal_error,
 )
-from pocketrnn.commands.answer_lines import check_labels_separable
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, name_answer_columns
+from pocketrnn.commands.input_and_answer_lines import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
-from pocketrnn.errors import InputError, OutputError, find_error_reason, short_repr
+from pocketrnn.errors import InputError, OutputError, find_file_error_reason, short_repr
 from pocketrnn.tables.encodings import recode_to_utf8
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind, find_file_kind
 from pocketrnn.tables.row_batches import Column, RowBatch, RowSource
@@ -274,7 +274,7 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         near = suggest_near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
-            f"{name} cannot be read: {find_error_reason(error)}.", near or "Check the file's name and its rights."
+            f"{name} cannot be read: {find_file_error_reason(error)}.", near or "Check the file's name and its rights."
         ) from None
     with stream:
         yield stream

@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 import numpy as np
 
-from pocketrnn.classifier import Classifier, compute_logits_of_steps
-from pocketrnn.commands.answer_lines import AnswerFormat
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.commands.classify_file import open_answer_output
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, name_answer_columns
+from pocketrnn.commands.input_and_answer_lines import AnswerFormat
 from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
@@ -138,7 +138,7 @@ def _answer_file(
                 prepared.append(classifier.prepared(sequence))
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
-        logits = compute_logits_of_steps(classifier, prepared)
+        logits = compute_logits_of_engine_input(classifier, prepared)
         yield [label for label, _ in some_parts], wanted.answers.make_answers(logits, wanted.top)
 
 

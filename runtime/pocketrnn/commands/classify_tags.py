@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pocketrnn.commands.answer_lines import AnswerFormat
+from pocketrnn.commands.input_and_answer_lines import AnswerFormat
 from pocketrnn.commands.standard_streams import (
     format_json_line,
     open_standard_input,

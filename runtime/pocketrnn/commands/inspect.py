@@ -45,8 +45,8 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect --json ag_news
     """
     from pocketrnn.bundle import manifest as manifests
+    from pocketrnn.bundle.bundle_lookup import find_bundle_folder
     from pocketrnn.bundle.packed_file import is_packed_file
-    from pocketrnn.bundle.shipped_classifiers import find_bundle_folder
 
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):

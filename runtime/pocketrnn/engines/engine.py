@@ -14,7 +14,7 @@ from pocketrnn.bundle.refused_texts import make_too_costly_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.text.token_characters import make_padding_step
+from pocketrnn.text.token_characters import make_row_without_characters
 
 __all__ = [
     "CPU",
@@ -93,7 +93,7 @@ def choose_padding_value(manifest: Manifest) -> float | list[int]:
     if not isinstance(given, TextInput):
         return given.pad_value
     padding_id = given.rules.padding_id
-    return padding_id if given.characters is None else make_padding_step(given.characters, padding_id)
+    return padding_id if given.characters is None else make_row_without_characters(given.characters, padding_id)
 
 
 def check_threads(threads: int) -> int:

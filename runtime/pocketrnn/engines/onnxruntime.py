@@ -29,7 +29,7 @@ from pocketrnn.engines.engine import (
 )
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn.graph_check.last_layer import add_graph_output, find_last_layer_input
 from pocketrnn.text.features import make_feature_marks, make_highest_values, split_features
 from pocketrnn.text.pairs import make_pair_inputs, make_pair_mark
 from pocketrnn.text.text_input import TextInput
@@ -310,7 +310,7 @@ class OnnxRuntimeEngine:
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)
                     name = find_last_layer_input(content, path)
-                    session = _create_session(add_output(content, name), path, self._options)
+                    session = _create_session(add_graph_output(content, name), path, self._options)
                     self._embedding_session = session, name
         return self._embedding_session
 

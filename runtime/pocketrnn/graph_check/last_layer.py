@@ -9,7 +9,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_contents import GraphContents, Node
 from pocketrnn.graph_check.onnx_protobuf import walk_onnx
 
-__all__ = ["add_output", "find_last_layer_input"]
+__all__ = ["add_graph_output", "find_last_layer_input"]
 
 _LAYERS: Final = ("Gemm", "MatMul")
 # Members of ModelProto, GraphProto and ValueInfoProto in onnx.proto: graph, output, name.
@@ -61,7 +61,7 @@ def _is_constant(node: Node, fixed: set[str]) -> bool:
     return all(name in fixed for name in node.inputs if name)
 
 
-def add_output(content: bytes, name: str) -> bytes:
+def add_graph_output(content: bytes, name: str) -> bytes:
     """Return an ONNX file whose graph has the value of this name as a further output.
 
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One

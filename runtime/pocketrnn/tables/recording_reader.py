@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.path_names import suggest_near_file
-from pocketrnn.errors import DataError, InputError, find_error_reason, require_module, short_repr
+from pocketrnn.errors import DataError, InputError, find_file_error_reason, require_module, short_repr
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.header_line import find_delimiter
 from pocketrnn.tables.row_checks import check_columns
@@ -67,7 +67,7 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     except Exception as error:
         near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(
-            f"{file_name} cannot be read: {find_error_reason(error)}.", near or "Check the file and its format."
+            f"{file_name} cannot be read: {find_file_error_reason(error)}.", near or "Check the file and its format."
         ) from None
     check_columns(names, wanted, file_name, "Give a column for each channel, by its name.")
     return present

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import DataError, TextError, find_error_reason, require_module, short_repr
+from pocketrnn.errors import DataError, TextError, find_file_error_reason, require_module, short_repr
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.row_batches import (
@@ -220,7 +220,7 @@ class _LineChunks:
         try:
             chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
         except OSError as error:
-            raise DataError(f"The input cannot be read: {find_error_reason(error)}.", "Check the input.") from None
+            raise DataError(f"The input cannot be read: {find_file_error_reason(error)}.", "Check the input.") from None
         return chunk
 
     def _read_whole_lines(self) -> Iterator[bytes]:

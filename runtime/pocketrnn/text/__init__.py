@@ -5,10 +5,10 @@ Readers in other languages mirror this package.
 
 from typing import TYPE_CHECKING
 
-from pocketrnn.text.cleaning_shorthand import cleaning
+from pocketrnn.text.added_ids_and_width import SUBWORDS
+from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.padding_truncation import SUBWORDS
 from pocketrnn.text.rules import (
     EXTERNAL,
     AnyTextRules,

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.cleaning_steps import cleaning_function
-from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.tokenizers import SPLITS, make_ngrams_of, tokenize_lowered_basic_english
 
 if TYPE_CHECKING:
-    from pocketrnn.text.subwords import SubwordEncoder
+    from pocketrnn.text.subword_encoder import SubwordEncoder
 
 __all__ = ["TextEncoder"]
 
@@ -67,7 +67,7 @@ class TextEncoder:
         self._many: _BatchEncoder | None = None
         self._id_of_marker = self._ids.get(_BatchEncoder.MARKER)
         if not isinstance(rules, TextRules):
-            from pocketrnn.text.subwords import SubwordEncoder
+            from pocketrnn.text.subword_encoder import SubwordEncoder
 
             self._pieces, self._vocabulary = SubwordEncoder(rules, vocabulary), vocabulary
             return
@@ -121,7 +121,7 @@ class TextEncoder:
         return (self._id_of_marker if token == _BatchEncoder.MARKER else self._ids.get(token)) is not None
 
     def _frame_ids(self, ids: list[int]) -> list[int]:
-        return (ids if self._is_plain else add_frame(ids, self.rules)) or [self.rules.empty_id]
+        return (ids if self._is_plain else add_outer_ids_and_pad(ids, self.rules)) or [self.rules.empty_id]
 
     @property
     def pieces(self) -> SubwordEncoder | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.added_ids_and_width import SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, check_growth, make_step_documents
-from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [

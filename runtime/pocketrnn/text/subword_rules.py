@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame_rules
+from pocketrnn.text.added_ids_and_width import LARGEST, SUBWORDS, FrameRules, Side, check_frame_rules
 from pocketrnn.text.subword_models import (
     Bpe,
     Model,

@@ -13,6 +13,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Keep, Replace
 from pocketrnn.text.code_point_ranges import make_range_test
+from pocketrnn.text.subword_encoder import SubwordEncoder
 from pocketrnn.text.subword_models import SPACE_MARK, never_merges_across_marks
 from pocketrnn.text.subword_rules import SubwordRules
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
@@ -28,7 +29,6 @@ from pocketrnn.text.subword_steps import (
     SubwordStep,
     Surround,
 )
-from pocketrnn.text.subwords import SubwordEncoder
 
 __all__ = ["MOST_WAITING", "SubwordCuts", "find_stream_obstacle"]
 

@@ -39,7 +39,7 @@ class TextInput:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rules, TextRules):
-            from pocketrnn.text.subwords import check_vocabulary_fit
+            from pocketrnn.text.subword_encoder import check_vocabulary_fit
 
             check_vocabulary_fit(self.rules, self.vocabulary)
 

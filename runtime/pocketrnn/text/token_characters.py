@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.alignment import LocatedTokens
+from pocketrnn.text.token_positions import LocatedTokens
 from pocketrnn.text.value_checks import check_input_id, is_whole_number
 
 __all__ = [
     "CHARACTER_INPUTS",
     "Characters",
+    "add_character_ids",
     "build_characters_from_document",
     "make_characters",
-    "make_padding_step",
-    "spell_tokens",
+    "make_row_without_characters",
 ]
 
 Ids = NDArray[np.int64]
@@ -161,19 +161,19 @@ def build_characters_from_document(document: Mapping[str, Any]) -> Characters:
     return Characters(**document)
 
 
-def make_padding_step(characters: Characters, token_id: int) -> list[int]:
+def make_row_without_characters(characters: Characters, token_id: int) -> list[int]:
     """Make the row of an id without characters: the id, followed by padding."""
     return [token_id] + [characters.padding] * characters.width
 
 
-def spell_tokens(characters: Characters, located: LocatedTokens) -> Ids:
+def add_character_ids(characters: Characters, located: LocatedTokens) -> Ids:
     """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
         characters: the characters.
         located: the text's ids, and its tokens as they are in the text.
     """
-    steps = [make_padding_step(characters, token_id) for token_id in located.ids]
+    steps = [make_row_without_characters(characters, token_id) for token_id in located.ids]
     for token in located.tokens:
         if token.step is not None:
             steps[token.step][1:] = characters.encode(token.token)

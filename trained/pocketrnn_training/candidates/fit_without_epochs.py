@@ -22,15 +22,15 @@ from pocketrnn_training.settings.number_settings import OF_LAYERS
 from pocketrnn_training.texts.recurrent_linear_mixing import ALONE
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
-__all__ = ["fit_at_once", "is_fitted_at_once"]
+__all__ = ["fit_classifier_without_epochs", "is_fitted_without_epochs"]
 
 
-def is_fitted_at_once(task: Task) -> bool:
+def is_fitted_without_epochs(task: Task) -> bool:
     """Return whether the classifier of a task is fitted without epochs."""
     return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
 
 
-def fit_at_once(
+def fit_classifier_without_epochs(
     loop: TrainingLoop,
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
@@ -75,7 +75,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
             said = f"with this, models classify {share:.1%} of unseen rows correctly, and {other:.1%} without"
             report(Notice(f"Each row is divided by its own deviation: {said}."))
         return found.module
-    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
+    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_without_epochs`
     assert task.linear is not None  # noqa: S101 - it is the classifier
     assert task.parts is not None  # noqa: S101 - the folds have fitted them
     module = LinearClassifier(task.architecture)

@@ -26,7 +26,7 @@ from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
-from pocketrnn.text.subwords import check_vocabulary_fit
+from pocketrnn.text.subword_encoder import check_vocabulary_fit
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
 from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture

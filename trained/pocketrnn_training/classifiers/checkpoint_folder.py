@@ -7,7 +7,7 @@ from typing import Final
 
 from pocketrnn.bundle.atomic_writing import check_folder_free, repair_interrupted_write
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import CheckpointError, InputError, OutputError, find_error_reason
+from pocketrnn.errors import CheckpointError, InputError, OutputError, find_file_error_reason
 
 __all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "is_unfinished", "read_member"]
 
@@ -42,7 +42,7 @@ def read_member(folder: Path, name: str) -> bytes:
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
         ) from None
 
 

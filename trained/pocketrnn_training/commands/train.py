@@ -26,8 +26,8 @@ from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
-    from pocketrnn_training.run import TrainingRun
     from pocketrnn_training.training_events import Epoch, Notice, Progress
+    from pocketrnn_training.training_run import TrainingRun
 
 __all__ = ["train"]
 
@@ -560,7 +560,7 @@ def train(
     with nullcontext() if quiet else print_line_if_slow("Loading PyTorch ..."):
         export = None if bundle is None else _find_export_command(context)
         _require_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
-        from pocketrnn_training.run import TrainingRun
+        from pocketrnn_training.training_run import TrainingRun
 
     run = TrainingRun(
         source,

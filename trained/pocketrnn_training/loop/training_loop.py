@@ -35,12 +35,16 @@ from pocketrnn_training.measures.logit_measures import (
     compute_mean_loss,
     find_right_rows,
 )
-from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
+from pocketrnn_training.measures.thresholds import (
+    choose_rejection_threshold,
+    choose_thresholds,
+    predict_cross_fitted_labels,
+)
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 from pocketrnn_training.rows.epoch_batches import (
+    cut_into_batches,
     draw_epoch_row_numbers,
-    make_random_batches,
     make_similar_length_batches,
 )
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
@@ -310,7 +314,7 @@ class TrainingLoop:
             # For speed: the longest row of a batch decides how long its step takes.
             return make_similar_length_batches(rows, lengths, batch_size, rng)
         # Batches of one length have no padding, and would hide how padding changes the answers of a padded classifier.
-        return make_random_batches(rows, batch_size)
+        return cut_into_batches(rows, batch_size)
 
     def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
         """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes]."""
@@ -420,7 +424,7 @@ class TrainingLoop:
             )
             return (threshold,) * len(self.task.labels), measured
         probabilities = torch.sigmoid(logits.double()).numpy()
-        result = score_several_labels(self.task.labels, targets, predict_cross_fitted(probabilities, targets))
+        result = score_several_labels(self.task.labels, targets, predict_cross_fitted_labels(probabilities, targets))
         figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}
         measured = {f"validation_{name}": value for name, value in figures.items()}
         return choose_thresholds(probabilities, targets), measured

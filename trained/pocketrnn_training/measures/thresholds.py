@@ -21,7 +21,7 @@ __all__ = [
     "choose_thresholds",
     "find_separating_threshold",
     "find_threshold_for_share",
-    "predict_cross_fitted",
+    "predict_cross_fitted_labels",
 ]
 
 # With this many validation rows of a label, the label's own threshold and the common one have the same weight.
@@ -145,7 +145,7 @@ def choose_rejection_threshold(
     }
 
 
-def predict_cross_fitted(
+def predict_cross_fitted_labels(
     probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Predict the labels of each half of the rows with thresholds that were chosen on the other half.

@@ -25,9 +25,9 @@ __all__ = [
     "TeacherSummary",
     "TeacherTargets",
     "compute_summed_student_loss",
-    "describe_teacher",
     "make_targets_with_answers",
     "make_teacher_targets",
+    "measure_teacher",
 ]
 
 
@@ -155,7 +155,7 @@ def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
-def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
+def measure_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
     """Measure how often a teacher's likeliest classes are the labels of the rows; None without a teacher."""
     answers = data.answers
     if answers is None:

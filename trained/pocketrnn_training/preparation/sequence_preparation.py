@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError
-from pocketrnn.numbers.range_watch import find_channel_ranges
+from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_kernel_dilations

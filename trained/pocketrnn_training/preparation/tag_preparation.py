@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn.tags import has_span_prefixes, may_follow_label
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subwords import make_words_function
+from pocketrnn.text.subword_encoder import make_words_function
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout

@@ -28,9 +28,9 @@ from pocketrnn_training.preparation.continued_training import (
 )
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
-    describe_teacher,
     make_targets_with_answers,
     make_teacher_targets,
+    measure_teacher,
 )
 from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
@@ -81,7 +81,7 @@ def prepare_texts(
     _refuse_unfit_settings(data, settings)
     data, validation = data.split(validation, settings)
     outside = [*data.outside, *validation.outside]
-    teacher = describe_teacher(data, validation)
+    teacher = measure_teacher(data, validation)
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)

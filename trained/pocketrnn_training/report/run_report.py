@@ -25,7 +25,7 @@ from pocketrnn_training.measures.evaluation import (
 )
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
-from pocketrnn_training.measures.thresholds import predict_cross_fitted
+from pocketrnn_training.measures.thresholds import predict_cross_fitted_labels
 from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.report.report_pictures import (
     DRAWN_CLASSES,
@@ -107,7 +107,7 @@ def write_report(
     """
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
-        given = predict_cross_fitted(probabilities.astype(np.float64), validation.targets)
+        given = predict_cross_fitted_labels(probabilities.astype(np.float64), validation.targets)
         result = score_several_labels(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
         mistakes = _format_label_mistakes(checkpoint, validation, probabilities, given)

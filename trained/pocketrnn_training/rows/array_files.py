@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.path_names import suggest_near_file
-from pocketrnn.errors import DataError, find_error_reason, first_line
+from pocketrnn.errors import DataError, find_file_error_reason, first_line
 
 __all__ = ["ArrayHeader", "read_array_header", "read_arrays"]
 
@@ -94,7 +94,7 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
         ) from None
     # Damaged bytes raise ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError or MemoryError.
     except Exception as error:

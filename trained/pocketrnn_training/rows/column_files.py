@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.bundle.path_names import suggest_near_file
-from pocketrnn.errors import DataError, find_error_reason, first_line
+from pocketrnn.errors import DataError, find_file_error_reason, first_line
 from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.row_checks import (
@@ -105,7 +105,7 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
         ) from None
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["draw_epoch_row_numbers", "make_random_batches", "make_similar_length_batches"]
+__all__ = ["cut_into_batches", "draw_epoch_row_numbers", "make_similar_length_batches"]
 
 # Rows are sorted by length among this many batches at a time, and the batches shuffled.
 _BATCHES_SORTED_TOGETHER: Final = 64
@@ -52,7 +52,7 @@ def make_similar_length_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def make_random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+def cut_into_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
     """Cut the row numbers of an epoch into batches, in the order in which they were drawn.
 
     The last batch may be smaller.

@@ -16,7 +16,7 @@ from pocketrnn.tables.file_kinds import ENDINGS, Kind
 from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_columns, stack_channels
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
-from pocketrnn_training.rows.sktime_ts_files import read_ts
+from pocketrnn_training.rows.sktime_ts_files import read_ts_file
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
 __all__ = ["read_sequences"]
@@ -76,7 +76,7 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
     """Read the recordings of a file in the format of its suffix, and add notes for the owner of the file."""
     suffix = path.suffix.lower()
     if suffix == ".ts":
-        return read_ts(path)
+        return read_ts_file(path)
     if suffix == ".npz":
         return _read_array_recordings(path, options, notes)
     if suffix not in ENDINGS:

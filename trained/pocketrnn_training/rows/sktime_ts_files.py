@@ -18,7 +18,7 @@ from pocketrnn.errors import DataError, short_repr
 from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.labelled_sequences import Recording
 
-__all__ = ["read_ts"]
+__all__ = ["read_ts_file"]
 
 _MISSING: Final = frozenset({"?", "nan"})
 _FLAGS: Final = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
@@ -40,7 +40,7 @@ class _Header:
     sizes: dict[str, int]
 
 
-def read_ts(path: Path) -> Iterator[Recording]:
+def read_ts_file(path: Path) -> Iterator[Recording]:
     """Read the sequences of a file.
 
     Raises:

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, require_module
 from pocketrnn.text import SubwordRules
+from pocketrnn.text.subword_encoder import make_words_function
 from pocketrnn.text.subword_models import Bpe, apply_merges, make_bpe_symbols_and_merges
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
-from pocketrnn.text.subwords import make_words_function
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.texts.unicode_sets import find_unicode_set

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.text import AnyTextRules, TextEncoder
-from pocketrnn.text.alignment import locate_split_tokens
+from pocketrnn.text.token_positions import locate_split_tokens
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 
 __all__ = ["encode_sentences", "join_words"]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.path_names import suggest_near_file
-from pocketrnn.errors import DataError, find_error_reason
+from pocketrnn.errors import DataError, find_file_error_reason
 
 __all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]
 
@@ -94,7 +94,7 @@ def read_vectors(
         ) from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
         ) from None
     if vocabulary and len(found) == len(added):
         raise DataError(f"{path} holds no word of the vocabulary.", "Give word vectors of the language of the texts.")

@@ -20,7 +20,7 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph
+    from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph
 
 IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, float32 and float16 hold every integer exactly.

@@ -14,9 +14,9 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_lowering
+from pocketrnn_export.forms.packed_file.graph_observation import list_token_dependent_names, observe_graph
 from pocketrnn_export.forms.packed_file.length_input_removal import rewrite_layers_with_lengths
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_file.token_dependent_values import list_token_dependent_names, observe_graph
 
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_lowering)

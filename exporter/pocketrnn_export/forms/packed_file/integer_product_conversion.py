@@ -43,7 +43,7 @@ class IntegerForm:
     left: tuple[str, ...]
 
 
-def convert_to_integers(program: Program) -> IntegerForm:
+def convert_products_to_integers(program: Program) -> IntegerForm:
     """Copy a program, and convert the products of all weights that have an integer form to integer products.
 
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is

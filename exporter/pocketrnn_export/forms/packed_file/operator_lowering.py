@@ -18,6 +18,7 @@ from pocketrnn_export.forms.packed_file.float32_precision import (
     Precision,
     makes_integers_from_integers,
 )
+from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph, evaluate_node, find_needed_nodes
 from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
@@ -37,7 +38,6 @@ from pocketrnn_export.forms.packed_file.size_dependent_values import (
     multiply_sizes,
     read_attributes,
 )
-from pocketrnn_export.forms.packed_file.token_dependent_values import ObservedGraph, evaluate_node, find_needed_nodes
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)

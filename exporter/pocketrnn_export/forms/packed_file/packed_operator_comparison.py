@@ -24,13 +24,14 @@ from onnx import helper
 from pocketrnn.bundle.packed_enums import Binary, Section
 from pocketrnn.bundle.packed_file import LARGEST as MOST_STEPS
 from pocketrnn.bundle.packed_file import PackedProgram, assemble_file
-from pocketrnn.bundle.packed_number_rules import encode_number_rules
+from pocketrnn.bundle.packed_number_sections import encode_number_rules
 from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     HANDLERS,
     Lowering,
@@ -39,7 +40,6 @@ from pocketrnn_export.forms.packed_file.operator_lowering import (
 )
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.forms.packed_file.token_dependent_values import find_needed_nodes
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]

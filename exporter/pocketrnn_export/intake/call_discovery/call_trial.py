@@ -42,13 +42,13 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constant_inputs
-from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder, record_flow
+from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     answer_texts_one_by_one,
     are_answers_near,
+    call_and_read_numbers,
     call_and_restore_state,
     can_run_line,
-    read_answer,
     read_answer_part,
     wrap_answer,
     wrap_answer_part,
@@ -310,8 +310,8 @@ def _check_call(
     alone."""
     line = convention.line
     try:
-        answers = tuple(read_answer(asked, convention, *batch) for batch in batches)
-        again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
+        answers = tuple(call_and_read_numbers(asked, convention, *batch) for batch in batches)
+        again = tuple(call_and_read_numbers(asked, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
         said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
@@ -370,7 +370,7 @@ def _answer_with_same_features(
     """Return the answers to batches in which all texts have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
-        read_answer(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
         for tokens, lengths in batches
     ]
 
@@ -379,11 +379,11 @@ def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple
     """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
     tokens, lengths = batch
     other = asked.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
-    own = read_answer(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+    own = call_and_read_numbers(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
     for place in (0, -1):
         changed = tokens.clone()
         changed[:, place] = other[:, place]
-        given = read_answer(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+        given = call_and_read_numbers(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
         if not torch.allclose(given, own, rtol=ROUNDING, atol=1e-7):
             return True
     return False
@@ -426,7 +426,8 @@ def _depends_on_batch_only_by_highest_id(
         return False
     try:
         return _are_rows_near(
-            answer_texts_one_by_one(asked, convention, plain, lengths), read_answer(asked, convention, plain, lengths)
+            answer_texts_one_by_one(asked, convention, plain, lengths),
+            call_and_read_numbers(asked, convention, plain, lengths),
         )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
@@ -439,7 +440,7 @@ def _explain_infinity(
     """Return the failure of a call with infinite or NaN answers. It names the line that first computes such a
     number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
-    line = find_infinity_line(lambda: read_answer(asked, convention, *batch))
+    line = find_infinity_line(lambda: call_and_read_numbers(asked, convention, *batch))
     place = f", at {line}" if line else ""
     if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
         return FailedCall(

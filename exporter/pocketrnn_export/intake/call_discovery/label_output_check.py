@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
     find_unsearched_values,
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.tensor_flow_recording import FlowRecorder
+from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     are_answers_near,
+    call_and_read_numbers,
     call_and_restore_state,
-    read_answer,
     wrap_answer_part,
 )
 from pocketrnn_export.intake.call_line import uses_lengths
@@ -123,7 +123,7 @@ def _compute_answers_around_ends(
     past, last = place >= lengths[:, None], place == lengths[:, None] - 1
     try:
         own, changed, cut = (
-            read_answer(asked, convention, torch.where(where, other, tokens), lengths)
+            call_and_read_numbers(asked, convention, torch.where(where, other, tokens), lengths)
             for where in (torch.zeros_like(past), last, past)
         )
     # Whatever a user's module raises.

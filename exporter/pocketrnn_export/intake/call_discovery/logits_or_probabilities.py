@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_or_values import refuse_regression_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial_answers import read_answer
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.call_line import wrap_last_expression
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.last_activation_removal import (
@@ -157,7 +157,7 @@ def _take_logarithm_for_dependent_heads(
         return head
     batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_widths[0][0])
     for other in heads:
-        own = read_answer(asked, other, *batch)
+        own = call_and_read_numbers(asked, other, *batch)
         with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
             without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
         if other is not head and not torch.equal(own, without.float().reshape(own.shape)):
@@ -179,11 +179,11 @@ def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers
     for batch in tried:
         # A convolution may fail at this width.
         with contextlib.suppress(Exception, SystemExit):
-            answers.append(read_answer(asked, convention, *batch).reshape(-1, convention.units))
+            answers.append(call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units))
             batches.append(batch)
     if not answers:
         # Let the module raise its error.
-        read_answer(asked, convention, *tried[0])
+        call_and_read_numbers(asked, convention, *tried[0])
     return _ProbedAnswers(tuple(batches), tuple(answers), kind)
 
 
@@ -425,7 +425,7 @@ def _select_finite_answers(
     """Yield the answers of a module that are finite."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
-            answer = read_answer(asked, convention, *batch).reshape(-1, convention.units)
+            answer = call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units)
             yield answer[torch.isfinite(answer).all(1)]
 
 

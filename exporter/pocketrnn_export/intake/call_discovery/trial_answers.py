@@ -31,7 +31,7 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
         )
 
 
-def read_answer(
+def call_and_read_numbers(
     asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
     """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the

@@ -11,12 +11,12 @@ from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 
-def advise_external(
+def advise_external_tokenizer(
     vocabulary: Vocabulary, nearest: AnyTextRules | None = None, condition: str = "If no rules can do this,"
 ) -> str:
     """Return advice to let the owner's code split texts, for code that no text rules can imitate. The advice names the
     widths of the nearest rules, and begins with the condition."""
-    frame = {} if nearest is None else list_widths(nearest)
+    frame = {} if nearest is None else collect_width_members(nearest)
     return (
         f"{condition} let your code split texts: {write_external_options(frame)} "
         f"({write_external_argument(vocabulary, frame)} in Python). The bundle then takes tokens or ids, and texts by "
@@ -36,7 +36,7 @@ def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) ->
     return f"rules=TextRules('external', {', '.join(f'{name}={value!r}' for name, value in {**ids, **frame}.items())})"
 
 
-def list_widths(rules: AnyTextRules) -> dict[str, Any]:
+def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
     """Return the members of rules that set widths, a first id or a last id, without members that have the default."""
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
     found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}

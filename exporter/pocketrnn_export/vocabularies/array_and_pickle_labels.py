@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn.errors import InputError, find_file_error_reason, first_line
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.safe_pickle_reader import PickledObject, UnsupportedPickleError, read_pickle
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
@@ -30,7 +30,7 @@ _SAVE_ARRAY: Final = (
 )
 
 
-def is_encoder_file(path: Path) -> bool:
+def has_array_or_pickle_suffix(path: Path) -> bool:
     """Return whether the file's name ends like the name of a numpy array or a pickle."""
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
@@ -52,7 +52,7 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
         raise
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {find_error_reason(error)}.",
+            f"{path} cannot be read: {find_file_error_reason(error)}.",
             "Check that the file exists and that you may read it.",
         ) from None
     except UnsupportedPickleError as error:

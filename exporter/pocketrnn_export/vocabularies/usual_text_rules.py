@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS, cleaning
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_documents
 from pocketrnn.text.code_point_ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
 from pocketrnn.text.code_point_runs import Run

@@ -21,13 +21,13 @@ from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.torch_threads import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
-from pocketrnn_export.intake.float64_to_float32 import convert_to_float32, read_weight_precision
+from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.function_caches import Place, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
-    find_first_difference,
+    find_first_different_operator,
     normalize_program,
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
@@ -71,7 +71,7 @@ class _RecordedProgram:
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
-def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
+def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
     """Refuse a module whose copy runs other operators than the module itself. Also refuse a module whose scripted and
     cached functions run other operators than the Python functions that are traced in their place."""
     for case in cases:
@@ -112,7 +112,7 @@ def refuse_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
     """Refuse a module whose two programs differ in an operator. `problem` is the error's sentence without the
     operator."""
-    index = None if other is None else find_first_difference(own.program, other.program)
+    index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
         return
     names = own.name_operator(index), other.name_operator(index)

@@ -21,7 +21,7 @@ from pocketrnn_training.classifiers.checkpoint_folder import check_output
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
-from pocketrnn_training.preparation.teacher_answers import read_teacher
+from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.report import run_report as reports
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
@@ -183,7 +183,7 @@ class TrainingRun:
             best = self._cross_validate(best, data, self.folds, time.monotonic() - start, report)
             state = self.state = replace(state, best=best)
         others = reports.OtherResults(notices, baseline, self.cross_validation)
-        run_folder.write_finished(
+        run_folder.write_finished_run(
             state,
             self.output,
             lambda folder: reports.write_report(folder, best, state.history, validation_data, answers, others),

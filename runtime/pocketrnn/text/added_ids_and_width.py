@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_frame", "check_frame_rules", "cut_items"]
+__all__ = ["LARGEST", "SUBWORDS", "FrameRules", "Side", "add_outer_ids_and_pad", "check_frame_rules", "cut_items"]
 
 Side = Literal["left", "right"]
 
@@ -118,7 +118,7 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
         del items[:-most]
 
 
-def add_frame(ids: list[int], rules: FrameRules) -> list[int]:
+def add_outer_ids_and_pad(ids: list[int], rules: FrameRules) -> list[int]:
     """Add the first and last ids to a text's ids, cut them to `max_width`, and pad them to `min_width`."""
     ids = [*rules.first_ids, *ids, *rules.last_ids]
     if rules.max_width is not None:

@@ -10,7 +10,7 @@ import torch
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial_answers import read_answer
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CHARACTERS
@@ -47,7 +47,7 @@ def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convent
     for start in range(first, len(spellings.rows), width):
         ids = torch.arange(start, start + width).clamp(max=len(spellings.rows) - 1)
         try:
-            read_answer(asked, convention, ids.expand(rows, width), torch.full((rows,), width))
+            call_and_read_numbers(asked, convention, ids.expand(rows, width), torch.full((rows,), width))
         # Whatever a user's module raises.
         except (Exception, SystemExit) as error:
             known = spellings.characters.ids
@@ -65,7 +65,8 @@ def _refuse_unused_characters(asked: ModuleFacts, spellings: Spellings, conventi
     tokens = torch.from_numpy(np.resize(alike, width))[None].expand(1 if convention.one_text else asked.rows, width)
     lengths = torch.full((len(tokens),), width)
     if torch.equal(
-        read_answer(asked, convention, tokens, lengths), read_answer(asked, convention, tokens.flip(1), lengths)
+        call_and_read_numbers(asked, convention, tokens, lengths),
+        call_and_read_numbers(asked, convention, tokens.flip(1), lengths),
     ):
         raise InputError(
             f"The characters change no answer of the module, called as {convention.line}.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def list_compared_values(definition: ast.ClassDef, argument: str) -> list[str]:
+def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str) -> list[str]:
     """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
 
     An attribute that is given the argument counts as the argument. A name that is looked up in torch.nn is one of a

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_address
+from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_hub_address
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
@@ -52,7 +52,7 @@ def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         )
     given = os.fspath(path_or_name)
     if given.startswith(SCHEME):
-        return download_bundle(parse_address(given))
+        return download_bundle(parse_hub_address(given))
     if "://" in given:
         raise BundleError(
             f"{given} is an address, but a bundle is read from this machine or from a model hub.",

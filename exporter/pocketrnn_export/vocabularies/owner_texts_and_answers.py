@@ -67,7 +67,7 @@ class OwnersText:
     head: str = ""
 
 
-def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
+def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
     """Return each text that has ids, with its ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
@@ -280,7 +280,7 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
     return {"probabilities": [number for _, number in numbers]} if numbers else {}
 
 
-def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
+def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
     """Convert tuples (text, ids) or (text, ids, answer) to objects of plain Python values.
 
     Args:

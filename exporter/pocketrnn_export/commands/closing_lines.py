@@ -71,9 +71,9 @@ def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> st
         rows_called: the name of a row: `texts` or `sequences`.
         where: the path of the bundle.
     """
-    from pocketrnn.verdicts import make_graph_name
+    from pocketrnn.verdicts import find_graph_name_in_proof
 
-    lines = [line for line in manifest.parity.comparisons if line.candidate == make_graph_name(manifest)]
+    lines = [line for line in manifest.parity.comparisons if line.candidate == find_graph_name_in_proof(manifest)]
     if not lines or any(line.measures_rounding or line.measures_integer_arithmetic for line in lines):
         return ""
     differing, largest = sum(line.labels_differing for line in lines), max(line.largest_difference for line in lines)

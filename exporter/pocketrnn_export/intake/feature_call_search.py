@@ -18,7 +18,7 @@ from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.call_candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line, read_answer
+from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, can_run_line
 from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
@@ -131,7 +131,7 @@ def _find_failure_on_ids(
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
-        read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+        call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return error
@@ -176,7 +176,7 @@ def _find_failure_on_number(
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
-        answer = read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+        answer = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
@@ -204,7 +204,7 @@ def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[s
     else return an empty tuple."""
     tokens, lengths = asked.draw_batch(asked.rows, asked.trial_widths[-1][-1])
     own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
-    before = read_answer(asked, convention, *add_feature_marks(tokens, lengths, own))
+    before = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, own))
     unused = []
     for column, (name, feature) in enumerate(asked.features):
         others = feature.ids if isinstance(feature, Category) else _NUMBERS
@@ -212,7 +212,7 @@ def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[s
         for other in others[:: max(1, len(others) // _MOST_OTHERS)]:
             numbers = own.copy()
             numbers[:, column] = other
-            after = read_answer(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+            after = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
             changed = changed or not torch.equal(before, after)
         unused += [] if changed or len(others) == 1 else [name]
     if not unused:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.compared_values import list_compared_values
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates
+from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 
 # Calls that make a tensor of a matrix.
 _OF_ARRAYS: Final = ("FloatTensor", "Tensor", "tensor", "from_numpy", "as_tensor")
@@ -29,7 +29,7 @@ def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: M
     kinds = [kind for kind, gates in GATES.items() if counts == {gates}]
     found = {}
     for name in names:
-        fitting = [one for one in list_compared_values(definition, name) if [one.upper()] == kinds]
+        fitting = [one for one in list_strings_compared_with_argument(definition, name) if [one.upper()] == kinds]
         if len(fitting) == 1:
             found[name] = fitting[0]
     return found

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_shorthand import NAMED_STEPS
+from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
+from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.code_point_ranges import make_range_test
 from pocketrnn.text.code_point_runs import make_run_search
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.tokenizers import SPLITS
 
 if TYPE_CHECKING:
-    from pocketrnn.text.subword_alignment import Word
+    from pocketrnn.text.subword_word_ids import Word
 
 __all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_tokens"]
 
@@ -107,7 +107,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_alignment import find_words_with_ids
+        from pocketrnn.text.subword_word_ids import find_words_with_ids
 
         return _frame_and_check(encoder, text, find_words_with_ids(encoder, text))
     located = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
@@ -139,7 +139,7 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_alignment import encode_each_word
+        from pocketrnn.text.subword_word_ids import encode_each_word
 
         groups = zip(encode_each_word(encoder, tokens), enumerate(tokens), strict=True)
         return _frame_words(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
@@ -173,7 +173,7 @@ def _frame_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
         order = [place for place in order if owners[-1 - place] in set(read)]
     elif rules.max_tokens is not None:
         cut_items(order, rules.max_tokens, rules.cut_side)
-    order = add_frame(order, rules)
+    order = add_outer_ids_and_pad(order, rules)
     firsts: dict[int, int] = {}
     before = -1
     for step, place in enumerate(order):

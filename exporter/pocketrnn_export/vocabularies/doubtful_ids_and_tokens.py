@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.vocabularies.external_advice import list_widths, write_external_options
-from pocketrnn_export.vocabularies.nearest_text_rules import strip_padding
+from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
+from pocketrnn_export.vocabularies.usual_text_rules import strip_padding
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         return
     remedy = "Give the ids without padding."
     if len({len(row) for row in rows}) == 1:
-        option = write_external_options({**list_widths(rules), **_find_frame_of_rows(rows, padding, side)})
+        option = write_external_options({**collect_width_members(rules), **_find_frame_of_rows(rows, padding, side)})
         remedy = (
             f"Give {option} in place of --tokenizer external (the same members of TextRules in Python), with "
             "unknown_id if unknown words have an id of their own. Or give the ids without padding."

@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pocketrnn_export.source_code.code_facts import (
+from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
+from pocketrnn_export.source_code.notebook import Cell
+from pocketrnn_export.source_code.syntax_tree_facts import (
     Definition,
     Function,
     Import,
@@ -17,8 +19,6 @@ from pocketrnn_export.source_code.code_facts import (
     list_head_expressions,
     list_imported_names,
 )
-from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
-from pocketrnn_export.source_code.notebook import Cell
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.source_code.code_facts import Definition, find_defaults
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
-from pocketrnn_export.vocabularies.checkpoint_hints import (
+from pocketrnn_export.source_code.syntax_tree_facts import Definition, find_defaults
+from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,
     names_length,
     write_rules_member,
 )
-from pocketrnn_export.vocabularies.owner_text_file import OwnersText
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
@@ -129,7 +129,7 @@ def list_code_hints(
     return said
 
 
-def find_function_of_ids(path: Path, splitter: str) -> str:
+def find_token_id_function(path: Path, splitter: str) -> str:
     """Return the name of the function that splits a text by the named function and looks up the ids of its tokens.
     Return an empty string unless the file has exactly one.
 
@@ -138,7 +138,7 @@ def find_function_of_ids(path: Path, splitter: str) -> str:
         splitter: the function that splits a text.
 
     Example:
-        >>> find_function_of_ids(Path("api.py"), "tokenize")
+        >>> find_token_id_function(Path("api.py"), "tokenize")
         'encode_text'
     """
     found = []
@@ -182,7 +182,7 @@ def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
     return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
 
 
-def find_uncompared_rules(
+def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
     """Return what the owner's texts leave uncompared, as `list_code_hints` takes it: the most tokens of a compared
@@ -195,7 +195,7 @@ def find_uncompared_rules(
         tokenizer: the owner's function; ids of it are compared on a long text and on unknown words, too.
 
     Example:
-        >>> find_uncompared_rules(TextRules(), ["<unk>", "oil"], [], None)
+        >>> find_uncompared_length_and_unknown_id(TextRules(), ["<unk>", "oil"], [], None)
         (0, 0)
     """
     by_ids = getattr(tokenizer, "gives_ids", False)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.module_runs.complete_copy import copy_complete_copy
+from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
@@ -244,7 +244,7 @@ def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
         with use_unscripted_functions(module), mode or _FunctionLogger(log):
-            log.select_calls_that_reach_answer(compute_answer(copy_complete_copy(module), inputs))
+            log.select_calls_that_reach_answer(compute_answer(copy_without_comparison(module), inputs))
     # A user's module may raise anything.
     except Exception:
         return None
