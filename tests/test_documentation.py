@@ -272,7 +272,9 @@ def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
         assert not heading or heading in headings_of(linked), target
 
 
-@pytest.mark.parametrize("script", ["make_command_line_page", "make_reference_page", "make_files_page"])
+@pytest.mark.parametrize(
+    "script", ["make_command_line_page", "make_reference_page", pytest.param("make_files_page", marks=pytest.mark.slow)]
+)
 def test_the_pages_that_are_made_of_the_code_are_current(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [script, "--check"])
     # Exits, and says so, where its page is not current.

@@ -435,6 +435,7 @@ def private_uses_in(nodes: Sequence[ast.AST], text: str, ours: set[str]) -> list
     return found + [f"{i}: {line}" for i, line in enumerate(text.splitlines(), 1) if in_text.search(line)]
 
 
+@pytest.mark.slow
 def test_private_parts_of_torch_are_in_one_file() -> None:
     ours = names_defined([node for name in TEXTS for node in nodes_of(name)])
     wrong = {name: private_uses_in(nodes_of(name), TEXTS[name], ours) for name in TEXTS if name != GUARDED}
@@ -618,6 +619,7 @@ def begun_without_subject(text: str) -> list[str]:
     return [sentence for sentence in found if not sentence.endswith(("?", "!"))]
 
 
+@pytest.mark.slow
 def test_every_sentence_begins_with_its_subject() -> None:
     files = [path for path in plain_files() if path not in MADE | SHOWN]
     assert len(files) > 500
@@ -657,6 +659,7 @@ READ_TWICE = {
 }
 
 
+@pytest.mark.slow
 def test_no_phrase_has_to_be_read_twice() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {phrase[0]!r}, write: {better}"

@@ -340,6 +340,7 @@ class LastPlaceThatIsReal(CutsToItsLongest):
         return x.size(1) - x.gt(1).long().flip(1).argmax(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     mostly_slow(
@@ -354,6 +355,7 @@ def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
     assert find_batch_reduction(traced.program) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps], 3))
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
     traced = find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
@@ -481,6 +483,7 @@ class BeginsInATable(Base):
         return self.fc(self.gru(self.embedding(x), self.begin[:, : len(x)].contiguous())[1][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 4))
 def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]) -> None:
     find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
@@ -502,6 +505,7 @@ def test_an_order_of_lengths_that_is_not_taken_back_is_across_the_texts(kind: ty
         find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.BACK_IN_ORDER, 3))
 def test_an_order_of_lengths_that_is_taken_back_stays_in_batches(kind: type[nn.Module]) -> None:
     find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
@@ -525,6 +529,7 @@ class SixteenNumbers(nn.Module):
         return self.fc(states.amax(1))
 
 
+@pytest.mark.slow
 def test_an_axis_of_as_many_numbers_as_there_are_rows_is_none_of_rows() -> None:
     find_right_program(SixteenNumbers().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
@@ -566,6 +571,7 @@ def test_texts_share_no_batch_with_longer_ones_where_padding_may_tell(
     assert 1 in graph.alone or not alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.TIES_TELL), 2, first=1))
 def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_line(
     kind: type[row_mixing_modules.Gated], monkeypatch: pytest.MonkeyPatch
@@ -581,6 +587,7 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     assert "topk(2, 1)" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.TIES_NEVER_TELL), 2, first=1))
 def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_mixing_modules.Gated]) -> None:
     torch.manual_seed(0)

@@ -168,6 +168,7 @@ def test_a_padding_id_beyond_the_embedding_is_refused(module: torch.nn.Module, t
         exported(module, tmp_path / "b", rules=TextRules(padding_id=60))
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_kept_unless_forced(
     module: torch.nn.Module, old_bundle: Path, new_bundle: tuple[Path, manifest.Manifest], tmp_path: Path
 ) -> None:
@@ -334,6 +335,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_f
     assert run("verify", tmp_path / "b").exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: Path, tmp_path: Path) -> None:
     result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0", "--no-torchscript")
     assert result.exit_code == 3

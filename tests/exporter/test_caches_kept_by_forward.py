@@ -123,6 +123,7 @@ class Grows(Base):
 CACHES = [InADict, OfAFunctionWithMore, InADictByAPair, InADictByTrying, OfAFunction, OfAMethod, OfAnAttribute, Grows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(CACHES, every=8))
 def test_a_cache_by_length_is_exported(kind: type[Base], tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ def exported(path: Path, examples: list[Any]) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("lengths", [True, False])
+@pytest.mark.parametrize("lengths", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_owners_answers_decide_between_two_calls(
     lengths: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

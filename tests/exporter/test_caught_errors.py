@@ -22,7 +22,7 @@ def program_of(kind: type[nn.Module]) -> None:
     find_right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 14, first=5), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 32, first=19), ids=lambda kind: kind.__name__)
 def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"_modules\.py:\d+.*caught.*\.py:\d+: .(except|with|return)"):
         program_of(kind)

@@ -305,6 +305,7 @@ def test_a_file_that_cuts_longer_texts_is_wrong_from_there_on(tmp_path: Path) ->
     assert np.shape(found.shown.given) == (1, 7)
 
 
+@pytest.mark.slow
 def test_a_file_that_forgets_the_lengths_is_right_for_rows_of_one_length(tmp_path: Path) -> None:
     given = (TOKENS, torch.tensor([7, 5, 3]))
     right = written(WithLengths(), tmp_path / "right.onnx", *given, names=["text", "lengths"])
@@ -323,6 +324,7 @@ def test_batches_wider_than_their_longest_row(tmp_path: Path) -> None:
     assert len(text) > lengths
 
 
+@pytest.mark.slow
 def test_rows_are_sorted_only_where_the_module_wants_it(tmp_path: Path) -> None:
     given, names = (TOKENS, torch.tensor([7, 5, 3])), ["text", "lengths"]
     file = written(SortedByLength(), tmp_path / "sorted.onnx", *given, names=names)
@@ -360,6 +362,7 @@ def test_small_numbers_are_compared_by_their_size(tmp_path: Path) -> None:
     assert checked(Small(), wrong).kind == "wrong"
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_compared_and_lacking_outputs_told(tmp_path: Path) -> None:
     right = checked(WithLabels(), written(WithLabels(), tmp_path / "right.onnx", TOKENS, outputs=["p", "best"]))
     assert right.notes == ("Compared: the outputs p with output 0 of WithLabels, best with output 1 of WithLabels.",)
@@ -383,6 +386,7 @@ def test_a_difference_names_the_output_and_shows_its_numbers(tmp_path: Path) -> 
         assert any(line.startswith("Shown by") and line.endswith(f", output {named}") for line in found.lines)
 
 
+@pytest.mark.slow
 def test_an_input_with_a_default_that_the_file_lacks_is_left_out(tmp_path: Path) -> None:
     found = checked(LengthsIfAny(), written(LengthsIfAny(), tmp_path / "text.onnx", TOKENS))
     assert (found.kind, found.called) == ("right", "module(tokens)")
@@ -404,6 +408,7 @@ def test_a_module_of_numbers(tmp_path: Path) -> None:
     assert checked(other, file).kind == "wrong"
 
 
+@pytest.mark.slow
 def test_ids_of_one_hot_vectors(tmp_path: Path) -> None:
     of_ids = written(OneHot(of_ids=True), tmp_path / "ids.onnx", TOKENS % 6, names=["x"])
     assert checked(OneHot(of_ids=True), of_ids).is_right
@@ -413,6 +418,7 @@ def test_ids_of_one_hot_vectors(tmp_path: Path) -> None:
     assert (found.kind, found.called) == ("right", "module(F.one_hot(tokens, 6).float())")
 
 
+@pytest.mark.slow
 def test_inputs_are_told_where_nothing_tells_them(tmp_path: Path) -> None:
     file = written(Paired(), tmp_path / "two.onnx", TOKENS, TOKENS.flip(1), names=["b", "a"])
     call = "module(tokens, tokens.flip(1))"
@@ -450,6 +456,7 @@ class SecondTextWhole(TwoTexts):
         return super().forward(question, answer) + 0 * (question + answer[:, : question.shape[1]]).sum()
 
 
+@pytest.mark.slow
 def test_two_texts_are_given_unequal_lengths(tmp_path: Path) -> None:
     names = ["question", "answer"]
     axes = {name: {0: "batch", 1: f"{name}_length"} for name in names}
@@ -497,7 +504,7 @@ class ByCell(nn.Module):
 
 
 # 5 is a number of rows of the first calls, and 8 the size of a layer.
-@pytest.mark.parametrize("steps", [5, 8, 12])
+@pytest.mark.parametrize("steps", [5, 8, pytest.param(12, marks=pytest.mark.slow)])
 def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp_path: Path) -> None:
     found = checked(ByCell(), traced(ByCell(), tmp_path / "cell.pt", torch.randn(3, steps)))
     assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
@@ -523,6 +530,7 @@ class Bags(nn.Module):
         return self.out(self.embedding(text[:-1] if self.last else text, offsets))
 
 
+@pytest.mark.slow
 def test_texts_one_after_the_other_with_their_offsets(tmp_path: Path) -> None:
     given = (TOKENS.flatten(), torch.tensor([0, 7, 14]))
     axes = {"text": {0: "tokens"}, "offsets": {0: "batch"}}
@@ -550,6 +558,7 @@ class OfStepAndState(nn.Module):
         return self.softmax(self.out(joined)), self.state(joined)
 
 
+@pytest.mark.slow
 def test_torchscript_of_a_step_and_a_state_that_are_joined(tmp_path: Path) -> None:
     given = (torch.randn(3, 5), torch.randn(3, 3))
     found = checked(OfStepAndState(), traced(OfStepAndState(), tmp_path / "step.pt", *given))
@@ -576,6 +585,7 @@ def test_all_ids_of_the_module_are_asked_where_the_file_has_fewer(tmp_path: Path
     assert np.max(found.shown.given) >= 18
 
 
+@pytest.mark.slow
 def test_an_input_that_the_module_has_not_is_named(tmp_path: Path) -> None:
     file = written(Paired(), tmp_path / "two.onnx", TOKENS, TOKENS, names=["words", "shapes"])
     found = checked(Words(), file)
@@ -725,6 +735,7 @@ class Words(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_the_command_says_the_verdict_by_its_exit_status(right: Path, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(MODULE_FILE)
     torch.save(Words().state_dict(), tmp_path / "weights.pt")
@@ -903,7 +914,7 @@ class TextBesideTheOthers(nn.Module):
 @pytest.mark.parametrize(
     ("fixed", "sizes"), [([0, 1], "x [3, 7{}] only"), ([0], "batch 3 only"), ([1], "rows of 7 {} only"), ([], "")]
 )
-@pytest.mark.parametrize("module", [BesideTheOthers, TextBesideTheOthers])
+@pytest.mark.parametrize("module", [BesideTheOthers, pytest.param(TextBesideTheOthers, marks=pytest.mark.slow)])
 def test_a_file_whose_rows_depend_on_each_other_is_right_for_its_sizes(
     module: type[nn.Module], fixed: list[int], sizes: str, tmp_path: Path
 ) -> None:
@@ -964,6 +975,7 @@ def test_half_precision_is_judged_by_what_it_may_do(computes: bool, tmp_path: Pa
     assert 0 < changed.labels_changed < 1
 
 
+@pytest.mark.slow
 def test_half_precision_of_numbers_and_of_torchscript(tmp_path: Path) -> None:
     whole = written(Steps(), tmp_path / "steps.onnx", torch.randn(3, 7, 2), names=["x"])
     assert checked(Steps(), halved(whole, tmp_path / "half.onnx", computes=True)).kind in ("right", "changed")
@@ -990,6 +1002,7 @@ def test_torchscript_that_keeps_a_state_begins_anew(tmp_path: Path) -> None:
     assert (found.kind, found.sizes) == ("some sizes", "batch 1 only")
 
 
+@pytest.mark.slow
 def test_torchscript_is_called_in_a_way_in_which_it_runs(tmp_path: Path) -> None:
     turned = traced(AttentionOfTurnedMask(), tmp_path / "t.pt", TOKENS, torch.ones_like(TOKENS).t())
     assert any("1, 0" in note for note in checked(Attention(), turned).notes)

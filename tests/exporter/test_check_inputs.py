@@ -58,6 +58,7 @@ class Attended(Words):
         return self.out((shares.unsqueeze(-1) * states).sum(1)), shares
 
 
+@pytest.mark.slow
 def test_a_mask_whose_meaning_is_not_found_out_is_given_as_the_file_declares_it(tmp_path: Path) -> None:
     file = written(Attended(), tmp_path / "attended.onnx", TOKENS, MASK, names=["text", "mask"])
     assert checked(Attended(), file).lines[0].startswith("Right for every size")
@@ -80,6 +81,7 @@ class AveragedFirst(Averaged):
         return super().forward(text, torch.arange(text.shape[1]) < mask.sum(1, keepdim=True))
 
 
+@pytest.mark.slow
 def test_masks_that_hide_the_beginning_of_rows_are_looked_at(tmp_path: Path) -> None:
     names = ["text", "mask"]
     assert checked(Averaged(), written(Averaged(), tmp_path / "1.onnx", TOKENS, MASK, names=names)).is_right
@@ -116,6 +118,7 @@ class MarkedLast(Marked):
         return super().forward(x, torch.arange(x.size(1)).expand(mask.shape) == mask.size(1) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "other", "write"),
     [(Marked, MarkedLast, written), (Marked, MarkedLast, traced), (Hiding, HidingNothing, written)],
@@ -148,6 +151,7 @@ class WithInstanceNorm(Steps):
         return super().forward(self.norm(x.transpose(1, 2)).transpose(1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", mostly_slow([Standardised, WithInstanceNorm], 2))
 def test_rows_divided_by_their_own_deviation_depend_on_their_last_digits(module: type[Steps], tmp_path: Path) -> None:
     file = written(module(), tmp_path / "steps.onnx", NUMBERS, names=["x"], axes={"x": AXES})
@@ -198,6 +202,7 @@ CATEGORIES = torch.tensor([[1, 2, 3], [0, 1, 2]])
 ROWS = {"categories": {0: "batch"}}
 
 
+@pytest.mark.slow
 def test_columns_of_categories_have_tables_of_their_own(tmp_path: Path) -> None:
     module = Columns(9, 4, 6).eval()
     file = written(module, tmp_path / "columns.onnx", CATEGORIES, names=["categories"], axes=ROWS)
@@ -227,6 +232,7 @@ class Spelled(Words):
         self.out: Any = nn.ModuleList([nn.Linear(5, 3)])
 
 
+@pytest.mark.slow
 def test_the_characters_of_a_word_are_not_all_the_same(tmp_path: Path) -> None:
     axes = {"text": {0: "batch", 1: "sequence", 2: "characters"}}
     file = written(Spelled(), tmp_path / "spelled.onnx", torch.randint(0, 20, (2, 3, 5)), axes=axes)
@@ -254,6 +260,7 @@ class WithTypes(AsOfTransformers):
 
 
 # The first input with a default is the likelier one to be found by chance.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "second"),
     mostly_slow([(AsOfTransformers, "attention_mask"), (WithTypes, "token_type_ids")], 2, first=1, several=True),
@@ -306,6 +313,7 @@ class TwoTexts(Words):
         return super().forward(text) - super().forward(other)
 
 
+@pytest.mark.slow
 def test_two_texts_of_unequal_declared_lengths(tmp_path: Path) -> None:
     names = ["text", "other"]
     file = written(TwoTexts(), tmp_path / "two.onnx", TOKENS, TOKENS[:, :4], names=names, fixed=[1])
@@ -362,6 +370,7 @@ class FirstIsCategory(Steps):
         return super().forward(torch.cat([self.table(x[:, :, 0].long()), x[:, :, 1:]], 2))
 
 
+@pytest.mark.slow
 def test_a_column_of_ids_among_numbers(tmp_path: Path) -> None:
     file = written(FirstIsCategory(), tmp_path / "category.onnx", NUMBERS.abs(), names=["x"], axes={"x": AXES})
     found = checked(FirstIsCategory(), file)
@@ -384,6 +393,7 @@ class Dropping(Words):
         return self.out(self.dropout(self.embedding(text).mean(1)))
 
 
+@pytest.mark.slow
 def test_a_torchscript_file_in_training_mode_is_run_as_it_is(tmp_path: Path) -> None:
     right = traced(Dropping(), tmp_path / "eval.pt")
     assert checked(Dropping(), right).is_right
@@ -416,6 +426,7 @@ class WithDeviation(Steps):
         return super().forward(x), x[:, :, 0].std(1)
 
 
+@pytest.mark.slow
 def test_only_the_numbers_that_are_nan_are_left_out(tmp_path: Path) -> None:
     file = written(WithDeviation(), tmp_path / "nan.onnx", NUMBERS, names=["x"], axes={"x": AXES})
     assert checked(WithDeviation(), file).is_right
@@ -538,8 +549,10 @@ HIDDEN, STATES = torch.randn(3, 4), torch.randn(7, 3, 4)
     ("module", "given", "kind", "sizes"),
     [
         (Additive, (HIDDEN, STATES), "right", ""),
-        (AdditiveByStep, (HIDDEN, STATES), "wrong", "rows of 7 steps only"),
-        (Scaled, (HIDDEN, STATES.transpose(0, 1), STATES.transpose(0, 1), MASK), "right", ""),
+        pytest.param(AdditiveByStep, (HIDDEN, STATES), "wrong", "rows of 7 steps only", marks=pytest.mark.slow),
+        pytest.param(
+            Scaled, (HIDDEN, STATES.transpose(0, 1), STATES.transpose(0, 1), MASK), "right", "", marks=pytest.mark.slow
+        ),
         pytest.param(
             OneStep, (torch.tensor([1, 2, 3]), HIDDEN[None], STATES), "right", "", marks=pytest.mark.slow
         ),

@@ -103,6 +103,7 @@ def test_a_sentencepiece_model_in_a_checkpoint_is_found(state: dict[str, Any]) -
     assert read_tokenizer("best.pt").tokens == read_tokenizer("sp.model").tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--vocabulary", "best.pt"], ["--tokenizer", "best.pt"]])
 def test_the_tokenizer_is_used_in_place_of_the_vocabulary_beside_it(options: list[str], state: dict[str, Any]) -> None:
     torch.save({**state, **PLACES["text within"]}, "best.pt")
@@ -112,6 +113,7 @@ def test_the_tokenizer_is_used_in_place_of_the_vocabulary_beside_it(options: lis
     assert Classifier.load("out").encode("Films, good oils good") == [3, 4, 0, 5]
 
 
+@pytest.mark.slow
 def test_another_option_says_how_texts_are_split(state: dict[str, Any]) -> None:
     torch.save({**state, **PLACES["dict"]}, "best.pt")
     words = {word: i for i, word in enumerate(PIECES)}

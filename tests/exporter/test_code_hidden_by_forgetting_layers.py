@@ -39,6 +39,7 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         )
 
 
+@pytest.mark.slow
 def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "LONG", 150)
     torch.manual_seed(0)

@@ -143,6 +143,7 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", "api.py:Net", *given, *arguments, "-o", "out", "--no-torchscript"])
 
 
+@pytest.mark.slow
 def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file_says(folder: Path) -> None:
     result = export()
     assert result.exit_code == 0, result.output
@@ -161,6 +162,7 @@ def test_the_last_lines_of_an_export_say_what_was_not_compared_and_what_the_file
     assert """--rules '{"first_id": 2, "unknown_id": 0, "min_width": 7, "max_width": 7}'""" in result.stderr
 
 
+@pytest.mark.slow
 def test_python_is_told_the_same(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     spec = importlib.util.spec_from_file_location("api_of_hints", folder / "api.py")
     assert spec is not None
@@ -183,6 +185,7 @@ def test_python_is_told_the_same(folder: Path, caplog: pytest.LogCaptureFixture)
     del sys.modules[spec.name]
 
 
+@pytest.mark.slow
 def test_unknown_words_in_texts_with_answers_are_compared(folder: Path) -> None:
     rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
     assert export("--rules", json.dumps(rules), "--multi-label").exit_code == 0
@@ -216,6 +219,7 @@ def test_widths_and_the_unknown_id_stand_beside_a_function_whose_code_gives_the_
         assert Classifier.load("out").predict_proba([text])[0] == pytest.approx(expected[0].tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_widths_beside_a_function_are_compared_with_the_ids_of_pairs(folder: Path) -> None:
     rules = {"unknown_id": 0, "min_width": 7, "max_width": 7}
     known: dict[str, int] = json.loads(Path("vocab.json").read_text())
@@ -230,6 +234,7 @@ def test_widths_beside_a_function_are_compared_with_the_ids_of_pairs(folder: Pat
         assert ("pipeline on 3 texts: the same ids" in result.output) == (code == 0)
 
 
+@pytest.mark.slow
 def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Path) -> None:
     texts = ["oil good film", "good bad " * 4, "film"]
     pairs = [{"text": text, "ids": [WORDS[word] for word in text.split()]} for text in texts]
@@ -243,6 +248,7 @@ def test_pairs_that_are_longer_than_a_length_show_that_nothing_is_cut(folder: Pa
     assert "says max_len=7" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_next_line_is_the_corrected_export_and_answers_as_the_owner_does(folder: Path) -> None:
     Path("api.py").write_text(
         API.split("def ask")[0]
@@ -276,6 +282,7 @@ def test_several_lengths_are_decided_by_pairs(folder: Path) -> None:
     assert "--pairs FILE" in result.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_function_that_gives_ids_from_the_tokens_is_named(folder: Path) -> None:
     Path("api.py").write_text(
         API.split("def ask")[0]

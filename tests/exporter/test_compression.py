@@ -93,6 +93,7 @@ def test_other_peoples_modules_are_stored_smaller_and_proven(made: Any, stored: 
     )
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_int8_and_only_standard_operators_bring_it_back(bundle: Path, tmp_path: Path) -> None:
     compress(bundle, tmp_path / "small")
     model = onnx.load(tmp_path / "small" / "model.onnx")

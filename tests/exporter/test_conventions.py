@@ -130,6 +130,7 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [zoo.FirstOfATuple, zoo.PlacesOfATuple], ids=lambda kind: kind.__name__)
 def test_a_forward_that_reads_places_of_its_one_argument_is_given_a_tuple(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == "module((tokens, lengths))"
@@ -314,6 +315,7 @@ def test_probabilities_whose_logits_are_not_found_are_brought_to_logits(tmp_path
     np.testing.assert_allclose(classifier.predict_proba([words]), [[1 - expected, expected]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_asking_leaves_a_module_as_it_was() -> None:
     module = made(zoo.StateKept)
     before, state = copy.deepcopy(module.state_dict()), module.hidden
@@ -375,6 +377,7 @@ def test_where_the_rules_pad_every_text_lengths_and_masks_are_of_its_real_tokens
         np.testing.assert_allclose(classifier.logits([words]), expected.numpy().reshape(1, -1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_the_rules_pad_every_text_an_optional_mask_is_asked_for() -> None:
     widths = Widths(12, 12)
     with pytest.raises(ExportError, match=r'2 ways .*"module\(tokens\)" and "module\(tokens, tokens != 1\)"'):

@@ -283,6 +283,7 @@ def by_weak_key(self: Net, x: Tensor) -> Tensor:
     return Net.forward(self, x) * LAYERS.get(self, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [pytest.param(by_id, marks=pytest.mark.slow), by_weak_key])
 def test_a_copy_that_answers_otherwise_than_the_module_is_refused(forward: Any) -> None:
     module = of_class(forward=forward)
@@ -326,6 +327,7 @@ def test_a_module_that_does_something_else_in_half_precision_is_refused() -> Non
         compared(of_class(forward=forward).half())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["rnn", "out"])
 def test_a_part_in_double_precision_is_exported_in_float32_and_the_difference_is_measured(
     part: str, tmp_path: Path

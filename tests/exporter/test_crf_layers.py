@@ -51,6 +51,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return exported(zoo.WithCrf, tmp_path_factory.mktemp("crf") / "tagger")
 
 
+@pytest.mark.slow
 def test_the_bundle_decodes_as_the_modules_forward_does(tagger: Classifier) -> None:
     module, generator = made(zoo.WithCrf), np.random.default_rng(0)
     texts = [" ".join(generator.choice(VOCABULARY[2:], n)) for n in (1, 2, 3, 7, 20, 60)]
@@ -124,6 +125,7 @@ def test_labels_are_decoded_where_the_crf_is_in_a_part_and_forward_gives_none(tm
         assert [tag.label for tag in tagger.tag("w2 w7 w1 w9")] == [LABELS[i] for i in path]
 
 
+@pytest.mark.slow
 def test_a_call_that_decodes_itself_is_compared_with_what_is_exported(tmp_path: Path) -> None:
     def found(kind: type[nn.Module]) -> tuple[Description, OwnersLabels | None]:
         module = prepare_module(
@@ -204,6 +206,7 @@ def test_so_is_one_that_decodes_long_texts_in_windows() -> None:
     assert find_decoder(module, zoo.CLASSES) == (None, "crf")
 
 
+@pytest.mark.slow
 def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
     assert find_decoder(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
     module = prepare_module(

@@ -71,7 +71,7 @@ def rectified(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return op.Relu(x)
 
 
-@pytest.mark.parametrize("wrong", ["a rule", "a translation"])
+@pytest.mark.parametrize("wrong", [pytest.param("a rule", marks=pytest.mark.slow), "a translation"])
 def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
     wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -68,7 +68,9 @@ def by_the_text_of_a_dataclass(size: Any) -> bool:
 
 
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize("asks", [lambda size: id(size) == id(23), by_the_text_of_a_dataclass])
+@pytest.mark.parametrize(
+    "asks", [pytest.param(lambda size: id(size) == id(23), marks=pytest.mark.slow), by_the_text_of_a_dataclass]
+)
 def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     module = sentiment(asks)
     try:
@@ -202,6 +204,7 @@ def test_a_layer_without_memory_answers_each_step_as_a_text_of_its_own(
         torch.testing.assert_close(hidden[-1], each[:, 0, 4:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3))
 def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any, packed: bool) -> None:

@@ -185,6 +185,7 @@ def test_numbers_that_float32_lacks_are_compared_before_their_rounding() -> None
     assert verdict(Numbers, few=True).numbers_rounded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "relative"),
     [
@@ -207,6 +208,7 @@ def test_a_wrong_number_in_a_graph_of_unrepresentable_numbers_is_found(kind: typ
             verdict(kind, change, few=True)
 
 
+@pytest.mark.slow
 def test_a_number_that_tracing_gets_wrong_is_found() -> None:
     with pytest.raises(ParityError, match=r"it is .* off too"):
         verdict(WrongNumber, few=True)

@@ -41,6 +41,7 @@ def test_a_classifier_that_was_fitted_in_python_is_exported_with_its_answers(tmp
     assert not {example.text for example in Classifier.load(tmp_path / "reviews").manifest.examples} & set(TEXTS)
 
 
+@pytest.mark.slow
 def test_a_quasi_recurrent_classifier_is_exported_and_packed_and_streams(tmp_path: Path) -> None:
     fitted = fit(
         TEXTS, ["good", "bad"] * 16, epochs=1, hidden_dim=8, embedding_dim=8, final_fit=False, device="cpu",
@@ -63,6 +64,7 @@ def test_a_quasi_recurrent_classifier_is_exported_and_packed_and_streams(tmp_pat
             np.testing.assert_allclose(logits, classifier.logits([text[: cut + 3]])[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_its_scale_and_its_answers(
     tmp_path: Path,
 ) -> None:

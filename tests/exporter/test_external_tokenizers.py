@@ -160,6 +160,7 @@ def test_texts_that_do_not_fit_are_refused_before_anything_is_traced(
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
     many = [f"w{i},w{i + 1};w{i + 2}x w{i}" for i in range(30)]
     for given in (

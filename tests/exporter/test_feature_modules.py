@@ -107,7 +107,7 @@ def test_how_features_are_given_is_found_out(kind: type[nn.Module]) -> None:
 
 
 # How the others are called is found out above, and what categories answer is compared with `InTime`.
-@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 6))
+@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 13))
 def test_a_bundle_answers_as_its_owners_module_does(tmp_path: Path, kind: type[nn.Module]) -> None:
     given, _, call = CALLS[kind]
     classifier, module = exported(kind, tmp_path / "sales", given), made(kind)
@@ -151,6 +151,7 @@ def test_an_input_of_lengths_has_those_of_the_text_beside_a_feature_that_is_call
     assert found.convention.line == "module(tokens, lengths, features)"
 
 
+@pytest.mark.slow
 def test_a_line_or_function_says_how_features_are_given(tmp_path: Path) -> None:
     line = "module(tokens, stars[:, None], price.unsqueeze(1))"
     assert prepared(zoo.ByOrder, ["price", "stars"], call=line).convention.line == line
@@ -208,6 +209,7 @@ def test_a_module_whose_features_mix_or_branch_is_refused(tmp_path: Path, kind: 
     assert not (tmp_path / "sales").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "features", "said"),
     [
@@ -229,6 +231,7 @@ def test_rows_that_forward_chooses_are_answered_one_at_a_time_with_the_line_wher
         assert np.abs(got - made(kind)(torch.tensor([[3, 4]]), given)[0].numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_module_that_mixes_rows_is_exported_for_one_text_at_a_time_with_its_features(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="beside other texts") as refused:
         exported(zoo.MeanOfLogits, tmp_path / "sales", {**PRICE, **KIND})
@@ -263,6 +266,7 @@ def test_a_module_that_fails_on_some_numbers_is_refused_with_a_line_that_keeps_t
     assert prepared(kind, features, call=line).convention.line == line
 
 
+@pytest.mark.slow
 def test_a_branch_by_a_size_that_only_large_numbers_show_is_followed(tmp_path: Path) -> None:
     classifier, module = exported(zoo.CutAtNineTokens, tmp_path / "sales", ["price"]), made(zoo.CutAtNineTokens)
     for tokens in (8, 9):
@@ -272,6 +276,7 @@ def test_a_branch_by_a_size_that_only_large_numbers_show_is_followed(tmp_path: P
 
 
 # Operators that packed files do not have.
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "features"), [(zoo.Angle, ["a"]), (zoo.Clipped, ["a", "b"])])
 def test_numbers_that_forward_writes_into_or_that_float32_does_not_hold_are_no_difference(
     tmp_path: Path, kind: type[nn.Module], features: list[str]
@@ -414,6 +419,7 @@ class PricedInTwoWays(zoo.Priced):
         return {"bought": bought, "mood": self.mood(bought)}
 
 
+@pytest.mark.slow
 def test_each_of_several_heads_answers_a_text_with_its_features(tmp_path: Path) -> None:
     heads = {"bought": LABELS, "mood": ["sad", "glad"]}
     classifier = exported(PricedInTwoWays, tmp_path / "sales", PRICE, labels=None, heads=heads)

@@ -127,6 +127,7 @@ OWNERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], dict[str, Any],
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(OWNERS, 4))
 def test_every_head_answers_as_its_owner_does(name: str, tmp_path: Path) -> None:
     kind, heads, options, read = OWNERS[name]
@@ -165,7 +166,7 @@ def test_what_is_beside_the_heads_is_told(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize(
     ("kind", "heads", "says"),
     [
-        (zoo.Dict, {"topic": TOPICS, "moood": MOODS}, r"'moood'.*\bmood\?"),
+        pytest.param(zoo.Dict, {"topic": TOPICS, "moood": MOODS}, r"'moood'.*\bmood\?", marks=pytest.mark.slow),
         (zoo.Dict, {"topic": TOPICS, "weather": MOODS}, r"'weather'.*mood, topic"),
         (zoo.Dict, {"topic": TOPICS, "mood": XYZ}, r"2 numbers as answer\['mood'\].*'mood'.* 3 labels"),
         (zoo.Tuple, {"topic": TOPICS, "mood": XYZ}, r"\[0\] with 4, answer\[1\] with 2.*3 labels.*'mood'.*call="),
@@ -284,6 +285,7 @@ def test_its_torchscript_copy_gives_the_logits_of_all_heads(bundle: Path) -> Non
     np.testing.assert_allclose(given, classifier.logits(["w3 w4"]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_holds_one_head_refuses_several_by_a_sentence(bundle: Path, tmp_path: Path) -> None:
     for made in (
         lambda: pack(bundle, tmp_path / "b.prnn", arithmetic="int8"),
@@ -309,6 +311,7 @@ def test_a_packed_file_answers_as_its_bundle(bundle: Path, tmp_path: Path) -> No
     assert verify(file).replays[0].examples > 2
 
 
+@pytest.mark.slow
 def test_heads_are_given_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "moods").write_text("bad\ngood\n")
     (tmp_path / "vocabulary.json").write_text(json.dumps(VOCABULARY))

@@ -98,7 +98,7 @@ def check_each(document: Any, read: Callable[[str], object], most: int = 12) -> 
 FAMILIES: Final = families()
 
 
-@pytest.mark.parametrize("name", mostly_slow(sorted(FAMILIES), 8))
+@pytest.mark.parametrize("name", mostly_slow(sorted(FAMILIES), 28))
 def test_a_tokenizer_json_with_another_value_anywhere_is_read_or_refused(name: str) -> None:
     def read(text: str) -> None:
         made = read_tokenizer_json(text, "tokenizer.json")

@@ -115,6 +115,7 @@ def exported(kind: type[nn.Module], path: Path, *texts: str) -> manifests.Manife
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_ids_of_comparisons_are_asked_in_the_order_of_the_program() -> None:
     assert find_compared_ids(program_of(PhraseInDisorder), IDS) == (30, 31, 32, 33, 34)
     assert find_compared_ids(program_of(OneOfMany), IDS) == (5, 7)
@@ -175,6 +176,7 @@ def test_a_given_text_that_changes_the_value_ends_the_note(tmp_path: Path) -> No
     assert "not_compared" not in told.provenance
 
 
+@pytest.mark.slow
 def test_one_place_of_a_value_is_looked_at_by_itself() -> None:
     generator = torch.Generator().manual_seed(0)
     runs = [(torch.randint(2, IDS, (64, 5), generator=generator),)]
@@ -184,6 +186,7 @@ def test_one_place_of_a_value_is_looked_at_by_itself() -> None:
     assert [*found.values()] == ["False"]
 
 
+@pytest.mark.slow
 def test_ordinary_code_has_no_value_that_stays_the_same() -> None:
     generator = torch.Generator().manual_seed(0)
     assert not find_constant_values(program_of(MaskedMean), [(torch.randint(0, IDS, (8, 9), generator=generator),)])

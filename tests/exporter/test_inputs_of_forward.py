@@ -158,6 +158,7 @@ def test_what_is_left_out_and_only_rare_texts_read_is_told(kind: type[nn.Module]
     assert rare.LEFT_OUT[kind] in rare_prepared(kind).convention.provenance["assumed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([rare.MaskThatChangesNothing, rare.UnreadKinds, rare.OneAnswerTwice], 3))
 def test_what_changes_no_answer_to_any_text_is_not_told(kind: type[nn.Module]) -> None:
     assert rare_prepared(kind).convention.notes == ()
@@ -186,6 +187,7 @@ class OwnMaskByDefault(nn.Module):
         return self.fc((steps * weights.unsqueeze(-1)).sum(1))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_mask_that_keeps_its_default_is_told_with_a_line_that_gives_one() -> None:
     note = next(note for note in prepared(OwnMaskByDefault).convention.notes if "attention_mask" in note)
     call = note.partition('as in "')[2].partition('"')[0]

@@ -74,6 +74,7 @@ def test_a_whole_number_that_runs_over_is_that_of_pytorch_in_a_graph() -> None:
             np.testing.assert_allclose(session.run(None, {"tokens": ids.numpy()})[0], module(ids), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", mostly_slow(OTHERS[::-1], 4))
 def test_other_whole_numbers_are_those_of_pytorch(number: Number, tmp_path: Path) -> None:
     module = Counting(number).eval()

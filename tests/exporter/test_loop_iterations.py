@@ -49,6 +49,7 @@ def stepping(step: Step, steps: Callable[[Tensor], Iterator[Any]] = lambda e: en
 GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
 
 
+@pytest.mark.slow
 def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     is_refused_at(71, lambda t, word, h: (word, -h if t == 70 else h))
@@ -84,6 +85,7 @@ def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
     return torch.where(words[:, :1] > 1e6, -h, h)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", mostly_slow([4, 20, 45, 70], 4, first=2))
 def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
     at: int, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +96,7 @@ def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
     is_refused_at(at + 1, lambda t, word, h: (word.clamp(max=250.0 if t == at else 1e9), h))
 
 
+@pytest.mark.slow
 def test_a_step_that_lacks_a_call_of_the_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     is_refused_at(46, lambda t, word, h: (word if t == 45 else word.clamp(max=1e6), h))

@@ -60,6 +60,7 @@ def run(*line: str) -> Any:
     return CliRunner().invoke(main, line)
 
 
+@pytest.mark.slow
 def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_path: Path) -> None:
     pytest.importorskip("tract")
     source = written(tmp_path / "checkpoint", classifier_of("gru", "max", both=True))

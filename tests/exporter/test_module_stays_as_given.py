@@ -101,7 +101,7 @@ def assert_answers_as(before: nn.Module, path: Path, *, numbers: bool) -> None:
 
 
 @pytest.mark.parametrize("training", mostly_slow([True, False], every=2))
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, every=3))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, every=9))
 def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) -> None:
     if issubclass(kind, changing_modules.NoGradLeft) and torch.__version__ < "2.13":
         pytest.skip("torch 2.8 cannot decompose a program that freezes a weight, and the export refuses it")
@@ -111,7 +111,7 @@ def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) ->
     assert_answers_as(before, tmp_path / "b", numbers=False)
 
 
-@pytest.mark.parametrize("kind", mostly_slow([one for one in KINDS if one.__name__ != "MaxNorm"], every=3))
+@pytest.mark.parametrize("kind", mostly_slow([one for one in KINDS if one.__name__ != "MaxNorm"], 21, first=18))
 def test_an_export_of_numbers(kind: type[Base], tmp_path: Path) -> None:
     module = made(of_numbers(kind))
     with nothing_changes(module) as before:
@@ -147,11 +147,11 @@ class OfFeatures(BatchNorm):
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        (OfTags, {"labels": LABELS, "labels_of": "tokens"}),
-        (OfTwoTexts, {"labels": LABELS, "two_texts": True}),
-        (OfHeads, {"heads": {"mood": LABELS, "topic": ["d", "e"]}}),
-        (OfFeatures, {"labels": LABELS, "features": ["price"]}),
-        (BatchNorm, {"labels": LABELS, "one_text": True}),
+        pytest.param(OfTags, {"labels": LABELS, "labels_of": "tokens"}, marks=pytest.mark.slow),
+        pytest.param(OfTwoTexts, {"labels": LABELS, "two_texts": True}, marks=pytest.mark.slow),
+        pytest.param(OfHeads, {"heads": {"mood": LABELS, "topic": ["d", "e"]}}, marks=pytest.mark.slow),
+        pytest.param(OfFeatures, {"labels": LABELS, "features": ["price"]}, marks=pytest.mark.slow),
+        pytest.param(BatchNorm, {"labels": LABELS, "one_text": True}, marks=pytest.mark.slow),
         (CountsInItsFile, {"labels": LABELS, "call": "module(tokens)", "streaming": True}),
     ],
 )
@@ -242,6 +242,7 @@ class TrainsOtherwise(BatchNorm):
         self.fitted = data
 
 
+@pytest.mark.slow
 def test_a_module_with_another_train(tmp_path: Path) -> None:
     torch.manual_seed(3)
     module = TrainsOtherwise()
@@ -252,6 +253,7 @@ def test_a_module_with_another_train(tmp_path: Path) -> None:
     assert_answers_as(before, tmp_path / "b", numbers=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [False, True])
 def test_a_module_made_in_inference_mode(numbers: bool, tmp_path: Path) -> None:
     with torch.inference_mode():
@@ -261,6 +263,7 @@ def test_a_module_made_in_inference_mode(numbers: bool, tmp_path: Path) -> None:
     assert_answers_as(module, tmp_path / "b", numbers=numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("numbers", "where"), [(False, bundle_export), (True, number_export)])
 def test_a_run_that_undoes_nothing_changes_no_answer(
     numbers: bool, where: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

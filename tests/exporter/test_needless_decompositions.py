@@ -51,7 +51,7 @@ def describe_graph(content: bytes) -> tuple[Any, ...]:
     return nodes, [names[one.name] for one in graph.output]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(MODULES, 25))
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 80))
 def test_the_graph_is_that_of_the_decomposed_program(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     try:
@@ -85,6 +85,7 @@ class CutsInTwo(user_modules.CellState):
         return torch.cat([right, left], 1)
 
 
+@pytest.mark.slow
 def test_only_a_program_with_an_operator_to_decompose_is_decomposed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     shipped = torch.export.ExportedProgram.run_decompositions

@@ -143,7 +143,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
         (["--channels", "3", "--labels", "a,b,c,d", "--sequences", "none.npy"], "none.npy"),
         (["--channels", "3", "--labels", "a,b,c,d", "--vocabulary", "v.txt"], "--vocabulary"),
         (["--labels", "a,b,c,d", "--window", "9"], "--channels"),
-        (["--channels", "2", "--labels", "a,b,c,d"], "takes 3 channels"),
+        pytest.param(["--channels", "2", "--labels", "a,b,c,d"], "takes 3 channels", marks=pytest.mark.slow),
         (["--labels", "a,b,c,d"], "--channels"),
     ],
 )
@@ -180,6 +180,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle
 
 
+@pytest.mark.slow
 def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) -> None:
     assert "speed (m/s)" in run("inspect", values).output
     assert len(run("classify", "-b", values, "[[1, 2, 3]]").output.split("\t")) == 2

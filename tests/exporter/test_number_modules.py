@@ -105,6 +105,7 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     assert verify(tmp_path / "b").name == "b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "least", "most"),
     [(FarStep, 41, None), (Positions, None, 20), pytest.param(Strides, 136, None, marks=pytest.mark.slow)],
@@ -132,6 +133,7 @@ class Normalised(LastStep):
         return super().forward(self.norm(x.transpose(1, 2)).transpose(1, 2))
 
 
+@pytest.mark.slow
 def test_statistics_of_a_module_in_training_mode_stay_as_they_were(tmp_path: Path) -> None:
     module = Normalised().train()
     before = copy.deepcopy(module)
@@ -261,6 +263,7 @@ def test_a_recording_that_has_no_answer_in_pytorch_has_none(
                 stream.push(large[4:])
 
 
+@pytest.mark.slow
 def test_a_layer_of_plain_samples_has_no_guards(packed: tuple[nn.Module, Path]) -> None:
     content = (packed[1] / "model.onnx").read_bytes()
     assert remove_nan_guards(content) == content
@@ -498,6 +501,7 @@ class Since(Kinds):
         return self.last(x, since[:, :, None], since[:, :, None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "named"), [(Kinds, "torch.stack"), (UnboundKinds, "unsqueeze"), (Since, "samples[..., -1]")]
 )
@@ -521,6 +525,7 @@ class RowsAsTime(nn.Module):
         return self.fc(self.lstm(self.convolution(x).transpose(1, 2))[0][:, -1])
 
 
+@pytest.mark.slow
 def test_a_layout_that_runs_for_one_sequence_only_is_asked_about(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"--layout bct"):
         export(RowsAsTime().eval(), tmp_path / "b", one_text=True, **XYZ)
@@ -727,6 +732,7 @@ def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
     assert (make_sample_table(2, clip=(-1.0, 1.0)).rows[1:] <= 1).all()
 
 
+@pytest.mark.slow
 def test_each_advice_that_is_reworded_for_numbers_is_given_somewhere() -> None:
     written: list[str] = []
     for path in Path(pocketrnn_export.__file__).parent.rglob("*.py"):

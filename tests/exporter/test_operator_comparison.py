@@ -49,6 +49,7 @@ def graph_of(function: Function) -> tuple[nn.Module, bytes]:
     return module, trace_onnx_graph(module, EXAMPLE, {}).content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "function"),
     [
@@ -163,12 +164,12 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
             lambda state, _: (state.mean(1, keepdim=True) * state.mean(1, keepdim=True)).expand(-1, 5),
             marks=pytest.mark.slow,
         ),
-        logarithm_of_a_rounded_number,
+        pytest.param(logarithm_of_a_rounded_number, marks=pytest.mark.slow),
         pytest.param(divided_by_a_square_that_is_0, marks=pytest.mark.slow),
         pytest.param(three_large_factors, marks=pytest.mark.slow),
         pytest.param(doubles_beyond_float32, marks=pytest.mark.slow),
-        equal_counts_without_an_epsilon,
-        a_small_share_by_a_slope,
+        pytest.param(equal_counts_without_an_epsilon, marks=pytest.mark.slow),
+        pytest.param(a_small_share_by_a_slope, marks=pytest.mark.slow),
         pytest.param(a_slope_below_0, marks=pytest.mark.slow),
         pytest.param(a_small_share_of_a_count, marks=pytest.mark.slow),
         pytest.param(
@@ -229,6 +230,7 @@ class AttendsByStates(nn.Module):
         return self.fc(hidden[0])  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_operators_that_the_graph_merges_are_given_the_same_numbers() -> None:
     module = AttendsByStates().eval()
     session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)

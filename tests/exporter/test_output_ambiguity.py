@@ -341,6 +341,7 @@ class OfAToyVocabulary(nn.Module):
         return numbers
 
 
+@pytest.mark.slow
 def test_as_many_labels_as_words_are_labels_unless_they_are_the_words(tmp_path: Path) -> None:
     words = ["<unk>", "<pad>", "oil", "film", "good"]
     with pytest.raises(ExportError, match=r"next token.*--call"):

@@ -123,6 +123,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
     verdict = read_text_verdict(manifests.read_manifest(bundle))
     assert verdict.answers is not None
@@ -206,6 +207,7 @@ def test_a_difference_is_refused_with_the_likely_cause(
         exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
 
 
+@pytest.mark.slow
 def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without_words(tmp_path: Path) -> None:
     rows = [*((text, ids_of(own, 20)) for text, own in zip(UNFRAMED, TEXTS, strict=True)), ("", []), ("unheard", [0])]
     assert max(len(split(own)) for own in TEXTS) > 20
@@ -302,6 +304,7 @@ def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_fo
     assert (owners_folder / "net.py").exists()
 
 
+@pytest.mark.slow
 def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_named(tmp_path: Path) -> None:
     pairs = [(text, ids_of(own), label(ids_of(own))) for text, own in zip(UNFRAMED[:6], TEXTS, strict=False)]
     other = next(id_ for id_ in (1, *range(len(WORDS))) if label([id_]) != label([0]))
@@ -609,6 +612,7 @@ def test_the_command_line_says_that_nothing_was_compared_as_a_note(tmp_path: Pat
     assert re.search(r"^Note: Text rules: .*not compared.*--pairs FILE.*tokens", result.stderr, re.M)
 
 
+@pytest.mark.slow
 def test_the_command_line_compares_answers(tmp_path: Path) -> None:
     pairs = [{"text": text, "tokens": split(text), "label": label(ids_of(text))} for text in TEXTS]
     result = command(tmp_path, pairs)
@@ -632,6 +636,7 @@ class TwoLabels(nn.Module):
         return found[:, 0] if self.numbers == 1 else found[:, :2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [1, 2])
 def test_another_threshold_of_two_labels_is_named_with_the_call_that_moves_it(
     numbers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -105,16 +105,30 @@ def a_text_or_several(data: Any, vocab: Mapping[str, int], most: int = 50) -> li
 @pytest.mark.parametrize(
     ("function", "changed"),
     [
-        (padded_rows, {"max_tokens": 20, "min_width": 20, "max_width": 20}),
-        (functools.partial(padded_rows, max_len=31), {"max_tokens": 31, "min_width": 31, "max_width": 31}),
-        (rows_and_lengths, {}),
-        (row_and_length, {"min_width": 30, "max_width": 30}),
-        (floats_on_the_left, {"min_width": 25, "max_width": 25, "pad_side": "left"}),
+        pytest.param(padded_rows, {"max_tokens": 20, "min_width": 20, "max_width": 20}, marks=pytest.mark.slow),
+        pytest.param(
+            functools.partial(padded_rows, max_len=31),
+            {"max_tokens": 31, "min_width": 31, "max_width": 31},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(rows_and_lengths, {}, marks=pytest.mark.slow),
+        pytest.param(row_and_length, {"min_width": 30, "max_width": 30}, marks=pytest.mark.slow),
+        pytest.param(
+            floats_on_the_left, {"min_width": 25, "max_width": 25, "pad_side": "left"}, marks=pytest.mark.slow
+        ),
         (column, {}),
-        (other_padding, {"max_tokens": 600, "min_width": 600, "max_width": 600, "padding_id": 40}),
+        pytest.param(
+            other_padding,
+            {"max_tokens": 600, "min_width": 600, "max_width": 600, "padding_id": 40},
+            marks=pytest.mark.slow,
+        ),
         (tokens_and_ids, {}),
         (texts_to_words, {}),
-        (a_text_or_several, {"max_tokens": 50, "min_width": 50, "max_width": 50, "pad_side": "left"}),
+        pytest.param(
+            a_text_or_several,
+            {"max_tokens": 50, "min_width": 50, "max_width": 50, "pad_side": "left"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(
@@ -226,6 +240,7 @@ def text_to_tensor(texts, stoi, max_len=9):
 """
 
 
+@pytest.mark.slow
 def test_a_function_of_texts_and_a_vocabulary_needs_no_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> No
     assert "'rises oil'" in message
 
 
+@pytest.mark.slow
 def test_where_few_texts_agree_the_owners_code_is_named_after_the_rules() -> None:
     # Its stemming is in no rules, and it reads three tokens.
     cut = [("oils rises rises rises", [2, 4, 4]), ("rise oils oil oil oil", [4, 2, 2]), ("rise", [4])]
@@ -169,6 +170,7 @@ def test_a_mismatch_names_the_three_shortest_texts_that_the_nearest_rules_miss()
     assert remedy.index("'oil oil':") < remedy.index("'oil rises':") < remedy.index("'rises oil oil':")
 
 
+@pytest.mark.slow
 def test_a_mismatch_does_not_repeat_the_owners_long_steps() -> None:
     steps = cleaning(("sub", r"\bnot\b", ""), ("sub", r"[^\w\s]+x?", ""))
     given = TextRules("characters", padding_id=1, steps=steps)
@@ -242,7 +244,7 @@ OWN = TextRules(
         OWN,
         TextRules("whitespace", padding_id=1, steps=cleaning("remove_punctuation"), first_id=7),
         TextRules("whitespace", padding_id=1, max_width=3, cut_side="left", lowercase=False),
-        TextRules("characters", padding_id=1, min_width=7, max_width=7),
+        pytest.param(TextRules("characters", padding_id=1, min_width=7, max_width=7), marks=pytest.mark.slow),
     ],
     ids=["keras", "first", "cut", "padded"],
 )
@@ -277,6 +279,7 @@ def test_a_refusal_of_pairs_writes_two_steps_where_the_pipeline_does_both() -> N
     assert """'{"tokenizer": "whitespace", "steps": ["html_tags_to_space", "letters"]}'""" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_cleans_is_told_from_others_by_made_texts() -> None:
     def letters(text: str) -> list[str]:
         return re.sub("[^a-zA-Z]", " ", text).lower().split()
@@ -294,7 +297,7 @@ def test_a_tokenizer_that_cleans_is_told_from_others_by_made_texts() -> None:
     [
         (str.split, ("whitespace", False)),
         (lambda text: text.lower().split(), ("whitespace", True)),
-        (list, ("characters", False)),
+        pytest.param(list, ("characters", False), marks=pytest.mark.slow),
     ],
 )
 def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
@@ -569,6 +572,7 @@ def test_brackets_that_a_pattern_escapes_are_not_taken_for_a_pattern(caplog: pyt
     assert "[^a-z]" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_vocabulary_far_smaller_than_the_embedding_is_told_before_the_work(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

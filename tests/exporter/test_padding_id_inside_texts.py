@@ -170,7 +170,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", mostly_slow(MODULES, 24))
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 43, first=24))
 def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
     found = prepared(kind)
     expected = set() if kind.__name__ in RIGHT else OTHERS.get(kind.__name__, {1})
@@ -188,6 +188,7 @@ class Hidden(Reads):
         return self.out(self.packed(x, self.counted(x))[0].mean(1))
 
 
+@pytest.mark.slow
 def test_an_id_that_only_the_code_knows_is_found_in_the_graph(tmp_path: Path) -> None:
     # More words than are all tried.
     words, module = vocabulary(600, 0), module_of(Hidden, 600, 0)
@@ -485,6 +486,7 @@ def test_a_text_of_padding_only_is_refused_where_the_module_fails_there(tmp_path
     check_batches(module, classifier, [t for t in adversarial(vocabulary(120, 1), 1) if t])
 
 
+@pytest.mark.slow
 def test_what_padding_changes_names_the_width_that_the_rules_pad_to(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

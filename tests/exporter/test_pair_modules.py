@@ -111,6 +111,7 @@ CALLS = {
 SIZES = [(1, 1), (1, 30), (30, 1), (3, 9), (3, 9), (17, 2), (9, 3), (5, 5), (3, 9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 7))
 def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind: type[nn.Module]) -> None:
     classifier, module = exported(kind, tmp_path / "nli"), made(kind)
@@ -138,6 +139,7 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert np.abs(Classifier.load(tmp_path / "nli.prnn").logits(pairs) - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_lengths_stay_arrays_where_pairs_are_answered_one_at_a_time(tmp_path: Path) -> None:
     classifier, module = exported(zoo.SortedByNumpy, tmp_path / "nli"), made(zoo.SortedByNumpy)
     assert classifier.manifest.graph.batch == 1
@@ -151,6 +153,7 @@ def test_lengths_stay_arrays_where_pairs_are_answered_one_at_a_time(tmp_path: Pa
     assert np.abs(classifier.logits(pairs) - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_module_that_mixes_pairs_is_exported_for_one_at_a_time_where_its_owner_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="beside other texts") as refused:
         exported(zoo.OverTheBatch, tmp_path / "nli")
@@ -171,6 +174,7 @@ class CountsPairs(zoo.Siamese):
         return super().forward(premise, hypothesis) + (product % 7)[:, None]
 
 
+@pytest.mark.slow
 def test_whole_numbers_beyond_the_engines_are_refused_where_no_limit_can_be_stated(tmp_path: Path) -> None:
     exported(CountsPairs, tmp_path / "nli")
     with pytest.raises(ExportError, match="32 bits"):
@@ -252,6 +256,7 @@ def test_masks_are_given_by_the_line_that_the_refusal_proposes(tmp_path: Path) -
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [zoo.Packed, zoo.PackedBehind])
 def test_both_texts_of_a_pair_are_cut_to_the_width_of_the_rules(kind: type[nn.Module], tmp_path: Path) -> None:
     rules = TextRules(tokenizer="whitespace", max_width=6)

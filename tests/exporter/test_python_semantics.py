@@ -76,6 +76,7 @@ def answers_as_its_module(bundle: Path, module: nn.Module) -> None:
     np.testing.assert_allclose(classifier.logits(texts), expected, atol=1e-5, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(idiom_modules.ROW_BY_ROW, 7))
 def test_a_list_of_numbers_of_the_texts_is_exported_for_one_text_at_a_time(
     kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]

@@ -78,6 +78,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     assert compute_largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_branch_for_texts_of_one_token_is_traced_with_one_step() -> None:
     module = made(size_modules.AttendsUnlessOneToken)
     sizes = [*BATCHES, (1, 1), (4, 1), (1, 2), (3, 2)]

@@ -135,6 +135,7 @@ def check_refusals(classifier: Classifier) -> None:
     assert classifier.predict(["", "<pad>", "unheard"], on_error="skip") == [None] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "vocabulary",
     [PAD_LAST, pytest.param(PAD_FIRST, marks=pytest.mark.slow)],
@@ -158,6 +159,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     check_refusals(classifier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("empty_id", "told"), [("<unk>", "which a text of the"), ("<pad>", "which the empty text and a")]
 )

@@ -40,6 +40,7 @@ def test_each_file_of_modules_is_recorded(tmp_path: Path, monkeypatch: pytest.Mo
     assert files <= {type(one.made()).__module__ for one in every}
 
 
+@pytest.mark.slow
 def test_a_second_export_gives_the_same_record() -> None:
     first, again = (SCRIPT["make_record"](user_modules.PackedLastState, arguments) for _ in range(2))
     assert not SCRIPT["find_differences"](first, again, [])

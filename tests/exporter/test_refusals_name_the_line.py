@@ -185,7 +185,7 @@ class DrawsBySeed(Encoder):
     ("kind", "named"),
     [
         (TakesBags, r"offsets.*, offsets=None.*module\(tokens, None\)"),
-        (AsksForNoNumber, r"line\.py:\d+: `if torch\.isnan.*torch\.nan_to_num"),
+        pytest.param(AsksForNoNumber, r"line\.py:\d+: `if torch\.isnan.*torch\.nan_to_num", marks=pytest.mark.slow),
         (ChoosesByCond, r"torch\.cond at test_refusals_name_the_line.*torch\.where"),
         (LooksInArrays, r"line\.py:\d+: `found = .*NumPy.*torch\.where"),
         pytest.param(LooksInLists, r"line\.py:\d+: `return self.*row\.index", marks=pytest.mark.slow),
@@ -204,9 +204,15 @@ class DrawsBySeed(Encoder):
         ),
         (TakesPlaces, r'module\(tokens, torch\.arange\(tokens\.size\(1\)\)\.expand_as\(tokens\)\)"'),
         (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
-        (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
-        (Stretched, r"'Resize'.*F\.interpolate"),
-        (AutocastInside, r"16 bits, .*: `(with torch\.autocast|logits = self\.fc).*enabled=self\.training"),
+        pytest.param(
+            CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64", marks=pytest.mark.slow
+        ),
+        pytest.param(Stretched, r"'Resize'.*F\.interpolate", marks=pytest.mark.slow),
+        pytest.param(
+            AutocastInside,
+            r"16 bits, .*: `(with torch\.autocast|logits = self\.fc).*enabled=self\.training",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(Autocast, r"bfloat16.*torch\.autocast", marks=pytest.mark.slow),
         pytest.param(MixesTexts, r"beside other texts.*one_text=True", marks=pytest.mark.slow),
     ],
@@ -384,6 +390,7 @@ BEGINNING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_proofs_in_one_test")
 @pytest.mark.parametrize("kind", mostly_slow(BEGINNING, 15))
 def test_the_line_that_is_proposed_names_all_states_and_exports(kind: type[nn.Module], tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_each_file_that_cannot_be_read_is_told_once_beside_missing_arguments(fol
     assert (result.exit_code, result.stderr.count("none.pt")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_function_vocabulary_and_labels_need_one_export(folder: Path) -> None:
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "net.py:tokenize",
                     "--pairs", "pairs.jsonl")  # fmt: skip
@@ -146,7 +147,7 @@ def test_labels_that_a_terminal_does_not_show_are_the_same_in_the_line_to_copy(f
     assert words[words.index("--labels") + 1] == labels
 
 
-@pytest.mark.parametrize("vocabulary", ["words.json", "whole.pt"])
+@pytest.mark.parametrize("vocabulary", [pytest.param("words.json", marks=pytest.mark.slow), "whole.pt"])
 def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: Path) -> None:
     Path("words.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
     Path("use.py").write_text(
@@ -175,7 +176,7 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
         ["--tokenizer", "external"],
     ],
 )
-@pytest.mark.parametrize("answer", ["label", "probabilities"])
+@pytest.mark.parametrize("answer", ["label", pytest.param("probabilities", marks=pytest.mark.slow)])
 def test_pairs_may_have_answers_only(folder: Path, options: list[str], answer: str) -> None:
     names: dict[str, Any] = {}
     exec(FILE, names)  # noqa: S102 - above
@@ -264,6 +265,7 @@ def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Pat
     assert len(json.loads(Path("out-rules.json").read_text())["stop_words"]) == 200
 
 
+@pytest.mark.slow
 def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) -> None:
     Path("nltk").mkdir()
     Path("nltk/__init__.py").write_text("")
@@ -280,6 +282,7 @@ def test_stop_words_of_nltk_are_read_for_a_function_of_a_notebook(folder: Path) 
     assert set(read_manifest(Path("out")).text.rules.stop_words) == {"the", "of"}
 
 
+@pytest.mark.slow
 def test_a_file_that_sets_logging_up_gets_no_line_of_the_exporter(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ class NeedsFive(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
     found = find_right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
     assert found.limits == Limits(min_tokens=5, max_tokens=40)
@@ -309,6 +310,7 @@ class AddsHalfATruth(OfNineTokens):
         return logits
 
 
+@pytest.mark.slow
 def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
     module = AddsHalfATruth().eval()
     run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
@@ -317,6 +319,7 @@ def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
         np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
     module = CountsPairsOfWords().eval()
     run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
@@ -326,6 +329,7 @@ def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
         np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", mostly_slow([FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens], 4)
 )
@@ -378,6 +382,7 @@ class RareSumsOfASingleToken(RareSums):
         return x.std(1) if x.size(1) > 1 else x[:, 0] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     mostly_slow([RareSumsOfLongTexts, RareSums, RareSumsTimesAGate, RareSumsOfEvenTexts, RareSumsOfASingleToken], 9),

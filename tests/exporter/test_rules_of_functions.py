@@ -106,15 +106,15 @@ def ids(text: str) -> list[int]:
     "function",
     [
         stop_words_and_lengths,
-        joined_again,
+        pytest.param(joined_again, marks=pytest.mark.slow),
         characters_left_out,
         translated,
         a_loop_over_words,
         functools.partial(a_loop_over_words, most=2),
-        found_words,
+        pytest.param(found_words, marks=pytest.mark.slow),
         a_list_of_replacements,
         OwnTokenizer("[^a-zA-Z0-9]"),
-        ids,
+        pytest.param(ids, marks=pytest.mark.slow),
         lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(),
     ],
 )
@@ -156,7 +156,14 @@ def spaces_of_other_kinds(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stems", [False, True])
-@pytest.mark.parametrize("function", [kept_characters, dropped_characters, spaces_of_other_kinds])
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(kept_characters, marks=pytest.mark.slow),
+        pytest.param(dropped_characters, marks=pytest.mark.slow),
+        spaces_of_other_kinds,
+    ],
+)
 def test_rules_that_are_printed_can_be_given_back(
     function: Callable[[str], list[str]], stems: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,10 +227,11 @@ def no_beginning(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("function", "steps", "places"),
     [
-        (
+        pytest.param(
             a_loop_with_conditions,
             ["lowercase", '["#$\\-\\[\\]\\^]', r"@\S*", r"http\S*", r"\b\d+\b"],
             ["word[0] != '@'", "'http' not in word", "not word.isdigit()"],
+            marks=pytest.mark.slow,
         ),
         (
             joined_conditions,
@@ -344,6 +352,7 @@ def test_a_function_of_tokens_and_padded_ids_give_the_rules_together(caplog: pyt
     assert choose_rules(KNOWN, rules, stop_words_and_lengths, pairs, []) == rules
 
 
+@pytest.mark.slow
 def test_ids_of_many_texts_give_the_rules_that_nobody_has_stated(caplog: pytest.LogCaptureFixture) -> None:
     texts = [f"Oil, {word}! film{i}" for i, word in enumerate(WORDS[2:12] * 3)]
 

@@ -51,6 +51,7 @@ class Numbers(nn.Module):
         return torch.stack([one * number for number in self.numbers(x.size(1))], dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", mostly_slow(WHOLE, 9))
 def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     session = open_session(trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content)
@@ -59,6 +60,7 @@ def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[
         np.testing.assert_array_equal(given, np.array(numbers(n), np.float32), err_msg=f"{n} tokens")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 9))
 def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     content = trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
@@ -80,6 +82,7 @@ def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callabl
         trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
 
 
+@pytest.mark.slow
 def test_a_packed_file_makes_no_whole_number_in_float32() -> None:
     content = trace_onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
     graph = Graph(file="model.onnx", sha256="", opset=18, inputs=("tokens",), padding=False, embedding_rows=30)
@@ -127,6 +130,7 @@ class Features(nn.Module):
         return self.fc(self.embedding(x).mean(1)) * flat + nested.sum(0) + torch.tensor([n, 1, n // 3]) / 7
 
 
+@pytest.mark.slow
 def test_a_list_of_numbers_of_a_size_is_the_tensor_of_pytorch() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -181,6 +185,7 @@ class FromTheEnd(nn.Module):
         return self.fc((backwards * torch.arange(1, n + 1)[:, None]).mean(1) + few)
 
 
+@pytest.mark.slow
 def test_a_range_that_ends_or_begins_below_0_is_pytorchs() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

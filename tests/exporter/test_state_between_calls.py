@@ -354,7 +354,7 @@ def of_rare_texts(module: type[rare.Base] | nn.Module, call: str | None = None) 
 
 
 # A state, a count in a buffer and one in a number, and what stands in no attribute.
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP), 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP), 19, first=8), ids=lambda kind: kind.__name__)
 def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) -> None:
     with pytest.raises(ExportError) as refused:
         of_rare_texts(kind)
@@ -364,6 +364,7 @@ def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) ->
     assert not call or of_rare_texts(kind, call).convention.line == call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP_BY_SIZES), 6), ids=lambda kind: kind.__name__)
 def test_what_one_size_writes_and_another_reads_is_refused(
     kind: type[rare.Base], monkeypatch: pytest.MonkeyPatch
@@ -438,6 +439,7 @@ def program_of(module: nn.Module) -> OnnxGraph:
     return trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", mostly_slow([SticksInItsClass, SticksInAnAttribute, SticksInTheFile, SticksAfterManyTexts], 4)
 )

@@ -72,6 +72,7 @@ GRAPHS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", mostly_slow(GRAPHS, 4), ids=name_of)
 def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, layers = case
@@ -107,6 +108,7 @@ def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, 
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 30, first=2), ids=name_of)
 def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Module], str], tmp_path: Path) -> None:
     kind, says = case
@@ -126,7 +128,7 @@ GATED = (
 )
 
 
-@pytest.mark.parametrize("kind", mostly_slow(GATED, 6))
+@pytest.mark.parametrize("kind", mostly_slow(GATED, 7, first=6))
 def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"loop_modules\.py:\d+"):
         find_right_program(made(kind).eval(), (torch.full((3, 7), 2),))

@@ -78,6 +78,7 @@ def classifiers(bundles: list[Path]) -> list[Classifier]:
     return [Classifier.load(bundle) for bundle in bundles]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(10, 1000))
 @given(st.data())
 def test_a_text_in_chunks_is_answered_as_its_prefixes(classifiers: list[Classifier], data: st.DataObject) -> None:

@@ -246,6 +246,7 @@ def test_arguments_that_contradict_each_other_or_are_missing_are_named(
 # --- Widths that the owner's code adds ---
 
 
+@pytest.mark.slow
 def test_widths_beside_a_tokenizer_are_those_of_the_owners_code(folder: Path) -> None:
     def pad(text: str) -> list[int]:
         ids = FAMILIES["BERT uncased"].encode(text).ids[:9]

@@ -105,6 +105,7 @@ def test_one_number_a_token_is_that_of_the_second_of_two_labels() -> None:
     assert (found.line, found.units, found.activation is not None) == ("module(tokens)", 1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     mostly_slow(
@@ -232,6 +233,7 @@ def test_input_and_output_may_be_given_as_they_are(tmp_path: Path) -> None:
         export(made(zoo.Plain), tmp_path / "b", input=NumberInput(("x",)), output=output)
 
 
+@pytest.mark.slow
 def test_other_forms_of_a_tagger_are_made_or_refused_by_name(tmp_path: Path) -> None:
     exported(zoo.Plain, tmp_path / "tagger", torchscript=True)
     assert write_mobile_bundle(tmp_path / "tagger", tmp_path / "mobile").output.of_tokens
@@ -293,6 +295,7 @@ class TestTheComparison:
 
         assert are_rows_independent(run, [case]) == (not wrong)
 
+    @pytest.mark.slow
     def test_a_graph_that_differs_in_one_step_of_longer_texts_is_not_written(self, tmp_path: Path) -> None:
         rules = TextRules(unknown_id=1)
         description = Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
@@ -336,6 +339,7 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_the_command_exports_a_tagger_and_refuses_what_none_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

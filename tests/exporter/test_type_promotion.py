@@ -77,6 +77,7 @@ class ModuleFacts(nn.Module):
         return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "calls", [CALLS, pytest.param(MORE_CALLS, marks=pytest.mark.slow)], ids=["one of each rule", "more"]
 )

@@ -110,6 +110,7 @@ def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_a_torchscript_copy_that_answers_otherwise_is_left_out_unless_it_is_asked_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,6 +173,7 @@ def test_another_thread_sees_pytorch_as_it_is_while_one_exports(tmp_path: Path) 
     assert not any(different)
 
 
+@pytest.mark.slow
 def test_an_export_waits_for_that_of_another_thread(tmp_path: Path) -> None:
     # A file: an export undoes what forward appends to a list.
     asked = tmp_path / "asked"

@@ -226,6 +226,7 @@ def test_the_command_counts_labels_on_texts_that_tell_something(bundle: Path, tm
     assert {(step.agreeing, step.texts) for step in compress(tmp_path / "tie", tmp_path / "t").steps} == {(0, 0)}
 
 
+@pytest.mark.slow
 def test_given_texts_stay_out_of_a_bundle_where_that_is_asked(
     bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

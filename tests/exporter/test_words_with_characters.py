@@ -139,6 +139,7 @@ CALLS: dict[type[nn.Module], tuple[str, Owner]] = {
 WORDS = ["w7", "w11", "Zw99AA", "unseen", "w7", "wwwwwwwww", "é", "W7"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(CALLS, 2))
 def test_words_and_characters_are_answered_as_their_owner_calls_the_module(
     kind: type[nn.Module], tmp_path: Path
@@ -164,6 +165,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_text_is_spelled_before_it_is_in_lower_case(bundle: Path) -> None:
     classifier = Classifier.load(bundle)
     small, large = classifier.tag("w7 w7"), classifier.tag("W7 w7")

@@ -28,7 +28,7 @@ from pocketrnn_native._engine import LARGE, EngineError
 VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 20, first=16), ids=lambda kind: kind.__name__)
 def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Module]) -> None:
     content, graph = graph_of(made(kind), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"at node.*(float16|float32|16,777,216).*in whole numbers.*onnxruntime"):
@@ -41,7 +41,7 @@ def test_a_bound_of_whole_numbers_beyond_32_bits_is_refused() -> None:
         lower_graph(content, graph)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 9, first=8), ids=lambda kind: kind.__name__)
 def test_what_float32_stands_for_answers_as_the_module_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind)
     content, graph = graph_of(module, VOCABULARY, LABELS)

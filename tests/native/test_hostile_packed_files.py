@@ -106,6 +106,7 @@ def test_text_rules_alone_made_to_mislead_are_refused_or_make_ids_without_a_faul
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 6, first=3),
                          ids=lambda kind: kind.__name__)  # fmt: skip
 def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
@@ -157,6 +158,7 @@ def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostil
     assert run(hostile, packed, tmp_path, examples(60, 300)).endswith(" opened\n")
 
 
+@pytest.mark.slow
 def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without_a_fault(
     hostile: Path, tmp_path: Path
 ) -> None:

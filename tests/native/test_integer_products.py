@@ -151,6 +151,7 @@ def test_arm_gives_the_integers_of_plain_c_in_an_emulator(
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3))
 @pytest.mark.parametrize("in_place", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_program_of_integers_answers_nearly_as_in_float32_in_every_way_of_reading(
@@ -175,6 +176,7 @@ def test_a_program_of_integers_answers_nearly_as_in_float32_in_every_way_of_read
     np.testing.assert_array_equal(np.float32(alone), together)
 
 
+@pytest.mark.slow
 def test_a_step_of_integers_is_proven_against_the_whole_text(tmp_path: Path) -> None:
     made = pack(VECTORS / "streams", tmp_path / "streams.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
     lines = {line.candidate: line for line in made.parity.comparisons if line.reference == "int8 arithmetic"}
@@ -256,6 +258,7 @@ class Exploding(Tagger):
         return self.fc(self.rnn(x)[0].mean(1))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rounded_is_an_error_and_no_answer() -> None:
     module = Exploding(both=False, layers=1)
     with torch.no_grad():
@@ -348,6 +351,7 @@ def test_without_data_the_golden_examples_are_asked_and_that_is_told(bundle: Pat
     assert "--data FILE" in done.output
 
 
+@pytest.mark.slow
 def test_data_may_have_labels_or_none(bundle: Path, tmp_path: Path) -> None:
     texts, rows, path = tmp_path / "texts.csv", tmp_path / "rows.csv", tmp_path / "tags.prnn"
     texts.write_text("text\n" + "".join(f"{text}\n" for text in TEXTS[:20]))
@@ -501,6 +505,7 @@ def test_of_several_labels_the_sets_that_are_given_are_measured(several: Path, t
         pack(several, tmp_path / "no.prnn", arithmetic="int8", data=data, allowed=AllowedChange(labels=0, loss=20))
 
 
+@pytest.mark.slow
 def test_the_command_reads_several_labels_of_a_text(several: Path, tmp_path: Path) -> None:
     rows, path = tmp_path / "rows.csv", tmp_path / "tags.prnn"
     given = sets_of(several, TEXTS[:30])

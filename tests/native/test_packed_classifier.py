@@ -237,6 +237,7 @@ def test_a_native_engine_of_another_version_is_named_as_that(
         Classifier.load(news)
 
 
+@pytest.mark.slow
 def test_a_module_is_exported_as_a_packed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text(

@@ -98,7 +98,7 @@ def weights_of(program: Program, op: Op) -> list[tuple[int, ...] | None]:
     return [None if value == NONE else program.values[value].constant.shape for value in values]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(CASES), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(CASES), 6, first=4))
 def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
     check_packed(*graph_of_case(name), vocabulary_of(WORDS))
 
@@ -158,6 +158,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     assert (first[0, 0], before[0, 0]) == (0, 12 * 16)
 
 
+@pytest.mark.slow
 def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:
     program = lower_graph(*graph_of_case("no window, reset gates")).program
     (layer,) = layers_of(program)

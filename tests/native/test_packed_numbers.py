@@ -664,6 +664,7 @@ int main(int count, char **names)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_that_a_board_needs_is_printed_and_stands_in_the_header(
     tmp_path: Path, compiler: str, engine_object: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> N
     check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 99), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
@@ -124,6 +125,7 @@ class _CrossedMatrices(nn.Module):
         return self.fc((heads[:, :, None] @ columns).squeeze(4).amax(3).flatten(1))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_matrices_that_do_not_pair_one_by_one_are_refused() -> None:
     content, graph = graph_of_kind(_CrossedMatrices)
     with pytest.raises(ExportError, match=r"MatMul.*different batch axes"):
@@ -192,6 +194,7 @@ class _RepeatedWords(_CountsItself):
         return self.fc(torch.cat([vectors.mean(1), vectors.amax(1), vectors[:, -1]], 1) + repeated)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_what_stands_between_the_steps_of_a_text_of_one_word_is_nothing() -> None:
     content, graph = graph_of_kind(_RepeatedWords)
     engine = Packed(packed_graph(content, graph, vocabulary_of(user_modules.WORDS), LABELS))
@@ -223,6 +226,7 @@ class _Numbers(nn.Module):
         return self.fc(torch.cat(parts, dim=1))
 
 
+@pytest.mark.slow
 def test_operations_on_numbers_axes_and_planes_answer_as_onnxruntime_does() -> None:
     check_packed(*graph_of_kind(_Numbers), vocabulary_of(50))
 

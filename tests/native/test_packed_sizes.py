@@ -101,6 +101,7 @@ def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_p
     assert pack(tmp_path / "bundle", tmp_path / "packed.prnn").graph.limits == Limits(max_tokens=60)
 
 
+@pytest.mark.slow
 def test_a_cut_beyond_all_texts_is_none() -> None:
     content, graph = content_and_graph(zoo.CutTo600)
     taken = replace(graph, limits=Limits(max_tokens=600))

@@ -131,7 +131,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(KINDS, 4))
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, 25, first=4))
 def test_tokens_of_words_stand_where_they_stand_in_python(kind: tuple[str, str | None], tagger: Maker) -> None:
     tokenizer, step = kind
     steps = () if step is None else cleaning(step)

@@ -181,6 +181,7 @@ def test_texts_that_are_cut_already_become_the_ids_of_python() -> None:
 FAULTS = {"fill": FEW_IDS, "cut": MANY_IDS, "begin": BEGIN, "end": END}
 
 
+@pytest.mark.slow
 def test_ids_that_the_rules_give_to_no_text_are_told_as_python_tells_them() -> None:
     draw, seen = random.Random(2), set()
     for _ in range(examples(400, 3000)):
@@ -261,6 +262,7 @@ def test_a_step_that_replaces_runs_is_read_within_its_words_or_refused() -> None
         assert told.value.args[0] == CONTENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["<", pytest.param("<a", marks=pytest.mark.slow), "<a>", "a" * 9000 + "bd", "a" * 9000 + " "]
 )

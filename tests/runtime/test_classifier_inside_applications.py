@@ -200,6 +200,7 @@ def answered_in_a_process(classifier: Classifier) -> list[str]:
     return classifier.predict(TEXTS[:1000])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
@@ -265,6 +266,7 @@ def test_a_classifier_is_handed_to_a_spawned_process(on_two: Classifier) -> None
         assert pool.apply_async(answered_in_a_process, (on_two,)).get(120) == answered_in_a_process(on_two)
 
 
+@pytest.mark.slow
 def test_two_classifiers_of_one_bundle_share_no_state(padded: Path) -> None:
     first, second = Classifier.load(padded), Classifier.load(padded)
     assert first._engine._session is not second._engine._session
@@ -333,6 +335,7 @@ def test_an_iteration_that_is_left_early_leaves_no_work_behind(padded: Path) -> 
     assert len(begun) == count
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     "ask", [pytest.param("classifier.classify(text)", marks=pytest.mark.slow), "classifier.embed([text])"]

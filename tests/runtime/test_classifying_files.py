@@ -378,6 +378,7 @@ def test_rows_of_other_members_than_the_first_do_not_fit_into_columns(folder: Pa
     assert not Path("out.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "problem"),
     [

@@ -84,6 +84,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         find_bundle_folder("hf://a/b")
 
 
+@pytest.mark.slow
 def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> None:
     address = f"hf://some/one@{hub.commit_id('some/one', 1)}"
     classify = [["classify", "-b", name, "a b"] for name in ("hf://some/one", address)]

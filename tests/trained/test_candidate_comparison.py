@@ -132,7 +132,9 @@ def test_a_recurrent_part_that_is_needed_stays_and_all_rows_are_fitted_once() ->
     assert set(read) == {made.training["epochs"]} == {12}
 
 
-@pytest.mark.parametrize("rows", [inflected(160), ordered(200)], ids=["linear", "both parts"])
+@pytest.mark.parametrize(
+    "rows", [inflected(160), pytest.param(ordered(200), marks=pytest.mark.slow)], ids=["linear", "both parts"]
+)
 def test_few_rows_are_measured_by_the_folds_that_chose(rows: LabelledTexts) -> None:
     made = train(rows, replace(COMPARED, tokenizer="basic_english", hidden_dim=16, epochs=12))
     best = read_candidates(made.data)[0]

@@ -182,6 +182,7 @@ def test_rows_of_one_size_are_read_as_they_are_and_a_row_that_never_changes_has_
     assert sizes.tolist() == [[pytest.approx(1e-3), pytest.approx(1234.567)]]
 
 
+@pytest.mark.slow
 def test_the_command_says_the_accuracy_of_the_folds_with_its_spread(tmp_path: Path) -> None:
     file = str(write_npz(tmp_path / "train.npz"))
     done = CliRunner().invoke(main, ["train", file, "-o", str(tmp_path / "c"), "--kernels", "84"])
@@ -204,6 +205,7 @@ def test_a_forest_of_statistics_is_measured_by_the_folds() -> None:
     assert fit_statistics_baseline(data.sequences, np.zeros(40, np.int64), np.arange(40) % 4) is None
 
 
+@pytest.mark.slow
 def test_kernels_are_exported_proven_and_packed_and_say_how_a_state_is_carried(tmp_path: Path) -> None:
     arrays, labels = easy_arrays()
     fitted = fit(arrays, labels, channels=["noise", "height"], kernels=42, device="cpu")

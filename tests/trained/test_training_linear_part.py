@@ -204,6 +204,7 @@ def test_too_many_classes_have_none() -> None:
     assert choose_pair_table_rows(2000, 77) * 77 * 4 <= 2**21
 
 
+@pytest.mark.slow
 def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) -> None:
     data = easy_texts(100)
     best = train(data, replace(ONE, compare=None, tokenizer="basic_english"))

@@ -367,6 +367,7 @@ def test_pairs_in_the_language_of_installed_vectors_start_from_them(
     assert without.data["word_vectors"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scant_proofs")
 def test_the_bundle_answers_as_the_checkpoint_does(trained: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(trained / "pairs")

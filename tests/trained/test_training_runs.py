@@ -452,6 +452,7 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
     assert ("| true class | class given | rows |" in written) == (classes > 80)
 
 
+@pytest.mark.slow
 def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:
     result = run("train", str(reviews), "-o", "c", *SIMPLE, "--epochs", "1", "--export", "bundle")
     assert result.exit_code == 0, result.output
