@@ -1,4 +1,4 @@
-"""Files that are missing, labels and functions of the owner's code: told and read before PyTorch is loaded."""
+"""Files that are missing, labels and functions of the owner's code: all of them are told at once."""
 
 from __future__ import annotations
 
@@ -35,10 +35,6 @@ def alone(text, stop=()): ...
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def load() -> None:
-        raise AssertionError("PyTorch is loaded")
-
-    monkeypatch.setattr(command, "_load_pytorch", load)
     monkeypatch.chdir(tmp_path)
     Path("api.py").write_text(CODE)
     cells = [{"cell_type": "code", "source": "LABELS = ['bad', 'good']"}]
@@ -67,14 +63,26 @@ def export(*arguments: str) -> Result:
         (("--tokenizer", "api.py:words"), r"api.py:words takes text, stop, but.*api.py:words\(stop=...\)"),
     ],
 )
-def test_what_is_missing_is_told_before_pytorch_is_loaded(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+def test_what_is_missing_is_told_beside_a_module_that_cannot_be_made(
+    arguments: tuple[str, ...], said: str, folder: Path
+) -> None:
     result = export(*arguments)
     assert result.exit_code == 2, result.output
     assert re.search(said, result.stderr), result.stderr
 
 
+def test_what_is_missing_is_told_beside_a_module_that_cannot_be_made(folder: Path) -> None:
+    assert "There are 2 problems" in export("--labels", "lables.txt").stderr
+
+
 @pytest.mark.parametrize("tokenizer", ["api.py:alone", 'api.py:words(stop=["the"])', "api.py:elsewhere"])
-def test_a_function_of_a_text_alone_goes_on_to_pytorch(tokenizer: str, folder: Path) -> None:
+def test_a_function_of_a_text_alone_goes_on_to_pytorch(
+    tokenizer: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> None:
+        raise AssertionError("PyTorch is loaded")
+
+    monkeypatch.setattr(command, "_load_pytorch", load)
     assert "PyTorch is loaded" in export("--tokenizer", tokenizer).stderr
 
 

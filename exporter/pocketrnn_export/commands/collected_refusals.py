@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError, OutputError, PocketRNNError
+from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 _Made = TypeVar("_Made")
@@ -47,6 +47,7 @@ class CollectedRefusals:
 
         Raises:
             InputError: there are some.
+            ExportError: there is one, and it is not a fault of the options.
         """
         if not self._found:
             return
@@ -60,7 +61,8 @@ class CollectedRefusals:
         line += f" Write: {write_command_again(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
-            raise InputError(error.problem, f"{error.remedy}{line}") from None
+            kind = ExportError if isinstance(error, ExportError) else InputError
+            raise kind(error.problem, f"{error.remedy}{line}") from None
         said = [f"({number}) {escape_line(str(error))}" for number, error in enumerate(self._found, 1)]
         lines = "\n".join([*said, line.strip()]).rstrip()
         all_of_them = InputError(f"There are {len(said)} problems.", lines)
