@@ -63,9 +63,7 @@ def export(*arguments: str) -> Result:
         (("--tokenizer", "api.py:words"), r"api.py:words takes text, stop, but.*api.py:words\(stop=...\)"),
     ],
 )
-def test_what_is_missing_is_told_beside_a_module_that_cannot_be_made(
-    arguments: tuple[str, ...], said: str, folder: Path
-) -> None:
+def test_what_is_missing_is_named(arguments: tuple[str, ...], said: str, folder: Path) -> None:
     result = export(*arguments)
     assert result.exit_code == 2, result.output
     assert re.search(said, result.stderr), result.stderr

@@ -339,7 +339,7 @@ def test_a_difference_between_unknown_words_is_none() -> None:
     ("tokenizer", "said"),
     [
         (lambda _: 1 / 0, "ZeroDivisionError on 'oil'"),
-        (lambda _: None, "tokenizer gives None on 'oil'"),
+        (lambda _: None, "gives None on 'oil'"),
         (lambda _: [2.5, 4], "gives 2.5 on 'oil'"),
     ],
 )
