@@ -419,6 +419,7 @@ def test_what_is_refused_so_leaves_no_bundle(kind: type[Base], tmp_path: Path) -
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(RIGHT, 10, first=4))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:

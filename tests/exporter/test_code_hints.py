@@ -275,6 +275,7 @@ def test_the_next_line_is_the_corrected_export_and_answers_as_the_owner_does(fol
     assert Classifier.load("out").encode("oil x film good bad") == [1, 0, 2]
 
 
+@pytest.mark.slow
 def test_several_lengths_are_decided_by_pairs(folder: Path) -> None:
     Path("api.py").write_text(API + "\ntext_len = 40\n")
     result = export()
@@ -298,6 +299,7 @@ def test_a_function_that_gives_ids_from_the_tokens_is_named(folder: Path) -> Non
     assert Classifier.load("out").encode("oil x film good bad") == [1, 0, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -> None:
     code = API.replace("nn.Linear(dim, 3)", "nn.Linear(dim, 1)") + "\nloss = nn.BCEWithLogitsLoss()\n"
     Path("api.py").write_text(code)

@@ -107,6 +107,7 @@ def test_how_features_are_given_is_found_out(kind: type[nn.Module]) -> None:
 
 
 # How the others are called is found out above, and what categories answer is compared with `InTime`.
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 13))
 def test_a_bundle_answers_as_its_owners_module_does(tmp_path: Path, kind: type[nn.Module]) -> None:
     given, _, call = CALLS[kind]
@@ -512,6 +513,7 @@ def test_a_file_of_features_that_holds_something_else_is_refused(tmp_path: Path,
         read_features(str(tmp_path / "missing.json"))
 
 
+@pytest.mark.slow
 def test_the_command_exports_a_module_with_features(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text(json.dumps(VOCABULARY))
     source = f"{Path(zoo.__file__)}:Priced"

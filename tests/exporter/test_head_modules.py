@@ -258,6 +258,7 @@ def test_labels_that_differ_are_counted_in_every_head() -> None:
     assert measure_difference("", "", expected, given, heads=(2, 2)).labels_differing == 1
 
 
+@pytest.mark.slow
 def test_without_heads_the_message_names_them(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ExportError, match=r"heads=") as refusal:
         prepare_module(

@@ -111,6 +111,7 @@ def test_an_export_of_texts(kind: type[Base], training: bool, tmp_path: Path) ->
     assert_answers_as(before, tmp_path / "b", numbers=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([one for one in KINDS if one.__name__ != "MaxNorm"], 21, first=18))
 def test_an_export_of_numbers(kind: type[Base], tmp_path: Path) -> None:
     module = made(of_numbers(kind))

@@ -146,6 +146,7 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
     return torch.tanh(torch.sigmoid(state - 19 * opened(count)) @ torch.full((5, 5), 0.3) * 1e8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [

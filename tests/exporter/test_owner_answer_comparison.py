@@ -221,7 +221,10 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
 
 @pytest.mark.parametrize(
     ("shift", "said"),
-    [(0, 'All 24 .* agree with --rules .*"lowercase": false'), (1, 'rules: .BAB.*"lowercase": false.*60 of 60')],
+    [
+        (0, 'All 24 .* agree with --rules .*"lowercase": false'),
+        pytest.param(1, 'rules: .BAB.*"lowercase": false.*60 of 60', marks=pytest.mark.slow),
+    ],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
     pairs = [(text.upper().replace("-", " "), None, answer([2 + (i - 2 + shift) % 60 for i in ids_of(text)]))
@@ -270,7 +273,14 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
     assert "probabilities within 0.001" in result.stdout
 
 
-@pytest.mark.parametrize("more", [["--tokenizer", "whitespace"], ["--rules", '{"padding_id": 1}'], []])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(["--tokenizer", "whitespace"], marks=pytest.mark.slow),
+        pytest.param(["--rules", '{"padding_id": 1}'], marks=pytest.mark.slow),
+        [],
+    ],
+)
 def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     more: list[str], owners_folder: Path
 ) -> None:
@@ -296,6 +306,7 @@ def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Pat
     assert manifests.read_manifest(owners_folder / "out").text.rules.min_width == 40
 
 
+@pytest.mark.slow
 def test_functions_that_may_split_texts_are_named_where_no_rules_agree(owners_folder: Path) -> None:
     write_answers(lambda ids: answer([*ids[::-1], 5], 40))
     result = CliRunner().invoke(main, ["export", *GIVEN])

@@ -170,6 +170,7 @@ OTHERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(MODULES, 43, first=24))
 def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
     found = prepared(kind)

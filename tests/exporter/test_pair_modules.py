@@ -330,6 +330,7 @@ def test_the_other_forms_of_a_bundle(tmp_path: Path) -> None:
     assert np.allclose(*given, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_line_exports_two_texts(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt").write_text("\n".join(VOCABULARY))
     (tmp_path / "texts.txt").write_text("w1 w2\tw3\nw4\tw5 w6\n")
@@ -345,6 +346,7 @@ def test_the_command_line_exports_two_texts(tmp_path: Path) -> None:
     assert Classifier.load(tmp_path / "nli").manifest.texts[0].text == ("w1 w2", "w3")
 
 
+@pytest.mark.slow
 def test_evaluate_reads_the_second_texts_of_labelled_rows(tmp_path: Path) -> None:
     classifier = exported(zoo.Siamese, tmp_path / "nli")
     pairs = [("w1 w2", "w3"), ("w4", "w5 w6"), ("w7", "w8"), ("w9 w1 w1", "w2")]

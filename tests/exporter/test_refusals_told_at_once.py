@@ -81,6 +81,7 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments, "-o", "out", "--no-torchscript"])
 
 
+@pytest.mark.slow
 def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(folder: Path) -> None:
     lines = [{"text": text, "ids": ids} for text, ids in [("Oil film", [1, 3]), ("oil", [2]), ("film Oil", [3, 1])]]
     Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -400,6 +400,7 @@ def test_a_branch_behind_a_gate_that_no_text_opens_is_followed(kind: type[RareSu
             np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))
 def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
     module = kind()

@@ -128,6 +128,7 @@ GATED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(GATED, 7, first=6))
 def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"loop_modules\.py:\d+"):

@@ -222,6 +222,7 @@ def test_what_has_no_meaning_for_labels_of_tokens_is_refused(
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_input_and_output_may_be_given_as_they_are(tmp_path: Path) -> None:
     given = TextInput(TextRules("whitespace"), tuple(VOCABULARY))
     output = TagOutput(tuple(LABELS), Crf((0.5,) * 5, (0.0,) * 5, ((0.0,) * 5,) * 5, over_tokens=True))

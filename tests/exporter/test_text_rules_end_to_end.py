@@ -199,6 +199,7 @@ def check_answers(bundle: Path, module: nn.Module, ids_of: Callable[[str], list[
         assert (answer.label, answer.probability) == (LABELS[row.argmax()], pytest.approx(row.max(), abs=1e-5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "edge"),
     [

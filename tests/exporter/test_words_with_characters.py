@@ -269,6 +269,7 @@ def test_other_forms_of_the_bundle_are_refused(bundle: Path, tmp_path: Path) -> 
             make()
 
 
+@pytest.mark.slow
 def test_the_command_line_exports_with_a_file_of_characters(tmp_path: Path) -> None:
     (tmp_path / "chars.json").write_text(json.dumps({c: i for i, c in enumerate(LETTERS)}), "utf-8")
     (tmp_path / "words.json").write_text(json.dumps(list(VOCABULARY)), "utf-8")

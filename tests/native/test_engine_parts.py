@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from compiled_programs import compiled_once
 from packing_tools import packed_graph
 from test_packed_forgetting_layers import LABELS, WORDS, graph_of_case
@@ -14,6 +15,7 @@ HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_text_are_measured_and_named(compiler: str, programs: Path, tmp_path: Path) -> None:
     packed, texts = tmp_path / "cell.prnn", tmp_path / "texts.txt"
     packed.write_bytes(packed_graph(*graph_of_case("a window"), vocabulary_of(WORDS), LABELS))

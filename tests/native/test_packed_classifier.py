@@ -174,6 +174,7 @@ def test_the_proof_of_a_packed_file_stands_beside_that_of_its_bundle(tmp_path: P
     assert packed.provenance["packed"]["from_graph"] == bundle.graph.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong_in_place", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_file_that_one_way_of_opening_answers_wrongly_is_not_written(
     wrong_in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -98,11 +98,13 @@ def weights_of(program: Program, op: Op) -> list[tuple[int, ...] | None]:
     return [None if value == NONE else program.values[value].constant.shape for value in values]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(list(CASES), 6, first=4))
 def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
     check_packed(*graph_of_case(name), vocabulary_of(WORDS))
 
 
+@pytest.mark.slow
 def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> None:
     program = lower_graph(*graph_of_case("a window")).program
     assert [op.name for op in program.ops] == ["lookup", "recurrent", "recurrent", "reduce", "linear"]

@@ -303,6 +303,7 @@ def workers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("pocketrnn")}
 
 
+@pytest.mark.slow
 def test_the_threads_of_a_classifier_are_started_once_and_end_with_it(padded: Path) -> None:
     others = workers()
     classifier = Classifier.load(padded, threads=2)
