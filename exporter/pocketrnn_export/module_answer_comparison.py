@@ -66,7 +66,7 @@ def compare_module_with_answers(
 def _make_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
-    """Make the source of the module's answers from some columns of its logits."""
+    """Make an `AnswerSource` that answers with the module, by some columns of its logits: those of one head."""
     encoder, run = description.encoder(), prepared.make_reference().run
     chosen = Answers(description.name, output.labels, output.activation, output.thresholds)
 

@@ -17,8 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import compared_module
-from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.texts_mixed_in_batch import find_batch_reduction
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 WORDS = 20

@@ -113,7 +113,7 @@ class _Recurrent(OpRun):
     def _list_backward_flags(direction: str, directions: int) -> tuple[bool, ...]:
         backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
         if len(backward) != directions:
-            raise ValueError(f"direction {direction} with weights of {directions} directions")
+            raise ValueError(f"a recurrent layer with direction={direction} has weights for {directions} directions")
         return backward
 
     @staticmethod

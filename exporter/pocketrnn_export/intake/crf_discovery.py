@@ -129,7 +129,7 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
     labels = texts[0][0].shape[1]
     for layer in module.modules():
         for guess in _guess_crfs(layer, labels):
-            if all(_decodes_as_well(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
+            if all(_scores_as_high(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
                 return guess
     return None
 
@@ -263,12 +263,12 @@ def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Cr
         own = [decode(emissions) for emissions in (*drawn, *long)]
         for guess in guesses:
             alike = [guess.decode_labels(e.numpy()).tolist() == found for e, found in zip(drawn, own, strict=False)]
-            if all(alike) and all(_decodes_as_well(guess, *pair) for pair in zip(long, own[len(drawn) :], strict=True)):
+            if all(alike) and all(_scores_as_high(guess, *pair) for pair in zip(long, own[len(drawn) :], strict=True)):
                 return guess
     return None
 
 
-def _decodes_as_well(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
+def _scores_as_high(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
     """Return whether a CRF gives the labels as high a score as the labels that the CRF decodes, up to rounding."""
     scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
     return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

@@ -180,7 +180,7 @@ def _add_import_folders(path: Path) -> Iterator[None]:
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the whole file, or only its needed statements, and return the names that it defines as a module."""
+    """Run the whole file, or only its needed statements. Return a module object with the names that it defines."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)

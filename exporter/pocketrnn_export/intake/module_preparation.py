@@ -62,7 +62,7 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.traced_wrappers import FeatureModule, TwoTextModule, wrap_for_trace
+from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from pocketrnn_export.intake.feature_call import draw_features
-from pocketrnn_export.intake.traced_wrappers import FeatureModule
+from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof.every_size_comparison import APART

@@ -50,9 +50,9 @@ class ForwardValues:
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
     def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
-        """Return whether a program computes each value that the module computes for these inputs. Operators of several
-        values, such as `torch.where`, must also be applied to the same values. If the module or the program fails,
-        return True.
+        """Return whether a program computes each value that the module computes for these inputs. An operator
+        with several operands, such as `torch.where`, must also get the same operands. If the module or the program
+        fails, return True.
 
         A line of forward is ignored if the program lacks its values even for inputs of its own sizes: then a rule has
         rewritten the line.

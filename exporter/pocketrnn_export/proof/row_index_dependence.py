@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import BY_POSITION
 from pocketrnn_export.proof.program_nodes import (
     describe_node_line,
     find_batch_axes,
     find_needed_nodes,
     read_operator_name,
 )
+from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.torch_internals import read_size_expression
 
 _ROWS: Final = 4

@@ -20,10 +20,10 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.batch_reductions import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.compared_module import fill_lengths
 from pocketrnn_export.proof.program_nodes import describe_node_line, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
+from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
 from pocketrnn_export.torch_internals import (
     flatten_tree,

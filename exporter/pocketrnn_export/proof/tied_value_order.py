@@ -12,10 +12,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.proof.batch_reductions import BY_POSITION
 from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
+from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
 
 _STEPS: Final = (2, 9, 40)

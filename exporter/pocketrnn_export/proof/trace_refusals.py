@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.traced_wrappers import FeatureModule
+from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.proof.batch_reductions import find_batch_reduction
 from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.loop_iteration_comparison import check_every_step
@@ -25,6 +24,7 @@ from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compar
 from pocketrnn_export.proof.row_index_dependence import find_row_number_use
 from pocketrnn_export.proof.row_owner_tracking import find_line_mixing_texts
 from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
+from pocketrnn_export.proof.texts_mixed_in_batch import find_batch_reduction
 from pocketrnn_export.proof.tied_value_order import find_tie_sensitive_line
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, TextError, find_file_error_reason, require_module, short_repr
+from pocketrnn.tables.csv_delimiter import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
-from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.row_batches import (
     BATCH_ROWS,
     BLANK,

@@ -19,8 +19,8 @@ import pyarrow.parquet
 
 from pocketrnn.bundle.path_names import suggest_near_file
 from pocketrnn.errors import DataError, find_file_error_reason, first_line
+from pocketrnn.tables.csv_delimiter import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
-from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.row_checks import (
     DAMAGED_PARQUET,
     check_columns,
@@ -165,7 +165,7 @@ def read_delimited(
 
 
 def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
-    """Return the size of a UTF-8 file in bytes. Refuse an empty file."""
+    """Return the size of a data file in bytes of UTF-8. Refuse a file that is empty or only white space."""
     size = _measure_utf8(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")

@@ -27,13 +27,14 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}
     is_like = any(signature.slots[i].name != name for i, name in named.items() if i not in of_text)
     for one in [of_text, named] if is_like else [named, of_text] if len(of_text) < len(named) else [named]:
-        yield from _list_values_beside(signature, features, one)
+        yield from _list_assignments_with_named(signature, features, one)
 
 
-def _list_values_beside(
+def _list_assignments_with_named(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[dict[int, list[str]]]:
-    """Yield values for inputs that have the names of features."""
+    """Yield ways to give all features: those in `named` to the inputs with their names, the rest to the other inputs in
+    order. A way is a dict from the index of an input to the code of the values to try."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:

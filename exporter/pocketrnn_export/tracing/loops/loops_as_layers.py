@@ -25,7 +25,7 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     read_number_or_expression,
     read_step_index,
 )
-from pocketrnn_export.tracing.loops.loop_states import plan_states
+from pocketrnn_export.tracing.loops.loop_state_plans import plan_states
 from pocketrnn_export.tracing.loops.traced_loop_graph import TracedGraph
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
@@ -288,7 +288,8 @@ class _RerolledRun:
             self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
 
     def _compute_layer_features(self, loop: MatchedLoop, source: Node) -> Tensor:
-        """Return the values of a layer's source in all iterations, [iterations, batch, features]."""
+        """Return the values of a node that a layer reads, such as its input, in all iterations: [iterations, batch,
+        features]."""
         if source in loop.partners or source in loop.states:
             sequence = self.compute_all_iterations(loop, source)
         else:

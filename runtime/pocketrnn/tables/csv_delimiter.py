@@ -1,4 +1,4 @@
-"""The header line of a CSV file: its delimiter, and the remedy if the line is missing."""
+"""Find the delimiter of a CSV file in its header line, and write the remedy if that line is missing."""
 
 from __future__ import annotations
 
