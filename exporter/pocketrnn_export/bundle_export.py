@@ -106,8 +106,9 @@ from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_pro
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.source_code.text_settings_in_code import find_uncompared_length_and_unknown_id, list_code_hints
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids, make_random_ids
-from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
+from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
 from pocketrnn_export.vocabularies.owner_function_comparison import list_compared_texts
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,

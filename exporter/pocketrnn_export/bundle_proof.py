@@ -30,7 +30,7 @@ from pocketrnn_export.proof.case_selection import make_cases_for_rules
 from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
 from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
 _log = logging.getLogger(__name__)

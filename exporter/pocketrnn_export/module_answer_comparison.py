@@ -15,13 +15,8 @@ from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
 from pocketrnn.errors import LimitError, ParityError
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.vocabularies.owner_answer_comparison import (
-    AnsweredText,
-    AnswerSource,
-    OtherAnswersError,
-    Probabilities,
-    refuse_other_answers,
-)
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
+from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each.

@@ -21,7 +21,8 @@ from pocketrnn_export.intake.module_name import parse_module_name
 from pocketrnn_export.intake.repeated_construction import refuse_random_construction
 from pocketrnn_export.proof import proof_duration
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
-from pocketrnn_export.vocabularies.owner_answer_comparison import AnsweredText, list_labels_without_answer
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText
+from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_without_answer
 from pocketrnn_export.vocabularies.text_rule_selection import refuse_other_ids
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 

@@ -32,13 +32,9 @@ from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
+from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
-from pocketrnn_export.vocabularies.owner_answer_comparison import (
-    AnsweredText,
-    AnswerSource,
-    compare_answers,
-    refuse_other_answers,
-)
+from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers, refuse_other_answers
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
     convert_example_pairs,

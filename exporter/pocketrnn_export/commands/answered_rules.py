@@ -36,7 +36,7 @@ def export_by_answers(
     """
     from pocketrnn.text import SubwordRules
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
-    from pocketrnn_export.vocabularies.usual_text_rules import write_rules_option
+    from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
 
     try:
         return write(description)

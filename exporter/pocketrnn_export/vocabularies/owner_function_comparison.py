@@ -25,7 +25,7 @@ from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
-from pocketrnn_export.vocabularies.usual_text_rules import describe_rules, write_rules_option
+from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Final
 
 from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
-from pocketrnn_export.vocabularies.usual_text_rules import (
+from pocketrnn_export.vocabularies.candidate_text_rules import (
     LONGEST_SHORT_WORD,
-    add_first_and_last_ids,
     list_candidate_rules,
     make_short_word_steps,
 )
+from pocketrnn_export.vocabularies.first_and_last_ids import add_first_and_last_ids
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 
 # All candidates are tried on the first texts, the best are completed on some texts, and the best of these on all.
 _FIRST_TEXTS: Final = 20

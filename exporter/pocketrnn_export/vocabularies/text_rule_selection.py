@@ -21,19 +21,15 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
+from pocketrnn_export.vocabularies.first_and_last_ids import add_first_and_last_ids
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_nearest_rules, write_rules_option
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
-from pocketrnn_export.vocabularies.usual_text_rules import (
-    add_first_and_last_ids,
-    describe_rules,
-    list_candidate_rules,
-    write_nearest_rules,
-    write_rules_option,
-)
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,158 @@
+"""The owner's answers and those of a bundle or a module, and how far they are from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_chosen_answers
+from pocketrnn.errors import LimitError
+from pocketrnn.text.pretokenized import Text
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+
+# The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
+TOLERANCE: Final = 1e-3
+# The same where all of the owner's are rounded to two decimals.
+_OF_TWO_DECIMALS: Final = 6e-3
+# A column is another label's if its probabilities are so many times farther away than those of the own column, which
+# may be as near as float32 rounds.
+_TIMES_NEARER: Final = 10
+_ROUNDING: Final = 1e-7
+Probabilities: TypeAlias = NDArray[np.float64]
+Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
+
+
+@dataclass(frozen=True)
+class AnsweredText:
+    """A text with the answer of the owner's classifier.
+
+    Attributes:
+        text: the text.
+        read: the input of the bundle for it: the text, or its tokens or ids where the owner's code splits it.
+        answer: the labels, or probabilities by label.
+        ids_agree: whether its ids agree with the owner's, or are the owner's.
+        names: whether the answer names labels, and is not a list of numbers in the order of the logits.
+        head: the head that gave it; empty if there is one set of labels.
+        label: the label that the owner gave beside a list of numbers; empty if there is none.
+    """
+
+    text: str
+    read: Text
+    answer: Answer
+    ids_agree: bool = False
+    names: bool = True
+    head: str = ""
+    label: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AnswerSource:
+    """A bundle or a module whose answers are compared with the answers of the owner's classifier.
+
+    Attributes:
+        name: `bundle` or `module`, for messages.
+        labels: the classes, in the order of the columns of its probabilities.
+        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
+        text: the description of its texts.
+        encode: a text -> its ids.
+        answer_ids: ids -> the probability of each label. It may raise a PocketRNNError.
+        answer_text: a text -> the same.
+        thresholds: for each label, the probability from which it is given; None for the usual ones.
+        call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
+    """
+
+    name: str
+    labels: Sequence[str]
+    activation: str
+    text: Any
+    encode: Callable[[Text], list[int]]
+    answer_ids: Callable[[Sequence[int]], Probabilities]
+    answer_text: Callable[[Text], Probabilities]
+    thresholds: Sequence[float] | None = None
+    call: str = ""
+
+    @classmethod
+    def from_bundle(cls, classifier: Classifier) -> AnswerSource:
+        """Make the answer source for a bundle."""
+        chosen = get_chosen_answers(classifier)
+
+        def answer_ids(ids: Sequence[int]) -> Probabilities:
+            return np.asarray(chosen.probabilities(compute_logits_of_engine_input(classifier, [ids]))[0], np.float64)
+
+        return cls(
+            "bundle", classifier.labels, chosen.activation, classifier.manifest.text,
+            lambda text: classifier.encode(text), answer_ids,
+            lambda text: np.asarray(classifier.predict_proba([text])[0], np.float64), classifier.thresholds,
+        )  # fmt: skip
+
+
+def find_possible_columns(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, *, is_precise: bool = False
+) -> dict[str, set[int]]:
+    """Return, for each label, the columns of the logits that agree with all answers.
+
+    Args:
+        source, rows, tolerance: as in `_find_unordered_labels`.
+        is_precise: whether the probabilities that the label's own column has show how near those of the right one are.
+    """
+    may = {}
+    for own, label in enumerate(source.labels):
+        columns, nearest = np.ones(len(source.labels), bool), tolerance
+        apart = [
+            (isinstance(one.answer, Mapping), measure_label_distance(one.answer, label, slice(None), found, source))
+            for one, found in rows
+        ]
+        if is_precise:
+            of_own = max((each[own] for of_number, each in apart if of_number), default=0.0)
+            nearest = min(tolerance, max(_TIMES_NEARER * of_own, _ROUNDING))
+        for of_number, each in apart:
+            columns &= each <= (nearest if of_number else tolerance)
+        may[label] = set(np.flatnonzero(columns).tolist())
+    return may
+
+
+def choose_tolerance(rows: Sequence[Row]) -> float:
+    """Return the allowed difference of probabilities. It is larger if the owner's are rounded to two decimals."""
+    numbers = [number for one, _ in rows if isinstance(one.answer, Mapping) for number in one.answer.values()]
+    # Zeros and ones are not rounded probabilities but labels.
+    of_two = all(round(number, 2) == number for number in numbers) and any(
+        round(number, 1) != number for number in numbers
+    )
+    return _OF_TWO_DECIMALS if of_two else TOLERANCE
+
+
+def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
+    """Return the probabilities for a text. Return None if the text is outside the bundle's limits."""
+    try:
+        return source.answer_text(read)
+    except LimitError:
+        return None
+
+
+def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
+    """Return the largest difference between found probabilities and the owner's answer. For a label as the answer,
+    return how far the probabilities are from those that give this label."""
+    return max(float(measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
+
+
+def measure_label_distance(
+    answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
+) -> Any:
+    """Return the difference between the owner's answer and found probabilities for one label, as if the label had
+    this column of the probabilities. For a slice, return one difference for each column."""
+    value = found[columns]
+    if isinstance(answer, Mapping):
+        return np.abs(answer[label] - value) if label in answer else 0 * value
+    thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[columns]
+    if source.activation == "sigmoid":
+        needed = 0.5 if thresholds is None else thresholds
+        return np.maximum(0, needed - value if label in answer else value - needed)
+    below = found.max() - value
+    if answer:
+        # The owner may give the likeliest label even where the bundle's thresholds give none.
+        return below if label in answer else 0 * value
+    return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)

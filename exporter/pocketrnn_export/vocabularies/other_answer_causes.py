@@ -1,0 +1,341 @@
+"""Find why a bundle or a module gives other answers than its owner's classifier: the order of labels, a threshold, the
+empty text, widths, or other text rules."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pocketrnn.errors import PocketRNNError, short_repr
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
+from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.vocabularies.answer_distances import (
+    AnsweredText,
+    AnswerSource,
+    Row,
+    find_possible_columns,
+    measure_distance,
+)
+from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
+from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
+from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
+
+# The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
+MOST_TEXTS: Final = 200
+_WAYS: Final = 600
+_ENOUGH: Final = 2
+MOST_LABELS: Final = 500
+_NAMED: Final = 60
+_LONGEST: Final = 2000
+# How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
+# and the fewest texts whose answers tell between these.
+_WORDS: Final = 2_000
+_SPLITS: Final = 7
+_TEXTS_TO_TELL_BY: Final = 8
+
+
+def explain_difference(
+    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
+) -> tuple[str, AnyTextRules | None]:
+    """Return the likely cause of different answers, with advice, and the text rules with which they agree, if there are
+    any."""
+    if (order := _find_other_order(source, rows, tolerance)) is not None:
+        return order, None
+    if (threshold := _find_other_threshold(source, rows)) is not None:
+        return threshold, None
+    if (empty := _find_other_empty_id(source, [rows[i][0] for i in wrong], tolerance)) is not None:
+        return empty, None
+    first = [i for i in wrong if i < MOST_TEXTS]
+    if (way := _find_other_size(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
+        return way
+    if rows[wrong[0]][0].ids_agree:
+        return (
+            "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
+            "weights and the labels of the classifier that gave these answers, and the labels that it predicted, not "
+            "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
+            "give it, too: --call, or call=."
+        ), None
+    if (other := _find_other_rules(source, rows[:MOST_TEXTS], tolerance)) is not None:
+        return other
+    split = _find_other_split(source, rows[:MOST_TEXTS], tolerance)
+    return (
+        f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
+        "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
+        "of each text, too, a message says which of these is wrong. Give the labels that it predicted, not the true "
+        "labels."
+    ), None
+
+
+def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, AnyTextRules] | None:
+    """Find text rules for which all answers agree, and describe them. Return None if no tried rules do."""
+    rules, tokens = source.text.rules, source.text.vocabulary
+    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
+        return None
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        with contextlib.suppress(PocketRNNError):
+            return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
+        return math.inf
+
+    found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance)
+    if not found:
+        return None
+    best, ids = found[0].rules, {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
+    more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
+    return f"All {len(rows):,} texts that were tried agree with --rules {option}.{more}", best
+
+
+def _has_plain_rules(source: AnswerSource) -> bool:
+    """Return whether a text is split by text rules that are no tokenizer of subwords and no code of the owner."""
+    rules = source.text.rules
+    return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
+
+
+def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
+    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then or
+    more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
+    text = source.text
+    rules = text.rules
+    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
+        return ""
+    tokens = text.vocabulary
+    some = [*enumerate(tokens)][:: len(tokens) // _WORDS + 1]
+    own = find_unreachable_words(TextEncoder(rules, tokens), some)
+    found: list[tuple[int, int, TextRules]] = []
+    for other in itertools.islice(list_candidate_rules(rules, ()), _SPLITS):
+        encoder = TextEncoder(other, tokens)
+        if other == rules:
+            continue
+        agreed = 0
+        with contextlib.suppress(PocketRNNError):
+            agreed = sum(
+                _measure_distance_to_answer_for_ids(source, one.answer, encoder.encode(one.text)) <= tolerance
+                for one, _ in rows
+            )
+        found.append((agreed, -len(find_unreachable_words(encoder, some)), other))
+    agreed, _, best = max(found, key=lambda one: one[:2])
+    before = sum(measure_distance(one.answer, numbers, source) <= tolerance for one, numbers in rows)
+    if 2 * (agreed - before) > len(rows) - before:
+        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best)}. "
+    # Answers to a few texts agree by chance.
+    _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
+    unreached = -unreached
+    if not own or unreached > len(own) // 2:
+        return ""
+    return (
+        f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
+        f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
+        f"{_write_rules(best)}, {len(own) - unreached} of {len(own)} come through. "
+    )
+
+
+def _find_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str | None:
+    """Describe an order of the labels for which all answers agree. Return None if no order does."""
+    labels = source.labels
+    if len(labels) > MOST_LABELS:
+        return None
+    columns = find_possible_columns(source, rows, tolerance)
+    may = {
+        label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
+        for own, label in enumerate(labels)
+    }
+    taken: dict[int, str] = {}
+
+    def assign_column(label: str, seen: set[int]) -> bool:
+        for column in may[label]:
+            if column not in seen:
+                seen.add(column)
+                if column not in taken or assign_column(taken[column], seen):
+                    taken[column] = label
+                    return True
+        return False
+
+    if not all(assign_column(label, set()) for label in labels):
+        return None
+    told = {label for one, _ in rows for label in one.answer}
+    order = ", ".join([taken[column] for column in range(len(labels))][:_NAMED])
+    more = ", ..." if len(labels) > _NAMED else ""
+    unsure = "" if len(told) >= len(labels) - 1 else " (no text shows the positions of the others)"
+    return (
+        f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give the labels in "
+        "the order of your classifier's logits."
+    )
+
+
+def _find_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> str | None:
+    """Describe a threshold for which all answers agree. Return None if no threshold does."""
+    if any(isinstance(one.answer, Mapping) for one, _ in rows):
+        return None
+    if source.activation == "sigmoid":
+        each = [_find_threshold_bounds(rows, label, column) for column, label in enumerate(source.labels)]
+        if any(lowest >= highest for lowest, highest in each):
+            return None
+        common = max(lowest for lowest, _ in each), min(highest for _, highest in each)
+        needed = [common] if common[0] < common[1] else each
+        written = ",".join(map(_write_threshold, needed))
+        return (
+            f"All {len(rows):,} texts agree with other thresholds: --thresholds {written} "
+            f"(thresholds=[{', '.join(map(_write_threshold, needed * (len(each) // len(needed))))}]). Give the "
+            "thresholds of your code."
+        )
+    if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
+        return None
+    lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
+    if not max(lowest, 0) < min(highest, 1):
+        return None
+    from_ = _write_threshold((lowest, highest))
+    shift = f"np.log({from_} / (1 - {from_}))"
+    line = f'--call "{source.call.replace("SHIFT", shift)}"' if source.call else f"{shift} less, by --call"
+    return (
+        f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
+        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from 0.5. A bundle gives "
+        f"the likelier label. Move the logit by the number of your code: {line}; this moves the probabilities, too. To "
+        "keep them, give probabilities in place of labels here, and compare those of the bundle with your number."
+    )
+
+
+def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
+    """Return two probabilities of a label: the highest in answers without the label, and the lowest in answers with
+    it."""
+    with_it = [float(found[column]) for one, found in rows if label in one.answer]
+    without = [float(found[column]) for one, found in rows if label not in one.answer]
+    return max(without, default=-1.0), min(with_it, default=2.0)
+
+
+def _write_threshold(between: tuple[float, float]) -> str:
+    """Write a threshold above the first bound and not above the second, with the fewest digits. Prefer 0.5."""
+    lowest, highest = max(between[0], 0.0), min(between[1], 1.0)
+    if lowest < 0.5 <= highest:
+        return "0.5"
+    for digits in range(1, 9):
+        number = math.floor(lowest * 10**digits + 1) / 10**digits
+        if number <= highest:
+            return f"{number:.{digits}f}"
+    return repr(highest)
+
+
+def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> str | None:
+    """Return advice about texts without a token, with the ids of empty texts for which the answers agree. Return None
+    if one of the texts with wrong answers has a token, or if the rules pad texts."""
+    text = source.text
+    rules, rows = text.rules, len(text.vocabulary)
+    if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
+        return None
+    agreeing = []
+    for id_ in dict.fromkeys([rules.padding_id, *range(min(rows, MOST_TEXTS))]):
+        with contextlib.suppress(PocketRNNError):
+            apart = (_measure_distance_to_answer_for_ids(source, one.answer, [id_]) for one in wrong)
+            if all(difference <= tolerance for difference in apart):
+                agreeing.append(id_)
+        if len(agreeing) == _ENOUGH:
+            break
+    agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
+    return (
+        f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "
+        f"'{{\"empty_id\": ...}}'. {agrees}If your code answers such texts without the module, do that before you ask "
+        "the bundle, and leave such texts out here."
+    )
+
+
+def _find_other_size(
+    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
+) -> tuple[str, AnyTextRules] | None:
+    """Find a truncation or padding for which all answers agree, and describe it. Return None if no truncation and no
+    padding does."""
+    rules = source.text.rules
+    if not wrong or rules.max_width is not None or rules.min_width is not None:
+        return None
+    ids = [source.encode(one.read) for one, _ in rows]
+    # The shortest text, if possible one that surely has a token.
+    first = min(wrong, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
+    agreeing = []
+    for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
+        with contextlib.suppress(PocketRNNError):
+            # The shortest differing text first: most ways fail on it.
+            order = [first, *(i for i in range(len(rows)) if i != first)]
+            if all(_agrees_by_changed_rules(source, changed, ids[i], rows[i][0].answer, tolerance) for i in order):
+                agreeing.append((said, changed))
+        if len(agreeing) == _ENOUGH:
+            break
+    if not agreeing:
+        return None
+    said, changed = agreeing[0]
+    more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
+    way = f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    return way, changed
+
+
+def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:
+    return measure_distance(answer, source.answer_ids(ids), source)
+
+
+def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+    """Yield rules that cut or pad texts in another way, with words for each way. Texts are cut to fewer tokens than
+    `shortest`, or padded to one width. Round numbers come first."""
+    changed: Any = replace
+    most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
+    if rules.max_tokens is None:
+        for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
+            for side, where in (("right", "first"), ("left", "last")):
+                said = f"only the {where} {most_tokens} tokens of each text are read"
+                yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
+    usual = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
+    for width in (longest, *(width for width in usual if width != longest)):
+        for side in ("right", "left"):
+            said = f"each text is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
+            yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
+
+
+def _agrees_by_changed_rules(
+    source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer, tolerance: float
+) -> bool:
+    """Return whether the answer to a text agrees if the text is cut or padded by changed rules. `ids` come from the
+    present rules."""
+    rules = source.text.rules
+    ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
+    if changed.min_width is not None and _may_hold_no_token(rules, ids):
+        ways.append(add_outer_ids_and_pad([], changed))
+    return any(_measure_distance_to_answer_for_ids(source, answer, way) <= tolerance for way in ways)
+
+
+def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
+    """Return whether the text of these ids may have no token. A text of one unknown word may have the same ids."""
+    return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
+
+
+def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
+    """Return the ids that changed rules give a text, computed from the ids that the present rules give the text."""
+    inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
+    if changed.max_tokens is not None:
+        cut_items(inner, changed.max_tokens, changed.cut_side)
+    return add_outer_ids_and_pad(inner, changed)
+
+
+def _describe_rules_option(rules: AnyTextRules) -> str:
+    """Return advice with the command-line option that gives these rules."""
+    if rules.max_width is None and rules.cut_side == "right":
+        return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
+    if not isinstance(rules, TextRules):
+        names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
+        widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
+        widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
+        return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file states other widths"
+    return f"give {_write_rules(rules)}"
+
+
+def _write_rules(rules: TextRules) -> str:
+    """Write the option --rules with the members that are not usual, without the ids that the vocabulary implies."""
+    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    return f"--rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"
