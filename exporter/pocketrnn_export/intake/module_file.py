@@ -389,7 +389,7 @@ def _run_statement(
             remedy = (
                 f"Write a file beside the folder {folder} with the line `from {folder}.{path.stem} import {name}`, "
             )
-            remedy += "and name it there."
+            remedy += "and give that file's name."
         else:
             remedy = f"Install that package, or copy the class to a Python file without it.{instead}"
         raise ExportError(

@@ -215,7 +215,7 @@ class _VocabReader(PickleReader):
     def set_items(self, target: Any, items: list[Any]) -> None:
         # An optimizer's state in a checkpoint has whole numbers as keys.
         if not all(type(key) in (str, int) for key in items[::2]):
-            raise DataError(f"{self.source} holds a dict whose keys are not all strings.",
+            raise DataError(f"{self.source} holds a dict with keys that are neither strings nor integers.",
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         super().set_items(target.members if isinstance(target, _RecordedObject) else target, items)
 
@@ -265,7 +265,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
         if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
             return _find_vocabulary_member(root, source)
         if not all(type(key) is str for key in root):
-            raise DataError(f"{source} holds a dict whose keys are not all strings.",
+            raise DataError(f"{source} holds a dict with keys that are neither strings nor integers.",
                             "Give a list of tokens, or a dict from token to id.")  # fmt: skip
         return root
     if isinstance(root, list | tuple):
