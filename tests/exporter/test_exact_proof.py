@@ -420,6 +420,8 @@ def by_onnxruntime(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
         ("LayerNormalization", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32),
                                 "s": np.ones(8, np.float32)}, {}),
         ("Softmax", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)}, {"axis": 0}),
+        # Its softmax has a 0, and the logarithm of that is no answer.
+        ("LogSoftmax", {"x": np.array([[0.5, -900, 3], [-np.inf, 1, 2]], np.float32)}, {"axis": 1}),
         ("TopK", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32), "k": np.array([3])}, {}),
         ("CumSum", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32), "a": np.array(1)}, {}),
     ],
@@ -436,11 +438,12 @@ def test_an_operator_computes_in_float64_what_onnxruntime_does(
         model.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(given, session.run(None, inputs)[0], atol=2e-6)
-    if operator in {"Erf", "LayerNormalization", "Softmax"}:
+    if operator in {"Erf", "LayerNormalization", "Softmax", "LogSoftmax"}:
         exact = {
             "Erf": torch.erf,
             "LayerNormalization": lambda x: functional.layer_norm(x, (8,), eps=float(np.float32(1e-5))),
             "Softmax": lambda x: x.softmax(0),
+            "LogSoftmax": lambda x: x.log_softmax(1),
         }[operator](torch.from_numpy(inputs["x"]).double())
         np.testing.assert_allclose(given, exact.numpy(), atol=1e-15)
 

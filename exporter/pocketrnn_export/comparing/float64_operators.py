@@ -378,6 +378,18 @@ class ReduceLogSumExp(OpRun):
         return (found if keepdims else np.squeeze(found, axis=along),)
 
 
+class LogSoftmax(OpRun):
+    """log_softmax without a softmax, which is 0 from a distance of 745 on: its logarithm is -inf in the evaluator's."""
+
+    op_domain = ""
+
+    def _run(self, x: Doubles, axis: int | None = None) -> tuple[Doubles]:
+        along = -1 if axis is None else axis
+        largest = x.max(axis=along, keepdims=True, initial=-np.inf)
+        lower = x - np.where(np.isfinite(largest), largest, 0.0)
+        return ((lower - np.log(np.exp(lower).sum(axis=along, keepdims=True))).astype(x.dtype),)
+
+
 class Pad(OpRun):
     """Padding of chosen axes. A negative pad crops, which the evaluator's own operator does not support."""
 
@@ -398,5 +410,5 @@ class Pad(OpRun):
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
     RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, MaxPool, ReduceLogSumExp,
-    Pad
+    LogSoftmax, Pad
 )  # fmt: skip

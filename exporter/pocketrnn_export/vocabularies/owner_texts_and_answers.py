@@ -32,8 +32,8 @@ Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 _LINE: Final = (
     'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
     '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
-    "text, label (a|b for several), and probability (of that label; in a file without labels, of the second of two), or "
-    "a column with the probabilities of each label, named by it."
+    "text, label (a|b for several), and probability (of that label; in a file without labels, of the second of two), "
+    "or a column with the probabilities of each label, named by it."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
