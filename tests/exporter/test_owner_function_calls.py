@@ -144,6 +144,27 @@ def test_a_function_of_texts_and_a_vocabulary_shows_the_rules(
     assert "No rule says" not in caplog.text
 
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@pytest.mark.parametrize("with_batch", [True, False])
+def test_one_hot_rows_are_read_as_ids(with_batch: bool) -> None:
+    def make_rows(text: str) -> torch.Tensor:
+        rows = torch.zeros(len(text), 1, len(LETTERS))
+        for i, letter in enumerate(text):
+            # An unknown letter has the last place.
+            rows[i][0][LETTERS.find(letter)] = 1
+        return rows if with_batch else rows[:, 0]
+
+    known = read_vocabulary(list(LETTERS))
+    function = adapt_owner_function(make_rows, known)
+    assert function("Nai-") == [39, 0, 8, 51]
+    if with_batch:
+        rules = choose_rules(known, None, function, [], [])
+        assert isinstance(rules, TextRules)
+        assert (rules.tokenizer, rules.lowercase, rules.unknown_id) == ("characters", False, 51)
+
+
 def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     def cut(text: str) -> list[int]:
         return [STOI.get(word, 1) for word in text.split()][:512]

@@ -58,8 +58,9 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
         return []
     ids = TextEncoder(rules, tokens).encode("")
     ids = ids[:1] if len({*ids}) == 1 else ids
-    said = " ".join(tokens[id_] if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
-    return [f"A text without a token is answered as {escape_line(said)}{' ...' * (len(ids) > 8)}."]
+    said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
+    kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
+    return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, where: str) -> str:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
 
@@ -249,13 +251,15 @@ def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where:
 
 
 def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
-    """Return the tokens or ids of one text in a result: a list, an array or a tensor, of one row or one column, or one
-    of these with lengths or tokens beside it; a string is cut at white space."""
+    """Return the tokens or ids of one text in a result: a list, an array or a tensor, of one row or one column, of
+    one-hot rows, or one of these with lengths or tokens beside it; a string is cut at white space."""
     if isinstance(found, str):
         return found.split()
     if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):
         rows = [_read_row(one, takes_list=takes_list) for one in found if hasattr(one, "__len__")]
         return next((row for row in rows if all(isinstance(one, int) for one in row)), [*rows, []][0])
+    if (numbers := _read_one_hot_rows(found)) is not None:
+        return numbers
     found = found.tolist() if hasattr(found, "tolist") else found
     if not hasattr(found, "__iter__"):
         return found  # type: ignore[no-any-return]  # the caller refuses it
@@ -268,3 +272,19 @@ def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
     if values and all(isinstance(one, float) and one.is_integer() for one in values):
         values = [int(one) for one in values]
     return [operator.index(one) if hasattr(one, "__index__") and type(one) is not bool else one for one in values]
+
+
+def _read_one_hot_rows(found: Any) -> list[int] | None:
+    """Return the positions of the ones in an array or tensor of one-hot rows, [tokens, 1, width] or [tokens, width];
+    None for anything else. A single row without the axis of one text may also be one of ids."""
+    if not hasattr(found, "tolist") or getattr(found, "ndim", 0) not in (2, 3):
+        return None
+    rows = np.asarray(found.tolist())
+    if rows.dtype.kind not in "iuf" or rows.shape[-1] < 2 or not rows.size:
+        return None
+    if rows.ndim == 3 and 1 in rows.shape[:2]:
+        rows = rows.reshape(-1, rows.shape[-1])
+    elif rows.ndim == 3 or len(rows) < 2:
+        return None
+    is_one_hot = bool(((rows == 0) | (rows == 1)).all() and (rows.sum(-1) == 1).all())
+    return rows.argmax(-1).tolist() if is_one_hot else None
