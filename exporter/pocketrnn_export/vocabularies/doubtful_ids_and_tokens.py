@@ -73,8 +73,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Refuse texts of which more than by chance have the largest length, if the rules do not cut texts. Log a warning
-    if it may be chance."""
+    """Refuse texts if too many of them have the largest length for it to be chance, and the rules do not cut texts. Log
+    a warning if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -141,7 +141,8 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 
 
 def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    """Refuse ids whose words occur in the other texts about as often as in the texts of these ids."""
+    """Refuse ids if the words that they stand for occur in the other texts about as often as in the texts of these
+    ids."""
     texts = list(given)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [

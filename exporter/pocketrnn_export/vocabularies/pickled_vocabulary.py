@@ -275,7 +275,8 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
 
 
 def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
-    """Return the attributes of an owner's object that have the name of a vocabulary. A module has none."""
+    """Return the attributes of a pickled object whose names mean a vocabulary, such as `stoi`. Return an empty dict for
+    an nn.Module."""
     state = found.state
     if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
         return {}

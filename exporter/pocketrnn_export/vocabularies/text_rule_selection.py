@@ -293,8 +293,7 @@ def _advise_on_other_rules(
 
 
 def _add_shown_width(nearest: TextRules, frames: Sequence[TextRules]) -> TextRules:
-    """Add to the nearest rules the width that the owner's ids show, if these rules have none. Rules that agree on no
-    words show no width by themselves.
+    """Return the rules `nearest` with the width that `frames` have, if `nearest` itself neither cuts nor pads texts.
 
     Args:
         nearest: the rules that agree on the most texts.
@@ -322,8 +321,8 @@ def _describe_failed_texts(encoder: TextEncoder, pairs: Sequence[Pair], vocabula
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """Return the advice if the rules split the texts correctly, but words have other ids. Else return an empty
-    string."""
+    """Return the advice to give another vocabulary, if the rules split the texts correctly but the words have other ids
+    in the owner's pipeline. Else return an empty string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)

@@ -167,8 +167,8 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
 
 
 def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step converts a text to GPT-2's characters for bytes. The model then receives nothing
-    else."""
+    """Return whether the last step replaces the bytes of a text by GPT-2's characters for bytes, so that the model gets
+    only such characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 

@@ -303,7 +303,8 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
-    """Add a placeholder token for every id without a token."""
+    """Add to `taken`, a dict from ids to tokens, a placeholder for every id up to `highest` that has no token. A
+    missing id 0 becomes the padding token, if there is no other."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
