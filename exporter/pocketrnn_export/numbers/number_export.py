@@ -359,8 +359,8 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call that works with the first layout, if it is a usual call. The other layouts are tried with this
-    call only."""
+    """Return the line that calls the module with the first order of axes in `held`, if the line is a usual one; else
+    None. Other orders of axes are tried with this line only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
