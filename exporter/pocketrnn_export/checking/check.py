@@ -324,7 +324,8 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return how many times larger each output, or each column, is than the smallest one."""
+    """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
+    outputs. An output in `columns` has a scale for each column."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
@@ -377,7 +378,8 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_declared_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Find the sizes that the file declares as fixed; else the only sizes on which the module runs."""
+    """Return the bounds on rows and steps for which a file can be compared: sizes that the file declares as fixed, or
+    the only number of steps on which the module runs."""
     sizes = compared.called.sizes
     if compared.called.one_row:
         ((rows, steps),) = sizes

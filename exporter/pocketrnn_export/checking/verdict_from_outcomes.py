@@ -137,7 +137,7 @@ def _report_single_row_limit(compared: ComparedFile, every: Sequence[Outcome], v
 
 
 def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
-    """Make a line for each kind of cases: how many rows were compared, and their largest difference."""
+    """Return a comparison for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
@@ -150,7 +150,8 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
 
 
 def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
-    """Make a note if the file lacks matrices of the module. Also return whether the file holds any of them."""
+    """Return a list with a note if the file lacks weight matrices of the module, and whether the file has any of the
+    matrices."""
     matrices = {
         name: w.numpy() for name, w in compared.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1
     }
