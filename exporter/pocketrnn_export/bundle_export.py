@@ -459,8 +459,8 @@ def export(
 def _list_hints(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List the settings for texts and answers that the code of the module and of the tokenizer names, and that no
-    argument and no pair shows. Each is a sentence with advice."""
+    """List settings for texts and answers that the owner's code names, but no argument and no pair shows. Each is a
+    sentence with advice. The code is that of the module and of the tokenizer."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -596,8 +596,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Return the description with the ids of the texts that it cannot split, the user's texts, and all texts of the
-    proof."""
+    """Return the description, the user's texts, and all texts of the proof. If the owner's code splits texts, the
+    description gets the ids of these texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -709,8 +709,8 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the two verdicts, what was not compared, hints of the owner's code, and whether the user's texts are in the
-    bundle. An open verdict is a warning, and so is a hint."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, the hints, and whether the
+    user's texts are in the bundle. An open verdict or a hint makes it a warning."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -948,7 +948,7 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
 
 
 def _find_small_constants(forms: Iterable[Form]) -> list[int]:
-    """Find the small constants of the ONNX graph among the forms."""
+    """Return the small whole numbers that are constants of the ONNX graph among the forms."""
     return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
 
 

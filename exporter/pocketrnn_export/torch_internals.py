@@ -166,12 +166,13 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Read the first name of an input's size. `read_size_expression` gives this name until the size is restricted."""
+    """Return the name that torch gave to the size of an input at first, such as `s27`. `read_size_expression` gives
+    this name until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """Read the number that a size has in the traced example. Without this number, a trace could not choose a branch."""
+    """Return the number that a size has in the traced example. A trace needs it to choose a branch."""
     return int(size.node.hint)
 
 
@@ -201,7 +202,7 @@ def find_guard_location(guard: Any) -> tuple[str, int]:
 
 
 def restrict_sizes(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds.
+    """Restrict a trace to sizes for which the relation holds.
 
     Outside a trace, raise an error with the text `told` if the relation does not hold.
 
