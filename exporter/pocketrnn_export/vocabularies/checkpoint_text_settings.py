@@ -85,7 +85,7 @@ def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: b
 
 
 def names_length(name: str) -> bool:
-    """Return whether code usually gives this name to the length of texts."""
+    """Return whether a name, such as `max_len`, usually means the number of tokens of a text."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 

@@ -122,7 +122,8 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
 
 
 def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return the common width of padded rows, and the ids with which all rows begin and end."""
+    """Return the members of text rules that padded rows of ids show, as a dict: their common width, the side of the
+    padding, and the first and last id that all rows have."""
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):

@@ -146,8 +146,8 @@ def _read_pair_ids(
 def _find_frame(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
-    """Return the members of rules, such as `first_id`, with which the tokens of each pair give the ids of the pair.
-    Return an empty dict if there are none.
+    """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
+    owner gave with the text. Return an empty dict if no members do.
 
     The tokens are joined by spaces, and the tokenizer `whitespace` cuts them again.
     """

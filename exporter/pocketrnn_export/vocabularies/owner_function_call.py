@@ -28,7 +28,7 @@ _UNKNOWN: Final = "qzxqzx"
 
 
 class WordIds(dict[str, int]):
-    """A map from words to ids, with the calls of an object that holds one: `vocab(words)`, `vocab.stoi`.
+    """A dict from words to ids that the owner's code can also use as a vocabulary object: `vocab(words)`, `vocab.stoi`.
 
     Example:
         >>> WordIds({"oil": 1})(["oil"]), WordIds({"oil": 1}).stoi["oil"]
@@ -40,7 +40,7 @@ class WordIds(dict[str, int]):
 
     @property
     def stoi(self) -> WordIds:
-        """The map itself."""
+        """The dict itself."""
         return self
 
     word2idx = stoi

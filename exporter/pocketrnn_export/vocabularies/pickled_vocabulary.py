@@ -322,8 +322,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words(value: Any) -> list[Any]:
-    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. A Vocab
-    is returned unchanged."""
+    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a
+    Vocab, return a list of only the Vocab."""
     if isinstance(value, dict):
         return sorted(value, key=value.__getitem__)
     return [value] if isinstance(value, _RecordedObject) else list(value)

@@ -449,7 +449,7 @@ class _Reader:
         return self.note_unsaid(node, text) if found is None else found
 
     def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
-        """Follow a call of a method on the text or its words, such as `lower`."""
+        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in for its result."""
         if not isinstance(value, _Text):
             return self.note_unsaid(node, None)
         match name, [*args]:
@@ -493,7 +493,8 @@ class _Reader:
     def follow_pattern(
         self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
     ) -> Any:
-        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern."""
+        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern. Return the
+        stand-in for its result."""
         written = pattern.pattern
         if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
             return self.note_unsaid(node, text)
@@ -509,13 +510,14 @@ class _Reader:
         return self.note_unsaid(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
-        """Follow a call of `str.join`, which makes a string of the words or characters."""
+        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in for the
+        string."""
         if text.tokenizer == "characters":
             return replace(text, tokenizer="") if not between else self.note_unsaid(node, replace(text, tokenizer=""))
         return replace(text, joined=True) if between == " " else self.note_unsaid(node, replace(text, joined=True))
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow a call of `filter` or `map` in the same way as a comprehension."""
+        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in for its result."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
@@ -526,7 +528,8 @@ class _Reader:
         return self.follow_comprehension(made if is_filter else called, one, scope)
 
     def follow_comprehension(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over words or characters, or over a batch of one text."""
+        """Follow a comprehension over words or characters, or over a batch of one text. Return the stand-in for its
+        result."""
         each = self.evaluate(one.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             of_text = _Scope(scope.names, dict(scope.values))
@@ -618,7 +621,7 @@ class _Reader:
         return self.note_unsaid(test, part)
 
     def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
-        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text."""
+        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in for the cut text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
             return self.note_unsaid(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))

@@ -92,7 +92,7 @@ class Subwords:
 
     @property
     def library(self) -> Literal["tokenizers", "sentencepiece"]:
-        """The library that reads this file."""
+        """The library that can read the tokenizer's file."""
         return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
@@ -621,7 +621,8 @@ class _JsonReader:
         return tuple(sides[0]), tuple(sides[1])
 
     def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces of a text are kept, and the side on which other pieces are cut off."""
+        """Return how many pieces of a text are kept (None for all), and the side on which other pieces are cut off.
+        `around` is the number of ids that are added to a text."""
         if part is None:
             return None, "right"
         match part:

@@ -170,7 +170,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
 
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
-    """Return the text rules for a vocabulary. Its special tokens, such as "<unk>", show the ids in the rules.
+    """Return text rules with the ids that a vocabulary implies: those of unknown words, of padding and of empty texts.
 
     An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
     with a name like it ("[PAD]"), else with id 0.
