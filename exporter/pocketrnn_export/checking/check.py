@@ -258,7 +258,8 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
 
 def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Pair the outputs of the file with the outputs of the module, by a call that both answer.
+    """Return the comparison with pairs of an output of the file and one of the module. The pairs come from a call that
+    both answer.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -417,7 +418,8 @@ def _compare_cases(
 def _compare_beside_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """Look further at a file that fails on some cases, and that answers all other cases right.
+    """Compare a file on further cases if it fails on some and answers all others right. Return the outcomes by kind of
+    case; an empty dict for another file.
 
     If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
     """

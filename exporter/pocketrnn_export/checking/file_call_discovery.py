@@ -197,7 +197,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 
 
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
-    """Find a fixed number of steps on which a file runs, if it declares none; return the call, or None."""
+    """Return the call with a fixed number of steps on which the file runs, although it declares none. Return None if
+    there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_of_steps(steps))
         if running is not None and runs_in_file(running):
