@@ -696,7 +696,7 @@ def _judge_text_rules(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether a text may have a word that the vocabulary lacks."""
+    """Return whether the owner's texts may have a word that the vocabulary lacks, so that a comparison shows its id."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -734,7 +734,7 @@ def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
 def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
-    """Make a function that prepares the module, given only `one_text`. It finds how to call the module."""
+    """Return a function that prepares the module: it finds how to call the module, and takes only `one_text`."""
     return functools.partial(
         prepare_module,
         module,
@@ -802,7 +802,7 @@ def _prepare_module_and_forms(
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module, and make its forms.
+    """Prepare the module, and make its forms. Return both.
 
     If it has no form for batches, prepare it for one text at a time.
 

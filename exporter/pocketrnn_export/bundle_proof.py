@@ -209,7 +209,8 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare all runs of a form on all the cases that it accepts. Return a line for each run and kind of inputs."""
+    """Compare a form with the reference on all the cases that it accepts, in each way to run the form. Return a line of
+    the proof for each way and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:

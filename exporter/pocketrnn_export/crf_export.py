@@ -55,7 +55,8 @@ _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in rang
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """How the owner's module decodes labels: its CRF layer, and the call from token ids to labels.
+    """The two ways in which the owner's module decodes labels: by its CRF layer, and by a call from token ids to
+    labels.
 
     Each is None if there is none.
     """

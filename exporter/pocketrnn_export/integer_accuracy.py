@@ -71,8 +71,8 @@ def measure_integer_change(
     """Measure how many rows get other predicted labels with integer arithmetic, and the change of accuracy. Refuse more
     than `allowed`. Equal rows count once.
 
-    The labels are those of `predict` or `predict_labels`. The rows are those of the data or, without data, of the golden
-    examples.
+    The labels are those of `predict` or `predict_labels`. The rows are those of the data or, without data, of the
+    golden examples.
 
     Args:
         before: the classifier that multiplies float32.
