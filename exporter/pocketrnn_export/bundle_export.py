@@ -710,7 +710,7 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
     """Log the verdicts on the graph and on the text rules, the steps that were not compared, the hints, and whether the
-    user's texts are in the bundle. An open verdict or a hint makes it a warning."""
+    user's texts are in the bundle. The log record is a warning if a verdict is open or there is a hint."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "

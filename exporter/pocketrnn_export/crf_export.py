@@ -196,8 +196,8 @@ def _is_forward_call(convention: Convention) -> bool:
 
 
 def _find_call_captured_by_given_to(convention: Convention) -> str | None:
-    """Return the call inside `given_to(...)`, if a line contains this function, which returns the input of the CRF in a
-    call. Return None for another line."""
+    """Return the call of the module inside `given_to(...)` in the line of a convention. Return None for a line without
+    `given_to`, the function that captures the input of the CRF."""
     if "given_to(" not in convention.line:
         return None
     *setup, last = ast.parse(convention.line).body

@@ -178,7 +178,7 @@ class PickleReader:
         raise NotImplementedError
 
     def set_state(self, made: Any, state: Any) -> None:
-        """Give a stand-in for an object the attributes that the pickle has for it."""
+        """Set the attributes of a stand-in by the state that the pickle has for its object."""
         raise NotImplementedError
 
     def add_items(self, target: Any, items: list[Any]) -> None:

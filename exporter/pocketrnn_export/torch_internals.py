@@ -517,7 +517,7 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, decompose programs with only the operators that torch knew at its beginning.
+    """While the block runs, programs are decomposed with only the operators that torch knew when the block began.
 
     This is on the CPU.
 
@@ -711,7 +711,8 @@ def replace_program_weights(
 
 @contextlib.contextmanager
 def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
-    """While the block runs, read only the operators that a graph has when `torch.onnx.export` is called.
+    """While the block runs, `torch.onnx.export` takes its translations of operators from a cache, and reads the source
+    of only those that a graph needs.
 
     It knows 500 operators, which are kept for later calls. In a release that stores them differently, each call reads
     the source of all of them, which takes 0.5 seconds.
@@ -821,7 +822,7 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 @functools.cache
 def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """Read the operators that torch's exporter and onnxscript translate.
+    """Return a dict from each operator to the translations to ONNX that torch's exporter and onnxscript have for it.
 
     `ONNXRegistry.from_torchlib` finds the same. `registered`, the number of registered operators, is a key of the
     cache.

@@ -73,7 +73,8 @@ class RecordedCall:
 
 
 def record_call(called: ModuleCall, case: Case) -> RecordedCall:
-    """Call a module, and record the inputs and outputs of forward. It raises whatever the module raises."""
+    """Call a module on a case, and return the recorded inputs and outputs of forward. Exceptions of the module are not
+    caught."""
     inputs: dict[str, Tensor] = {}
     outputs = _record_tensors(called, case, inputs)
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))

@@ -158,8 +158,8 @@ def _find_calls_with_only_length(
 def _choose_call_with_variable_steps(
     called: ModuleCall, axis_roles: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Return, in place of `called` with a fixed number of steps, an earlier call of `others` that is the same with a
-    variable number. Return `called` if there is none.
+    """Return the call in `others` that differs from `called` only in having a variable number of steps. Return `called`
+    if there is none.
 
     Tracing fixed the number in the file, and the module accepts any number.
     """
@@ -251,10 +251,8 @@ def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
 
 
 def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Return a call for the declared sizes only.
-
-    If the module also runs on other sizes, the call notes that only these were compared.
-    """
+    """Return `called`, whose inputs have the sizes that the file declares. If the module also runs on other sizes, as
+    in `others`, the returned call notes that only the declared ones are compared."""
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called

@@ -184,7 +184,8 @@ class _MeaningSearch:
         return furthest
 
     def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
-        """Return the same two numbers as `_count_places`, for masks of one kind."""
+        """Return from how many places in the code forward calls torch before it fails, and how many calls these are,
+        with masks of one kind. Return None if forward runs."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(

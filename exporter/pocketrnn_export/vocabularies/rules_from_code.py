@@ -192,8 +192,8 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in a dict, and return the text. For a dict of ids, keep the text as it is
-        here as the result; note a dict of other words, since no text rule looks up words."""
+        """Follow code that looks up words in a dict, and return `text`. For a dict of ids, also store `text` in
+        `looked_up`. For a dict of other words, note that no text rule does this."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
