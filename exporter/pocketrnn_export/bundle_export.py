@@ -460,8 +460,8 @@ def export(
 def _list_hints(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List the settings for texts and answers that the code of the module and of the tokenizer names, and that no
-    argument and no pair shows. Each is a sentence with advice."""
+    """List settings for texts and answers that the owner's code names, but no argument and no pair shows. Each is a
+    sentence with advice. The code is that of the module and of the tokenizer."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -597,8 +597,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Return the description with the ids of the texts that it cannot split, the user's texts, and all texts of the
-    proof."""
+    """Return the description, the user's texts, and all texts of the proof. If the owner's code splits texts, the
+    description gets the ids of these texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -697,7 +697,7 @@ def _judge_text_rules(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether a text may have a word that the vocabulary lacks."""
+    """Return whether the owner's texts may have a word that the vocabulary lacks, so that a comparison shows its id."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -710,8 +710,8 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the two verdicts, what was not compared, hints of the owner's code, and whether the user's texts are in the
-    bundle. An open verdict is a warning, and so is a hint."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, the hints, and whether the
+    user's texts are in the bundle. The log record is a warning if a verdict is open or there is a hint."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -735,7 +735,7 @@ def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
 def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
-    """Make a function that prepares the module, given only `one_text`. It finds how to call the module."""
+    """Return a function that prepares the module: it finds how to call the module, and takes only `one_text`."""
     return functools.partial(
         prepare_module,
         module,
@@ -803,7 +803,7 @@ def _prepare_module_and_forms(
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module, and make its forms.
+    """Prepare the module, and make its forms. Return both.
 
     If it has no form for batches, prepare it for one text at a time.
 
@@ -949,7 +949,7 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
 
 
 def _find_small_constants(forms: Iterable[Form]) -> list[int]:
-    """Find the small constants of the ONNX graph among the forms."""
+    """Return the small whole numbers that are constants of the ONNX graph among the forms."""
     return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
 
 

@@ -157,8 +157,8 @@ def make_module_proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases for the proof of a module's forms, by kind of inputs. The texts are not among them. The arguments
-    are those of `make_cases_for_rules`."""
+    """Make the cases for the proof of a module's forms, as a dict from the kind of the inputs to cases. Cases of texts
+    are not included. The arguments are those of `make_cases_for_rules`."""
     return make_cases_for_rules(
         rules,
         ids=prepared.ids,
@@ -184,7 +184,7 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Select the forms that equal the reference; also return their lines of the proof.
+    """Select the forms that equal the reference. Return them, and the comparisons of each on the cases.
 
     If a form that is not required differs from the reference, warn and leave it out.
 
@@ -209,7 +209,8 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare all runs of a form on all the cases that it accepts. Return a line for each run and kind of inputs."""
+    """Compare a form with the reference on all the cases that it accepts, in each way to run the form. Return a line of
+    the proof for each way and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
@@ -230,7 +231,7 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision, up to 1e-10.
+    """Compare the forms with the reference in double precision. Refuse a form that differs by more than 1e-10.
 
     Raises:
         FormsDifferError: a form differs by more.
@@ -280,7 +281,8 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the comparisons of the forms as the proof if they pass, as `judge_proof` does. The error has the forms.
+    """Return the comparisons of the forms as the proof if they pass. Else raise an error that has the forms and the
+    answers.
 
     Raises:
         FormsDifferError: a comparison differs by too much.
@@ -292,7 +294,7 @@ def judge_forms(
 
 
 def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
-    """Return the comparisons as the proof if they pass. Write the report before, if there is one.
+    """Return the comparisons as the proof if all pass. If the plan names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.

@@ -55,7 +55,8 @@ _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in rang
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """How the owner's module decodes labels: its CRF layer, and the call from token ids to labels.
+    """The two ways in which the owner's module decodes labels: by its CRF layer, and by a call from token ids to
+    labels.
 
     Each is None if there is none.
     """
@@ -186,7 +187,8 @@ def _refuse_padded_texts(description: Description, where: str) -> None:
 
 
 def _is_forward_call(convention: Convention) -> bool:
-    """Return whether a line calls forward, and not another method. True for the name of a function."""
+    """Return whether the line of a convention calls the module itself, as `module(...)`, and not another method. Also
+    return True for a line that is not Python code."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
@@ -194,7 +196,8 @@ def _is_forward_call(convention: Convention) -> bool:
 
 
 def _find_call_captured_by_given_to(convention: Convention) -> str | None:
-    """Find the call whose CRF input a line captures with `given_to`; None for a line without `given_to`."""
+    """Return the call of the module inside `given_to(...)` in the line of a convention. Return None for a line without
+    `given_to`, the function that captures the input of the CRF."""
     if "given_to(" not in convention.line:
         return None
     *setup, last = ast.parse(convention.line).body
@@ -206,7 +209,7 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
-    """Make a function of token ids that returns the labels in the answer of a call."""
+    """Make a function that calls the module with token ids, and returns the label of each token."""
 
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))

@@ -20,7 +20,8 @@ OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
 class DescribedArguments(TypedDict, total=False):
-    """The arguments of `export` if objects describe input and output. `export` documents each."""
+    """The arguments of `export` that can be given in addition to the objects `input` and `output`. `export` documents
+    each."""
 
     lengths: bool | None
     call: str | Call | None
@@ -37,7 +38,7 @@ class DescribedArguments(TypedDict, total=False):
 
 
 class CommonArguments(DescribedArguments, total=False):
-    """The arguments of `export` for any classifier in the short form."""
+    """The arguments of `export` for any classifier that is described without the objects `input` and `output`."""
 
     multi_label: bool
     thresholds: Sequence[float] | None
@@ -79,7 +80,8 @@ class NumberArguments(TypedDict, total=False):
 
 
 class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
-    """All arguments of `export` for a classifier of numbers in the short form."""
+    """All arguments of `export` for a classifier of numbers that is described without the objects `input` and
+    `output`."""
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,11 @@ def measure_integer_change(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Count the rows whose predicted labels change with integers. Equal rows count once.
+    """Measure how many rows get other predicted labels with integer arithmetic, and the change of accuracy. Refuse more
+    than `allowed`. Equal rows count once.
 
-    They are the labels of `predict` or `predict_labels`. The rows are those of the data or, without data, of the golden
-    examples.
+    The labels are those of `predict` or `predict_labels`. The rows are those of the data or, without data, of the
+    golden examples.
 
     Args:
         before: the classifier that multiplies float32.

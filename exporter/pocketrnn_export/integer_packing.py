@@ -25,13 +25,15 @@ _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 
 
 
 def assemble_programs(programs: Programs) -> PackedProgram:
-    """Assemble the programs into the sections of a packed file. The programs themselves are not changed."""
+    """Return the sections of a packed file for the program of the graph and that of a step. The programs themselves are
+    not changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
 
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
-    """Make the programs with integer products; return the integer form of the first, and the sections of both.
+    """Convert the programs of a packed file to integer products. Return the integer form of the first program, and the
+    sections of the file for both.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -55,7 +57,7 @@ def add_integer_measurement(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """Add the measured effect of integers to the manifest of a packed file.
+    """Return a packed file's manifest with the measured effect of integer arithmetic.
 
     Args:
         made: its manifest before.
@@ -77,7 +79,7 @@ def add_integer_measurement(
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:
-    """Add to a proof the line that says that the effect of integers is not measured yet.
+    """Return a proof with one more line, which says that the effect of integer arithmetic is not measured yet.
 
     The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     """
@@ -87,7 +89,7 @@ def mark_proof_as_unmeasured(parity: Parity) -> Parity:
 def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
 ) -> list[CandidateComparison]:
-    """Compare the answers with integers to those without, on the cases of the proof.
+    """Compare the answers of a packed file with integer arithmetic to those without, on the cases of the proof.
 
     Return a line for each kind of inputs.
     """
@@ -100,7 +102,7 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """Compute how far two answers of the same file with integers may differ.
+    """Return how much two answers of the same packed file with integer arithmetic may differ.
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
     to the other one. A few such differences change an answer by less than all roundings together, so the change on

@@ -61,7 +61,8 @@ def compare_module_with_answers(
 def _make_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
-    """Make an `AnswerSource` that answers with the module, by some columns of its logits: those of one head."""
+    """Make an `AnswerSource` that answers with the module. Its answers come from the columns `columns` of the logits,
+    which are those of one head."""
     encoder, run = description.encoder(), prepared.make_reference().run
     chosen = Answers(description.name, output.labels, output.activation, output.thresholds)
 

@@ -431,7 +431,7 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Pack the same bundle with integer products.
+    """Pack the same bundle with integer products. Return the file's manifest and its bytes.
 
     Each product is compared exactly, and the effect of all is measured.
 
@@ -478,7 +478,7 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """Make the plan of the proof, with cases at the sizes at which the programs take another path."""
+    """Make the plan for the proof of a packed file, with cases at the sizes at which its programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):

@@ -122,8 +122,8 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare two forms whose answers may differ as `compare_candidate` does, and count the rows whose predicted labels
-    differ."""
+    """Compare the answers of a form with the expected logits, as `compare_candidate` does, and count the rows that get
+    other predicted labels."""
     found = []
 
     def run_candidate(tokens: Ids, lengths: Ids) -> Logits:

@@ -148,7 +148,7 @@ class PickleReader:
             self.stack.append(made)
 
     def make_object(self, name: str, argument: Any) -> Any:
-        """Make the container or the stand-in of an instruction."""
+        """Run an instruction that makes an object. Return a tuple, list or dict, or a stand-in for another object."""
         if name in _TUPLES:
             return tuple(self.pop_items(_TUPLES[name]))
         if name in ("EMPTY_LIST", "LIST"):
@@ -178,7 +178,7 @@ class PickleReader:
         raise NotImplementedError
 
     def set_state(self, made: Any, state: Any) -> None:
-        """Give a stand-in its state."""
+        """Set the attributes of a stand-in by the state that the pickle has for its object."""
         raise NotImplementedError
 
     def add_items(self, target: Any, items: list[Any]) -> None:

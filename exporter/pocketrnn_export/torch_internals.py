@@ -166,12 +166,13 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Read the first name of an input's size. `read_size_expression` gives this name until the size is restricted."""
+    """Return the name that torch gave to the size of an input at first, such as `s27`. `read_size_expression` gives
+    this name until the size is restricted."""
     return str(size.node._expr)
 
 
 def read_size_hint(size: Any) -> int:
-    """Read the number that a size has in the traced example. Without this number, a trace could not choose a branch."""
+    """Return the number that a size has in the traced example. A trace needs it to choose a branch."""
     return int(size.node.hint)
 
 
@@ -201,7 +202,7 @@ def find_guard_location(guard: Any) -> tuple[str, int]:
 
 
 def restrict_sizes(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds.
+    """Restrict a trace to sizes for which the relation holds.
 
     Outside a trace, raise an error with the text `told` if the relation does not hold.
 
@@ -516,7 +517,7 @@ def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cache_known_operators() -> Iterator[None]:
-    """While the block runs, decompose programs with only the operators that torch knew at its beginning.
+    """While the block runs, programs are decomposed with only the operators that torch knew when the block began.
 
     This is on the CPU.
 
@@ -710,7 +711,8 @@ def replace_program_weights(
 
 @contextlib.contextmanager
 def cache_onnx_registry(translated: Collection[Any] = ()) -> Iterator[None]:
-    """While the block runs, read only the operators that a graph has when `torch.onnx.export` is called.
+    """While the block runs, `torch.onnx.export` takes its translations of operators from a cache, and reads the source
+    of only those that a graph needs.
 
     It knows 500 operators, which are kept for later calls. In a release that stores them differently, each call reads
     the source of all of them, which takes 0.5 seconds.
@@ -820,7 +822,7 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 @functools.cache
 def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """Read the operators that torch's exporter and onnxscript translate.
+    """Return a dict from each operator to the translations to ONNX that torch's exporter and onnxscript have for it.
 
     `ONNXRegistry.from_torchlib` finds the same. `registered`, the number of registered operators, is a key of the
     cache.

@@ -166,8 +166,8 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
-        """Measure the largest difference of numbers that may be values, relative to the largest number of their
-        output."""
+        """Return the largest difference between the module's and the file's numbers, in outputs that may not be scores
+        of classes. It is relative to the largest number of the output."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
@@ -187,11 +187,13 @@ class ComparedFile:
             return None
 
     def _find_difference_unit(self, output: str) -> float:
-        """Return the unit of differences in an output: its largest number, but at most 1."""
+        """Return the number by which differences in an output are divided: the largest number of the output, but at
+        most 1."""
         return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
     def _join_scales(self, outputs: Sequence[Array], rows: int) -> Logits:
-        """Return the scale of each number of a table of joined outputs."""
+        """Return a table with the scale of each number in the joined outputs: how many times larger its column is than
+        the smallest column. No scale is below 1."""
         each = [
             np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(outputs, self.outputs, strict=True)
@@ -200,8 +202,8 @@ class ComparedFile:
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
-        """Compare the joined outputs of the module and the file for a case. The exact answer decides on a difference
-        that may be rounding."""
+        """Return the outcome of a case from the joined outputs of the module (`expected`) and of the file (`given`). If
+        the difference may be rounding, the exact answer decides."""
         left_out = _find_uncompared_numbers(expected, given)
         expected, given = (
             _replace_uncompared_by_zeros(left_out, expected),
@@ -272,7 +274,8 @@ class ComparedFile:
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
-        """Compute the answers of the file and of the module as tables; or return the file's error."""
+        """Compute the answers of the module and of the file to a case, each as one table. The second is the file's
+        error if the file fails."""
         call, rows = record_call(self.called, case), len(case.lengths)
         expected = join_outputs(self._select_module_outputs(call), rows)
         given = self._select_file_outputs(call)
@@ -339,7 +342,7 @@ class ComparedFile:
             return None
 
     def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
-        """Compare in double precision on all cases.
+        """Compare the file with the module in double precision, on the smaller cases.
 
         Return the largest difference, or None and the reason; and a case that differs by more than rounding.
         """
@@ -360,7 +363,7 @@ class ComparedFile:
         return largest, "", None
 
     def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
-        """Compare in double precision on one case.
+        """Compare the file with the module in double precision on one case.
 
         Return the difference, and whether only the rounding of the file's numbers causes it; or the reason why this is
         unknown.
@@ -456,7 +459,7 @@ def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome
 
 
 def _find_forward_line(frame: FrameType | None) -> str:
-    """Find the line of the user's code that called a frame; empty for a frame inside `join_outputs`."""
+    """Find the line of the user's code that led to the call of a frame; empty for a frame inside `join_outputs`."""
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back

@@ -73,7 +73,8 @@ class RecordedCall:
 
 
 def record_call(called: ModuleCall, case: Case) -> RecordedCall:
-    """Call a module, and record the inputs and outputs of forward. It raises whatever the module raises."""
+    """Call a module on a case, and return the recorded inputs and outputs of forward. Exceptions of the module are not
+    caught."""
     inputs: dict[str, Tensor] = {}
     outputs = _record_tensors(called, case, inputs)
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
@@ -181,13 +182,14 @@ def record_forward(
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a module's arguments, each with its parameter's name and its place in the argument."""
+    """Yield the tensors in a module's arguments, each with its path: the parameter's name and, in a list or dict, the
+    index or key, such as `state.0`."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
         yield from _list_named_tensors(name, value)
 
 
 def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a value. Each name is the path to the tensor."""
+    """Yield the tensors in a value, each with its path, such as `state.0` for the first of a tuple `state`."""
     if isinstance(value, Tensor):
         yield name or "0", value
         return

@@ -258,7 +258,8 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
 
 def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Pair the outputs of the file with the outputs of the module, by a call that both answer.
+    """Return the comparison with pairs of an output of the file and one of the module. The pairs come from a call that
+    both answer.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -324,7 +325,8 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _find_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
-    """Return how many times larger each output, or each column, is than the smallest one."""
+    """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
+    outputs. An output in `columns` has a scale for each column."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
@@ -377,7 +379,8 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_declared_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Find the sizes that the file declares as fixed; else the only sizes on which the module runs."""
+    """Return the bounds on rows and steps for which a file can be compared: sizes that the file declares as fixed, or
+    the only number of steps on which the module runs."""
     sizes = compared.called.sizes
     if compared.called.one_row:
         ((rows, steps),) = sizes
@@ -415,7 +418,8 @@ def _compare_cases(
 def _compare_beside_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """Look further at a file that fails on some cases, and that answers all other cases right.
+    """Compare a file on further cases if it fails on some and answers all others right. Return the outcomes by kind of
+    case; an empty dict for another file.
 
     If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
     """

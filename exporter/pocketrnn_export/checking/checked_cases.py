@@ -104,7 +104,7 @@ def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, 
 
 
 def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
-    """Draw a batch for each pair of sizes that the file's reshapes hold.
+    """Draw a batch for each pair of rows and steps that are constants of a Reshape in the file.
 
     The file may take a single size, that of its trace.
     """
@@ -117,7 +117,8 @@ def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case
 
 
 def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
-    """Draw batches that may pass a reshape to frozen sizes, which mixes their rows.
+    """Draw batches of other sizes that a Reshape with a constant number of rows or steps may still take. Such a Reshape
+    mixes their rows.
 
     They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
 
@@ -185,7 +186,8 @@ def _repeat_rows(case: Case, rows: int) -> Case:
 
 
 def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
-    """List the sizes just below, at and above each whole number in the module's layers, its code and the file."""
+    """List the sizes (2, steps) for numbers of steps just below, at and above each whole number in the module's layers,
+    in its code and in the file."""
     numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
     for layer in module.modules():
         held = [value for value in vars(layer).values() if type(value) is int]

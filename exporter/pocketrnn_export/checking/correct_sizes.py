@@ -62,7 +62,8 @@ def _is_within_bounds(bounds: tuple[int, int | None], size: int) -> bool:
 
 
 def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
-    """Describe a range by the first phrase that fits: one size only, at least or at most; empty for all sizes."""
+    """Describe a range of sizes with the phrase that fits: `only` for one size, `least` without a largest size, else
+    `most`. Return an empty string for all sizes."""
     if bounds[0] == bounds[1]:
         said = only.format(bounds[0])
         return said.replace("s only", " only") if bounds[0] == 1 else said
@@ -102,7 +103,7 @@ def _list_candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
 
 
 def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
-    """Return the ranges, (least, largest), that contain these sizes with no, one or two limits."""
+    """Return the ranges, (least, largest), that contain these sizes: without limits, with one limit, and with both."""
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 

@@ -275,7 +275,8 @@ class _TorchScriptRunner:
 
 
 def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Convert weights to arrays; also return how much coarser than float32 their rounding is."""
+    """Convert weights to arrays. Return the arrays, and how many times coarser than float32 the weights are rounded:
+    1.0 for float32."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]

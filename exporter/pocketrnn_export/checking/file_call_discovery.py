@@ -134,7 +134,8 @@ def _find_call_of_texts(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
-    """Find a call in the ways of `export`. A call with which the file runs, too, is preferred."""
+    """Find a call of the module on token ids among those that `export` tries. Prefer one that gives the file inputs on
+    which it runs, too. Return None if the module runs with none."""
     names = _list_module_inputs_in_file(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
@@ -196,7 +197,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 
 
 def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
-    """Find a fixed number of steps on which a file runs, if it declares none; return the call, or None."""
+    """Return the call with a fixed number of steps on which the file runs, although it declares none. Return None if
+    there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_of_steps(steps))
         if running is not None and runs_in_file(running):
@@ -279,7 +281,8 @@ def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]
 def _make_owners_call(
     module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
 ) -> ModuleCall:
-    """Make the call that the owner stated, with the kind of numbers and the sizes on which the module runs.
+    """Make the call that the owner stated, with the sizes on which the module runs. For a module of numbers, it gets
+    random numbers of a kind on which it runs.
 
     Raises:
         UncallableModuleError: the module does not run with it.
@@ -327,6 +330,6 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
 
 
 def _look_up_samples(function: Call, rows: Any) -> Call:
-    """Return a call of ids that gives `function` the rows of numbers in place of the ids."""
+    """Return a call that takes ids, and calls `function` with the row of numbers of each id."""
     table = torch.from_numpy(rows)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

@@ -78,7 +78,8 @@ def find_call_by_axes(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
-    """Find a call with the declared inputs. Each axis of variable size is the batch or the sequence.
+    """Find a call of a module with the inputs that a file declares. Each axis of variable size is tried as the batch
+    and as the sequence.
 
     The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
     batch's, but the sequence's. If there is no such call, one that runs is chosen.
@@ -137,7 +138,8 @@ def find_call_by_axes(
 def _find_calls_with_only_length(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
-    """Find a call of a module that runs on one number of steps only; empty without one."""
+    """Return a list with one call of a module that runs on only one number of steps; an empty list if no number of
+    steps runs."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -156,7 +158,8 @@ def _find_calls_with_only_length(
 def _choose_call_with_variable_steps(
     called: ModuleCall, axis_roles: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Prefer an earlier call with a variable number of steps to a call with a fixed number.
+    """Return the call in `others` that differs from `called` only in having a variable number of steps. Return `called`
+    if there is none.
 
     Tracing fixed the number in the file, and the module accepts any number.
     """
@@ -179,7 +182,8 @@ def try_axis_roles(
     trials: Sequence[tuple[int, int]] = (),
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Try these roles of the axes; return the call if the module runs with it on all `sizes`.
+    """Call the module with inputs whose axes are the batch, the sequence or of a fixed size, as `axis_roles` says.
+    Return the call if the module runs with it on all `sizes`; else None.
 
     It must give finite answers on one of the `trials` of numbers and masks. Without trials, it has to run on one of the
     sizes for first calls.
@@ -236,7 +240,8 @@ def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
 
 
 def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
-    """Rate a call: whether it takes several sizes, whether its rows are independent, and how many usual sizes it takes.
+    """Return a rating by which calls are compared: whether a call takes several sizes, whether its rows are
+    independent, and how many usual sizes it takes.
 
     If only one size runs, nothing shows that its one row is independent.
     """
@@ -246,10 +251,8 @@ def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
 
 
 def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Restrict a call to the declared sizes.
-
-    If the module also runs on other sizes, the call notes that only these were compared.
-    """
+    """Return `called`, whose inputs have the sizes that the file declares. If the module also runs on other sizes, as
+    in `others`, the returned call notes that only the declared ones are compared."""
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called
@@ -265,7 +268,8 @@ def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
 
 
 def _treats_columns_as_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
-    """Return whether an axis was wrongly taken for the sequence, and has a column for each feature.
+    """Return whether a call changes the number of columns, one for each feature, as if they were the steps of a
+    sequence.
 
     The module fails on fewer columns than the file declares, and does not read more.
     """
@@ -294,7 +298,8 @@ def _count_ids_per_input(
     axis_roles: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Find the largest number of ids with which the module runs, for each column of each input.
+    """Return a dict from an input's name to the largest number of ids with which the module runs, for each column of
+    the input.
 
     Each column may have its own table.
     """
@@ -337,7 +342,8 @@ Roles = tuple[str | int, ...]
 
 
 def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
-    """Yield the roles that the axes of an input may have."""
+    """Yield the roles of an input's axes that are to be tried. An axis is the batch, the sequence, or has a fixed
+    size."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
@@ -356,7 +362,7 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
 
 
 def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[Roles, ...]]:
-    """List the roles that the axes of all inputs may have, the likeliest first.
+    """List the choices of roles (batch, sequence or a fixed size) for the axes of all inputs, the likeliest first.
 
     Inputs with equal axes, such as two states, get equal roles.
     """
@@ -374,13 +380,14 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[Roles, ...]]:
-    """Return the only roles with which each axis has its declared size; none if the file leaves a size open."""
+    """Return a list with the one choice of roles in which each axis has its declared size. Return an empty list if the
+    file declares an axis as variable."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
 def _rank_axis_roles(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> tuple[int, ...]:
-    """Return the sort key of a choice of roles.
+    """Return the key by which choices of roles are sorted, the likeliest first.
 
     Choices that agree with the names of the axes come first, then choices with more variable axes, then choices with
     the batch axis first.
@@ -408,7 +415,8 @@ def make_call_with_roles(
     kind: str,
     masks: str,
 ) -> ModuleCall:
-    """Make the call with these roles of the axes. `masks` is KEEPS, HIDES or ONE_STEP."""
+    """Make a call of the module with inputs whose axes have these roles: batch, sequence or a fixed size. `masks` says
+    what a mask marks: the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP)."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
     sizes = {_compute_inner_size(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
@@ -462,7 +470,8 @@ def make_call_with_roles(
 
 
 def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
-    """Make the mask of rows of these lengths, bool [batch, steps]. `masks` is KEEPS, HIDES or ONE_STEP."""
+    """Make the mask of rows of these lengths, bool [batch, steps]. It is true at the steps of a row for KEEPS, at the
+    padding for HIDES, and at the last step for ONE_STEP."""
     places = torch.arange(steps)
     if masks == ONE_STEP:
         return places == lengths[:, None] - 1

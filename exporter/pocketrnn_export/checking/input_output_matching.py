@@ -165,7 +165,7 @@ def _rank_orders(
 
 
 def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
-    """Rate how well the file's answers to a call fit the module's.
+    """Return a rating of how well the file's answers to a call fit the module's.
 
     0: the file fails; 2: the shapes fit; 3: the numbers are near, too.
     """
@@ -220,7 +220,8 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[tuple[int, str], ...]:
-    """Match the outputs: pairs of the number of a file's output and the name of a module's output.
+    """Match the outputs of a file with those of the module. Return pairs: the index of the file's output, and the name
+    of the module's output.
 
     Args:
         file: the file.

@@ -46,7 +46,7 @@ class JoinedOutputModule(nn.Module):
 
 
 def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return a scale for each column of an array.
+    """Return the scales that an array of this shape is divided by: one for each of its columns.
 
     If there are more or fewer scales than columns, the largest scale is for all of them.
     """

@@ -59,7 +59,8 @@ def find_call_without_axes(
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Find a call with several inputs of unknown types and axes; None if both sides run none.
+    """Find a call of a module with the inputs of a file that declares neither their types nor their axes. Return None
+    if no call is found on which both run.
 
     The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
     places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
@@ -72,7 +73,7 @@ def find_call_without_axes(
 
 
 class _PlaceRecorder(FunctionMode):
-    """Records the places of the code that call torch, and how often each does."""
+    """Counts how often each place in the code calls torch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +89,8 @@ class _PlaceRecorder(FunctionMode):
 
 
 class _MeaningSearch:
-    """A search for the meaning of each input of a file, with the ways to call the module that were rated so far."""
+    """A search for the type and the axes of each input of a file. A "way" is one choice of these for all inputs; the
+    ratings of the ways tried so far are kept."""
 
     def __init__(
         self,
@@ -126,7 +128,8 @@ class _MeaningSearch:
         return called if runs else None
 
     def _climb_from(self, way: _Way) -> _Way:
-        """Climb from a way: make the best change as long as it is an improvement; return the last way."""
+        """Change a way of calling the module, always by the best change, as long as the rating improves. Return the
+        last way."""
         while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
             if self._rate_way(better) <= self._rate_way(way):
                 break
@@ -134,7 +137,8 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways with one change: in one input, or in one size of all inputs. Stop when the time is over."""
+        """Yield the ways of calling the module that differ from `way` in one input, or in one size of all inputs. Stop
+        when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -169,7 +173,8 @@ class _MeaningSearch:
         return self.rated[way]
 
     def _count_places(self, way: _Way) -> tuple[int, int] | None:
-        """Count at how many places forward calls torch before it fails, and how often; None if it runs."""
+        """Return from how many places in the code forward calls torch before it fails, and how many calls these are.
+        Return None if forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
         furthest = (0, 0)
         for masks in kinds:
@@ -179,7 +184,8 @@ class _MeaningSearch:
         return furthest
 
     def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
-        """Count the places and the calls as `_count_places` does, with masks of one kind."""
+        """Return from how many places in the code forward calls torch before it fails, and how many calls these are,
+        with masks of one kind. Return None if forward runs."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
@@ -204,7 +210,8 @@ class _MeaningSearch:
         return None
 
     def _make_running_call(self, way: _Way) -> ModuleCall | None:
-        """Make the call, if the module runs with it on several numbers of rows; else None."""
+        """Make the call of the module for a way. Return None if the module does not run with it on several numbers of
+        rows."""
         ports, roles = self._split_way(way)
         called = try_axis_roles(self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, trials=SIZES)
         return called if called is not None and len({rows for rows, _ in called.sizes}) > 1 else None
@@ -215,7 +222,7 @@ class _MeaningSearch:
 
 
 def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool) -> list[_Meaning]:
-    """List what an input may be, the likeliest first."""
+    """List the types and axes that an input may have, the likeliest first."""
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
         return masks

@@ -111,7 +111,7 @@ class Verdict:
 
     @property
     def lines(self) -> list[str]:
-        """The verdict as lines of one or two sentences."""
+        """The verdict as lines for the terminal: what it is and why, the shown input, the call and the notes."""
         said = [f"{_HEADS[self.kind]}: {self.reason}"]
         if self.sizes:
             said.append(f"It is right for {self.sizes}.")
@@ -132,7 +132,7 @@ class Verdict:
         return [*said, *self.notes]
 
     def _describe_inputs(self) -> str:
-        """Name the inputs of the file that have other names in the module."""
+        """Return a phrase that names each input of the file beside the module's input, if the two names differ."""
         if not self.inputs:
             return "; the file takes no input"
         pairs = [f"{name} is given {own}" for name, own in self.inputs.items() if name != own]

@@ -73,7 +73,8 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Report how far a file in half precision is from its module, if it is as near as half precision allows."""
+    """Return the verdict on a file in half precision, with how far its answers are from the module's. If the file is
+    wrong, only note that the module's weights were rounded, too."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
@@ -94,7 +95,8 @@ def report_half_precision_rounding(
 
 
 def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Report that only one side has an activation at its end, and whether the answers are equal with the activation."""
+    """Return the verdict with the reason that only one side has an activation at its end, and whether the answers are
+    equal if both have it."""
     side, activation = next(iter(compared.activations.values()))
     more, plain = (
         (compared.file.path, compared.called.name) if side == "module" else (compared.called.name, compared.file.path)
@@ -111,7 +113,8 @@ def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict
 
 
 def _report_single_row_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Report that a file is right for batches of one row. The module was not run on larger batches."""
+    """Return the verdict, limited to one row if neither the module nor the file runs on more, or to the sizes that the
+    file declares if the file takes no others."""
     called, file = compared.called, compared.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
@@ -137,7 +140,7 @@ def _report_single_row_limit(compared: ComparedFile, every: Sequence[Outcome], v
 
 
 def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
-    """Make a line for each kind of cases: how many rows were compared, and their largest difference."""
+    """Return a comparison for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
@@ -150,7 +153,8 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
 
 
 def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
-    """Make a note if the file lacks matrices of the module. Also return whether the file holds any of them."""
+    """Return a list with a note if the file lacks weight matrices of the module, and whether the file has any of the
+    matrices."""
     matrices = {
         name: w.numpy() for name, w in compared.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1
     }
@@ -192,7 +196,7 @@ def _find_differing_operation(compared: ComparedFile, shown: Case) -> str:
 
 
 def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
-    """Make a note if the file gives an answer of another shape than the module."""
+    """Return a list with a note if the file gives an answer of another shape than the module; else an empty list."""
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
         return []
@@ -200,7 +204,7 @@ def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
-    """Make a note for each input of the file that gets the module's input with its axes in another order."""
+    """Return a note for each input of the file that gets the module's input with its axes in another order."""
     turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in compared.fed if fed.order is not None}
     return [
         f"The file's input {name} gets the module's input with its axes in the order {o}." for name, o in turned.items()
@@ -208,14 +212,15 @@ def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
 
 
 def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
-    """Make a note if the module was given only some kinds of numbers, since it has no finite answer to others."""
+    """Return a list with a note if the module got only some kinds of numbers, since it has no finite answer to others;
+    else an empty list."""
     called = compared.called
     said = f"Only {called.numbers} were tried: {called.name} has no finite answer to some others."
     return [said] * bool(called.numbers)
 
 
 def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
-    """Report which outputs were compared and which were not, if one side has several."""
+    """Return sentences on which outputs were compared and which were not, if the file or the module has several."""
     numbers, names = ({pair[place] for pair in compared.outputs} for place in (0, 1))
     left = [port.name for number, port in enumerate(compared.file.outputs) if number not in numbers]
     lacking = [name for name in compared.largest if name not in names]

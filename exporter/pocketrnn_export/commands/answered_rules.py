@@ -23,8 +23,8 @@ _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 def export_by_answers(
     write: Callable[[dict[str, Any]], Manifest], description: dict[str, Any], options: Mapping[str, Any]
 ) -> Manifest:
-    """Export a classifier. If its answers differ from the owner's, but probabilities agree with other text rules,
-    export it with these, unless somebody has stated rules.
+    """Export a classifier. If its probabilities differ from the owner's, but agree with other text rules, export it
+    with those rules. Refuse it if the options state text rules, or if only a few texts agree.
 
     Args:
         write: exports with the arguments of `pocketrnn_export.export`.
@@ -63,7 +63,8 @@ def export_by_answers(
 
 
 def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
-    """Refuse an export with the functions of the owner's files that split texts, where nobody has stated rules."""
+    """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
+    functions and no option states text rules."""
     from pocketrnn_export.source_code.function_arguments_check import list_text_functions
 
     named = parse_module_name(options["source"])
@@ -81,7 +82,8 @@ def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
 def _change_options(
     options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
 ) -> dict[str, str | None]:
-    """Return the options with these members of the text rules. A tokenizer that splits texts as before is kept."""
+    """Return the options that must change so that the text rules get these members: the new --rules, and None for an
+    option to leave out. The tokenizer is left out if `is_split_otherwise`."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
 
     stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]

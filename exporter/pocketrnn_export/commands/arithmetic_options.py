@@ -109,7 +109,8 @@ def read_integer_arguments(
 
 
 def format_integer_warning(manifest: Manifest) -> list[str]:
-    """Return a warning if the effect of integers was measured on golden examples only."""
+    """Return a list with a warning if the effect of integer arithmetic was measured on golden examples only; else an
+    empty list."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)

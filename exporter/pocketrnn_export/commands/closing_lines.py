@@ -46,7 +46,8 @@ def print_verdicts(manifest: Manifest, summary: str = "") -> None:
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a line that says what a text without a token is answered as; none where the owner's code splits texts.
+    """Return a list with a line that says which tokens stand for a text without a token. Return an empty list if a
+    subword tokenizer or the owner's code splits texts.
 
     Args:
         manifest: the bundle's.

@@ -591,7 +591,7 @@ def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subword
 
 
 def _check_files(options: dict[str, Any]) -> None:
-    """Refuse missing files, and a tokenizer function that needs more than the text. An export uses both only later."""
+    """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
     from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines import read_lines
 
@@ -628,8 +628,8 @@ def _take_parts_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) 
 
 
 def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
-    """Take a complete tokenizer from the file of weights or of the vocabulary, where no option says how texts are
-    split. It contains the vocabulary.
+    """If no option says how texts are split, and the file of weights or of the vocabulary contains a complete subword
+    tokenizer, set --tokenizer to that file. The tokenizer replaces the vocabulary.
 
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.

@@ -24,7 +24,8 @@ _PADDING: Final = "Padding, not compared"
 
 
 def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]) -> dict[str, str | None]:
-    """Log the settings that the checkpoint and the owner's code name, as notes at the end of the command.
+    """Log, as notes at the end of the command, the settings for texts and answers that the checkpoint and the owner's
+    code name. Return the options that give the bundle these settings.
 
     Args:
         named: the module's file.
@@ -85,8 +86,8 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
 
 
 def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bool) -> None:
-    """Print the steps that were not compared, and then the lines that wait for the end of the command: a length in
-    the code stands below the line about long texts.
+    """Print a note for each step that was not compared, the one on long texts last. Then print the lines that other
+    code kept for the end of the command, such as a text length in the code.
 
     Args:
         steps: the steps.
@@ -107,8 +108,8 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
 
 
 def _find_function_of_ids(tokenizer: str | None) -> str:
-    """Return the function, file.py:name, that gives ids from the tokens of the function of --tokenizer; an empty string
-    if there is none that takes a text alone."""
+    """Return, as file.py:name, the function of the owner's code that converts the tokens of the --tokenizer function to
+    ids. Return an empty string if there is none, or if it needs more than a text."""
     from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
     from pocketrnn_export.source_code.text_settings_in_code import find_token_id_function
 
@@ -126,7 +127,8 @@ def _find_function_of_ids(tokenizer: str | None) -> str:
 def _make_corrected_options(
     found: OpenSettings, options: dict[str, Any], stated: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
-    """Return the options with the length that all files name and the id of unknown words in the code."""
+    """Return the options that set the text length that the checkpoint and the code name, and the id that the code gives
+    to unknown words. Return an empty dict if they name neither."""
     lengths = {one.value for one in found.lengths}
     if len(lengths) > 1:
         return {"pairs": "FILE"} if options["pairs"] is None else {}

@@ -41,7 +41,8 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
-    """Return the jumps between instructions of the user's code in a call, in the order of their first run."""
+    """Call the module on the inputs, and return the jumps between instructions of the user's code, in the order in
+    which each ran first."""
     found: _Jumps = {}
     copied = copy_without_comparison(module)
     # A user's module may raise anything: its jumps end there.
@@ -51,7 +52,8 @@ def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
 
 
 def _record_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, add to `found` each jump of the user's code that is new there."""
+    """While the block runs, add each jump of the user's code to `found`, with its line, when it runs for the first
+    time."""
 
     def trace_call(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename

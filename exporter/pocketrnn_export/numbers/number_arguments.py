@@ -131,7 +131,8 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
 
 def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
-    """Return the values of an argument for the channels as a tuple, a single one for all channels, too."""
+    """Return the value of an argument that has one item for each channel as a tuple. A single value becomes a tuple of
+    one."""
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if name == "units" else (

@@ -359,8 +359,8 @@ class _FoundLayout:
 
 
 def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the call that works with the first layout, if it is a usual call. The other layouts are tried with this
-    call only."""
+    """Return the line that calls the module with the first order of axes in `held`, if the line is a usual one; else
+    None. Other orders of axes are tried with this line only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -488,8 +488,8 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 
 def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """Return the cases without constant recordings, if the module's float32 answers to constant recordings are
-    unstable. A log record says that they are left out.
+    """Return the cases, without those that have a recording of equal steps if the module's float32 answers to such
+    recordings are unstable. A log record says that they are left out.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.

@@ -81,7 +81,8 @@ def _list_labels(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, l
 
 
 def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
-    """Return a value as a list of labels, or as a dict from labels to indices or back; None for another value."""
+    """Return a value as a list of labels, or as a dict from labels to indices or from indices to labels. Return None
+    for another value."""
     if isinstance(value, PickledObject):
         classes = vars(value).get("classes_")
         return None if classes is None else _read_labels(classes)

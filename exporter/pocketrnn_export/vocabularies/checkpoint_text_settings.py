@@ -20,7 +20,8 @@ _DEEPEST: Final = 3
 
 @dataclass(frozen=True)
 class NamedLength:
-    """A length of texts that a file names.
+    """A number of tokens that a checkpoint or the owner's code names, and that may be the length to which texts are
+    cut.
 
     Attributes:
         where: the file, and the line in code.
@@ -45,7 +46,8 @@ _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
 def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
-    """List the thresholds and stop words in a checkpoint that no option gives. Each is a sentence with advice.
+    """Return a sentence with advice for each threshold and each list of stop words that a checkpoint contains and no
+    option gives.
 
     Args:
         path: the file of weights.
@@ -83,12 +85,13 @@ def list_checkpoint_hints(path: Path, *, has_stop_words: bool, has_thresholds: b
 
 
 def names_length(name: str) -> bool:
-    """Return whether code usually gives this name to the length of texts."""
+    """Return whether a name, such as `max_len`, usually means the number of tokens of a text."""
     return _LENGTH.fullmatch(name.replace("_", "")) is not None
 
 
 def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength]:
-    """List the lengths in a checkpoint that cut texts if code applies them.
+    """List the numbers in a checkpoint whose names mean a text length, such as `max_len`, and that would cut a text.
+    Numbers up to `longest` are left out.
 
     Args:
         path: the file of weights.
@@ -109,7 +112,7 @@ def list_checkpoint_lengths(path: Path, longest: int | None) -> list[NamedLength
 
 
 def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
-    """Return a sentence for each length: the files that name this length, and the options that cut or pad texts to it.
+    """Return a sentence for each length: the files that name it, and the options that cut or pad texts to it.
 
     Args:
         lengths: the lengths.
@@ -131,7 +134,7 @@ def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = 
 
 
 def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
-    """Write the option --rules with the given members and further ones.
+    """Write the option --rules for the command line, with the members of `rules` and with `members`.
 
     Example:
         >>> write_rules_member({"first_id": 2}, unknown_id=0)

@@ -26,7 +26,7 @@ _SAVE_PLAIN: Final = (
 
 @dataclass(frozen=True)
 class HeldTokenizer:
-    """A tokenizer in a checkpoint.
+    """A subword tokenizer that was found in a checkpoint: its key there and its content.
 
     Attributes:
         key: its place, such as `tokenizer_state.tokenizer_json`.

@@ -73,8 +73,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Refuse texts of which more than by chance have the largest length, if the rules do not cut texts. Log a warning
-    if it may be chance."""
+    """Refuse texts if too many of them have the largest length for it to be chance, and the rules do not cut texts. Log
+    a warning if it may be chance."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -122,7 +122,8 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
 
 
 def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return the common width of padded rows, and the ids with which all rows begin and end."""
+    """Return the members of text rules that padded rows of ids show, as a dict: their common width, the side of the
+    padding, and the first and last id that all rows have."""
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
@@ -141,7 +142,8 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
 
 
 def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    """Refuse ids whose words occur in the other texts about as often as in the texts of these ids."""
+    """Refuse ids if the words that they stand for occur in the other texts about as often as in the texts of these
+    ids."""
     texts = list(given)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [

@@ -25,7 +25,8 @@ def advise_external_tokenizer(
 
 
 def write_external_argument(vocabulary: Vocabulary, frame: Mapping[str, Any]) -> str:
-    """Write the argument `rules` of `export` for texts that the owner's code splits.
+    """Write the argument `rules` of `export` for texts that the owner's code splits. `frame` has the widths, the first
+    id and the last id of the texts.
 
     Args:
         vocabulary: the tokens, with their special ids.
@@ -45,7 +46,8 @@ def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def write_external_options(frame: Mapping[str, Any]) -> str:
-    """Write the command-line options for texts that the owner's code splits, with these widths."""
+    """Write the command-line options for texts that the owner's code splits. `frame` has the widths, the first id and
+    the last id of the texts."""
     if frame.keys() <= {"max_tokens"}:
         return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in frame.values())
     return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **frame}))}"

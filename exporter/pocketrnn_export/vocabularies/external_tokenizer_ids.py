@@ -91,8 +91,8 @@ def collect_given_ids(
 
 
 def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
-    """Make the ids of texts with random words of the vocabulary, and of two texts without a known token. `sizes` are
-    the numbers of words."""
+    """Make texts of random words of the vocabulary, and two texts without a known token. Return a dict from each text
+    to its ids. `sizes` are the numbers of words."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
@@ -108,8 +108,8 @@ def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list
 def _read_pair_ids(
     ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str, find_frame: Callable[[], dict[str, Any]]
 ) -> list[int]:
-    """Return the ids of a pair. Refuse a pair whose tokens, or whose text by the owner's tokenizer, give other ids; the
-    message has the rules that all pairs show."""
+    """Return the ids that the owner gave for a text. Refuse them if the text's tokens, or the owner's tokenizer, give
+    other ids by the rules. The message names the members of rules that `find_frame` returns."""
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -146,8 +146,8 @@ def _read_pair_ids(
 def _find_frame(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
-    """Return the members of rules, such as `first_id`, with which the tokens of each pair give the ids of the pair.
-    Return an empty dict if there are none.
+    """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
+    owner gave with the text. Return an empty dict if no members do.
 
     The tokens are joined by spaces, and the tokenizer `whitespace` cuts them again.
     """

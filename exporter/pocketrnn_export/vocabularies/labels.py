@@ -155,8 +155,8 @@ def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[An
 
 
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
-    """Return the labels in the order of their indices, from a dict of labels and indices. The dict's key `name` may
-    show its direction."""
+    """Return the labels in the order of their indices, from a dict of labels and indices. `name` is the key under which
+    the dict stands, and may show whether it maps labels to indices or indices to labels."""
     to_index = [*document.items()]
     name = {"idx2label": "id2label", "label2idx": "label2id"}.get(name, name)
     to_label = [(label, index) for index, label in document.items()]

@@ -51,5 +51,5 @@ def has_ordinary_characters(text: str) -> bool:
 
 
 def _vary_word(draw: random.Random, word: str) -> str:
-    """Return a word, at random as it is, with capitals, or with an s behind it."""
+    """Return the word or, at random, a variant of it: with capitals, or with an s at its end."""
     return draw.choice((word, word, word.title(), word.upper(), f"{word}s", f"{word}'s"))

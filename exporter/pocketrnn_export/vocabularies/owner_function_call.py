@@ -30,7 +30,7 @@ _UNKNOWN: Final = "qzxqzx"
 
 
 class WordIds(dict[str, int]):
-    """A map from words to ids, with the calls of an object that holds one: `vocab(words)`, `vocab.stoi`.
+    """A dict from words to ids that the owner's code can also use as a vocabulary object: `vocab(words)`, `vocab.stoi`.
 
     Example:
         >>> WordIds({"oil": 1})(["oil"]), WordIds({"oil": 1}).stoi["oil"]
@@ -42,7 +42,7 @@ class WordIds(dict[str, int]):
 
     @property
     def stoi(self) -> WordIds:
-        """The map itself."""
+        """The dict itself."""
         return self
 
     word2idx = stoi
@@ -74,7 +74,7 @@ class OwnersFunction:
         return self.gives_ids and not self._text
 
     def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments with which the function is called, without and with names."""
+        """Return the positional and the keyword arguments with which the function is called for one text."""
         given = [text] if self._takes_list else text
         return ([], {**self._arguments, self._text: given}) if self._text else ([given], {**self._arguments})
 
@@ -85,7 +85,8 @@ class OwnersFunction:
 
 
 def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
-    """Find out how a function is called with one text: alone or as a list, and with the vocabulary where it takes one.
+    """Find out how to call a function with one text (as a string or a list, with or without the vocabulary). Return a
+    function of one text that makes this call.
 
     Args:
         function: the owner's function.
@@ -131,8 +132,8 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 def _list_calls(
     function: Callable[..., Any], needed: Sequence[str], name: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the ways to call a function with one text: alone or as a list, and with the vocabulary as the argument that
-    its name tells, or else as either of two."""
+    """List the ways to call a function with one text: as a string or as a list of one. Of two arguments, `name` takes
+    the vocabulary; if it is None, each of them does in turn."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
     places = [one for one in needed[::-1] if name in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
@@ -147,7 +148,8 @@ def _list_calls(
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
-    """Return the argument of two that takes a vocabulary, by its name; None if neither does, or both.
+    """Return the one of two argument names that looks like a vocabulary, such as `stoi`. Return None if neither name
+    does, or both do.
 
     Example:
         >>> find_vocabulary_argument(["texts", "stoi"]), find_vocabulary_argument(["text", "stop"])
@@ -198,8 +200,8 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
 def _count_found_words(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, of_ids: bool, split: bool = False
 ) -> int:
-    """Call a function with texts of two words. Count the texts for which the result has one of the two words or its
-    id, and set `gives_ids` of the call.
+    """Call a function with texts of two words. Return for how many texts the result has one of the two words or its id.
+    Also set `form.gives_ids` by the last result.
 
     Args:
         form: the call.
@@ -230,7 +232,7 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
 
 
 def _returns_list_unchanged(function: Any) -> bool:
-    """Return whether a function gives a list of one text back as it is, as `list` does."""
+    """Return whether a function that is called with a list of one string returns an equal list, as `list` does."""
     try:
         return bool(function([_UNLIKE]) == [_UNLIKE])
     # Whatever the owner's function raises.
@@ -251,8 +253,8 @@ def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where:
 
 
 def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
-    """Return the tokens or ids of one text in a result: a list, an array or a tensor, of one row or one column, of
-    one-hot rows, or one of these with lengths or tokens beside it; a string is cut at white space."""
+    """Return the tokens or ids of one text from the result of the owner's function. The result is a string with spaces,
+    a list, an array or a tensor of one row or column or of one-hot rows, or a tuple that contains one of these."""
     if isinstance(found, str):
         return found.split()
     if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):

@@ -143,8 +143,8 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
-    """Return the rules that a function's source shows, with and without its limit of tokens. The code may cut
-    characters."""
+    """Return the text rules that a function's source shows. If the source cuts texts, also return the same rules
+    without the cut, since the code may cut characters and not tokens."""
     lower = bool(code.steps) and code.steps[0] == "lowercase"
     lower = lower or code.tokenizer == "basic_english"
     steps = code.steps[1:] if code.steps and code.steps[0] == "lowercase" else code.steps
@@ -185,7 +185,8 @@ def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
 def _run_function(
     function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
 ) -> _Compared:
-    """Run the owner's function on a text. Refuse a result that is neither tokens nor ids."""
+    """Run the owner's function on a text, and return the text with its tokens and ids. Refuse a result that is neither
+    tokens nor ids."""
     try:
         given: Any = function(text)
     # Whatever the owner's function raises.

@@ -73,10 +73,10 @@ def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
 
 
 def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = False) -> list[OwnersText]:
-    """Read texts, one on each line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. The first kind may also have
-    `tokens`, and `label`, `probabilities` or both; other members are ignored. Or the rows of a CSV file: its columns
-    are these members, the ids and tokens as JSON, and `probability`, which `pocketrnn classify` writes; others are the
-    probabilities of the labels that they name. Texts in another CSV file beside it, with the same ids, are found.
+    """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file. A line is
+    `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and `probabilities`. A CSV file has
+    columns of these names, or a column of probabilities for each label; if it has no column `text`, the texts come from
+    another CSV file in the same folder.
 
     Args:
         path: the file.
@@ -108,7 +108,8 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
 
 
 def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file as maps from its columns to their fields, without columns that say nothing."""
+    """Read a CSV file of texts, labels and probabilities. Return a dict from column names to fields for each row,
+    without columns that are not read and rows without an answer."""
     rows = _read_rows(path)
     if rows and "text" not in rows[0]:
         rows = _add_texts_beside(path, rows)
@@ -148,7 +149,8 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
 
 
 def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Leave out rows with another word in place of a label, such as ERROR, and without the numbers of other rows."""
+    """Leave out rows that have no probability and, in place of the label, a word such as ERROR, if other rows have
+    probabilities."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
@@ -179,7 +181,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Replace a column, such as id, by the texts of another CSV file in the same folder, which has the same column.
+    """Return the rows with the texts from another CSV file in the same folder. A column that both files have, such as
+    id, shows which text belongs to which row; this column is removed.
 
     Raises:
         InputError: no file there has them, or several do.
@@ -204,8 +207,8 @@ def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[s
 
 
 def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, str]:
-    """Return the columns of probabilities that name the labels with the same letters around each, such as p_bad and
-    p_good, or number them from 0, with the label of each."""
+    """Find the columns of a CSV file that hold the probability of a label, such as p_bad and p_good, or p_0 and p_1.
+    Return a dict from the column's name to the label."""
     columns = {name.casefold(): name for name in (rows[0] if rows else ()) if name not in _MEMBERS}
     if len(labels) < 2 or set(labels) & ({*columns.values()} | {*_MEMBERS}):
         return {}
@@ -239,7 +242,8 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _make_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Make of a row of a CSV file what a line of JSON has."""
+    """Convert a row of a CSV file to the dict that a line of JSON would give, with ids, tokens and probabilities
+    parsed."""
     has_label = row.get("label") != ""
     document: dict[str, Any] = {
         name: field
@@ -261,8 +265,8 @@ def _make_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return `label` and `probabilities` of a document that has labels and the probability of each: `label` and
-    `probability`, `label_2` and `probability_2`, or several in one, `a|b` and `0.9|0.8`."""
+    """Return the members `label` and `probabilities` for a dict that has `label` and `probability`, also `label_2` and
+    `probability_2`, or `a|b` and `0.9|0.8`. Return an empty dict if it has no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:
@@ -281,7 +285,8 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
 
 
 def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
-    """Convert tuples (text, ids) or (text, ids, answer) to objects of plain Python values.
+    """Convert tuples (text, ids) or (text, ids, answer) to `OwnersText` objects, with lists in place of arrays and
+    tensors.
 
     Args:
         given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
@@ -335,7 +340,7 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the value of `probabilities`; refuse labels in it, which would be mistaken for labels of the text."""
+    """Return the given probabilities of a text. Refuse a value that contains a label in place of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
@@ -349,7 +354,8 @@ def _check_probabilities(given: Any, where: str) -> Any:
 def map_answers_to_labels(
     texts: Iterable[OwnersText], labels: Sequence[str], *, multi_label: bool = False
 ) -> list[tuple[OwnersText, Answer]]:
-    """Return each text that has an answer, with the answer as labels or as a dict from labels to probabilities.
+    """Return a pair for each text that has an answer: the text, and its answer as labels or as a dict from labels to
+    probabilities.
 
     Args:
         texts: the texts.
@@ -399,15 +405,15 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
 
 
 def _read_single(answer: Any) -> float | None:
-    """Return the number of an answer that is one probability."""
+    """Return an answer as a number if it is one probability, alone or in a list; else None."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
     return float(values[0]) if len(values) == 1 and isinstance(values[0], float) else None
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Return for each head the texts that have an answer of this head, with the answer as labels or as a dict from
-    labels to probabilities.
+    """Return a pair for each text and each head that answers it: the text with the head's name, and the head's answer
+    as labels or as a dict from labels to probabilities.
 
     Args:
         texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.

@@ -275,7 +275,8 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
 
 
 def _list_vocabulary_attributes(found: _RecordedObject) -> dict[str, Any]:
-    """Return the attributes of an owner's object that have the name of a vocabulary. A module has none."""
+    """Return the attributes of a pickled object whose names mean a vocabulary, such as `stoi`. Return an empty dict for
+    an nn.Module."""
     state = found.state
     if found.name in _KNOWN or not isinstance(state, dict) or "_parameters" in state:
         return {}
@@ -321,8 +322,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words(value: Any) -> list[Any]:
-    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. A Vocab
-    is returned unchanged."""
+    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a
+    Vocab, return a list of only the Vocab."""
     if isinstance(value, dict):
         return sorted(value, key=value.__getitem__)
     return [value] if isinstance(value, _RecordedObject) else list(value)

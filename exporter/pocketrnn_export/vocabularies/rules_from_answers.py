@@ -39,7 +39,7 @@ _SIDES: Final[tuple[Literal["right", "left"], ...]] = ("right", "left")
 
 @dataclass(frozen=True)
 class AgreeingRules:
-    """Rules with which the answers to all texts agree.
+    """Text rules with which the module's answers to all texts equal the owner's answers.
 
     Attributes:
         rules: the rules.
@@ -51,11 +51,11 @@ class AgreeingRules:
 
 
 class _EnoughError(Exception):
-    """The search ends: the module has read as many ids as it may, or the rules are surely found."""
+    """Raised to end the search for rules: the module has read as many ids as it may, or the time is over."""
 
 
 class _Trial:
-    """Tries rules on the owner's texts.
+    """Measures how far the module's answers are from the owner's if text rules make the ids of the texts.
 
     Args:
         tokens: those of the vocabulary.
@@ -70,7 +70,8 @@ class _Trial:
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def measure(self, number: int, ids: Sequence[int]) -> float:
-        """Return the distance of the answer to a text, with these ids."""
+        """Return how far the module's answer to these ids is from the owner's answer to text `number`. Each distance is
+        measured once."""
         key = (number, tuple(ids))
         if key not in self._known:
             self._left -= len(ids)
@@ -80,7 +81,8 @@ class _Trial:
         return self._known[key]
 
     def find_first_missed(self, rules: TextRules) -> tuple[int, float]:
-        """Return how many texts agree before the first that does not, and their largest distance."""
+        """Return how many texts the module answers as the owner does, up to the first other answer, and the largest
+        difference of these answers."""
         encoder, largest = TextEncoder(rules, self.tokens), 0.0
         for count, (number, text) in enumerate(self.texts):
             distance = self.measure(number, encoder.encode(text))
@@ -93,7 +95,8 @@ class _Trial:
 def find_rules_from_answers(
     rules: TextRules, tokens: Sequence[str], texts: Sequence[str], measure: Measure, tolerance: float
 ) -> list[AgreeingRules]:
-    """Return rules with which the answers to all texts agree, the nearest ones first; none if no tried rules do.
+    """Return the text rules with which the module answers all texts as the owner does, those with the smallest
+    difference first. Return an empty list if none of the tried rules do.
 
     Args:
         rules: the present rules; if they have widths, no others are tried.
@@ -119,7 +122,8 @@ def find_rules_from_answers(
 def _list_agreeing(
     trial: _Trial, whole: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """List the rules that agree on all texts, of those that agree best on some; only one, if it is surely right."""
+    """List the rules in `splits`, with these widths, that give the owner's answers to all texts of `whole`. `trial` has
+    some of these texts, and chooses the rules to compare on all. Return only one, if its answers are nearly exact."""
     found: list[AgreeingRules] = []
     for split in splits:
         for one in _try_widths(trial, split, widths):
@@ -132,8 +136,9 @@ def _list_agreeing(
 
 
 def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
-    """List the rules that give different ids to the texts, those that know most words of the texts, and give most
-    words of the vocabulary, first. Unknown words may also be dropped, or become padding."""
+    """List usual text rules that give different ids to the texts. Rules with the fewest unknown words in the texts and
+    the fewest unused words of the vocabulary come first; the best follow again with another id for unknown words, or
+    without these words."""
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     unknown, words = rules.unknown_id, [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     for split in (rules, *list_candidate_rules(rules, trial.tokens)):
@@ -149,8 +154,8 @@ def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
 
 
 def _try_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
-    """Yield the rules with each width with which all answers agree; without a width, the rules themselves, and with
-    each cut at which long texts agree, too."""
+    """Yield the rules `split` with each width that gives the owner's answers to all texts of the trial. If `widths` is
+    empty, yield the rules themselves if they do, or else with each cut that does."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers.
     number, probe = next((one for one in trial.texts if len(one[1].split()) > 1), trial.texts[-1])

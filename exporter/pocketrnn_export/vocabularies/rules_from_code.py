@@ -63,7 +63,8 @@ class RulesInCode:
 
 @dataclass(frozen=True)
 class _Text:
-    """A stand-in for the text, or for the words of the text. With `part`, it stands for one character or word."""
+    """A stand-in for the text, or for the words of the text, that records what the owner's code does with it. With
+    `part`, it stands for one character or word."""
 
     steps: tuple[Any, ...] = ()
     tokenizer: str = ""
@@ -121,8 +122,9 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 
 
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
-    """Return all words of at most `most` characters, if words may have ASCII characters outside \\w. There, a
-    pattern with \\b would cut inside words. Return an empty list if a pattern works, or if there are too many words."""
+    """Return all words of at most `most` characters that a text may have after the cleaning steps, if they may have
+    ASCII characters outside \\w: a pattern with \\b would cut inside such words. Return an empty list if a pattern
+    works, or if there are too many words."""
     left = _list_left_characters(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
         return []
@@ -131,8 +133,8 @@ def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
 
 
 def _list_left_characters(steps: Sequence[Any]) -> list[str]:
-    """Return the Latin characters that a text may still have after the steps. Return an empty list if text rules
-    lack a step."""
+    """Return the ASCII and Latin characters that a text may still have after the cleaning steps. Return an empty list
+    if text rules cannot do one of the steps."""
     try:
         clean = cleaning_function(cleaning(*steps))
     except InputError:
@@ -181,7 +183,8 @@ class _Reader:
         self.first_line = 0
 
     def note_unsaid(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """List an expression that no text rule does exactly. Return the text as given: unchanged, or nearly right."""
+        """Add an expression that no text rule does exactly to `unsaid`, unless the code has already looked up the ids.
+        Return `text` unchanged."""
         if self.looked_up is not None:
             return text
         line = self.first_line + getattr(node, "lineno", 1) - 1
@@ -189,14 +192,16 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in a dict. The dict has ids, or other words."""
+        """Follow code that looks up words in a dict, and return `text`. For a dict of ids, also store `text` in
+        `looked_up`. For a dict of other words, note that no text rule does this."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
         return self.note_unsaid(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Follow a call of a function of the owner."""
+        """Follow the source of a function of the owner that is called with these arguments. Return the result, with
+        stand-ins for what depends on the text."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
             return self.follow_call(function.function, args, kwargs)
@@ -279,7 +284,8 @@ class _Reader:
         return None
 
     def add_part(self, before: Any, added: _Text, node: ast.AST) -> Any:
-        """Return the list or string `before` after a part of the text was added."""
+        """Return the stand-in for the list or string `before` after code added a word or a character of the text to
+        it."""
         if isinstance(before, _Text):
             return self.note_unsaid(node, before)
         whole = replace(added, part=False)
@@ -380,7 +386,7 @@ class _Reader:
         return found if isinstance(found, _Text) else None
 
     def evaluate_call(self, node: ast.Call, scope: _Scope) -> Any:
-        """Follow a call of any kind that depends on the text."""
+        """Follow a call of any kind that depends on the text. Return its result, with stand-ins."""
         if isinstance(node.func, ast.Attribute) and scope.has_text(node.func.value):
             value = self.evaluate(node.func.value, scope)
             arguments = [self.evaluate(one, scope) for one in node.args]
@@ -420,7 +426,7 @@ class _Reader:
     def follow_other_call(
         self, node: ast.Call, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], text: _Text
     ) -> Any:
-        """Follow a call of a function of the owner, or of a known tokenizer."""
+        """Follow a call of a function of the owner, or of a known tokenizer. Return its result, with stand-ins."""
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         if name == "_basic_english_normalize":
             return replace(text, tokenizer="basic_english")
@@ -443,7 +449,7 @@ class _Reader:
         return self.note_unsaid(node, text) if found is None else found
 
     def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
-        """Follow a call of a method on the text or its words, such as `lower`."""
+        """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in for its result."""
         if not isinstance(value, _Text):
             return self.note_unsaid(node, None)
         match name, [*args]:
@@ -487,7 +493,8 @@ class _Reader:
     def follow_pattern(
         self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
     ) -> Any:
-        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern."""
+        """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern. Return the
+        stand-in for its result."""
         written = pattern.pattern
         if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
             return self.note_unsaid(node, text)
@@ -503,13 +510,14 @@ class _Reader:
         return self.note_unsaid(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
-        """Follow a call of `str.join`, which makes a string of the words or characters."""
+        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in for the
+        string."""
         if text.tokenizer == "characters":
             return replace(text, tokenizer="") if not between else self.note_unsaid(node, replace(text, tokenizer=""))
         return replace(text, joined=True) if between == " " else self.note_unsaid(node, replace(text, joined=True))
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow a call of `filter` or `map` in the same way as a comprehension."""
+        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in for its result."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
@@ -520,7 +528,8 @@ class _Reader:
         return self.follow_comprehension(made if is_filter else called, one, scope)
 
     def follow_comprehension(self, element: ast.expr, one: ast.comprehension, scope: _Scope) -> Any:
-        """Follow a comprehension over words or characters, or over a batch of one text."""
+        """Follow a comprehension over words or characters, or over a batch of one text. Return the stand-in for its
+        result."""
         each = self.evaluate(one.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             of_text = _Scope(scope.names, dict(scope.values))
@@ -540,7 +549,8 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Keep only words or characters for which a condition holds."""
+        """Follow code that keeps only words or characters for which a condition holds: change the stand-in of the
+        loop's variable."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
@@ -571,7 +581,8 @@ class _Reader:
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
     def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
-        """Return the stand-in for the words for which a condition holds."""
+        """Return the stand-in `part` with the stop words, the word lengths or the steps that keep only words for which
+        a condition holds."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
@@ -610,7 +621,7 @@ class _Reader:
         return self.note_unsaid(test, part)
 
     def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
-        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text."""
+        """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in for the cut text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
             return self.note_unsaid(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))

@@ -43,7 +43,7 @@ def find_rules_from_ids(
     usual: bool = True,
     framed: bool = True,
 ) -> tuple[TextRules, int]:
-    """Return the rules that agree with the most of the owner's texts, and the number of these texts.
+    """Return the text rules that give the owner's ids to the most texts, and the number of these texts.
 
     Args:
         rules: the given ones, whose stop words, n-grams and widths are kept.
@@ -87,7 +87,8 @@ def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool
 
 
 def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether two rows have the same ids of known words, up to the length of the owner's longest row."""
+    """Return whether the rules give a text the owner's ids of known words. Ids of unknown words and of padding are left
+    out, and so are ids of the rules behind the length `longest`."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
@@ -107,8 +108,8 @@ def _choose_texts_to_complete_on(pairs: Sequence[Pair]) -> list[Pair]:
 def _complete_rules(
     rules: TextRules, tokens: Sequence[str], pairs: Sequence[Pair], longest: int | None
 ) -> tuple[TextRules, int]:
-    """Change members of the rules, one after the other, as long as the rules agree on more texts. Return the rules
-    and the number of these texts.
+    """Change members of the rules, one after the other, as long as the rules then give the owner's ids to more texts.
+    Return the rules and the number of these texts.
 
     Args:
         rules, tokens, pairs: as in `find_rules_from_ids`.

@@ -49,7 +49,8 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log that nobody named a tokenizer, and which rules are used. Call this once no rules are found by the ids."""
+    """Log a warning that no tokenizer is named, and which text rules are used. Call this only if the owner's ids do not
+    show the rules."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
@@ -67,7 +68,8 @@ def choose_rules(
     pairs: Sequence[Pair],
     texts: Sequence[Text],
 ) -> AnyTextRules:
-    """Choose the text rules of a bundle, and compare them with everything that is known about the owner's pipeline.
+    """Return the text rules of a bundle: the given ones, or those that the owner's function or the owner's ids show.
+    Refuse rules that give other ids than the owner's pipeline.
 
     Args:
         vocabulary: the tokens.
@@ -112,7 +114,7 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, is_split: bool = False
 ) -> AnyTextRules:
-    """Return rules that agree with the owner's ids of all texts. Return the given rules if no such rules are found.
+    """Return text rules that give the owner's ids to all texts. Return the given rules if none of the tried ones do.
 
     Args:
         vocabulary: the tokens.
@@ -250,7 +252,7 @@ def _advise_on_other_rules(
     best: TextRules | None = None,
     agreed: int = 0,
 ) -> str:
-    """Return the advice for texts with which no tried rules agree completely.
+    """Return advice for the user if none of the tried text rules give the owner's ids to all texts.
 
     Args:
         vocabulary, rules, pairs: as in `refuse_other_ids`.
@@ -289,8 +291,7 @@ def _advise_on_other_rules(
 
 
 def _add_shown_width(nearest: TextRules, frames: Sequence[TextRules]) -> TextRules:
-    """Add to the nearest rules the width that the owner's ids show, if these rules have none. Rules that agree on no
-    words show no width by themselves.
+    """Return the rules `nearest` with the width that `frames` have, if `nearest` itself neither cuts nor pads texts.
 
     Args:
         nearest: the rules that agree on the most texts.
@@ -318,8 +319,8 @@ def _describe_failed_texts(encoder: TextEncoder, pairs: Sequence[Pair], vocabula
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """Return the advice if the rules split the texts correctly, but words have other ids. Else return an empty
-    string."""
+    """Return the advice to give another vocabulary, if the rules split the texts correctly but the words have other ids
+    in the owner's pipeline. Else return an empty string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)

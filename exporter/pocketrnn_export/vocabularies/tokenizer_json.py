@@ -92,7 +92,7 @@ class Subwords:
 
     @property
     def library(self) -> Literal["tokenizers", "sentencepiece"]:
-        """The library that reads this file."""
+        """The library that can read the tokenizer's file."""
         return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
@@ -167,8 +167,8 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
 
 
 def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step converts a text to GPT-2's characters for bytes. The model then receives nothing
-    else."""
+    """Return whether the last step replaces the bytes of a text by GPT-2's characters for bytes, so that the model gets
+    only such characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
@@ -621,7 +621,8 @@ class _JsonReader:
         return tuple(sides[0]), tuple(sides[1])
 
     def read_truncation(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces of a text are kept, and the side on which other pieces are cut off."""
+        """Return how many pieces of a text are kept (None for all), and the side on which other pieces are cut off.
+        `around` is the number of ids that are added to a text."""
         if part is None:
             return None, "right"
         match part:

@@ -170,7 +170,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
 
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
-    """Return the text rules for a vocabulary. Its special tokens, such as "<unk>", show the ids in the rules.
+    """Return text rules with the ids that a vocabulary implies: those of unknown words, of padding and of empty texts.
 
     An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
     with a name like it ("[PAD]"), else with id 0.
@@ -303,7 +303,8 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
-    """Add a placeholder token for every id without a token."""
+    """Add to `taken`, a dict from ids to tokens, a placeholder for every id up to `highest` that has no token. A
+    missing id 0 becomes the padding token, if there is no other."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning("%s has no token with the id 0. This id is used for padding, as %s.", source, PADDING)
