@@ -49,6 +49,10 @@ class Reason(enum.IntEnum):
     RANDOM = enum.auto()
 
 
+# The usual names of the state that a cell takes and gives back.
+_STATE: Final = re.compile(r"\b(?:hidden(?:_state)?|prev_hidden|h_?prev|h_?0|hx|h|state)\b")
+
+
 @dataclass(frozen=True)
 class FailedCall:
     """A call that failed: its line, the kind of reason, the problem and advice, and the exception if there was one."""
@@ -86,6 +90,11 @@ def explain_exception(
     )
     if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
         advice += ' If the second input is the position of the last token, give --call "module(tokens, lengths - 1)".'
+    if "," in names and (state := _STATE.search(names)):
+        advice += (
+            f" If your code calls it for one token after the other with {state[0]}, write that loop as a function of "
+            "(module, tokens, lengths), whose states have a row for each text: docs/modules.md shows one."
+        )
     if isinstance(error, IndexError) and "out of range in self" in str(error):
         advice = (
             f"The vocabulary has {asked.ids} ids. Check that the embedding has a row for each id, and check the "
