@@ -753,6 +753,19 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     assert ("are read as the probabilities" in caplog.text) == named
 
 
+@pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])
+def test_logarithms_of_probabilities_are_read_as_such(
+    columns: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text(f"text,label,{columns}\noil,good,-1.386294,-0.2876821\n,ERROR,,\nfilm,bad,-0.01005,-4.60517\n")
+    found = read_pairs(path, ["bad", "good"])
+    assert [one.text for one in found] == ["oil", "film"]
+    assert isinstance(found[0].answer, dict)
+    assert found[0].answer == pytest.approx({"bad": 0.25, "good": 0.75}, abs=1e-6)
+    assert "logarithms" in caplog.text
+
+
 def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or 
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 # The columns that `pocketrnn classify` writes, with --top the second label too, and what others call them.
 _ANSWER: Final = re.compile(r"(label|probability|prob|proba|score|confidence)(_\d+)?", re.IGNORECASE)
+# How far the sum of rounded probabilities may be from 1.
+_FROM_ONE: Final = 1e-3
 _LIKELY: Final = 0.5
 _BEFORE_LABELS: Final = ("p_", "prob_", "proba_", "probability_", "score_", "confidence_")
 # The most files in which the texts of a file without them are looked for.
@@ -124,6 +127,9 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
             (given,) = renamed.values()
             other = labels[0] if given == labels[1] else labels[1]
             rows = [{**row, other: str(1 - float(row[given])) if row[given] else ""} for row in rows]
+    if rows and rows[0].keys() >= {*labels} and _are_logarithms(rows, labels):
+        _log.warning("%s: the numbers of the labels are read as logarithms of probabilities", path)
+        rows = [{**row, **{name: str(math.exp(float(row[name]))) for name in labels if row[name]}} for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
@@ -221,7 +227,7 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
             if not name or not columns.keys() >= {*around}:
                 continue
             found = {columns[one]: label for one, label in zip(around, labels, strict=True)}
-            if all(_is_probability(row[one]) for row in rows for one in found):
+            if all(_is_probability(row[one]) for row in rows for one in found) or _are_logarithms(rows, [*found]):
                 return found
     # One column of two labels, say, as of a sigmoid.
     named = {columns[f"{before}{label.casefold()}"]: label for label in labels for before in _BEFORE_LABELS
@@ -235,6 +241,17 @@ def _is_probability(field: str) -> bool:
         return not field or 0 <= float(field) <= 1
     except ValueError:
         return False
+
+
+def _are_logarithms(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bool:
+    """Return whether these columns hold the logarithms of probabilities that sum to 1 in each row that has numbers."""
+    try:
+        numbers = [[float(row[name]) for name in columns] for row in rows if any(row[name] for name in columns)]
+    except ValueError:
+        return False
+    return bool(numbers) and all(
+        max(row) <= 0 and min(row) < 0 and abs(math.fsum(map(math.exp, row)) - 1) < _FROM_ONE for row in numbers
+    )
 
 
 def _list_names(names: Sequence[str]) -> str:

@@ -392,10 +392,14 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
     if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
+        as_written = TextEncoder(replace(encoder.rules, lowercase=False), tokens)
+        is_cured = (
+            encoder.rules.lowercase and len(find_unreachable_words(as_written, enumerate(tokens))) < len(never) / 2
+        )
         _log.warning(
-            "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.",
+            "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
             len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
-            describe_rules(encoder.rules), words,
+            describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
         )  # fmt: skip
 
 
