@@ -115,22 +115,23 @@ class Rule:
 
 
 def always(_: TraceSession) -> str:
-    """Accept every trace: the condition of rules that always apply."""
+    """Return "", so that a rule applies in every trace."""
     return ""
 
 
 def exporting(session: TraceSession) -> str:
-    """Accept a trace for `torch.export`, where a size is a `torch.SymInt`; else return the reason."""
+    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt`; else the reason why a rule does not
+    apply."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
 def in_a_loop(session: TraceSession) -> str:
-    """Accept a call inside an iteration of a loop over a size. Return the reason if no such loop runs."""
+    """Return "" while an iteration of a loop over a size runs; else the reason why a rule does not apply."""
     return "" if session.running else "no loop over a size runs"
 
 
 def is_on_branch(session: TraceSession) -> str:
-    """Accept a trace for chosen sizes. Return the reason if the trace is that of the example."""
+    """Return "" in a trace for chosen sizes; in a trace of the example, return the reason why a rule does not apply."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
@@ -141,7 +142,8 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one topic, which are asked together.
+    """Rules about one topic, such as slicing. A call of torch is passed to all rules of a topic, then to the next
+    topic.
 
     Attributes:
         rules: the rules, in order; the first that does not decline rewrites the call.

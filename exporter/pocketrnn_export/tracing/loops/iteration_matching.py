@@ -88,12 +88,14 @@ class MatchedLoop:
         raise failed or self.make_refusal("the iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return each iteration's nodes with a node's operator, and the node's index among them."""
+        """Return two things: the index of a node among the nodes of its iteration that have the same operator, and a
+        list of the nodes with this operator for each iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Match nodes, one from each iteration, and all nodes before them. `partners` stores the matches.
+        """Record that these nodes, one from each iteration, correspond to each other. Do the same for all nodes from
+        which they are computed. The dict `partners` stores the correspondence by the node of the typical iteration.
 
         Raises:
             NotALayer: the nodes do not match.
@@ -114,7 +116,8 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        """Yield the arguments of matched nodes that are nodes to match. Refuse nodes that differ in other arguments."""
+        """Yield those arguments of corresponding nodes that differ, and so are to be matched next. Refuse nodes whose
+        other arguments differ."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")
@@ -141,8 +144,9 @@ class MatchedLoop:
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        """Return one argument of each iteration as nodes to match, or None. If the argument comes from the iteration
-        before, record it as a state, and return the nodes after the iterations."""
+        """Return nodes to match, one for each iteration, from one argument of each iteration; or None if there are
+        none. If the argument comes from the iteration before, record it as a state, and return the nodes after the
+        iterations."""
         iterations = [self.find_iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
@@ -214,7 +218,8 @@ def _find_node_kind(node: Node) -> Any:
 
 
 def read_step_index(node: Node) -> Any:
-    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
+    """Return the position at which a node reads or writes a step. This is a number, or a node that computes it. Return
+    None for nodes that do neither."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 

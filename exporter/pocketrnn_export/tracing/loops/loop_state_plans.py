@@ -34,7 +34,8 @@ from pocketrnn_export.tracing.trace_operators import PUT
 
 @dataclass(eq=False)
 class StatePlan:
-    """The plan of how to compute the states of a loop for all iterations.
+    """How the states of a loop are computed without the loop: by which layer, running sum, running maximum or filled
+    tensor.
 
     Attributes:
         layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
@@ -52,7 +53,8 @@ class StatePlan:
 
 
 def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
-    """Plan how to compute the states of a loop for all iterations.
+    """Find for each state of a loop the layer, running sum, running maximum or filled tensor that computes it without
+    the loop.
 
     Args:
         loop: the loop, matched.
@@ -162,7 +164,8 @@ def _refuse_other_operators(
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools. Random floats do not show what it does."""
+    """Return whether a node converts floats to integers or bools. The effect of such a node cannot be seen from a run
+    on random floats."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -417,7 +420,8 @@ def _make_state_cycle(
     *,
     value: float = 1.0,
 ) -> StateCycle:
-    """Return a state cycle that can be computed for numbers, with `value` for its mask."""
+    """Return some states of a loop as a `StateCycle`, whose nodes can be computed for given numbers. All elements of
+    its mask are `value`."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     sizes = {n: int(torch.Size(loop.traced.compute_shape(n, 1)).numel()) for n in leaves}
@@ -461,7 +465,8 @@ def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Colle
 
 
 class _IterationValues:
-    """The values of one iteration of a loop in double precision, for given states and sources."""
+    """The values of one iteration of a loop in double precision, for given values of its states and of the other nodes
+    that it reads."""
 
     def __init__(
         self,
@@ -501,7 +506,7 @@ class _IterationValues:
         return result
 
     def compute_value(self, node: Node) -> Any:
-        """Compute the value of a node, with the changes that were asked for."""
+        """Return the value of a node, after the function that `changes` has for this node, if any."""
         if node in self.values:
             return self.values[node]
         found = node.meta.get("val")

@@ -125,7 +125,7 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
 
 
 class _RerolledRun:
-    """One run of a `_RerolledModule`."""
+    """One call of a `_RerolledModule`: it computes the values of the nodes for given inputs, and keeps them."""
 
     def __init__(self, module: _RerolledModule, inputs: Sequence[Tensor]) -> None:
         self.module = module

@@ -48,7 +48,8 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math`, or "itself", as float64 []."""
+    """Return `math.log(number)`, or another function of `math` by its name, as float64 []. For the name "itself",
+    return the number."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 

@@ -94,7 +94,8 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the number that a size has on the branch. Record the condition that the size equals this number."""
+    """Return the number that a size has for the sizes that the trace assumes, or None outside of user code. Record the
+    condition that the size equals this number."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))

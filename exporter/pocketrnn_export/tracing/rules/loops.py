@@ -25,7 +25,8 @@ from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call, and record the loop and the iteration that compute its result, or whose results it uses."""
+    """Run a call of torch. Record for its result the loop and the iteration in which it runs or, after the loop, those
+    that made its arguments."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):

@@ -87,7 +87,8 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question if its answer varies among the sizes of a graph. Return whether the answer varies.
+        """Record a condition that forward tests, if it is true for some sizes with which a graph is run and false for
+        others. Return whether this is so.
 
         The answer to an operation's question that cannot be solved counts as one that does not vary.
 
@@ -122,7 +123,8 @@ class TraceLog:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that ended normally although a question could not be answered."""
+        """Refuse a trace that ended normally although an error was recorded in it, or the module caught an error whose
+        message contains a size."""
         if self.refused:
             raise self.refused[0]
         if self.said:

@@ -54,7 +54,8 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True)
 class ProgramWithLimits(Generic[Traced]):
-    """The program to export, the limits of the module, and the sizes for the proof, around every bound."""
+    """The program to export, the limits of the sizes that the module accepts, and sizes around every condition, on
+    which the proof compares them."""
 
     traced: Traced
     limits: Limits
@@ -186,7 +187,8 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which a part is traced: typical sizes of its region, or its middle case."""
+        """Return the sizes with which a program for a part of all sizes is traced: typical sizes of its region, or the
+        middle one of `cases`."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -237,7 +239,8 @@ class _Search(Generic[Traced]):
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which a program was traced, although axes of size 1 were longer in its trace."""
+        """Return the sizes for which the conditions of a program's trace were answered. The example of the trace may be
+        larger."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
@@ -310,7 +313,8 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that is true in the wanted parts, and false where the program is wrong."""
+        """Return a condition on sizes that is true in the parts `wanted` of all sizes, and false in the parts that
+        `allowed` lacks, for which the program is wrong."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
