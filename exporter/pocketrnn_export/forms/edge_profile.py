@@ -115,8 +115,8 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Remove the lengths of a graph's layers, and convert the graph to `opset` or to the lowest possible opset. Return
-    the new graph and its opset."""
+    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or to the lowest
+    possible opset. Return the new graph and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

@@ -66,7 +66,8 @@ class Form:
 
 @dataclass(frozen=True)
 class FormKind:
-    """A kind of form, and how `export` makes a form of this kind.
+    """A kind of form, such as a step graph: how `export` makes a form of this kind, and whether an export fails without
+    it.
 
     Attributes:
         name: the form's name in messages.

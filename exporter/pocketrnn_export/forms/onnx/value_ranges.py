@@ -123,7 +123,8 @@ def _compute_subgraph_range(
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a loop's range to 0, the largest state or infinity, so that few iterations suffice."""
+    """Return a wider end for the range of a value that a Loop passes on: 0, the largest state or infinity. Then the
+    range stops growing after few passes through the body of the Loop."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 

@@ -190,7 +190,8 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record those floats computed from sizes that differ in float32. Refuse a step operator that uses them."""
+        """Record those outputs of an operator that are computed from the number of tokens and differ in float32. Refuse
+        an operator that compares or rounds such numbers."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -222,7 +223,8 @@ class Precision:
         return self._graph.values[name][0].dtype
 
     def _find_needed_bound(self, name: str) -> Bound:
-        """Return the bound of the float64 integers from which a value was computed, or (0,) if there are none."""
+        """Return the bound of the float64 integers from which a value was computed, as factors of 1, tokens, tokens^2,
+        ...; (0,) if there are no such integers."""
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._read_dtype(name) == np.float64 else None

@@ -68,7 +68,8 @@ class ObservedGraph:
     second: Size | None = None
 
     def observe_other_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
-        """Run the graph at other lengths. Return its values in the form of `values`."""
+        """Run the graph on one text of each of these lengths. Return a dict from each value's name to its arrays, one
+        for each length."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def find_sizes(self, name: str) -> list[Size]:
@@ -93,7 +94,7 @@ def observe_graph(
     features: Features = (),
     alike: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on one text or sequence of each of several lengths, and keep all values.
+    """Run a graph on one text or sequence of each of several lengths, and return it with the arrays of all its values.
 
     Args:
         content: the ONNX file.
@@ -174,8 +175,8 @@ def _observe_lengths(
     opset: int,
     **more: Any,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none. `more` has
-    further attributes of the result."""
+    """Run a graph at each of the lengths, and return it with the arrays of all its values. `opset` is used if the file
+    states none. `more` has further attributes of the result."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)

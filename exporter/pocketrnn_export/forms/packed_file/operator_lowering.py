@@ -149,7 +149,8 @@ class Lowering:
             self.program.most = min(most, self.program.most or most)
 
     def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Record which floats are integers. Refuse an operator that may choose another result in float32."""
+        """Record the bounds of those floats of an operator's output that are always integers. Refuse an operator that
+        may choose another result in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -216,7 +217,8 @@ class Lowering:
             raise ExportError("The operator compares numbers of tokens in float64, which the engine does not have.", "")
 
     def depends_only_on_size(self, name: str) -> bool:
-        """Return whether a value depends only on the number of tokens, by one formula for all."""
+        """Return whether the numbers of a value are a * tokens + b, for every number of tokens and whatever the tokens
+        are."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
@@ -257,7 +259,8 @@ class Lowering:
         return self.known[name]
 
     def add_scalar(self, name: str) -> int | None:
-        """If all elements of a graph value are equal, add a program value of one element, and return its number."""
+        """If all elements of a graph value are equal, add a program value of one element, and return its number in the
+        program; else return None."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -277,7 +280,8 @@ class Lowering:
         return made
 
     def add_whole_value(self, name: str) -> int:
-        """Add a program value that holds all elements of a graph value, unless there is one. Return its number.
+        """Add a program value that holds all elements of a graph value, unless there is one. Return its number in the
+        program.
 
         Raises:
             ExportError: the program cannot compute the value from the number of tokens.
@@ -355,8 +359,8 @@ class Lowering:
         self.known[name] = value
 
     def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the numbers of an elementwise operation's operands, and its words: four sizes, and each operand's
-        axes."""
+        """Return the operands of an elementwise operation, as their numbers in the program, and the words that follow
+        these in the file: four sizes, and a bit mask for each operand of the axes that it has."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -542,7 +546,8 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """Return, for each output and length, the indices of its elements in the first input."""
+    """For an operator that moves elements of its first input, return a list for each output: for each observed length
+    an array of the indices, in the flat first input, of the output's elements."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -555,7 +560,8 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Find an offset and strides with index = offset + sum of strides * indices at every length, or None."""
+    """Return an offset and a stride for each axis, so that at every length the element of a map at some indices is
+    offset + sum of strides * indices. Return None if no such numbers fit."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:

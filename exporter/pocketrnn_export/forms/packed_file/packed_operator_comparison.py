@@ -208,7 +208,8 @@ def _compute_array_digest(array: Array) -> str:
 def _run_operator_alone(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
-    """Run an operator on drawn numbers at all lengths, by both ways to open a packed file. Yield its outputs."""
+    """Run an operator on random numbers at all lengths in the engine, with copied weights and with weights left in the
+    file's memory, and in onnxruntime. Yield its outputs from both."""
     rows = [
         (place, drawn)
         for place, length in enumerate(lengths)
@@ -305,7 +306,8 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements from which an operator selects by these indices, or None."""
+    """Return the number of elements from which an operator selects by its input `name`. Return None if this input does
+    not hold indices."""
     node = part.last
     if node.op_type not in _PICKS:
         return None
