@@ -17,7 +17,8 @@ _Row = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits.
+    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits. Return
+    the result as a line of the proof.
 
     Raises:
         ParityError: the tags differ.

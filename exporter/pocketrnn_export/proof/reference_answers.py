@@ -23,7 +23,7 @@ _MAY_FAIL: Final = "hazards"
 
 
 class ReferenceAnswers:
-    """The answers of the reference to the cases of a proof.
+    """The answers of the reference, which is the module or a bundle's graph, to the cases of a proof.
 
     Args:
         reference: computes the answers.
@@ -92,8 +92,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """Return the exact answers to the cases of one kind, or to each of their rows. If the reference cannot compute
-        them, return None and store the reason in `not_exact`."""
+        """Return the answers in double precision to the cases of one kind, or to each of their rows. If the reference
+        cannot compute them, return None and store the reason in `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
@@ -106,8 +106,8 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case, with how far rounding may move it. If the reference cannot compute the
-        answer, return None and store the reason in `not_exact`."""
+        """Return the answer to a case in double precision, with how far rounding may move it. If the reference cannot
+        compute the answer, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -119,8 +119,8 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return how far the reference's answer to the case `name` is from the exact answer; None if that is
-        unknown."""
+        """Return how far the reference's answer to the case `name` is from its answer in double precision; None if that
+        is unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -130,7 +130,8 @@ class ReferenceAnswers:
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """The tolerance of `verify` on the texts, which is at least 1e-5."""
+        """How far answers to the texts may be apart when `verify` runs the bundle again: what rounding explains, but at
+        least 1e-5."""
         try:
             return compute_rounding_tolerance(
                 self.reference.compute_exact_answers(self._cases["texts"], spreads=True, inputs="texts")
@@ -151,7 +152,8 @@ def _is_answered(rows: Logits) -> bool:
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split the exact answers to whole cases into answers to rows; skip rows that the reference refused."""
+    """Split answers in double precision to whole cases into answers to single rows, and return those to `rows`, which
+    lacks the rows that the reference refused."""
     of_rows = (
         each
         for answer in whole

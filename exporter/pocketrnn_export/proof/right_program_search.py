@@ -170,7 +170,8 @@ def _find_program(
 
 
 def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return the function that decides whether a program computes all values for other sizes."""
+    """Return a function that decides whether a program, traced for some sizes, computes all values of forward for other
+    sizes too."""
     values = ForwardValues(compared.module)
     return lambda program, own, sizes: values.are_computed(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
@@ -179,7 +180,7 @@ def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram
 
 @dataclass(frozen=True)
 class _NonForgettingModule:
-    """A module whose weights forget nothing, and these weights by their names in a program."""
+    """A copy of a module whose recurrent layers forget nothing, and its weights by their names in a program."""
 
     compared: FreshCopyModule
     weights: dict[str, Tensor]
@@ -222,14 +223,14 @@ class _NonForgettingModule:
                 )
 
     def make_judge(self, batch: int | None) -> AnswerJudge:
-        """Make the judge that compares answers with those of this module."""
+        """Return an `AnswerJudge` that compares the answers of programs with those of this module."""
         return AnswerJudge(
             lambda sizes: self.compared(self.compared.draw_inputs(sizes)), self.compared.compute_float64_logits, batch
         )
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts that tests the size of one: a trace for chosen sizes takes one text."""
+    """Refuse a module of two texts whose code tests a size of a text: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))

@@ -99,7 +99,8 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
 
 
 def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
-    """For a module that packs by lengths of its own, compare its graph on rows longer than these lengths.
+    """Refuse a module that packs by lengths which it counts or clamps itself, if its graph gives another answer on rows
+    longer than these lengths.
 
     Raises:
         ExportError: an answer differs.
@@ -124,7 +125,8 @@ def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
 
 
 def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
-    """Compare a graph with its module at other lengths, if its loops were traced from their first iterations.
+    """Refuse a module whose loops were traced from their first iterations, if its graph gives another answer at other
+    lengths.
 
     Raises:
         ExportError: an answer differs.
