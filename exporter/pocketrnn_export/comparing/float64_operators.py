@@ -46,7 +46,8 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The base class of RNN, LSTM and GRU: directions, lengths, initial states, layout."""
+    """The base class of the operators RNN, LSTM and GRU: it handles directions, lengths, initial states and the
+    layout."""
 
     op_domain = ""
     gates: int
@@ -54,11 +55,11 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the function of one step in one direction."""
+        """Return the function that computes one step in one direction from the recurrent weights `r` and biases `b`."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Count the recurrent biases that are added to the input for all steps at once."""
+        """Return how many recurrent biases are added to the input for all steps at once, and not in each step."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
@@ -196,7 +197,7 @@ class GRU(_Recurrent):
 
 
 class Erf(OpRun):
-    """The error function, in float64."""
+    """The operator Erf, the error function, in float64."""
 
     op_domain = ""
     _erf = staticmethod(np.vectorize(math.erf, otypes=[np.float64]))
@@ -252,7 +253,7 @@ def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduct
 
 
 class TopK(OpRun):
-    """The largest values, sorted. The lower index comes first among equal values, as ONNX requires.
+    """The operator TopK, with sorted results. The lower index comes first among equal values, as ONNX requires.
 
     The evaluator's own operator does not do this.
     """
@@ -286,7 +287,7 @@ class GatherND(OpRun):
 
 
 class Conv(OpRun):
-    """Convolution by torch in float64. The tests compare it with sums by numpy."""
+    """The operator Conv, by torch in float64. The tests compare it with sums by numpy."""
 
     op_domain = ""
 
@@ -363,7 +364,7 @@ class MaxPool(EvaluatorsMaxPool):
 
 
 class ReduceLogSumExp(OpRun):
-    """The logarithm of a sum of exponentials, also for infinite numbers.
+    """The operator ReduceLogSumExp, the logarithm of a sum of exponentials, also for infinite numbers.
 
     It is -inf for numbers that are all -inf, and inf if one is inf; the evaluator's own gives NaN.
     """
@@ -379,7 +380,8 @@ class ReduceLogSumExp(OpRun):
 
 
 class Pad(OpRun):
-    """Padding of chosen axes. A negative pad crops, which the evaluator's own operator does not support."""
+    """The operator Pad, also for chosen axes. A negative pad crops, which the evaluator's own operator does not
+    support."""
 
     op_domain = ""
 
