@@ -61,7 +61,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for some texts, in the owner's units: numbers around the mean, and each category in turn."""
+    """Make feature values for some texts, in the user's units: numbers around the mean, and each category in turn."""
     generator = np.random.default_rng(7)
 
     def make_value(feature: Number | Category, row: int) -> Any:

@@ -245,8 +245,8 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for what its ordinary trace shows: caught errors, lengths of its own, unequal iterations,
-    sorting."""
+    """Refuse a module for what its ordinary trace shows: caught errors, wrong answers with lengths that it counts
+    itself, loop iterations that differ, sorts whose order of equal values matters."""
     few = replace(compared, ids=1)
     refuse_caught_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))

@@ -161,7 +161,7 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
 
 
 def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a program that does not compute each row of a batch from the row's own tokens."""
+    """Refuse a program that does not compute the answer to each text of a batch from this text's tokens alone."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
         place = find_line_mixing_texts(traced.program, compared.draw_batch, batch)

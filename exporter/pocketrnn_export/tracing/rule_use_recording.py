@@ -33,7 +33,7 @@ def record_rules_used() -> Iterator[dict[str, None]]:
 
 @contextlib.contextmanager
 def leave_out_rule(name: str) -> Iterator[None]:
-    """While the block runs, use PyTorch's own function in place of a rule or translation."""
+    """While the block runs, use PyTorch's own function in place of the rule or translation `name`."""
     token = _uses.set(_Uses(left_out=name))
     try:
         yield

@@ -205,7 +205,8 @@ def is_torchscript_trace() -> bool:
 
 
 class TraceSession:
-    """A context in which rules trace the forward of a module.
+    """A context in which a module's forward is traced: rules rewrite calls of torch, and facts and conditions are
+    recorded.
 
     Args:
         module: a copy to trace; its `forward` is wrapped, and restored afterwards.
@@ -377,7 +378,7 @@ class _TopicMode(FunctionMode):
 
 
 def mark_full_width(lengths: Tensor) -> Tensor:
-    """Record in a trace that the largest of `lengths` equals the width of the batch. Return `lengths`."""
+    """Record in a trace that the largest of `lengths` equals the number of tokens in the batch. Return `lengths`."""
     if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths

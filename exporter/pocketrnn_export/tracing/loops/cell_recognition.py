@@ -121,7 +121,8 @@ def read_operator_names(node: Node) -> tuple[str, str]:
 
 
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
-    """Recognize the recurrent layer that a state cycle computes.
+    """Return the recurrent layer that computes the states of a cycle, which an iteration of a loop computes from each
+    other.
 
     Raises:
         NotALayer: the cycle is not a recurrent layer.
@@ -149,7 +150,8 @@ def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration gives the same states as a layer, for random numbers of this scale."""
+    """Return whether an iteration of a loop gives the same states as a layer, for random inputs and states of the size
+    `scale`."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -167,7 +169,8 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """The iteration of a state cycle, which is computed for random states and inputs, and for unit vectors.
+    """The computation of the states of a cycle in one iteration of a loop, which is run for random states and inputs,
+    and for unit vectors.
 
     A gate here is a sigmoid or tanh of the iteration that is as wide as a state, or a part of a wider one.
     """

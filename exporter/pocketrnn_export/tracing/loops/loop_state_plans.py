@@ -92,8 +92,8 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add to the plan how a state cycle is computed: by filling a tensor, a running sum or maximum, or a layer. `taken`
-    contains the names of the layers of all loops."""
+    """Add to the plan what computes `cycle`, the states that an iteration computes from each other: a filled tensor, a
+    running sum or maximum, or a layer. `taken` contains the names of the layers of all loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -278,7 +278,8 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 
 
 def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the nodes that a state cycle reads directly, except its own states."""
+    """Return the inputs of the nodes `dependent`, which compute the new states of an iteration. Leave out these nodes
+    themselves, the states before the iteration, and nodes that depend on sizes only."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
@@ -311,7 +312,8 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether a sum adds two values of the text, or a bias to a product. True for other operators."""
+    """Return whether a sum adds two values that differ between texts, or a bias to a product. Return True for another
+    operator."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -328,7 +330,7 @@ _AFFINE: Final = frozenset(
 
 
 def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
-    """Return an unused name for a layer: the path of the module whose weights the cycle uses."""
+    """Return an unused name for a layer: the path of the module whose weights the nodes `dependent` use."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
@@ -348,7 +350,8 @@ def _make_numbered_name(base: str, number: int) -> str:
 def _add_running_reduction(
     loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
 ) -> bool:
-    """If a cycle of one state is a running sum or maximum, add it to the plan. Return whether it was added."""
+    """If `cycle` is a single state that holds a running sum or maximum, add it to the plan. Return whether it was
+    added."""
     if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
     numbers = _make_state_cycle(loop, cycle, near, dependent)
@@ -366,7 +369,7 @@ def _add_running_reduction(
 
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node's value is linear in the state for all inputs. Then no input multiplies the state."""
+    """Return whether a node's value is linear in the state, with a factor that does not depend on the text."""
     name = read_operator_names(node)[1]
     if _is_rounding(node):
         return False
@@ -382,7 +385,8 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node takes the larger value, only moves numbers, or selects numbers by an input."""
+    """Return whether a node takes the larger of two values, only moves numbers, or is a `where` whose condition does
+    not depend on the state."""
     whole, name = read_operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
@@ -390,7 +394,8 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" or "maximum" if an iteration computes this with its state for random numbers, else ""."""
+    """Return "sum" if an iteration adds something to its state, "maximum" if it takes the maximum of the state and
+    something, else "". Random numbers decide."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:

@@ -56,7 +56,8 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _convert_to_sizes(value: Any) -> Any:
-    """Replace tensors in an argument that are known to be the largest length by the width of the batch."""
+    """Replace tensors in an argument that are known to be the largest length by the number of tokens in the batch, as a
+    size."""
     if isinstance(value, slice):
         return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -174,12 +175,14 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width of the batch, from which forward makes lengths if it gets none."""
+    """Return whether a value is the width of the batch, its number of tokens, from which forward makes lengths if it
+    gets none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the largest length in a call's result is the width, if that holds for the lengths that it takes."""
+    """Record that the largest length in a call's result is the number of tokens in the batch, if that holds for the
+    lengths that the call takes."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.find_fact(args[0]).whole:
         return
@@ -209,7 +212,8 @@ def tolist(session: TraceSession, x: Any) -> Any:
 
 @rule("item")
 def item(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.max().item()` as the width of the batch, or as the tensor, which computes like a number."""
+    """Rewrite `lengths.max().item()` as the number of tokens in the batch, a size. Other tensors are returned, since
+    they compute like numbers."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("the tensor is not a single integer")
     return find_known_number(x)

@@ -22,7 +22,7 @@ class UntraceableError(ExportError):
 
 
 def make_too_many_questions_error(place: str) -> ExportError:
-    """Return the error for a line that asks about more sizes than pocketrnn tries."""
+    """Return the error for a line that tests more conditions on sizes than pocketrnn tries."""
     return ExportError(
         f"The module tests more sizes than pocketrnn can try, {place}.",
         "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
@@ -60,7 +60,8 @@ class Question:
 
 @dataclass
 class TraceLog:
-    """The findings of a trace so far.
+    """The record of a trace: the conditions on sizes that forward tested, the errors to raise at its end, and lines to
+    report.
 
     Attributes:
         questions: the questions, each once.

@@ -169,9 +169,9 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Divide the cases that the module answers by region, and by the answers to questions of operations. The first
-        part contains the longest text, whose program is most often right for other parts too. The second part contains
-        a text of ordinary length."""
+        """Divide the sizes at which the module runs by region, and by the results of conditions inside PyTorch's
+        operations. The first part contains the longest text, whose program is most often right for other parts too. The
+        second part contains a text of ordinary length."""
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -197,7 +197,8 @@ class _Search(Generic[Traced]):
         return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
     def _try_plan(self, plan: TracePlan) -> ProgramAttempt[Traced] | None:
-        """Trace a program by a plan, and record its questions. Return the program, or None if the trace fails."""
+        """Trace a program by a plan, and record the conditions that forward tested in the trace. Return the program, or
+        None if the trace fails."""
         try:
             attempt = self.trace(plan)
         # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
@@ -211,7 +212,8 @@ class _Search(Generic[Traced]):
         return attempt
 
     def _record_questions(self, questions: Sequence[Question]) -> None:
-        """Record the questions whose conditions are new. They divide the cases into other parts."""
+        """Record the conditions that are new among those that forward tested. They divide the sizes into other
+        parts."""
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
@@ -221,7 +223,7 @@ class _Search(Generic[Traced]):
         self.cases = list_boundary_sizes(self.known, self.regions, self.periods)
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
-        """Return whether a program passes all comparisons with the module for some cases."""
+        """Return whether a program passes all comparisons with the module at these sizes."""
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
@@ -231,8 +233,9 @@ class _Search(Generic[Traced]):
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether forward makes its choices by the same operators for a case as in the region that was traced.
-        If not, the two answers may differ only for a rare word or a large number."""
+        """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes
+        `case` as at the sizes that were traced. If not, the two answers may differ only for a rare word or a large
+        number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -245,7 +248,8 @@ class _Search(Generic[Traced]):
         return usual if attempt.plan is None else attempt.plan.sizes
 
     def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether a program computes each value that forward computes for a case of another region."""
+        """Return whether a program computes each value that forward computes at the sizes `case`. Return True for sizes
+        in the region for which the program was traced."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -256,7 +260,8 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Return whether forward makes its choices by the same operators in two regions."""
+        """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes of
+        two regions."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
@@ -269,7 +274,8 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that makes its choices by other operators if the number of texts changes."""
+        """Refuse a forward that makes choices, such as comparisons and clamps, by other operators if the number of
+        texts changes."""
         for one, other in itertools.combinations(self.answered_cases, 2):
             if one.tokens == other.tokens and not self._have_same_choices(
                 self.regions.find_region(one), self.regions.find_region(other)
@@ -281,7 +287,8 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward chooses at all sizes of a region, or None if forward fails."""
+        """Return the operators by which forward makes choices, such as comparisons and clamps, at all tried sizes of a
+        region, or None if forward fails there."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -290,12 +297,13 @@ class _Search(Generic[Traced]):
         return self._choices[region]
 
     def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether the program agrees with the module if the weights forget nothing. With normal weights, a
-        recurrent layer hides an error that lies a few dozen steps back."""
+        """Return whether the program agrees with the module if both have weights with which recurrent layers forget
+        nothing. With normal weights, such a layer hides an error that lies a few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan of several programs that together are right for all sizes, or None."""
+        """Return a plan of several programs, each used under a condition on the sizes, that together are right for all
+        sizes. Return None if there are no such programs."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip

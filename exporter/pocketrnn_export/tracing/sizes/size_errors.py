@@ -28,8 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error for a module without a right program. It names a question of forward whose answer at usual sizes
-    differs from that at sizes for which the programs are wrong."""
+    """Return the error for a module without a right program. It names a condition of forward whose result at usual
+    sizes differs from that at sizes for which the programs are wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget

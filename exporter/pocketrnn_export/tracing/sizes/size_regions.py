@@ -47,7 +47,8 @@ _ONE_TOKEN: Final = Condition(sympy.Eq(TOKENS, 1))
 
 @dataclass(frozen=True)
 class Regions:
-    """All sizes of an input, divided into regions.
+    """All sizes of an input, divided into regions. Within a region, all conditions that forward tests have the same
+    results.
 
     Attributes:
         conditions: the condition of each region, which holds in it and nowhere else.
@@ -183,7 +184,7 @@ def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
 
 
 def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
-    """Return the error for too many regions. It names the line that asks the most questions."""
+    """Return the error for too many regions. It names the line that tests the most conditions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
