@@ -378,7 +378,7 @@ class _TopicMode(FunctionMode):
 
 
 def mark_full_width(lengths: Tensor) -> Tensor:
-    """Record in a trace that the largest of `lengths` equals the number of tokens in the batch. Return `lengths`."""
+    """Record in a trace that the largest of `lengths` equals the width of the padded batch. Return `lengths`."""
     if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths

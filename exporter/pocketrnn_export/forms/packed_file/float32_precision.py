@@ -208,7 +208,8 @@ class Precision:
         )
 
     def _classify_digits(self, name: str) -> int:
-        """Return how exactly float32 holds the observed double-precision numbers of a value."""
+        """Return whether float32 holds the observed double-precision numbers of a value exactly, `_HELD`, or only
+        nearly, `_CLOSE`."""
         numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -232,7 +233,8 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value. Refuse a constant that is too large or too small for float32."""
+        """Return how exactly float32 holds a value: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse a constant that is too large
+        or too small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -256,7 +258,8 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
     ) -> int:
-        """Return how exactly float32 holds an operator's floats. Refuse floats that it cannot replace."""
+        """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse floats that it
+        cannot replace."""
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]

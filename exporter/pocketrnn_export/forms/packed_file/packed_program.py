@@ -220,8 +220,8 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the program's values: equal constants get the numbers of the known ones, and other values follow
-        these. Return these other values, the state first."""
+        """Renumber this program's values for a file that already has the values `known`: an equal constant gets the
+        number of the known one, and other values get the numbers after these. Return the other values in order."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):

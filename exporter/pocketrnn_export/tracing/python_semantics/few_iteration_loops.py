@@ -129,7 +129,8 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
-    """Return the number of the loop on a line: that of the loop which just began there, or the number of a new loop."""
+    """Return the number of the loop on the line `where`: that of the loop which just began there, or the number of a
+    new loop."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:

@@ -35,7 +35,7 @@ HIDDEN: Final = tuple(
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, hide the trace from the user's code."""
+    """While the block runs, torch's functions that tell whether a trace is active tell the user's code that none is."""
     return replace_methods(
         {
             (module, name): _make_stand_in(shipped, untraced)

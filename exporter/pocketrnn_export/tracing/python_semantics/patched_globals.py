@@ -139,7 +139,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function. It calls the method of the tensor or array."""
+    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method` of it."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:

@@ -185,7 +185,7 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def find_known_number(value: Any) -> Any:
-    """Return the number of tokens in the batch, as a size, for a tensor that is known to equal it, such as
+    """Return the width of the padded batch, a symbolic size, for a tensor that is known to equal it, such as
     `lengths.max()`. Return other values unchanged."""
     session = find_current_session()
     fact = None if session is None else session.facts.find_fact(value)
