@@ -177,7 +177,7 @@ _Sorted = npt.NDArray[np.float64]
 
 
 def _compute_graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
-    """Compute all values of a graph for a batch, by name; the numbers of each are sorted."""
+    """Run a graph on a batch. Return a dict from the name of each value to its numbers, flat and sorted."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
         made = dict(evaluator.run(None, dict(inputs), intermediate=True))

@@ -63,7 +63,8 @@ class _Recurrent(OpRun):
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
-        """Compute the operator in float64, with ONNX's arguments and results."""
+        """Compute the operator in float64, with ONNX's arguments, and return ONNX's results: the outputs and the final
+        states."""
         self._refuse_attributes(attributes, more)
         b, lengths, *initial = [*more, *[None] * (2 + self.states - len(more))][: 2 + self.states]
         batch_first = bool(attributes.get("layout"))
@@ -319,7 +320,8 @@ def _make_writable_tensor(x: Doubles) -> torch.Tensor:
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Compute the padding before and after each axis of a convolution."""
+    """Return two lists with a number for each axis of a convolution: the padding before it, and the padding after
+    it."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):

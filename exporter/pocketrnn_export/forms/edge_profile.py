@@ -94,7 +94,7 @@ EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
 def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
-    """Trace a classifier as a graph that takes one text.
+    """Trace a classifier as a graph that takes one text, and return it with its opset.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -142,7 +142,8 @@ def _convert_for_small_engines(
 
 
 def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
-    """Convert the model to the lowest opset that can express the model. The proof compares the result."""
+    """Convert the model to the lowest opset that can express the model. Return the file's bytes and the opset. The
+    proof compares the result."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):

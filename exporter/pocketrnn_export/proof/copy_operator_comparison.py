@@ -67,7 +67,8 @@ class _RecordedProgram:
         return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
     def describe_line(self, index: int) -> str:
-        """Describe the line that calls the operator at this index, or the last operator."""
+        """Return the line of user code that calls the operator at this index, or the last operator if there are
+        fewer."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 

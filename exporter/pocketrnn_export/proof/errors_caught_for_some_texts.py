@@ -271,6 +271,7 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return the ranges of code that have an error handler: the start, the end and the handler of each."""
+    """Return for each range of a function's code with an error handler three offsets: its start, its end, and the
+    handler."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

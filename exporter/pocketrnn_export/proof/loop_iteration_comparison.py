@@ -78,7 +78,8 @@ def check_every_step(
     one_text: bool,
     bounds: Sequence[Sizes] = (),
 ) -> tuple[str, ...]:
-    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps.
+    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return notes
+    on steps that were not checked.
 
     The check runs a batch of one text and a batch of three.
 
@@ -129,7 +130,8 @@ def check_every_step(
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
-    """Write the note for a loop that was compared up to this step; for 0, only its answers were compared."""
+    """Return a note that a loop was compared up to this step; for 0, a note that only the answers of texts can show a
+    difference."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "

@@ -43,7 +43,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of one kind, or each of their rows as a case, with the answers in single precision."""
+        """Return the cases of the kind `inputs`, or each of their rows as a case, each with the reference's answer in
+        single precision."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
@@ -67,7 +68,8 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return a case and its answer, without rows whose answer is not finite.
+        """Return a list with a case and its answer, without the rows whose answer is not finite; an empty list if no
+        row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.

@@ -60,7 +60,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
-    """Find out how much each node of a program depends on the words of the texts."""
+    """Return for each node of a program how much its value depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
     contents: dict[Node, WordContent] = {}
     for node in program.graph.nodes:

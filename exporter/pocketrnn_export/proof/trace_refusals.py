@@ -206,7 +206,7 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
 
 
 def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[str, ...]:
-    """Return a note for a program in which the order of equal values may change an answer, or no note."""
+    """Return a note if the order of equal values may change an answer of a program; else an empty tuple."""
     if not traced.sort_operators:
         return ()
     line = find_tie_sensitive_line(traced.program, compared.draw_batch, one_text=compared.one_text)

@@ -395,8 +395,8 @@ def find_size_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Return the names of torch's symbols of sizes: `batch` for each first axis, `tokens` and `second` for the
-    texts."""
+    """Return a dict from the name of each of torch's size symbols to `batch` for first axes, and to `tokens` or
+    `second` for the second axes of the texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):

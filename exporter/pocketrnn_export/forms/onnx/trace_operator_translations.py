@@ -18,7 +18,8 @@ _INT64: Final = int(ir.DataType.INT64)
 def _translate_recurrence(
     x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
 ) -> tuple[Any, Any, Any]:
-    """Translate `pocketrnn::recurrence` in ONNX. https://onnx.ai/onnx/operators describes RNN, LSTM and GRU.
+    """Translate `pocketrnn::recurrence` to ONNX's RNN, LSTM or GRU (https://onnx.ai/onnx/operators). Return the
+    outputs, the final hidden states and the final cell states.
 
     The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
     """

@@ -185,7 +185,8 @@ def _observe_lengths(
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Run a graph on each of the inputs. Return all its values by name."""
+    """Run a graph on each of the inputs. Return a dict from the name of each value to its arrays, one for each
+    input."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)

@@ -77,7 +77,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Refuse a recurrent layer that the engine does not have. Return the codes of its kind and its directions."""
+    """Refuse a recurrent layer that the engine does not have. Return two codes: its kind and its directions."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:

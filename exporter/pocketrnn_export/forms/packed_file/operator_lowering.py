@@ -385,7 +385,8 @@ class Lowering:
         return operands, [*(size for size, _ in axes), *masks]
 
     def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """Return a value's sizes as three products: before, from `first` to `last`, and after these axes.
+        """Return the sizes of a value's axes as three products: of the axes before `first`, of the axes `first` to
+        `last`, both included, and of the axes after `last`.
 
         Raises:
             ExportError: two axes of the text's length become one.
@@ -484,7 +485,8 @@ def multiply_or_refuse(
 
 
 def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
-    """Return an array's sizes as three products: before, from `first` to `last`, and after these axes."""
+    """Return the sizes of an array's axes as three products: of the axes before `first`, of the axes `first` to `last`,
+    both included, and of the axes after `last`."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
@@ -658,7 +660,8 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the only axis along which GatherND selects elements, and the value with the indices along this axis."""
+    """Return the only axis along which GatherND selects elements, and the number of the program's value that holds the
+    indices along this axis."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
@@ -673,7 +676,8 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis of GatherElements, and the value with the indices, which are equal along other axes."""
+    """Return the axis of GatherElements, and the number of the program's value that holds the indices, which are equal
+    along other axes."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)

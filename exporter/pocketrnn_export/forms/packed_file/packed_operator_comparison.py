@@ -273,7 +273,7 @@ def _make_operator_model(
 def _draw_inputs(
     lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
-    """Draw numbers for an operator's inputs that are possible in the graph. Yield some sets of such inputs."""
+    """Yield dicts of random arrays for an operator's inputs, by name, with numbers that are possible in the graph."""
     if not given:
         yield {}
         return

@@ -46,7 +46,8 @@ def _run_recurrent_layer(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one recurrent layer in one or two directions, as ONNX's RNN, LSTM and GRU do.
+    """Run one recurrent layer in one or two directions, as ONNX's RNN, LSTM and GRU do. Return the outputs and the
+    final states.
 
     Args:
         x: float [sequence, batch, features].
@@ -116,7 +117,7 @@ def _run_recurrent_layer_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same as `_run_recurrent_layer`, but start each step from the initial states; see
+    """Return the same three tensors as `_run_recurrent_layer`, but start each step from the initial states; see
     `memoryless_layers.py`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.

@@ -285,8 +285,8 @@ def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: 
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
-    gates; the values before the products; the nodes that the cycle reads directly; the values of the text.
+    """Yield four choices of the nodes that states are computed from besides the states: those before the products and
+    the gates; those before the products; those that are read directly; and the values of the text.
 
     A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
     digits of x that the module keeps.
@@ -498,7 +498,7 @@ class _IterationValues:
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
     def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
-        """Compute nodes, and return the value of each as [rows, features]."""
+        """Compute the values of nodes, and return a dict from each node to its value as [rows, features]."""
         result = {}
         for node in nodes:
             value = self.compute_value(node)

@@ -330,7 +330,8 @@ def _run_masked_layer(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a layer whose rows keep their state in some steps: those for which `acts`, bool [iterations, batch], is
-    False. These steps may be in the middle of a text, for instance if the mask is computed from the ids.
+    False. They may be in the middle of a text, if the mask is computed from the ids. Return the hidden states after
+    each step, and the list of final states.
 
     The other steps of a row are moved together, so that they form a row with a length.
     """

@@ -134,7 +134,7 @@ class _Search(Generic[Traced]):
 
     @property
     def answered_cases(self) -> list[Sizes]:
-        """The sizes at which the module runs without an error."""
+        """The sizes, among those to compare, at which the module runs without an error."""
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:

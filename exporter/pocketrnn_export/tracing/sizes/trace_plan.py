@@ -58,7 +58,8 @@ class TracePlan(Branch):
 
     @property
     def branches(self) -> tuple[list[Branch], list[Condition]]:
-        """The branches to trace, and the conditions of all branches except the first."""
+        """Two lists: the branches to trace, and the conditions under which the answers of all branches except the first
+        are taken."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
