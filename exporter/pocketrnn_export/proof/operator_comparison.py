@@ -170,7 +170,8 @@ def find_first_wrong_number(
     draw: Sequence[Any],
     terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
-    """Return the index of the first number that differs by more than rounding, or None if all numbers agree.
+    """Return the index in `found` of the first number that differs from `expected` by more than rounding, or None if
+    all numbers agree.
 
     Args:
         found, expected: the numbers to compare.

@@ -262,7 +262,7 @@ def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: A
 def _make_follow_function(
     compared: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for given sizes and records its conditions."""
+    """Return the function that runs forward for given sizes and records the conditions on sizes that forward tests."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)

@@ -56,14 +56,16 @@ def _translate_recurrence(
 
 
 def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
-    """Translate `pocketrnn::cut` in ONNX, by Slice. Slice itself clamps the ends."""
+    """Translate `pocketrnn::cut`, the slice `x[start:end:step]` along an axis, to ONNX's Slice, which clamps the ends
+    itself."""
     return op.Slice(
         x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
     )
 
 
 def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
-    """Translate `pocketrnn::cut_to_longest` in ONNX."""
+    """Translate `pocketrnn::cut_to_longest`, which cuts x [sequence, batch, ...] to the largest of the lengths, to
+    ONNX."""
     return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 

@@ -330,7 +330,8 @@ def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, i
 
 
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """Return the padding at the beginning of each axis. The padding at the end follows from the size of the result."""
+    """Return the padding at the beginning of the height and of the width. The padding at the end follows from the size
+    of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise ExportError("The attribute auto_pad is set, but the engine needs the padding itself, in pads.", "")
     return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)

@@ -55,7 +55,8 @@ class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an Ex
 
 @dataclass(frozen=True)
 class StateCycle:
-    """Some states of a loop that an iteration computes from each other.
+    """States of a loop that an iteration computes from each other, such as the hidden state and the cell state of an
+    LSTM.
 
     Attributes:
         states: each state, as the nodes before and after the iteration.

@@ -29,7 +29,8 @@ _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
 @dataclass(eq=False)
 class LoopState:
-    """A state that an iteration passes on: the typical iteration's node before it and, once known, after it."""
+    """A value that each iteration of a loop passes to the next one: its node before the typical iteration, which stands
+    for all, and, once known, its node after it."""
 
     before: Node
     first: Node
@@ -161,7 +162,8 @@ class MatchedLoop:
         return (*leaves[1:], None)
 
     def complete_states(self) -> None:
-        """Find the node after the iteration for each state, where the last iteration does not show this node."""
+        """Find for each state its node after the typical iteration, if the last iteration did not show which node this
+        is."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
@@ -177,7 +179,8 @@ class MatchedLoop:
         return node.target is STEP and node in self.partners and self.find_direction(node) != 0
 
     def find_direction(self, node: Node) -> int:
-        """Return how the position of a node's step changes in each iteration: 1, -1 or 0."""
+        """Return by how much the position of the step that a node reads or writes changes from one iteration to the
+        next: 1, -1, or 0 for a node without a step."""
         return find_position_direction(
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
@@ -192,7 +195,7 @@ class MatchedLoop:
         return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
-        """Return whether a node depends on another node of its iteration. A state's new value does not count."""
+        """Return whether a node depends on another node of its iteration, except through the new value of a state."""
         afters = {state.after for state in self.states.values()}
         return any(
             source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
@@ -211,7 +214,8 @@ def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) 
 
 
 def _find_node_kind(node: Node) -> Any:
-    """Return a value that is equal for two nodes with one operator, or with one output of one operator."""
+    """Return a value that is equal for two nodes if they call the same operator or, for `getitem`, take the same output
+    of the same operator."""
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target

@@ -82,7 +82,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
 
 
 def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states on which a node of an iteration depends, as the nodes before the iteration."""
+    """Return the states on which a node of an iteration depends, each as its node before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -148,7 +148,8 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator that recurrent layers do not have, except to compute the mask."""
+    """Refuse an iteration with an operator that recurrent layers do not have, unless it only computes `mask`, which
+    marks the rows that the iteration changes."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -229,7 +230,8 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether an iteration keeps all states if the mask is 0, and does the same for all other masks."""
+    """Return whether an iteration keeps all states where the mask of its rows is 0, and does the same for all other
+    numbers in the mask."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -268,7 +270,7 @@ def _is_zero_or_one(node: Node) -> bool:
 
 
 def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """Return the nodes between the states before an iteration and the states after it, in the graph's order."""
+    """Return the nodes that compute the states after an iteration from the states before it, in the graph's order."""
     above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
