@@ -73,7 +73,7 @@ class ObservedGraph:
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def find_sizes(self, name: str) -> list[Size]:
-        """Return the sizes of a value's axes.
+        """Return the sizes of a value's axes, each as (a, b), which stands for a * tokens + b.
 
         Raises:
             ExportError: a size is not a * tokens + b.

@@ -239,7 +239,7 @@ class Lowering:
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def find_sizes(self, name: str) -> list[Size]:
-        """Return the sizes of a value's axes."""
+        """Return the sizes of a graph value's axes, each as (a, b), which stands for a * tokens + b."""
         return self.graph.find_sizes(name)
 
     def find_type(self, name: str) -> int:
@@ -308,7 +308,8 @@ class Lowering:
         return made
 
     def _add_index_range(self, name: str, made: int) -> None:
-        """Add an operation that writes a graph value which is a range along one axis, and equal along other axes."""
+        """Add an operation that writes a graph value whose numbers increase by a fixed step along one axis, and are
+        equal along the other axes."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -355,7 +356,7 @@ class Lowering:
         self.program.add("copy", [source, target], *words)
 
     def reuse_value(self, name: str, value: int) -> None:
-        """Use a value of the program for another graph value that has the same numbers in the same order."""
+        """Let a graph value use an existing value of the program, which has the same numbers in the same order."""
         self.known[name] = value
 
     def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
@@ -626,7 +627,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether, for all numbers of tokens, all indices are at least 0, or all are negative."""
+    """Return whether the indices in a value are all at least 0, or all negative, for every number of tokens."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below

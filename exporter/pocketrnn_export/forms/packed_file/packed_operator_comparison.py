@@ -81,7 +81,7 @@ _PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")
 
 @dataclass(frozen=True)
 class _OperatorWithExpands:
-    """An operator that runs alone, together with the Expand nodes before it.
+    """An operator that is run without the rest of its graph, together with the Expand nodes that compute its inputs.
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
