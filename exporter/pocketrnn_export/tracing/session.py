@@ -142,8 +142,8 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one topic, such as slicing. A call of torch is passed to all rules of a topic, then to the next
-    topic.
+    """Rules about one topic, such as slicing. The first rule of a topic that does not decline a call of torch rewrites
+    it; if all decline, the call is passed to the next topic.
 
     Attributes:
         rules: the rules, in order; the first that does not decline rewrites the call.
@@ -288,7 +288,7 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics, beginning with the topic at `level`, and return its result."""
+        """Pass a call through the topics of rules, beginning with the topic at `level`, and return its result."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -320,7 +320,8 @@ class TraceSession:
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward on each branch, and select the answer of the branch whose condition is true."""
+        """Run forward once for the sizes of each branch, and return the answer of the branch whose condition is true,
+        which the graph selects."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)

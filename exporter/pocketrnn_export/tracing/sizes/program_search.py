@@ -342,7 +342,8 @@ class _Search(Generic[Traced]):
         return join_by_and([self.regions.conditions[region], *conditions])
 
     def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """Return a plan that also contains the range of tokens for which it is used."""
+        """Return a plan that also contains the range of tokens in which `condition` may be true, if the condition
+        depends on tokens only."""
         if condition.size_names != {"tokens"}:
             return plan
         every = make_all_sizes(self.regions.batch)
