@@ -28,7 +28,7 @@ def select_answer_rows(answer: Any, lengths: Ids) -> Any:
 
 
 def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
-    """Split the rows of an answer by text.
+    """Split the rows of an answer by text, and return an array of rows for each text.
 
     The rows may also be one measured value each.
 

@@ -132,7 +132,8 @@ def find_differing_operation(
 def _find_differing_node(
     model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Find the first node that takes a step's inputs but computes another output than every step."""
+    """Return the name of the first node that takes an output of a call in forward (`step`), but gives no value of
+    forward; "" if there is no such node."""
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(
@@ -152,7 +153,8 @@ def _find_differing_node(
 
 
 class _CallRecorder(FunctionMode):
-    """A torch function mode that records each call that makes a tensor as a step of `steps`."""
+    """A torch function mode that appends each call that makes a tensor to `steps`, with the line that `find_line`
+    gives."""
 
     def __init__(self, steps: list[_Step], find_line: Place) -> None:
         super().__init__()
@@ -175,7 +177,7 @@ _Sorted = npt.NDArray[np.float64]
 
 
 def _compute_graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
-    """Compute all values of a graph for a batch, by name; the numbers of each are sorted."""
+    """Run a graph on a batch. Return a dict from the name of each value to its numbers, flat and sorted."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
         made = dict(evaluator.run(None, dict(inputs), intermediate=True))
@@ -195,12 +197,14 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
 
 
 def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
-    """Return whether a graph computes the numbers of a tensor; True for a tensor that is not searched for."""
+    """Return whether a tensor's numbers are among the values of a graph. Also return True for a tensor that cannot be
+    searched for."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 
 def _can_search_tensor(tensor: Tensor) -> bool:
-    """Return whether a tensor is searched among the values of a graph: an ordinary one of real numbers, not large."""
+    """Return whether a tensor is searched for among the values of a graph: a strided one of real numbers that is not
+    large."""
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 

@@ -104,7 +104,8 @@ def build_evaluator(
 
 
 def _restore_constants(reference: Any) -> None:
-    """Set constants that the graph holds in float32 to PyTorch's float64 values."""
+    """Replace attributes that the graph holds in float32 by the float64 constants of PyTorch from which they were
+    rounded, in place."""
     for node in reference.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -177,7 +178,7 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Round the values whose name ends with SINGLE to float32.
+    """Insert casts that round the values whose name ends with SINGLE to float32.
 
     PyTorch makes float32 of Python's numbers beside a tensor.
     """

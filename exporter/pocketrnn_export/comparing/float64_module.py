@@ -90,7 +90,8 @@ class Float64Mode(FunctionMode):
 
 
 def _convert_argument(value: Any) -> Any:
-    """Convert an argument for a computation in float64."""
+    """Return an argument of a torch function for a run in float64: float32 tensors and dtypes become float64, and
+    Python floats are rounded to float32."""
     if isinstance(value, float):
         return value if not np.isfinite(value) else float(np.float32(min(max(value, -_LARGEST), _LARGEST)))
     if isinstance(value, Tensor):
@@ -103,7 +104,8 @@ def _convert_argument(value: Any) -> Any:
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Compute a float32 result again in float64, if it was not made from float32 tensors."""
+    """Call a function whose result was float32, without an argument in float32, again in float64. Return the new
+    result, or the old one in float64 if the function refuses that."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:

@@ -46,7 +46,8 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The base class of RNN, LSTM and GRU: directions, lengths, initial states, layout."""
+    """The base class of the operators RNN, LSTM and GRU: it handles directions, lengths, initial states and the
+    layout."""
 
     op_domain = ""
     gates: int
@@ -54,15 +55,16 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """Make the function of one step in one direction."""
+        """Return the function that computes one step in one direction from the recurrent weights `r` and biases `b`."""
         raise NotImplementedError
 
     def _count_biases_added_early(self, hidden: int) -> int:
-        """Count the recurrent biases that are added to the input for all steps at once."""
+        """Return how many recurrent biases are added to the input for all steps at once, and not in each step."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
-        """Compute the operator in float64, with ONNX's arguments and results."""
+        """Compute the operator in float64, with ONNX's arguments, and return ONNX's results: the outputs and the final
+        states."""
         self._refuse_attributes(attributes, more)
         b, lengths, *initial = [*more, *[None] * (2 + self.states - len(more))][: 2 + self.states]
         batch_first = bool(attributes.get("layout"))
@@ -196,7 +198,7 @@ class GRU(_Recurrent):
 
 
 class Erf(OpRun):
-    """The error function, in float64."""
+    """The operator Erf, the error function, in float64."""
 
     op_domain = ""
     _erf = staticmethod(np.vectorize(math.erf, otypes=[np.float64]))
@@ -252,7 +254,7 @@ def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduct
 
 
 class TopK(OpRun):
-    """The largest values, sorted. The lower index comes first among equal values, as ONNX requires.
+    """The operator TopK, with sorted results. The lower index comes first among equal values, as ONNX requires.
 
     The evaluator's own operator does not do this.
     """
@@ -286,7 +288,7 @@ class GatherND(OpRun):
 
 
 class Conv(OpRun):
-    """Convolution by torch in float64. The tests compare it with sums by numpy."""
+    """The operator Conv, by torch in float64. The tests compare it with sums by numpy."""
 
     op_domain = ""
 
@@ -318,7 +320,8 @@ def _make_writable_tensor(x: Doubles) -> torch.Tensor:
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Compute the padding before and after each axis of a convolution."""
+    """Return two lists with a number for each axis of a convolution: the padding before it, and the padding after
+    it."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):
@@ -363,7 +366,7 @@ class MaxPool(EvaluatorsMaxPool):
 
 
 class ReduceLogSumExp(OpRun):
-    """The logarithm of a sum of exponentials, also for infinite numbers.
+    """The operator ReduceLogSumExp, the logarithm of a sum of exponentials, also for infinite numbers.
 
     It is -inf for numbers that are all -inf, and inf if one is inf; the evaluator's own gives NaN.
     """
@@ -391,7 +394,8 @@ class LogSoftmax(OpRun):
 
 
 class Pad(OpRun):
-    """Padding of chosen axes. A negative pad crops, which the evaluator's own operator does not support."""
+    """The operator Pad, also for chosen axes. A negative pad crops, which the evaluator's own operator does not
+    support."""
 
     op_domain = ""
 

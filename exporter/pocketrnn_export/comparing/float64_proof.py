@@ -61,7 +61,7 @@ class Float64Agreement:
 
 @dataclass(frozen=True)
 class DistanceToExactAnswer:
-    """How far a float32 answer to a case is from the exact answer.
+    """How far a float32 answer to a case is from the exact answer, which is computed in double precision.
 
     Attributes:
         candidate: the name of the candidate.
@@ -79,7 +79,7 @@ class DistanceToExactAnswer:
 
     @property
     def passes(self) -> bool:
-        """Whether the answer is near enough.
+        """Whether the float32 answer is near enough to the exact answer.
 
         If its label still differs, it is a tie: the exact logits of the two labels differ by at most twice the allowed
         distance.
@@ -196,7 +196,8 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
 
 
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Measure how far a run in double precision is from the exact answers. The progress calls the cases `inputs`.
+    """Run a form in double precision, and measure how far it is from the exact answers. The progress calls the cases
+    `inputs`.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
@@ -225,7 +226,8 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Compute absolute differences, [rows, classes]: infinite if the shapes differ, 0 in a row that is NaN in both."""
+    """Return the absolute differences between two answers, [rows, classes]: infinite if the shapes differ, 0 in a row
+    that is NaN in both."""
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):
@@ -276,7 +278,7 @@ def measure_distances_to_exact_answers(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Compute by how much two right float32 answers to these cases may differ.
+    """Return by how much two float32 answers to these cases may differ if each is right but rounded differently.
 
     Each may be `SPREADS` spreads away from the exact answer.
 

@@ -93,7 +93,7 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
 
 
 def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Make the inputs of a graph from rows of ids: tokens, lengths, second texts, features.
+    """Return the inputs of a graph with these input names, from rows of ids: tokens, lengths, second texts, features.
 
     Args:
         names: the names of its inputs.

@@ -37,7 +37,7 @@ _FAR: Final = 1e-2
 
 @dataclass(frozen=True)
 class Reference:
-    """The form whose answers all other forms are compared with.
+    """The module or graph whose answers those of all other forms are compared with.
 
     Attributes:
         name: its name in the proof.
@@ -59,7 +59,7 @@ class Reference:
     def compute_exact_answers(
         self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases"
     ) -> list[ExactAnswer]:
-        """Compute the exact answers to the cases.
+        """Compute the answers to the cases in double precision, with how far rounding may move each.
 
         Args:
             cases: the inputs.
@@ -104,7 +104,7 @@ class CandidateComparison:
 
 
 def make_graph_reference(name: str, content: bytes) -> Reference:
-    """Make a reference of an ONNX graph, for its other forms."""
+    """Return an ONNX graph as the reference with which the other forms of the graph are compared."""
     return Reference(
         name,
         make_onnx_run(content, optimized=False),
@@ -164,8 +164,8 @@ def measure_case_difference(
     exact: Callable[[Case], ExactAnswer | None],
     heads: Sequence[int],
 ) -> Difference:
-    """Measure the differences of an answer to a case as `measure_difference` does, from the exact answer only if the
-    logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
+    """Measure the differences of an answer to a case as `measure_difference` does, but compute the exact answer only if
+    the logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
     found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found
@@ -180,7 +180,8 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure the differences of `given` from `expected` and from `exact`, all [rows, classes].
+    """Measure the differences of the logits `given` from `expected`, the reference's, and from `exact`, those in double
+    precision, all [rows, classes].
 
     The differences are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
     """
@@ -199,7 +200,8 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Measure how far a candidate's answer is from the exact answer, in units of possible rounding."""
+    """Return how far a candidate's answer is from the exact answer, in units of how far rounding may move the exact
+    answer."""
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
@@ -245,7 +247,8 @@ def summarize_differences(
 def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Return whether each row of the cases, or each of `rows`, gets the same answer alone as in its batch."""
+    """Return whether each row of the cases, or each whose index is in `rows`, gets the same answer alone as in its
+    batch."""
     for case in cases:
         together = split_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:

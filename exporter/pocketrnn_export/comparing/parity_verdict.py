@@ -22,7 +22,7 @@ _LISTED: Final = 20
 
 
 def is_near_enough(found: Difference, tolerance: float | None) -> bool:
-    """Return whether an answer is within the tolerance, or within what rounding explains.
+    """Return whether a difference is within the tolerance, or so small that rounding explains it.
 
     Args:
         found: the difference from the reference, and from the exact answer.

@@ -62,7 +62,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many tokens a text can have by its text rules.
+    """How many tokens a text can have under its text rules.
 
     Texts are cut to `most` tokens. Shorter texts are padded to `least`, on the left if `pad_left`; without `filled`,
     there are no shorter texts.
@@ -83,7 +83,7 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """Return the cases with rows of allowed lengths, each case once. Longer rows are cut.
+        """Return the cases with rows of the lengths that a text can have, each case once. Longer rows are cut.
 
         The tokens of a shorter row are repeated; with `padded`, every other such row is padded instead.
         """
@@ -210,7 +210,8 @@ def make_hazard_cases(
 
 
 def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of given sizes: those just below and above a size condition of the module.
+    """Make cases of random tokens in the given sizes (batch, tokens): those just below and above a size condition of
+    the module.
 
     Args:
         sizes: (batch, sequence) of each case.
@@ -268,7 +269,8 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 
 def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Turn each row of a case into a pair of texts, split by a mark. A case of pairs is not changed.
+    """Return a case whose rows are pairs of texts: each row of the given case, with a mark between its two parts. A
+    case of pairs is not changed.
 
     The position of the mark depends on the length of the row. A row of one id gives two texts of this id.
     """
@@ -405,7 +407,8 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given or random texts, and two texts without a known token, as users type them.
+    """Choose the texts of a proof: the given texts, or random ones if none are given, and two texts without a known
+    token, as users type them.
 
     Args:
         given: the owner's texts.

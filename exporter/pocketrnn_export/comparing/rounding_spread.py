@@ -44,7 +44,7 @@ _HALF_ULP: Final = 2.0**-24
 
 @dataclass(frozen=True)
 class ExactAnswer:
-    """The exact answer to a case.
+    """The answer to a case in double precision, and how far rounding of the weights may move it.
 
     Attributes:
         case: the inputs.
@@ -61,7 +61,8 @@ class ExactAnswer:
 def compute_exact_answers(
     run: Run64, moved: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
 ) -> list[ExactAnswer]:
-    """Compute the exact answers to the cases, with the spread of each row.
+    """Compute the answers to the cases in double precision, and how far the logits of each row move when all weights
+    move by one ulp.
 
     Args:
         run: the module, or a graph, in double precision.
@@ -125,14 +126,15 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """Compute by how much each weight is moved: one ulp, or 0 for a number that is exact."""
+    """Return by how much each weight is moved: one ulp, or 0 for a weight that counts as exact, a multiple of 1/16."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
 def _move_weights_by_one_ulp(originals: Sequence[npt.NDArray[np.float32]], draws: int) -> Iterator[Iterator[Doubles]]:
-    """Yield for each draw the tensors of weights, in their order, with each weight moved up or down at random."""
+    """Yield for each draw an iterator of all weight tensors, in the order of `originals`, with each weight moved by one
+    ulp up or down at random."""
     steps = [_compute_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(0)
 

@@ -19,8 +19,8 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return three ways to cut a text into chunks: the name and the number of chunks, which is None for random cuts.
-    `each` is the word for a step of the text: `token` or `step`."""
+    """Return a dict of three ways to cut a text into chunks: from the name of each to the number of chunks, or None for
+    chunks of random lengths. `each` is the word for a step of the text: `token` or `step`."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 
@@ -48,7 +48,8 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
 
 
 def _split_ids(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
-    """Yield the chunks of a text that are not empty."""
+    """Cut a text into `parts` chunks, or into chunks of random lengths for None, and yield the chunks that are not
+    empty."""
     places: Any = min(parts or 0, len(ids))
     if parts is None:
         places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))

@@ -94,7 +94,7 @@ EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
 def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
-    """Trace a classifier as a graph that takes one text.
+    """Trace a classifier as a graph that takes one text, and return it with its opset.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -115,8 +115,8 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """Remove the lengths of a graph's layers, and convert the graph to `opset` or to the lowest possible opset. Return
-    the new graph and its opset."""
+    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or to the lowest
+    possible opset. Return the new graph and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
@@ -142,7 +142,8 @@ def _convert_for_small_engines(
 
 
 def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
-    """Convert the model to the lowest opset that can express the model. The proof compares the result."""
+    """Convert the model to the lowest opset that can express the model. Return the file's bytes and the opset. The
+    proof compares the result."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):

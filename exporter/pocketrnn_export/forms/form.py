@@ -29,7 +29,8 @@ class OtherFile:
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a classifier, which the proof has not compared yet.
+    """A file of a classifier, such as an ONNX graph, with the functions that run it for the proof, which compares it
+    with the module.
 
     Attributes:
         entry: the form's entry in classifier.json, with the file's name and digest; or just the file's name.
@@ -66,7 +67,8 @@ class Form:
 
 @dataclass(frozen=True)
 class FormKind:
-    """A kind of form, and how `export` makes a form of this kind.
+    """A kind of form, such as a step graph: how `export` makes a form of this kind, and whether an export fails without
+    it.
 
     Attributes:
         name: the form's name in messages.

@@ -62,7 +62,7 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """The part of the graph's input from which a value is computed."""
+    """The inputs from which a value of the graph is computed: weights, tokens, lengths, or a form of these."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -93,7 +93,8 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[b
 
 
 class _StepBuilder:
-    """Reads the nodes of a graph in order. It records the source of each value, and the nodes of the step graph."""
+    """Reads the nodes of a graph in order. It records from which inputs each value is computed, and collects the nodes
+    of the step graph."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -145,8 +146,8 @@ class _StepBuilder:
         return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
     def _convert_graph_node(self, node: NodeProto) -> None:
-        """Add what the step graph needs of a node, and record the source of its outputs. Refuse a node that cannot
-        continue from a state."""
+        """Add to the step graph the nodes that it needs in place of a node, and record from which inputs its outputs
+        are computed. Refuse a node that cannot continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
@@ -231,7 +232,8 @@ class _StepBuilder:
         return -1 if picks and self._find_original_sizes().find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step separately. A Gather must be a lookup."""
+        """Return whether a node computes each step separately. For a Gather, this is so only if it looks up rows of a
+        weight."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -386,8 +388,8 @@ class _StepBuilder:
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
-        """Refuse a reduction over another axis than the sequence, before the first recurrent layer, or after
-        another."""
+        """Refuse a reduction over another axis than the sequence, a reduction before the first recurrent layer, and a
+        second reduction."""
         if not self.hidden:
             raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
         attributes = read_attributes(node)
@@ -417,7 +419,8 @@ class _StepBuilder:
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
-        """Add the maximum of the new steps and of the maximum in the state, as the text's pooled value."""
+        """Add nodes for the maximum of the new steps and of the maximum in the state, in place of a maximum over the
+        text."""
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
@@ -427,7 +430,7 @@ class _StepBuilder:
         self.pooled = pooled, self._find_step_width(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
-        """Add the sum of the new steps and of the sum in the state."""
+        """Add nodes for the sum of the new steps and of the sum in the state, in place of a sum over the text."""
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._add_new_node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._find_step_width(node.input[0])

@@ -55,7 +55,7 @@ TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_pyth
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module by TorchScript, and load the traced module from the bytes of its file.
+    """Trace a module by TorchScript. Return the bytes of its file, and the module as it is loaded from them.
 
     Args:
         module: in eval mode, on the CPU.

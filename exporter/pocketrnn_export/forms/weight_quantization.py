@@ -111,7 +111,8 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Return the weight matrices, each with the axis that the product sums. The numbers along it share a scale."""
+    """Return the weight matrices of products, each with the axis that its product sums. The numbers along this axis
+    share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -188,7 +189,7 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 
 def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
-    """Return the numbers of a weight as float16 without scales, or as int8 with the float32 scale of each row."""
+    """Return the numbers of a weight and their scales: float16 and None, or int8 and the float32 scale of each row."""
     numbers = _read_weight_numbers(value)
     if storage == "float16":
         return _convert_to_float16(numbers, value.name), None

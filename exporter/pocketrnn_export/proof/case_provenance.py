@@ -43,14 +43,15 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the provenance entry for the sizes (batch, tokens) around each condition on a size, or {} without
-    conditions."""
+    """Return the provenance entry for the sizes (batch, tokens) around each condition that forward tests on a size, or
+    {} without conditions."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
 def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Return additional sizes, (batch, tokens), on which a form of a bundle is compared.
+    """Read from a bundle's provenance the sizes, (batch, tokens), on which the proof of a further form compares
+    answers, and add a size for each of `turns`.
 
     Args:
         provenance: the bundle's provenance.

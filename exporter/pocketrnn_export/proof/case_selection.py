@@ -45,7 +45,8 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the cases of a proof by kind, except those of the texts.
+    """Return a dict from each kind of cases of a proof, such as hazards, to its cases. The cases of given texts are not
+    among them.
 
     Args:
         rules: the text rules; their special ids occur more often.

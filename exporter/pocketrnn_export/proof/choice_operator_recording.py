@@ -25,7 +25,8 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Return the operators by which a module makes choices, with their plain numbers, and the weights that it reads.
+    """Return the operators by which a module makes choices, such as a comparison or a clamp, each with its plain
+    numbers, and the names of the weights that the module reads.
 
     Raises:
         Exception: whatever the module raises.
@@ -38,7 +39,8 @@ def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[C
 
 
 class _ChoiceRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A torch dispatch mode that records the operators that make choices, and the weights that operators read.
+    """A torch dispatch mode that records the operators that make choices, such as a comparison or a clamp, and the
+    weights that any operator reads.
 
     Args:
         weights: the names of the weights, by the identity of each tensor.

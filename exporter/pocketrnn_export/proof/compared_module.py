@@ -50,8 +50,9 @@ class FreshCopyModule:
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Draw random inputs of these sizes: ids and, if the module takes them, lengths that decrease from the whole
-        width, or a state. A second text has more tokens or fewer tokens in turn."""
+        """Draw random inputs of these sizes: the ids of a text and, if the module takes them, a second text, lengths
+        that decrease from the number of tokens, features, or a state. A second text has 9 tokens more for an odd number
+        of tokens, and half as many for an even one."""
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._draw_tokens(sizes, generator)]
@@ -87,7 +88,8 @@ class FreshCopyModule:
         return insert_phrases(tokens, self.phrase)
 
     def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Cut the rows to random lengths, the longest first. Padding replaces the tokens behind each row's length."""
+        """Draw a random length for each row, the longest first, and write padding behind it into `tokens`. Return the
+        lengths."""
         rows, width = tokens.shape
         lengths = torch.randint(1, width + 1, (rows,), generator=generator)
         lengths[0] = width
@@ -122,7 +124,7 @@ def is_text(value: Tensor) -> bool:
 
 
 def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Set all lengths among a module's inputs to the full number of tokens."""
+    """Return a module's inputs with all lengths among them set to the full number of tokens."""
     texts = 2 if takes_two_texts(inputs) else 1
     return tuple(
         torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value

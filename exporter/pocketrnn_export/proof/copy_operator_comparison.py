@@ -40,7 +40,7 @@ _TEXT: Final = "text"
 
 
 class _LineRecorder(OperatorRecorder):  # type: ignore[no-untyped-call]
-    """Records operators, each with the line of the owner's code that calls it."""
+    """Records operators, each with the line of the user's code that calls it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _LineRecorder(OperatorRecorder):  # type: ignore[no-untyped-call]
 
 
 class _RecordedProgram:
-    """A program of recorded operators, with the line of each."""
+    """The operators that a run of a module recorded, in order, and the line of user code that called each."""
 
     def __init__(self, program: Program, lines: Sequence[str]) -> None:
         self.program, self.lines = program, lines
@@ -67,7 +67,8 @@ class _RecordedProgram:
         return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
     def describe_line(self, index: int) -> str:
-        """Describe the line that calls the operator at this index, or the last operator."""
+        """Return the line of user code that calls the operator at this index, or the last operator if there are
+        fewer."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
@@ -110,7 +111,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
 
 
 def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
-    """Refuse a module whose two programs differ in an operator. `problem` is the error's sentence without the
+    """Refuse a module if its recorded operators differ between two runs. `problem` is the error's sentence without the
     operator."""
     index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
@@ -141,8 +142,9 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 def _find_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
 ) -> tuple[list[Place], dict[tuple[type, str], Any]]:
-    """Find the scripted or cached functions of the owner, with their Python functions: those in the files, and the
-    methods of the classes."""
+    """Find the functions in the files and classes of a module for which `function_of` gives another function, such as
+    the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
+    name of each method to its other function."""
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}

@@ -27,7 +27,8 @@ _ROWS_OF_A_CASE: Final = 12
 def compare_end_to_end(
     classifier: Classifier, rows: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answers to texts or sequences with the reference's, and with its own answers to each alone.
+    """Compare the runtime's answers to texts or sequences, all in one call, with the reference's answers, and with the
+    runtime's answers to each text alone. Return the comparisons.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -59,7 +60,8 @@ def compare_end_to_end(
 def compare_hazard_rows(
     classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answer to each row of the hazard cases in its batch with the answer to the row alone.
+    """Compare the runtime's answers to the rows of difficult cases, such as rows of padding, all in one call, with its
+    answer to each row alone.
 
     Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
     other lengths.
@@ -97,7 +99,8 @@ def _compare_rows(
     reference: str,
     inputs: str,
 ) -> CandidateComparison:
-    """Compare the answers to all cases in one call, [rows, labels], with the answers to each case."""
+    """Compare answers that were computed for all cases in one call, [rows, labels], with the answers to each case, and
+    return the comparison."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
         measure_case_difference(

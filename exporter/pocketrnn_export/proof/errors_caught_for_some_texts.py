@@ -134,7 +134,8 @@ def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> b
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module and record its operators. The first call at `site` raises an error of the class `kind`."""
+    """Run a module, let the first call at `site` raise an error of the class `kind`, and return the operators and the
+    calls that may fail. Without `site`, no error is raised."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
@@ -149,7 +150,8 @@ def _run_with_error(
 
 @contextlib.contextmanager
 def _run_surroundings(module: nn.Module) -> Iterator[None]:
-    """While the block runs, modules run on the CPU without printing, and without compiled or scripted functions."""
+    """While the block runs, modules run on the CPU without printing, and without compiled or scripted functions. An
+    error of a module ends the block and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
     with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
@@ -269,6 +271,7 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return the ranges of code that have an error handler: the start, the end and the handler of each."""
+    """Return for each range of a function's code with an error handler three offsets: its start, its end, and the
+    handler."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

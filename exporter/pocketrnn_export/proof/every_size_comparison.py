@@ -129,7 +129,8 @@ def list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
 
 
 def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the answer of a run in which recurrent layers have no memory, or None if the run fails."""
+    """Return the answer of a run in which recurrent layers start each step from the initial state, or None if the run
+    fails."""
     with use_memoryless_layers():
         return compute_answer_or_none(run, inputs)
 

@@ -61,7 +61,7 @@ def add_features(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for some texts, in the owner's units: numbers around the mean, and each category in turn."""
+    """Make feature values for some texts, in the user's units: numbers around the mean, and each category in turn."""
     generator = np.random.default_rng(7)
 
     def make_value(feature: Number | Category, row: int) -> Any:
@@ -82,7 +82,7 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
 
 
 def _draw_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
-    """Draw features, float32 [rows, features]."""
+    """Draw random features, float32 [rows, features]: numbers and ids of categories, as the graph takes them."""
     numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))
     return numbers
 
@@ -100,7 +100,8 @@ def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: 
 def _draw_named_batches(
     features: Features, generator: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield the name of a case, and the features of its rows."""
+    """Yield batches of features, float32 [rows, features], each with its name: one that is random, and one for each
+    feature, in which this feature takes all its ids, or unusual numbers."""
     yield "rows that differ in features only", _draw_rows(features, generator, _DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):

@@ -80,8 +80,9 @@ class ForwardValues:
 
 
 def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Run module and program. Return for each operator in forward whether the program lacks one of its results, and,
-    for an operator of several values, whether the program never applies such an operator to the same values."""
+    """Run module and program on the same inputs. Return a dict by file, line and name of each operator in forward, and
+    a flag. With the flag False, the value says whether the program lacks one of the operator's results; with True, for
+    an operator with several operands, whether the program never applies such an operator to the same operands."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values()])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
@@ -101,8 +102,8 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return for each operator of several values its name with the sizes of its inputs, and the digests of the
-    inputs."""
+    """Return for each operator with several operands its name with the number of elements of each, and the digests of
+    the operands."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -123,7 +124,8 @@ def _name_operator(operator: Any) -> str:
 
 
 class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
-    """A torch dispatch mode that records each operator's line in forward, name, results and inputs."""
+    """A torch dispatch mode that records for each operator the line of forward that calls it, its name, and digests of
+    its results and inputs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -163,7 +165,7 @@ def _digest_values(values: Any) -> list[_Digest]:
 
 @functools.cache
 def _draw_numbers() -> Tensor:
-    """Draw fixed random numbers from a standard normal distribution."""
+    """Return fixed random numbers from a standard normal distribution, the weights of a digest."""
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 

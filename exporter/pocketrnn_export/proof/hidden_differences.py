@@ -102,8 +102,9 @@ class HiddenDifferences:
         self._generator = torch.Generator().manual_seed(3)
 
     def find_first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
-        """Return the first node whose result may differ for some text, although it is equal for this text. If the
-        answer differs for this text, return the node of the answer. Return None if nothing may differ.
+        """Return the first node whose result may differ between the two runs for some text, although it is equal for
+        the compared text. If the answer differs for the compared text, return the node of the answer. Return None if
+        nothing may differ.
 
         Args:
             until: the search stops at this `time.process_time()`.
@@ -124,7 +125,8 @@ class HiddenDifferences:
         return None
 
     def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        """Return whether the text's part of a node's value is equal in both runs, or None if that part is unknown."""
+        """Return whether the numbers that a node's value has for the compared text are equal in both runs, or None if
+        these numbers cannot be selected."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):
@@ -144,7 +146,8 @@ class HiddenDifferences:
         return found or None
 
     def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Return the index of the text's numbers in the values of both runs, or None."""
+        """Return the index that selects the numbers of the compared text from a value in both runs, or None if there is
+        no such index."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -157,7 +160,8 @@ class HiddenDifferences:
         return tuple(found)
 
     def _can_differ(self, node: Node) -> bool:
-        """Return whether a node may give other numbers in the second run than in the first, for some text."""
+        """Return whether a node may give other numbers in the second run than in the first for some text, by trying
+        random operands."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
         differing: dict[int, tuple[Any, ...]] = {}

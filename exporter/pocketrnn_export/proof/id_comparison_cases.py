@@ -70,7 +70,7 @@ def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node
 
 
 def _list_few_numbers(constant: Tensor | None) -> list[int]:
-    """Return the integers of a constant; none if it holds other numbers or more than 64."""
+    """Return the integers of a constant, or an empty list if it holds other numbers or more than 64."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]

@@ -78,7 +78,8 @@ def check_every_step(
     one_text: bool,
     bounds: Sequence[Sizes] = (),
 ) -> tuple[str, ...]:
-    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps.
+    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return notes
+    on steps that were not checked.
 
     The check runs a batch of one text and a batch of three.
 
@@ -129,7 +130,8 @@ def check_every_step(
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
-    """Write the note for a loop that was compared up to this step; for 0, only its answers were compared."""
+    """Return a note that a loop was compared up to this step; for 0, a note that only the answers of texts can show a
+    difference."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "
@@ -196,7 +198,8 @@ class _CallCounter:
         return None
 
     def count_checkable_tokens(self, seconds: float) -> int:
-        """Return how many tokens of a text can be checked in the given time."""
+        """Return the number of tokens that can be checked in this many seconds, from the time that two short texts
+        took."""
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
@@ -210,7 +213,8 @@ class _CallCounter:
 
 
 def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
-    """Find for each function the numbers that nearly all of its calls get, in texts of several lengths."""
+    """Return for each function a tuple of bools, one for each place of its arguments that holds a number: whether
+    nearly all calls pass the same number there, in texts of several lengths."""
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers)):
         places = zip(*(one[key] for one in numbers), strict=True)
@@ -223,14 +227,15 @@ def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
 
 
 def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
-    """Return the kinds of calls whose numbers differ, with `more` less `fewer`."""
+    """Return by how much each count in `more` exceeds that in `fewer`, by kind of call, where the two differ."""
     apart = {kind: more[kind] - fewer[kind] for kind in more.keys() | fewer.keys()}
     return {kind: number for kind, number in apart.items() if number}
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether each of `tokens` further tokens adds the same calls, or none once the text is cut. True if the
-    module failed, so that no calls were found."""
+    """Return whether the calls of a longer text, `found`, are those of a shorter one, `first`, and the calls `added`
+    for each of `tokens` further tokens, or for fewer once the text is cut. Return True if `found` is None, since the
+    module failed."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -293,7 +298,8 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record a tensor that contains the same numbers as another tensor."""
+        """Record that a tensor counts as the result of the call that made `as_before`, because it has the same
+        numbers."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
@@ -308,7 +314,8 @@ class _CallLog:
         self._made[id(tensor)] = place
 
     def _find_call_index(self, tensor: Tensor) -> int:
-        """Return the index of the call that made a tensor, negative for tensors from before."""
+        """Return the index of the call that made a tensor, or a negative number for a weight or an input, which no call
+        made."""
         if id(tensor) in self._made:
             return self._made[id(tensor)]
         if id(tensor) not in self._given:
@@ -361,7 +368,8 @@ class _CallLog:
         return found
 
     def count_functions(self, usual: _Usual) -> _Calls:
-        """Count the calls of each function, separately for the numbers that nearly all of its calls have."""
+        """Return how often each function is called. Calls with different numbers count separately, at the places of the
+        arguments that `usual` marks."""
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -371,7 +379,7 @@ class _CallLog:
         return found
 
     def count_calls_by_kind(self) -> _Calls:
-        """Count the calls of each kind.
+        """Return how often calls of each kind occur.
 
         A tensor counts by how many calls ago it was made, or, if it was used often, by its number among such tensors;
         an integer by its distance from the previous one at its place, which is 1 for positions.
@@ -417,7 +425,8 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return a distance, or "far": the distance to the start of a text grows with each iteration."""
+    """Return a distance, or "far" if it exceeds `most`: the distance to the start of a text grows with each
+    iteration."""
     return apart if abs(apart) <= most else "far"
 
 
@@ -441,7 +450,8 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the calls whose results are among some arguments, but not in a list of all iterations' results."""
+    """Yield the indices of the calls whose results are among some arguments. Long lists, of all iterations' results,
+    are skipped unless `of_all`."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

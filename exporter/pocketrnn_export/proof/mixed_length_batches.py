@@ -104,5 +104,6 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch's answer equal the text's own answer, if there are both."""
+    """Return whether the last rows of a batch's answer equal the answer to a text alone, or one of the two answers is
+    None."""
     return together is None or alone is None or is_same_answer(together[-len(alone) :], alone)

@@ -28,7 +28,8 @@ _RISEN: Final = 0.01
 
 
 def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module so that its recurrent layers keep their states. Return None if it has none."""
+    """Copy a module and change the weights of its recurrent layers so that they keep their states. Return None if it
+    has no such layer."""
     copy, changed = copy_without_comparison(module), False
     with torch.no_grad():
         for layer in copy.modules():
@@ -40,7 +41,8 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
-    """Change a weight of a recurrent layer in place. Return whether the layer uses such a weight."""
+    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False for a
+    parameter with another name, which stays unchanged."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

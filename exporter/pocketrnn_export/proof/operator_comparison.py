@@ -129,7 +129,8 @@ def refuse_differing_operators(
 def _compare_operator_group(
     part: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
 ) -> None:
-    """Run a group of operators in PyTorch, and its nodes in onnxruntime, on difficult numbers.
+    """Run a group of operators in PyTorch, and its nodes in onnxruntime, on difficult numbers, and refuse the graph if
+    the results differ.
 
     Raises:
         AnswersDifferError: a number differs by more than rounding.
@@ -169,7 +170,8 @@ def find_first_wrong_number(
     draw: Sequence[Any],
     terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
-    """Return the index of the first number that differs by more than rounding, or None if all numbers agree.
+    """Return the index in `found` of the first number that differs from `expected` by more than rounding, or None if
+    all numbers agree.
 
     Args:
         found, expected: the numbers to compare.
@@ -202,7 +204,8 @@ def find_first_wrong_number(
 def _find_complete_operator_group(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
 ) -> tuple[_OperatorGroup, _GraphCutout] | None:
-    """Return a group of operators that ends with a node, and the graph's nodes that read all its inputs.
+    """Return the smallest group of operators that ends with a node and has all its inputs in the graph, and the graph's
+    nodes that compute it. Return None if there is no such group.
 
     The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
@@ -234,7 +237,8 @@ def _number_equal_operators(nodes: Iterable[Node]) -> dict[Node, int]:
 def _find_operator_group(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _OperatorGroup | None:
-    """Return the group of operators that ends with a node, back to the nearest values in the graph."""
+    """Return the operators from which a node is computed, back to the nearest values that the graph has too. Return
+    None if they cannot be run alone."""
     if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -315,7 +319,8 @@ def _compute_pytorch_result(
 def _compute_sizes_of_terms(
     part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute the sum of each number's absolute terms, or None if operators are not sums of products."""
+    """Compute for each number of a group's result the sum of its terms' absolute values. Return None if the operators
+    are not sums of products."""
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
     if not names <= _SUMS:
         return None

@@ -21,7 +21,8 @@ _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def compare_features(file: Path, features: Features) -> Comparison:
-    """Compare each number and each category that the engine computes with the runtime's, bit by bit.
+    """Compare each number and each category that the engine encodes with the runtime's, bit by bit. Return the result
+    as a line of the proof.
 
     Raises:
         ParityError: a number or a category differs.

@@ -17,7 +17,8 @@ _Row = tuple[int, int, int | None, float | None]
 
 
 def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits.
+    """Compare the engine's tokens, positions, labels and probabilities with the runtime's, from the same logits. Return
+    the result as a line of the proof.
 
     Raises:
         ParityError: the tags differ.
@@ -37,7 +38,8 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
 
 
 def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
-    """Return the engine's rows for a text; none, if the positions are unknown."""
+    """Return the engine's tags of a text as rows (start, end, index of the label, probability); an empty list if the
+    positions are unknown."""
     module = import_native_module()
     try:
         rows: list[_Row] = packed.tag(text)
@@ -49,7 +51,8 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
-    """Return the runtime's rows for a text, in order; none, if the positions are unknown."""
+    """Return the runtime's tags of a text, in order, as rows (start, end, index of the label, probability); an empty
+    list if the positions are unknown."""
     try:
         tags = classifier.tag(text)
     except InputError:

@@ -65,9 +65,9 @@ def _run_both_batches(
     padding_id: int,
     side: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
-    """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return None if the
-    program fails. In a program of two texts, `side` says which text this is. The other text is the same in both
-    runs."""
+    """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return both runs, or
+    None if the program fails. In a program of two texts, `side` is the index of this text, and the other text is the
+    same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
     tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)

@@ -23,7 +23,7 @@ _MAY_FAIL: Final = "hazards"
 
 
 class ReferenceAnswers:
-    """The answers of the reference to the cases of a proof.
+    """The answers of the reference, which is the module or a bundle's graph, to the cases of a proof.
 
     Args:
         reference: computes the answers.
@@ -43,7 +43,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of one kind, or each of their rows as a case, with the answers in single precision."""
+        """Return the cases of the kind `inputs`, or each of their rows as a case, each with the reference's answer in
+        single precision."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
@@ -67,7 +68,8 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return a case and its answer, without rows whose answer is not finite.
+        """Return a list with a case and its answer, without the rows whose answer is not finite; an empty list if no
+        row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -92,8 +94,8 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """Return the exact answers to the cases of one kind, or to each of their rows. If the reference cannot compute
-        them, return None and store the reason in `not_exact`."""
+        """Return the answers in double precision to the cases of one kind, or to each of their rows. If the reference
+        cannot compute them, return None and store the reason in `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
@@ -106,8 +108,8 @@ class ReferenceAnswers:
             return None
 
     def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
-        """Return the exact answer to a case, with how far rounding may move it. If the reference cannot compute the
-        answer, return None and store the reason in `not_exact`."""
+        """Return the answer to a case in double precision, with how far rounding may move it. If the reference cannot
+        compute the answer, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -119,8 +121,8 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, name: str) -> float | None:
-        """Return how far the reference's answer to the case `name` is from the exact answer; None if that is
-        unknown."""
+        """Return how far the reference's answer to the case `name` is from its answer in double precision; None if that
+        is unknown."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == name:
@@ -130,7 +132,8 @@ class ReferenceAnswers:
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """The tolerance of `verify` on the texts, which is at least 1e-5."""
+        """How far answers to the texts may be apart when `verify` runs the bundle again: what rounding explains, but at
+        least 1e-5."""
         try:
             return compute_rounding_tolerance(
                 self.reference.compute_exact_answers(self._cases["texts"], spreads=True, inputs="texts")
@@ -151,7 +154,8 @@ def _is_answered(rows: Logits) -> bool:
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split the exact answers to whole cases into answers to rows; skip rows that the reference refused."""
+    """Split answers in double precision to whole cases into answers to single rows, and return those to `rows`, which
+    lacks the rows that the reference refused."""
     of_rows = (
         each
         for answer in whole

@@ -170,7 +170,8 @@ def _find_program(
 
 
 def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return the function that decides whether a program computes all values for other sizes."""
+    """Return a function that decides whether a program, traced for some sizes, computes all values of forward for other
+    sizes too."""
     values = ForwardValues(compared.module)
     return lambda program, own, sizes: values.are_computed(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
@@ -179,7 +180,7 @@ def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram
 
 @dataclass(frozen=True)
 class _NonForgettingModule:
-    """A module whose weights forget nothing, and these weights by their names in a program."""
+    """A copy of a module whose recurrent layers forget nothing, and its weights by their names in a program."""
 
     compared: FreshCopyModule
     weights: dict[str, Tensor]
@@ -222,14 +223,14 @@ class _NonForgettingModule:
                 )
 
     def make_judge(self, batch: int | None) -> AnswerJudge:
-        """Make the judge that compares answers with those of this module."""
+        """Return an `AnswerJudge` that compares the answers of programs with those of this module."""
         return AnswerJudge(
             lambda sizes: self.compared(self.compared.draw_inputs(sizes)), self.compared.compute_float64_logits, batch
         )
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts that tests the size of one: a trace for chosen sizes takes one text."""
+    """Refuse a module of two texts whose code tests a size of a text: a trace for chosen sizes takes one text."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -244,8 +245,8 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 
 
 def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for what its ordinary trace shows: caught errors, lengths of its own, unequal iterations,
-    sorting."""
+    """Refuse a module for what its ordinary trace shows: caught errors, wrong answers with lengths that it counts
+    itself, loop iterations that differ, sorts whose order of equal values matters."""
     few = replace(compared, ids=1)
     refuse_caught_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
@@ -261,7 +262,7 @@ def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: A
 def _make_follow_function(
     compared: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for given sizes and records its conditions."""
+    """Return the function that runs forward for given sizes and records the conditions on sizes that forward tests."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)

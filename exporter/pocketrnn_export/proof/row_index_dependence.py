@@ -114,7 +114,8 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
-    """Return whether a node only passes on a row number, or uses it as an index of the text's own values."""
+    """Return whether the node `user` only passes on the row numbers in `node`, or uses them as indices into the texts'
+    own values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

@@ -52,7 +52,8 @@ _NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of an operator: its arguments, and the node and the owners of each argument, in lists of the same length.
+    """A call of an operator: its arguments and, in lists of the same length, the node of each argument and the text on
+    which each of its numbers depends.
 
     Attributes:
         run: computes the results for other arguments.
@@ -71,7 +72,7 @@ class _Call:
     bits: int
 
     def find_owned_arguments(self) -> list[int]:
-        """Return the indices of the arguments that contain numbers of texts."""
+        """Return the indices of the arguments that contain numbers which depend on a text."""
         asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
@@ -115,7 +116,7 @@ def _find_line_with_rows(
 
 
 class _OwnerRun(NodeValues):
-    """A run of a program that tracks the owners of each node's numbers.
+    """A run of a program that tracks for each number of each node its owner, the text of the batch on which it depends.
 
     Attributes:
         place: the first line at which a number belongs to two texts, or to another text than its answer does.
@@ -166,7 +167,8 @@ class _OwnerRun(NodeValues):
         return value
 
     def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
-        """Return the owners of the numbers in a call's results."""
+        """Return for each result of a call the owner of each number: the index of the text on which it depends, or -1.
+        Record the line if a number depends on several texts."""
         node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
         if (views := _find_view_owners(call, results)) is not None:
             return views
@@ -189,13 +191,15 @@ class _OwnerRun(NodeValues):
         ]
 
     def _is_length(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text, and depends on tried ids only."""
+        """Return whether a node's value is one integer for each text and, like a count of padding, depends only on ids
+        that other checks try one by one."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
 
     def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
-        """Return the owners of a result's numbers. Numbers that did not change get the owners of the arguments."""
+        """Return the owners of a result's numbers: the text with which each number changed. Numbers that did not change
+        get the owners of the arguments, or of their row."""
         owners = changes.owners
         if bool((owners != _NONE).all()):
             return owners
@@ -234,14 +238,16 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, if it changed, and whether a number changed with several texts."""
+    """The owner of each number of a result, the text with which it changed, or -1; and whether a number changed with
+    several texts."""
 
     owners: Tensor
     mixed: bool
 
 
 def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
-    """Return owners for a tensor: none for each number or, with `of_rows`, the row of each; None for a non-tensor."""
+    """Return the owners of a tensor's numbers, int64 in its shape: -1, or with `of_rows` the index of the row. Return
+    None for a value that is not a tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -251,7 +257,8 @@ def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
 
 
 def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """Return the owners of results that are views of arguments, or None for other results."""
+    """Return the owners of the numbers of results that are views of arguments, by applying the operator to the owners.
+    Return None for other results."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
     if (
@@ -276,7 +283,8 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
 def _find_result_owners(
     call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
 ) -> list[_ResultOwners] | None:
-    """Find the text with which each number of the results changes, or None if the operator fails on other numbers."""
+    """Find for each number of the results the text with which it changes, by running the operator on other arguments.
+    Return None if the operator fails on these."""
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):

@@ -92,7 +92,7 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
     """Return whether values are one integer for each text and do not depend on its words. With `counted`, they must
-    depend on tried ids only."""
+    depend on words, but, like a count of padding, only on ids that other checks try one by one."""
     least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
@@ -154,7 +154,8 @@ def _has_same_sizes(node: Node, other: Node) -> bool:
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool:
-    """Return whether positions depend on more of the words than on flags or counts of tried ids."""
+    """Return whether row positions depend on the words of a text in another way than by marks or counts of ids that
+    other checks try one by one, such as padding."""
     return isinstance(positions, Node) and words[positions] not in (
         WordContent.NOTHING,
         WordContent.FLAGS,

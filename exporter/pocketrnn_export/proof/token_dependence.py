@@ -60,7 +60,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
-    """Find out how much each node of a program depends on the words of the texts."""
+    """Return for each node of a program how much its value depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
     contents: dict[Node, WordContent] = {}
     for node in program.graph.nodes:
@@ -74,7 +74,7 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
 
 
 def _find_content_of_node(node: Node, contents: dict[Node, WordContent]) -> WordContent:
-    """Return the word content of a node from that of its inputs, which `contents` has."""
+    """Return how much a node's value depends on the words of a text, from the same for its inputs in `contents`."""
     name, given = (
         read_operator_name(node),
         [contents[n] for n in node.all_input_nodes if contents[n] is not WordContent.NOTHING],
@@ -107,8 +107,8 @@ def _find_content_of_node(node: Node, contents: dict[Node, WordContent]) -> Word
 def _find_content_of_ids(
     node: Node, contents: dict[Node, WordContent], ids: WordContent, dependent_inputs: int
 ) -> WordContent:
-    """Return the word content of a node whose inputs hold ids. `dependent_inputs` is how many inputs depend on
-    words."""
+    """Return how much a node's value depends on the words of a text if its inputs hold ids. `dependent_inputs` is how
+    many inputs depend on words."""
     name, flags = read_operator_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
@@ -124,7 +124,8 @@ def _find_content_of_ids(
 
 
 def _compares_with_tried_ids(name: str, number: Any) -> bool:
-    """Return whether the ids that give one of the two results of a comparison are all tried one by one."""
+    """Return whether a comparison of ids with `number` has one result for only a few ids, all of which other checks try
+    one by one."""
     if isinstance(number, Node):
         value = number.meta.get("val")
         return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0

@@ -99,7 +99,8 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
 
 
 def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
-    """For a module that packs by lengths of its own, compare its graph on rows longer than these lengths.
+    """Refuse a module that packs by lengths which it counts or clamps itself, if its graph gives another answer on rows
+    longer than these lengths.
 
     Raises:
         ExportError: an answer differs.
@@ -124,7 +125,8 @@ def refuse_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
 
 
 def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
-    """Compare a graph with its module at other lengths, if its loops were traced from their first iterations.
+    """Refuse a module whose loops were traced from their first iterations, if its graph gives another answer at other
+    lengths.
 
     Raises:
         ExportError: an answer differs.
@@ -159,7 +161,7 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
 
 
 def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Refuse a program that does not compute each row of a batch from the row's own tokens."""
+    """Refuse a program that does not compute the answer to each text of a batch from this text's tokens alone."""
     place = find_batch_reduction(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
         place = find_line_mixing_texts(traced.program, compared.draw_batch, batch)
@@ -204,7 +206,7 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
 
 
 def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[str, ...]:
-    """Return a note for a program in which the order of equal values may change an answer, or no note."""
+    """Return a note if the order of equal values may change an answer of a program; else an empty tuple."""
     if not traced.sort_operators:
         return ()
     line = find_tie_sensitive_line(traced.program, compared.draw_batch, one_text=compared.one_text)

@@ -62,7 +62,8 @@ def find_unmet_questions(
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes at which a condition is tried, beginning with sizes near the numbers in the condition."""
+    """Return the sizes (batch, tokens of the first text, tokens of the second) at which a condition is compared,
+    beginning with sizes near the numbers in the condition."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

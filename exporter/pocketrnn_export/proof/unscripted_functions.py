@@ -20,7 +20,7 @@ def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
 
 
 def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> list[Place]:
-    """List the global functions of a module's files that have another function to replace them.
+    """List the global functions in a module's files for which `function_of` gives a function to put in their place.
 
     Args:
         module: the module.

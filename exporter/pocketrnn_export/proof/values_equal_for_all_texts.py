@@ -61,8 +61,8 @@ def find_constant_value_notes(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Run a program. Return the operators whose results are equal in all runs although their inputs differ, with the
-    results.
+    """Run a program on several inputs. Return the nodes whose results are equal in all runs although their inputs
+    differ, each with its result as a string.
 
     Args:
         program: from torch.export.
@@ -97,7 +97,8 @@ def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
 
 
 class _ValueRange:
-    """The smallest and the largest number at each place of a value. All numbers beyond 1e30 count as equal."""
+    """The smallest and the largest number of a value in all runs, for each index of its last axis or for the whole
+    value. All numbers beyond 1e30 count as equal."""
 
     def __init__(self) -> None:
         self.low: Any = None
@@ -114,11 +115,12 @@ class _ValueRange:
 
     @property
     def numbers_equal_in_all_runs(self) -> Any:
-        """The numbers at the places at which all runs gave the same number, without NaN."""
+        """The numbers that were the same in all runs, for those indices of the value's last axis at which there is such
+        a number; without NaN."""
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:
-        """Return, as a string, the number at the first place at which all runs gave the same number."""
+        """Return, as a string, the first of the numbers that were the same in all runs."""
         same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
@@ -130,7 +132,8 @@ class _ValueRange:
 
 
 class _RangeRecorder(NodeValues):
-    """Runs a program, and records the range of each value that has been constant in all runs so far."""
+    """Runs a program on several inputs, and records the smallest and largest number of each value that has been
+    constant so far."""
 
     def __init__(self, program: torch.export.ExportedProgram, nodes: Iterable[Node]) -> None:
         super().__init__(program)
@@ -153,7 +156,8 @@ class _RangeRecorder(NodeValues):
 
 
 def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many places of a value are checked one by one: a small last axis of integers, or 1."""
+    """Return for how many indices of the last axis the range of a value is recorded separately: all of a small axis of
+    integers, else 1 for the whole value."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 

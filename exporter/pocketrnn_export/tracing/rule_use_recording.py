@@ -33,7 +33,7 @@ def record_rules_used() -> Iterator[dict[str, None]]:
 
 @contextlib.contextmanager
 def leave_out_rule(name: str) -> Iterator[None]:
-    """While the block runs, use PyTorch's own function in place of a rule or translation."""
+    """While the block runs, use PyTorch's own function in place of the rule or translation `name`."""
     token = _uses.set(_Uses(left_out=name))
     try:
         yield
@@ -42,12 +42,13 @@ def leave_out_rule(name: str) -> Iterator[None]:
 
 
 def record_rule_use(name: str) -> None:
-    """Record that a rule or translation was used."""
+    """Record that the export used the rule or translation with this name: a rule rewrites a call of torch in a trace, a
+    translation writes an operator in ONNX."""
     if (noted := _uses.get()) is not None:
         noted.names.setdefault(name)
 
 
 def is_rule_left_out(name: str) -> bool:
-    """Return whether a rule or translation is switched off at the moment."""
+    """Return whether `leave_out_rule` has switched off the rule or translation with this name."""
     noted = _uses.get()
     return noted is not None and noted.left_out == name

@@ -115,22 +115,23 @@ class Rule:
 
 
 def always(_: TraceSession) -> str:
-    """Accept every trace: the condition of rules that always apply."""
+    """Return "", so that a rule applies in every trace."""
     return ""
 
 
 def exporting(session: TraceSession) -> str:
-    """Accept a trace for `torch.export`, where a size is a `torch.SymInt`; else return the reason."""
+    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt`; else the reason why a rule does not
+    apply."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
 def in_a_loop(session: TraceSession) -> str:
-    """Accept a call inside an iteration of a loop over a size. Return the reason if no such loop runs."""
+    """Return "" while an iteration of a loop over a size runs; else the reason why a rule does not apply."""
     return "" if session.running else "no loop over a size runs"
 
 
 def is_on_branch(session: TraceSession) -> str:
-    """Accept a trace for chosen sizes. Return the reason if the trace is that of the example."""
+    """Return "" in a trace for chosen sizes; in a trace of the example, return the reason why a rule does not apply."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
@@ -141,7 +142,8 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one topic, which are asked together.
+    """Rules about one topic, such as slicing. The first rule of a topic that does not decline a call of torch rewrites
+    it; if all decline, the call is passed to the next topic.
 
     Attributes:
         rules: the rules, in order; the first that does not decline rewrites the call.
@@ -203,7 +205,8 @@ def is_torchscript_trace() -> bool:
 
 
 class TraceSession:
-    """A context in which rules trace the forward of a module.
+    """A context in which a module's forward is traced: rules rewrite calls of torch, and facts and conditions are
+    recorded.
 
     Args:
         module: a copy to trace; its `forward` is wrapped, and restored afterwards.
@@ -285,7 +288,7 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics, beginning with the topic at `level`, and return its result."""
+        """Pass a call through the topics of rules, beginning with the topic at `level`, and return its result."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -317,7 +320,8 @@ class TraceSession:
     def _run_forward_on_branches(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward on each branch, and select the answer of the branch whose condition is true."""
+        """Run forward once for the sizes of each branch, and return the answer of the branch whose condition is true,
+        which the graph selects."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)
@@ -375,7 +379,7 @@ class _TopicMode(FunctionMode):
 
 
 def mark_full_width(lengths: Tensor) -> Tensor:
-    """Record in a trace that the largest of `lengths` equals the width of the batch. Return `lengths`."""
+    """Record in a trace that the largest of `lengths` equals the width of the padded batch. Return `lengths`."""
     if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths
@@ -392,8 +396,8 @@ def find_size_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Return the names of torch's symbols of sizes: `batch` for each first axis, `tokens` and `second` for the
-    texts."""
+    """Return a dict from the name of each of torch's size symbols to `batch` for first axes, and to `tokens` or
+    `second` for the second axes of the texts."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):

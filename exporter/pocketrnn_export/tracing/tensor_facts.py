@@ -15,7 +15,8 @@ from pocketrnn_export.torch_internals import find_base_tensor
 
 @dataclass(frozen=True)
 class Fact:
-    """The known facts about a tensor.
+    """The known facts about a tensor: how its numbers follow from lengths, which loop iteration made it, and whether it
+    is zero past the end of each row.
 
     Attributes:
         lengths: how the numbers follow from the given lengths: `given`, `negated`, `falling`, `rising`,

@@ -98,7 +98,8 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Stack the results of all iterations of a loop. If `flipped`, the order is reversed."""
+    """Mark where a trace stacks the results of all iterations of a loop; the rebuilt loop computes them. If `flipped`,
+    the order is reversed."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -114,7 +115,8 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x. The operator keeps other results of the iterations in the graph."""
+    """Mark other results of the iterations as needed, so that the graph keeps them, and give x. The operator is only
+    traced."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

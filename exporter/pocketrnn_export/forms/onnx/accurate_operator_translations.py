@@ -430,7 +430,7 @@ def _translate_heaviside(x: Any, values: Any) -> Any:
 
 
 def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
-    """Convert two operands to one dtype. Either operand may be a Python number."""
+    """Return two operands, converted to one dtype. Either operand may be a Python number."""
     if not isinstance(x, ir.Value):
         second, first = _match_types(other, x)
         return first, second

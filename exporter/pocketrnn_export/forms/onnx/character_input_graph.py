@@ -53,7 +53,8 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
 
 
 def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
-    """Return a run of a graph that gets the word and the characters of each single id."""
+    """Return a function that takes the single ids of texts, replaces each by its word and characters, and gives a
+    graph's logits for these."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 

@@ -80,7 +80,8 @@ def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
 
 
 def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
-    """Return whether a lookup has a constant table, and its ids get one new axis at the end."""
+    """Return whether the table of a GatherND is constant, and the Unsqueeze before it gives its ids one new axis at the
+    end."""
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 

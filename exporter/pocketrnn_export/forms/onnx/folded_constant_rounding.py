@@ -50,7 +50,7 @@ _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
     """Compute the float32 values of a graph that depend on constants only, and return them by name. Each operation
     rounds its result, as in PyTorch. Functions such as exp and sine are computed in float64, and their results are
-    rounded once, unless a step operator uses them.
+    rounded once, unless an operator with jumps, such as Floor or a comparison, uses them.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
@@ -84,14 +84,16 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
 
 
 def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
-    """Return whether a curved function makes or uses the value, and no step operator uses it."""
+    """Return whether a function such as exp or sine makes or uses the value, and no operator with jumps, such as Floor
+    or a comparison, uses it."""
     met = list(_list_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
     return is_curved and not any(map(_is_step_operator, met))
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the operators that use a value, also indirectly, up to a curved function or a recurrent layer."""
+    """Yield the operators that use a value, also indirectly, up to a recurrent layer or a function such as exp or
+    sine."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():

@@ -31,12 +31,13 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def make_graph_propagate_nans(model: ir.Model) -> None:
-    """Add guards to a graph in place, so that it gives NaN where PyTorch gives NaN."""
+    """Add nodes, called guards, to a graph in place, so that it gives NaN where PyTorch gives NaN."""
     _add_guards(model.graph, compute_ranges(model.graph))
 
 
 def add_nan_guards(content: bytes) -> bytes:
-    """Add guards to a graph whose inputs may contain any number, including NaN."""
+    """Add nodes to the graph of an ONNX file so that it gives NaN where PyTorch does, for inputs of any numbers,
+    including NaN. Return the new file."""
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
     _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
@@ -88,7 +89,7 @@ def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None
 
 
 class _GuardBuilder:
-    """Builds the nodes that replace one node."""
+    """Builds the nodes that replace one node, so that its result is NaN where PyTorch's is."""
 
     def __init__(self, node: ir.Node) -> None:
         self.node = node
@@ -142,14 +143,16 @@ def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ..
 
 
 def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
-    """ReduceMax and ReduceMin: add NaN if one of the reduced numbers is NaN."""
+    """Replace a ReduceMax or ReduceMin: its result is NaN if one of the reduced numbers is NaN. Return the new
+    output."""
     inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
     return (make.add_guard("Add", make.copy_node(make.x), found, bare=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
-    """MaxPool: NaN if the window contains NaN, and minus infinity if all its numbers are minus infinity."""
+    """Replace a MaxPool: its result is NaN if the window contains NaN, and minus infinity if all numbers of the window
+    are. Return the new outputs."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]
@@ -163,12 +166,13 @@ def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
-    """ArgMax and ArgMin: the result is the index of the first NaN, if there is a NaN."""
+    """Return a function that replaces an ArgMax, or an ArgMin if not `largest`: its result is the index of the first
+    NaN, if there is one."""
     return lambda make: (make.copy_node(make.replace_nans(np.inf if largest else -np.inf)),)
 
 
 def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
-    """TopK: NaN counts as larger than all other numbers, in both sort orders."""
+    """Replace a TopK, so that NaN counts as larger than all other numbers. Return the new outputs."""
     axis = make.node.attributes.get("axis")
     _, places = make.copy_node_with_all_outputs(make.replace_nans(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
@@ -176,12 +180,13 @@ def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
-    """Sign: the result for NaN is 0."""
+    """Replace a Sign, so that its result for NaN is 0. Return the new output."""
     return (make.op("Where", make.op("Equal", make.x, make.x), make.copy_node(make.x), make.add_float_constant(0.0)),)
 
 
 def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
-    """ScatterElements and ScatterND: add NaN if one of the numbers in a maximum or minimum is NaN."""
+    """Replace a ScatterElements or ScatterND that takes maxima or minima: its result is NaN if one of the compared
+    numbers is NaN. Return the new output, or None for other reductions."""
     kind = make.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
@@ -192,7 +197,8 @@ def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
 
 
 def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
-    """RNN, GRU and LSTM: add NaN from the first step at which an input of a gate is NaN."""
+    """Replace an RNN, GRU or LSTM: its results are NaN from the first step at which an input of a gate is NaN. Return
+    the new outputs."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
     name = make.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()

@@ -78,7 +78,8 @@ class OnnxGraph:
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
-    """Return the names of a graph's inputs: one text, two texts, or one text with features."""
+    """Return the names of a graph's inputs, from the module's inputs: a text, two texts or a text with features, and
+    perhaps lengths."""
     names: tuple[str, ...] = ("tokens", "lengths")
     if takes_two_texts(inputs):
         names = PAIR_INPUTS[1]

@@ -307,8 +307,8 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the branches that were taken for the graph `like`. onnxruntime cannot
-    run the layers of the new graph."""
+    """Trace a module in double precision, with the branches that were taken for the graph `like`. Return the new graph,
+    whose layers onnxruntime cannot run."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
     names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)

@@ -54,7 +54,7 @@ def _make_integer_constant(value: Any) -> Any:
 def _make_number_translation(
     floats: Callable[..., Any], integers: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """Return a translation that uses one operator for floats, and another if all values are integers."""
+    """Return a translation that uses the operator `floats`, or `integers` if all values are integers."""
 
     def translate_numbers(*values: Any) -> Any:
         if any(map(_is_float, values)):

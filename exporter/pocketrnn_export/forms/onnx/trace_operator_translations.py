@@ -18,7 +18,8 @@ _INT64: Final = int(ir.DataType.INT64)
 def _translate_recurrence(
     x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
 ) -> tuple[Any, Any, Any]:
-    """Translate `pocketrnn::recurrence` in ONNX. https://onnx.ai/onnx/operators describes RNN, LSTM and GRU.
+    """Translate `pocketrnn::recurrence` to ONNX's RNN, LSTM or GRU (https://onnx.ai/onnx/operators). Return the
+    outputs, the final hidden states and the final cell states.
 
     The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
     """
@@ -55,14 +56,16 @@ def _translate_recurrence(
 
 
 def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
-    """Translate `pocketrnn::cut` in ONNX, by Slice. Slice itself clamps the ends."""
+    """Translate `pocketrnn::cut`, the slice `x[start:end:step]` along an axis, to ONNX's Slice, which clamps the ends
+    itself."""
     return op.Slice(
         x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
     )
 
 
 def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
-    """Translate `pocketrnn::cut_to_longest` in ONNX."""
+    """Translate `pocketrnn::cut_to_longest`, which cuts x [sequence, batch, ...] to the largest of the lengths, to
+    ONNX."""
     return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 

@@ -123,7 +123,8 @@ def _compute_subgraph_range(
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a loop's range to 0, the largest state or infinity, so that few iterations suffice."""
+    """Return a wider end for the range of a value that a Loop passes on: 0, the largest state or infinity. Then the
+    range stops growing after few passes through the body of the Loop."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -166,7 +167,8 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
 
 
 def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
-    """Return the range of an operator's output with the index `place`, by the operator's rule."""
+    """Return the range of an operator's output, the one with the index `place`, by the function that computes it for
+    operators of this kind."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
@@ -193,7 +195,8 @@ def _compute_corner_range(
 
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """Return the rule for a function of one number that never decreases."""
+    """Return a rule, which computes the range of an operator's output from those of its inputs, for a function of one
+    number that never decreases."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
@@ -334,7 +337,8 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 
 
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """Return the rule for a function whose results are bounded, and which gives NaN for NaN."""
+    """Return a rule, which computes the range of an operator's output from those of its inputs, for a function whose
+    results are within `bounds` and which gives NaN for NaN."""
 
     def compute_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
         return replace(bounds, nan=given[0].nan)

@@ -190,7 +190,8 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record those floats computed from sizes that differ in float32. Refuse a step operator that uses them."""
+        """Record those outputs of an operator that are computed from the number of tokens and differ in float32. Refuse
+        an operator that compares or rounds such numbers."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -207,7 +208,8 @@ class Precision:
         )
 
     def _classify_digits(self, name: str) -> int:
-        """Return how exactly float32 holds the observed double-precision numbers of a value."""
+        """Return whether float32 holds the observed double-precision numbers of a value exactly, `_HELD`, or only
+        nearly, `_CLOSE`."""
         numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -222,7 +224,8 @@ class Precision:
         return self._graph.values[name][0].dtype
 
     def _find_needed_bound(self, name: str) -> Bound:
-        """Return the bound of the float64 integers from which a value was computed, or (0,) if there are none."""
+        """Return the bound of the float64 integers from which a value was computed, as factors of 1, tokens, tokens^2,
+        ...; (0,) if there are no such integers."""
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._read_dtype(name) == np.float64 else None
@@ -230,7 +233,8 @@ class Precision:
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value. Refuse a constant that is too large or too small for float32."""
+        """Return how exactly float32 holds a value: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse a constant that is too large
+        or too small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -254,7 +258,8 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound
     ) -> int:
-        """Return how exactly float32 holds an operator's floats. Refuse floats that it cannot replace."""
+        """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse floats that it
+        cannot replace."""
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]

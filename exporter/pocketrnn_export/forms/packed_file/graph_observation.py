@@ -68,11 +68,12 @@ class ObservedGraph:
     second: Size | None = None
 
     def observe_other_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
-        """Run the graph at other lengths. Return its values in the form of `values`."""
+        """Run the graph on one text of each of these lengths. Return a dict from each value's name to its arrays, one
+        for each length."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def find_sizes(self, name: str) -> list[Size]:
-        """Return the sizes of a value's axes.
+        """Return the sizes of a value's axes, each as (a, b), which stands for a * tokens + b.
 
         Raises:
             ExportError: a size is not a * tokens + b.
@@ -93,7 +94,7 @@ def observe_graph(
     features: Features = (),
     alike: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on one text or sequence of each of several lengths, and keep all values.
+    """Run a graph on one text or sequence of each of several lengths, and return it with the arrays of all its values.
 
     Args:
         content: the ONNX file.
@@ -174,8 +175,8 @@ def _observe_lengths(
     opset: int,
     **more: Any,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths, and keep all values. `opset` is used if the file states none. `more` has
-    further attributes of the result."""
+    """Run a graph at each of the lengths, and return it with the arrays of all its values. `opset` is used if the file
+    states none. `more` has further attributes of the result."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
@@ -184,7 +185,8 @@ def _observe_lengths(
 
 
 def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Run a graph on each of the inputs. Return all its values by name."""
+    """Run a graph on each of the inputs. Return a dict from the name of each value to its arrays, one for each
+    input."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)

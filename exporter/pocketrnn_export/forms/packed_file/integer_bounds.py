@@ -21,17 +21,19 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of all numbers that lie between the given numbers of the form a * tokens + b."""
+    """Return an upper bound, for each number of tokens, of the absolute values between the given numbers a * tokens +
+    b: factors of 1 and tokens."""
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
-    """Return the bound of the largest of several numbers, from the bound of each; None if one of these is unknown."""
+    """Return one upper bound that holds for each of several numbers, from the bound of each; None if one of these is
+    unknown."""
     return _combine_bounds_by_power(max, bounds)
 
 
 def sum_bounds(*bounds: Bound) -> Bound:
-    """Return the bound of a sum of numbers, from the bound of each; None if one of these is unknown."""
+    """Return the upper bound of a sum of numbers, from the bound of each number; None if one of these is unknown."""
     return _combine_bounds_by_power(sum, bounds)
 
 

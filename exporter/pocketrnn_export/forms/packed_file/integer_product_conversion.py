@@ -28,7 +28,8 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program whose matrix products use integers, and how many weights this concerns.
+    """A program whose matrix products use 8-bit integers, and the numbers of the weight matrices and tables that were
+    converted for this.
 
     Attributes:
         program: the program.
@@ -44,7 +45,7 @@ class IntegerForm:
 
 
 def convert_products_to_integers(program: Program) -> IntegerForm:
-    """Copy a program, and convert the products of all weights that have an integer form to integer products.
+    """Copy a program, and convert the products of all weights that the engine can multiply as 8-bit integers.
 
     Recurrent layers have an integer form if their states are from -1 to 1 (tanh, LSTM, GRU; if their first state is
     known to be, too), and linear layers if they run on every token. Other layers' weights stay float32, and so do
@@ -71,7 +72,8 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
 
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
-    """Add a copy of some weights as integers, and return its value. Return None if the weights have no integer form."""
+    """Add a copy of some weights as 8-bit integers, and return the number of this new value. Return None for weights
+    that are not constant and finite, or have too many rows."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
@@ -79,7 +81,8 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
 
 
 def _convert_layer(program: Program, op: Op) -> Op | None:
-    """Return a recurrent layer with integer weights, or None if the layer has no integer form."""
+    """Return a recurrent layer with its weights as 8-bit integers, or None if its states may exceed 1 or its weights
+    cannot be converted."""
     kind = op.words[0]
     behind = 8
     matrices = [value for place, value in enumerate(op.words[-behind:]) if place % 4 < 2 and value != NONE]
@@ -97,7 +100,8 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's initial state is always between -1 and 1: zeros, or an earlier state of the layer."""
+    """Return whether a layer's initial state is always between -1 and 1: no given state, constants in this range, or an
+    earlier state of the layer."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
@@ -105,7 +109,8 @@ def _is_bounded_state(program: Program, state: int) -> bool:
 
 
 def _convert_linear(program: Program, op: Op) -> Op | None:
-    """Return a linear layer with integer weights, or None if the layer has no integer form or is too small."""
+    """Return a linear layer with its weights as 8-bit integers, or None if it does not run on every token, is too
+    small, or has weights that cannot be converted."""
     rows_by_token, _, inputs, outputs = op.words
     if not rows_by_token or inputs * outputs < _SMALLEST_LINEAR:
         return None
@@ -116,7 +121,8 @@ def _convert_linear(program: Program, op: Op) -> Op | None:
 
 
 def _round_tables(program: Program, integer_ops: set[int]) -> int:
-    """Round the embedding tables whose rows are used only by integer products. Return the number of these tables."""
+    """Round to int8 the embedding tables whose rows are used only by the operations `integer_ops`, which multiply
+    integers. Return the number of these tables."""
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":

@@ -77,7 +77,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Refuse a recurrent layer that the engine does not have. Return the codes of its kind and its directions."""
+    """Refuse a recurrent layer that the engine does not have. Return two codes: its kind and its directions."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
@@ -330,7 +330,8 @@ def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, i
 
 
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """Return the padding at the beginning of each axis. The padding at the end follows from the size of the result."""
+    """Return the padding at the beginning of the height and of the width. The padding at the end follows from the size
+    of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise ExportError("The attribute auto_pad is set, but the engine needs the padding itself, in pads.", "")
     return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)

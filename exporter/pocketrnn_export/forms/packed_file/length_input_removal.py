@@ -55,7 +55,7 @@ def rewrite_layers_with_lengths(
 
 
 class _RewrittenLayer:
-    """The nodes that replace a recurrent layer, and their constants."""
+    """The nodes that replace a recurrent layer with lengths by one that reads all steps, and their constants."""
 
     def __init__(self, node: onnx.NodeProto, inputs: list[str], weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self.nodes: list[onnx.NodeProto] = []

@@ -149,7 +149,8 @@ class Lowering:
             self.program.most = min(most, self.program.most or most)
 
     def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Record which floats are integers. Refuse an operator that may choose another result in float32."""
+        """Record the bounds of those floats of an operator's output that are always integers. Refuse an operator that
+        may choose another result in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -216,7 +217,8 @@ class Lowering:
             raise ExportError("The operator compares numbers of tokens in float64, which the engine does not have.", "")
 
     def depends_only_on_size(self, name: str) -> bool:
-        """Return whether a value depends only on the number of tokens, by one formula for all."""
+        """Return whether the numbers of a value are a * tokens + b, for every number of tokens and whatever the tokens
+        are."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
@@ -237,7 +239,7 @@ class Lowering:
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def find_sizes(self, name: str) -> list[Size]:
-        """Return the sizes of a value's axes."""
+        """Return the sizes of a graph value's axes, each as (a, b), which stands for a * tokens + b."""
         return self.graph.find_sizes(name)
 
     def find_type(self, name: str) -> int:
@@ -257,7 +259,8 @@ class Lowering:
         return self.known[name]
 
     def add_scalar(self, name: str) -> int | None:
-        """If all elements of a graph value are equal, add a program value of one element, and return its number."""
+        """If all elements of a graph value are equal, add a program value of one element, and return its number in the
+        program; else return None."""
         if not self.depends_only_on_size(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -277,7 +280,8 @@ class Lowering:
         return made
 
     def add_whole_value(self, name: str) -> int:
-        """Add a program value that holds all elements of a graph value, unless there is one. Return its number.
+        """Add a program value that holds all elements of a graph value, unless there is one. Return its number in the
+        program.
 
         Raises:
             ExportError: the program cannot compute the value from the number of tokens.
@@ -304,7 +308,8 @@ class Lowering:
         return made
 
     def _add_index_range(self, name: str, made: int) -> None:
-        """Add an operation that writes a graph value which is a range along one axis, and equal along other axes."""
+        """Add an operation that writes a graph value whose numbers increase by a fixed step along one axis, and are
+        equal along the other axes."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -351,12 +356,12 @@ class Lowering:
         self.program.add("copy", [source, target], *words)
 
     def reuse_value(self, name: str, value: int) -> None:
-        """Use a value of the program for another graph value that has the same numbers in the same order."""
+        """Let a graph value use an existing value of the program, which has the same numbers in the same order."""
         self.known[name] = value
 
     def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the numbers of an elementwise operation's operands, and its words: four sizes, and each operand's
-        axes."""
+        """Return the operands of an elementwise operation, as their numbers in the program, and the words that follow
+        these in the file: four sizes, and a bit mask for each operand of the axes that it has."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -381,7 +386,8 @@ class Lowering:
         return operands, [*(size for size, _ in axes), *masks]
 
     def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """Return a value's sizes as three products: before, from `first` to `last`, and after these axes.
+        """Return the sizes of a value's axes as three products: of the axes before `first`, of the axes `first` to
+        `last`, both included, and of the axes after `last`.
 
         Raises:
             ExportError: two axes of the text's length become one.
@@ -480,7 +486,8 @@ def multiply_or_refuse(
 
 
 def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
-    """Return an array's sizes as three products: before, from `first` to `last`, and after these axes."""
+    """Return the sizes of an array's axes as three products: of the axes before `first`, of the axes `first` to `last`,
+    both included, and of the axes after `last`."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
     return multiply_or_refuse(outer), multiply_or_refuse(middle), multiply_or_refuse(inner)
 
@@ -542,7 +549,8 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """Return, for each output and length, the indices of its elements in the first input."""
+    """For an operator that moves elements of its first input, return a list for each output: for each observed length
+    an array of the indices, in the flat first input, of the output's elements."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -555,7 +563,8 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
 
 
 def _fit_strides(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Find an offset and strides with index = offset + sum of strides * indices at every length, or None."""
+    """Return an offset and a stride for each axis, so that at every length the element of a map at some indices is
+    offset + sum of strides * indices. Return None if no such numbers fit."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
@@ -618,7 +627,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether, for all numbers of tokens, all indices are at least 0, or all are negative."""
+    """Return whether the indices in a value are all at least 0, or all negative, for every number of tokens."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below
@@ -652,7 +661,8 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the only axis along which GatherND selects elements, and the value with the indices along this axis."""
+    """Return the only axis along which GatherND selects elements, and the number of the program's value that holds the
+    indices along this axis."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
@@ -667,7 +677,8 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
 
 
 def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis of GatherElements, and the value with the indices, which are equal along other axes."""
+    """Return the axis of GatherElements, and the number of the program's value that holds the indices, which are equal
+    along other axes."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)

@@ -24,7 +24,8 @@ Floats = NDArray[np.float32]
 
 
 def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
-    """Return the form of a packed file's program. The proof opens the file in both ways.
+    """Return the form of a packed file's program. Its runs open the file with copied weights, and with weights left in
+    the file's memory.
 
     Args:
         path: the file.
@@ -50,7 +51,8 @@ def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = Non
 
 
 def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """Return a function that runs a packed file on arrays, each row alone.
+    """Return a function that runs a packed file on arrays of ids and lengths, each row alone. With `in_place`, the
+    engine leaves the weights in the file's memory.
 
     Raises:
         MissingExtraError: the native engine is not installed.

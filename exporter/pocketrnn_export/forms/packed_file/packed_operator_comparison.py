@@ -81,7 +81,7 @@ _PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")
 
 @dataclass(frozen=True)
 class _OperatorWithExpands:
-    """An operator that runs alone, together with the Expand nodes before it.
+    """An operator that is run without the rest of its graph, together with the Expand nodes that compute its inputs.
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
@@ -208,7 +208,8 @@ def _compute_array_digest(array: Array) -> str:
 def _run_operator_alone(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
-    """Run an operator on drawn numbers at all lengths, by both ways to open a packed file. Yield its outputs."""
+    """Run an operator on random numbers at all lengths in the engine, with copied weights and with weights left in the
+    file's memory, and in onnxruntime. Yield its outputs from both."""
     rows = [
         (place, drawn)
         for place, length in enumerate(lengths)
@@ -272,7 +273,7 @@ def _make_operator_model(
 def _draw_inputs(
     lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
-    """Draw numbers for an operator's inputs that are possible in the graph. Yield some sets of such inputs."""
+    """Yield dicts of random arrays for an operator's inputs, by name, with numbers that are possible in the graph."""
     if not given:
         yield {}
         return
@@ -305,7 +306,8 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
 
 
 def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements from which an operator selects by these indices, or None."""
+    """Return the number of elements from which an operator selects by its input `name`. Return None if this input does
+    not hold indices."""
     node = part.last
     if node.op_type not in _PICKS:
         return None

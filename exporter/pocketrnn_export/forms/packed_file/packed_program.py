@@ -220,8 +220,8 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber the program's values: equal constants get the numbers of the known ones, and other values follow
-        these. Return these other values, the state first."""
+        """Renumber this program's values for a file that already has the values `known`: an equal constant gets the
+        number of the known one, and other values get the numbers after these. Return the other values in order."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
@@ -233,9 +233,9 @@ class Program:
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Split the rows of a constant matrix into two halves, and return both. A half that is all zeros becomes
-        `NONE`. The halves of an int8 matrix keep its scales, because a half may lack the number from which a scale is
-        computed."""
+        """Split the rows of a constant matrix into two halves, and return the number of each as a new constant. A half
+        that is all zeros becomes `NONE`. The halves of an int8 matrix keep its scales, because a half may lack the
+        number from which a scale is computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
@@ -407,7 +407,8 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
 
 
 def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers and scales along an axis whose products equal a float32 matrix. Return both, or None."""
+    """Find int8 numbers, and scales along an axis, whose products equal a float32 matrix. Return the numbers and the
+    scales, or None if there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one

@@ -15,18 +15,20 @@ OF_SECOND: Final = 1 << 40
 
 
 def join_factors(first: int, second: int) -> int:
-    """Return one integer that holds the factors of both texts."""
+    """Return one integer that holds both factors of a size first * tokens of the first text + second * tokens of the
+    second."""
     return first + second * OF_SECOND
 
 
 def split_factors(factor: int) -> tuple[int, int]:
-    """Return the factors of the first and the second text, from the integer that holds both."""
+    """Return the two factors that an integer from `join_factors` holds: that of the first text's tokens, and that of
+    the second's."""
     first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
     return first, (factor - first) // OF_SECOND
 
 
 def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
-    """Return the size as a plain number, for texts of these lengths."""
+    """Return a size (factor, constant) as a plain number, for texts of these lengths."""
     factor, fixed = size
     if isinstance(lengths, int):
         return factor * lengths + fixed
@@ -35,17 +37,19 @@ def compute_size(size: tuple[int, Any], lengths: Lengths) -> Any:
 
 
 def is_divisible(factor: int, divisor: int) -> bool:
-    """Return whether a number divides the factors of both texts."""
+    """Return whether `divisor` divides both factors that an integer from `join_factors` holds."""
     return not any(one % divisor for one in split_factors(factor))
 
 
 def bound_factor(factor: int) -> int:
-    """Return a number whose product with the length of the longer text is an upper bound of a size with this factor."""
+    """Return a number whose product with the length of the longer text is at least the absolute value of a size with
+    this factor."""
     return sum(map(abs, split_factors(factor)))
 
 
 def fit_two_factors(lengths: Sequence[tuple[int, int]], numbers: Sequence[int]) -> tuple[int, int] | None:
-    """Find a size that equals the given number at each pair of lengths. Return None if there is no such size."""
+    """Return the size, as the integer from `join_factors` and a constant, that equals the given number at each pair of
+    lengths. Return None if there is no such size."""
     if len({*numbers}) == 1:
         return 0, numbers[0]
     rows = np.array([(*pair, 1) for pair in lengths], np.float64)

@@ -36,8 +36,9 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let FORGET layers read the steps of x directly, where they read each step joined with the step before it,
-    torch.cat([x, shifted], 2). The new layers have separate weights for the step before.
+    """Let layers of the kind FORGET, whose gates do not depend on the state, read the steps of x directly, where they
+    read each step joined with the step before it, torch.cat([x, shifted], 2). The new layers have separate weights for
+    the step before.
 
     Args:
         program: a program with its outputs; operations that are not needed any more are dropped.
@@ -53,7 +54,8 @@ def fold_step_pairs(program: Program) -> None:
 
 
 def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Return the window of two steps that a layer reads in a text with this many tokens, or None."""
+    """Return the value whose steps a layer reads in pairs, each joined with the step before it, in a text of this many
+    tokens. Return None if the layer reads another input."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -106,7 +108,8 @@ def _count_elements(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return the origin of each number of a value. The search goes back through operations that only move numbers."""
+    """Return for each number of a value an integer that stands for the value and index from which operations only moved
+    it; 0 for a zero, -1 for another constant."""
     numbers = _count_elements(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:
@@ -128,7 +131,8 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
 
 
 def _list_copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
-    """Return the indices that a copy operation reads or writes, in order."""
+    """Return the indices of the numbers that a copy operation with this shape, offset and strides reads or writes, in
+    order."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):
         places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])

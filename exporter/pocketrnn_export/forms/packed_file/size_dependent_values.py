@@ -280,7 +280,7 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Return whether a value's dtype holds the numbers of the value exactly, for all numbers of tokens."""
+        """Return whether the dtype of a value holds its numbers, a * tokens + b, exactly for all numbers of tokens."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -435,13 +435,15 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a sum is of arrays whose size is the same for all texts, or of single numbers and ranges."""
+    """Return whether the results of a sum are a * tokens + b. They are for arrays whose size is the same for all texts,
+    and for single numbers and ranges."""
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether an operator that moves numbers gives an array of fixed size, equal numbers, or a range."""
+    """Return whether the results of an operator that moves numbers are a * tokens + b: an array of fixed size, equal
+    numbers, or a range."""
     known = values.find_input_numbers(node, 0)
     others = [values.find_input_numbers(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
@@ -461,7 +463,8 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a quotient or remainder is one of integers whose factors the divisor divides."""
+    """Return whether the results of a division or remainder are a * tokens + b. They are for integers whose factors of
+    tokens the divisor divides, and if the quotient is the same for all texts."""
     left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
@@ -520,7 +523,8 @@ class _AffineBox:
 
 
 def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a comparison, minimum or maximum has the same result for every number of tokens."""
+    """Return whether a comparison of numbers a * tokens + b has the same result for every number of tokens; for a
+    minimum or maximum, whether the same input is chosen."""
     if len(node.input) == 1:
         return True
     found = _find_difference_signs(values, node) if len(node.input) == 2 else None
@@ -552,7 +556,8 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a reduction is a sum, or a reduction of one number or of equal numbers."""
+    """Return whether the results of a reduction are a * tokens + b. They are for a sum, and for a reduction of one
+    number or of equal numbers."""
     known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
@@ -566,8 +571,9 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast is exact. Casts from integers to wide integers or floats are exact. Casts from floats are
-    exact if no text is too long for exact floats. Casts to narrow integers are not, for long texts."""
+    """Return whether the results of a cast are a * tokens + b. They are if the cast is exact: from integers to wide
+    integers or floats, or from floats if no text is too long for exact floats. Casts to narrow integers are not exact
+    for long texts."""
     known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -596,7 +602,8 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a running sum adds the same constant number at every position."""
+    """Return whether the results of a running sum are a * tokens + b. They are if it adds the same constant number at
+    every position."""
     known = values.find_input_numbers(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 

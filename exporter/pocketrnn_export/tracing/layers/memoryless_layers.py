@@ -25,7 +25,8 @@ _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
 def is_memoryless() -> bool:
-    """Return whether recurrent layers run without memory at the moment."""
+    """Return whether `use_memoryless_layers` is active, so that recurrent layers start each step from the initial
+    state."""
     return _stateless.get()
 
 
@@ -65,7 +66,8 @@ _CELLS: Final[dict[Any, _Cell]] = {
 
 
 class _MemorylessLayers(FunctionMode):
-    """A torch function mode that runs PyTorch's recurrent layers without memory. Other functions run unchanged."""
+    """A torch function mode in which PyTorch's recurrent layers start each step from the initial state. Other functions
+    run unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _CELLS and not kwargs and (answer := _run_layer(_CELLS[func], args)) is not None:
@@ -74,8 +76,9 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Return a layer's outputs and final states from the arguments of `torch.gru` or a similar function. Return None
-    for a layer in training mode, without steps or with projections."""
+    """Run a layer, with each step from the initial state, on the arguments of `torch.gru` or a similar function. Return
+    its outputs and final states, or None for a layer in training mode, with projections, or with an input of no
+    steps."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).
@@ -121,7 +124,8 @@ def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
 
 
 def _find_packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the row to which each packed step belongs, and the position of each row's last step."""
+    """Return two index tensors for the data of a PackedSequence: the batch row of each entry, and the index of each
+    row's last entry."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows
     begins = batch_sizes.cumsum(0) - batch_sizes

@@ -23,14 +23,16 @@ _shipped: dict[str, Callable[..., Any]] = {}
 
 @contextlib.contextmanager
 def trace_packing() -> Iterator[None]:
-    """While the block runs, `pack_padded_sequence` keeps the padded tensor of a trace, and its lengths."""
+    """While the block runs, `pack_padded_sequence` in a trace returns a PackedSequence that holds the padded tensor and
+    its lengths."""
     with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def trace_unpacking() -> Iterator[None]:
-    """While the block runs, `pad_packed_sequence` returns the padded tensor of a trace, and its lengths."""
+    """While the block runs, `pad_packed_sequence` in a trace returns the padded tensor and the lengths that
+    `trace_packing` keeps in a PackedSequence."""
     with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
@@ -97,7 +99,7 @@ def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
 def _unpack_sequence(
     sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Replace `pad_packed_sequence` in a trace.
+    """Replace `pad_packed_sequence` in a trace. Return the padded tensor and the lengths.
 
     PyTorch pads to the longest length. That is the width of the padded tensor that was packed, since a graph requires
     that `sequence` is the longest of `lengths`. Lengths that the module counts from the tokens, or clamps, may all be

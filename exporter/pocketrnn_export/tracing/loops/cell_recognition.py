@@ -55,7 +55,8 @@ class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an Ex
 
 @dataclass(frozen=True)
 class StateCycle:
-    """Some states of a loop that an iteration computes from each other.
+    """States of a loop that an iteration computes from each other, such as the hidden state and the cell state of an
+    LSTM.
 
     Attributes:
         states: each state, as the nodes before and after the iteration.
@@ -95,8 +96,8 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Affine:
-    """An affine function, `features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are those
-    of the sources, followed by those of h."""
+    """An affine function, `features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are the
+    inputs of a recurrent step, joined, followed by its hidden state."""
 
     weight: Tensor
     bias: Tensor
@@ -121,7 +122,8 @@ def read_operator_names(node: Node) -> tuple[str, str]:
 
 
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
-    """Recognize the recurrent layer that a state cycle computes.
+    """Return the recurrent layer that computes the states of a cycle, which an iteration of a loop computes from each
+    other.
 
     Raises:
         NotALayer: the cycle is not a recurrent layer.
@@ -149,7 +151,8 @@ def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration gives the same states as a layer, for random numbers of this scale."""
+    """Return whether an iteration of a loop gives the same states as a layer, for random inputs and states of the size
+    `scale`."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -167,7 +170,8 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """The iteration of a state cycle, which is computed for random states and inputs, and for unit vectors.
+    """The computation of the states of a cycle in one iteration of a loop, which is run for random states and inputs,
+    and for unit vectors.
 
     A gate here is a sigmoid or tanh of the iteration that is as wide as a state, or a part of a wider one.
     """
@@ -183,13 +187,15 @@ class _Iteration:
 
     @functools.cached_property
     def probes(self) -> Tensor:
-        """Features that are all zeros, and the unit vectors."""
+        """One row of zeros, followed by the unit vectors: float64 [1 + features, features], from which an affine
+        function is read."""
         return torch.cat([torch.zeros_like(self.features[:1]), torch.eye(sum(self.widths), dtype=torch.float64)])
 
     def compute_nodes_at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
-        """Compute nodes of the iteration from features: the sources' numbers, and those of the first state."""
+        """Compute the values of nodes from features [rows, features]: the numbers of all inputs of the step, joined,
+        followed by those of its first state. Return the values by node."""
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
@@ -198,8 +204,8 @@ class _Iteration:
         return self.cycle.run(nodes, given, changes or {})
 
     def _has_input_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
-        """Return whether each part of a node's input equals one of the entering values, or its negative. Equal results
-        would not show this: two different sigmoids may both be 1 for all random numbers."""
+        """Return whether each part of a node's input equals one of the tensors `entering`, or its negative. Equal
+        results would not show this: two different sigmoids may both be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
         value = self._compute_node_input(node)
@@ -210,7 +216,8 @@ class _Iteration:
         return self.values[self.states[state][1]]
 
     def list_gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
-        """Return the gates with an operator among `kinds`; if `flipped`, also 1 minus each of them."""
+        """Return the sigmoids and tanhs of the iteration, those with an operator among `kinds`, as gates. If `flipped`,
+        also return 1 minus each of them."""
         found = []
         for node in self.cycle.nodes:
             if node.target in kinds:
@@ -232,8 +239,8 @@ class _Iteration:
     def fit_affine_value(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return the gate's part of a node's value as an affine function of the features, or None if it is not
-        affine."""
+        """Return the columns of a node's value that belong to a gate, as an affine function of the features, or None if
+        they are not affine."""
         values = self.slice_gate_part(self.compute_nodes_at(self.probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
         real = self.slice_gate_part(self.compute_nodes_at(self.features, [source], changes)[source], gate)
@@ -251,7 +258,7 @@ class _Iteration:
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a layer from the arguments of its gates, in ONNX's order.
+        """Make a layer from the arguments of its gates, which are given in ONNX's order.
 
         Args:
             mode: as for `RecurrentLayer`.

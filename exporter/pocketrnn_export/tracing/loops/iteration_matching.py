@@ -29,7 +29,8 @@ _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
 @dataclass(eq=False)
 class LoopState:
-    """A state that an iteration passes on: the typical iteration's node before it and, once known, after it."""
+    """A value that each iteration of a loop passes to the next one: its node before the typical iteration, which stands
+    for all, and, once known, its node after it."""
 
     before: Node
     first: Node
@@ -88,12 +89,14 @@ class MatchedLoop:
         raise failed or self.make_refusal("the iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return each iteration's nodes with a node's operator, and the node's index among them."""
+        """Return two things: the index of a node among the nodes of its iteration that have the same operator, and a
+        list of the nodes with this operator for each iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Match nodes, one from each iteration, and all nodes before them. `partners` stores the matches.
+        """Record that these nodes, one from each iteration, correspond to each other. Do the same for all nodes from
+        which they are computed. The dict `partners` stores the correspondence by the node of the typical iteration.
 
         Raises:
             NotALayer: the nodes do not match.
@@ -114,7 +117,8 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        """Yield the arguments of matched nodes that are nodes to match. Refuse nodes that differ in other arguments."""
+        """Yield those arguments of corresponding nodes that differ, and so are to be matched next. Refuse nodes whose
+        other arguments differ."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")
@@ -141,8 +145,9 @@ class MatchedLoop:
         self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        """Return one argument of each iteration as nodes to match, or None. If the argument comes from the iteration
-        before, record it as a state, and return the nodes after the iterations."""
+        """Return nodes to match, one for each iteration, from one argument of each iteration; or None if there are
+        none. If the argument comes from the iteration before, record it as a state, and return the nodes after the
+        iterations."""
         iterations = [self.find_iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
@@ -157,7 +162,8 @@ class MatchedLoop:
         return (*leaves[1:], None)
 
     def complete_states(self) -> None:
-        """Find the node after the iteration for each state, where the last iteration does not show this node."""
+        """Find for each state its node after the typical iteration, if the last iteration did not show which node this
+        is."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
@@ -173,7 +179,8 @@ class MatchedLoop:
         return node.target is STEP and node in self.partners and self.find_direction(node) != 0
 
     def find_direction(self, node: Node) -> int:
-        """Return how the position of a node's step changes in each iteration: 1, -1 or 0."""
+        """Return by how much the position of the step that a node reads or writes changes from one iteration to the
+        next: 1, -1, or 0 for a node without a step."""
         return find_position_direction(
             [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
@@ -188,7 +195,7 @@ class MatchedLoop:
         return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
-        """Return whether a node depends on another node of its iteration. A state's new value does not count."""
+        """Return whether a node depends on another node of its iteration, except through the new value of a state."""
         afters = {state.after for state in self.states.values()}
         return any(
             source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
@@ -207,14 +214,16 @@ def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) 
 
 
 def _find_node_kind(node: Node) -> Any:
-    """Return a value that is equal for two nodes with one operator, or with one output of one operator."""
+    """Return a value that is equal for two nodes if they call the same operator or, for `getitem`, take the same output
+    of the same operator."""
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target
 
 
 def read_step_index(node: Node) -> Any:
-    """Return the position at which a node reads or writes a step, a number or a node; None for other nodes."""
+    """Return the position at which a node reads or writes a step. This is a number, or a node that computes it. Return
+    None for nodes that do neither."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 

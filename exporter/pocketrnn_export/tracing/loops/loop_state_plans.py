@@ -34,7 +34,8 @@ from pocketrnn_export.tracing.trace_operators import PUT
 
 @dataclass(eq=False)
 class StatePlan:
-    """The plan of how to compute the states of a loop for all iterations.
+    """How the states of a loop are computed without the loop: by which layer, running sum, running maximum or filled
+    tensor.
 
     Attributes:
         layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
@@ -52,7 +53,8 @@ class StatePlan:
 
 
 def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
-    """Plan how to compute the states of a loop for all iterations.
+    """Find for each state of a loop the layer, running sum, running maximum or filled tensor that computes it without
+    the loop.
 
     Args:
         loop: the loop, matched.
@@ -80,7 +82,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
 
 
 def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states on which a node of an iteration depends, as the nodes before the iteration."""
+    """Return the states on which a node of an iteration depends, each as its node before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -90,8 +92,8 @@ def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
-    """Add to the plan how a state cycle is computed: by filling a tensor, a running sum or maximum, or a layer. `taken`
-    contains the names of the layers of all loops."""
+    """Add to the plan what computes `cycle`, the states that an iteration computes from each other: a filled tensor, a
+    running sum or maximum, or a layer. `taken` contains the names of the layers of all loops."""
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -146,7 +148,8 @@ _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "max
 def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration with an operator that recurrent layers do not have, except to compute the mask."""
+    """Refuse an iteration with an operator that recurrent layers do not have, unless it only computes `mask`, which
+    marks the rows that the iteration changes."""
     given = {*sources, *([] if mask is None else [mask])}
     for node in _find_computing_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
@@ -162,7 +165,8 @@ def _refuse_other_operators(
 
 
 def _is_rounding(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools. Random floats do not show what it does."""
+    """Return whether a node converts floats to integers or bools. The effect of such a node cannot be seen from a run
+    on random floats."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -226,7 +230,8 @@ def _mask_keeps_states(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether an iteration keeps all states if the mask is 0, and does the same for all other masks."""
+    """Return whether an iteration keeps all states where the mask of its rows is 0, and does the same for all other
+    numbers in the mask."""
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -265,7 +270,7 @@ def _is_zero_or_one(node: Node) -> bool:
 
 
 def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """Return the nodes between the states before an iteration and the states after it, in the graph's order."""
+    """Return the nodes that compute the states after an iteration from the states before it, in the graph's order."""
     above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
@@ -275,14 +280,15 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
 
 
 def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """Return the nodes that a state cycle reads directly, except its own states."""
+    """Return the inputs of the nodes `dependent`, which compute the new states of an iteration. Leave out these nodes
+    themselves, the states before the iteration, and nodes that depend on sizes only."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.differs_between_texts(n)))
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
-    gates; the values before the products; the nodes that the cycle reads directly; the values of the text.
+    """Yield four choices of the nodes that states are computed from besides the states: those before the products and
+    the gates; those before the products; those that are read directly; and the values of the text.
 
     A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
     digits of x that the module keeps.
@@ -308,7 +314,8 @@ def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tu
 
 
 def _is_sum_before_product(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether a sum adds two values of the text, or a bias to a product. True for other operators."""
+    """Return whether a sum adds two values that differ between texts, or a bias to a product. Return True for another
+    operator."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -325,7 +332,7 @@ _AFFINE: Final = frozenset(
 
 
 def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
-    """Return an unused name for a layer: the path of the module whose weights the cycle uses."""
+    """Return an unused name for a layer: the path of the module whose weights the nodes `dependent` use."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
@@ -345,7 +352,8 @@ def _make_numbered_name(base: str, number: int) -> str:
 def _add_running_reduction(
     loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
 ) -> bool:
-    """If a cycle of one state is a running sum or maximum, add it to the plan. Return whether it was added."""
+    """If `cycle` is a single state that holds a running sum or maximum, add it to the plan. Return whether it was
+    added."""
     if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
     numbers = _make_state_cycle(loop, cycle, near, dependent)
@@ -363,7 +371,7 @@ def _add_running_reduction(
 
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node's value is linear in the state for all inputs. Then no input multiplies the state."""
+    """Return whether a node's value is linear in the state, with a factor that does not depend on the text."""
     name = read_operator_names(node)[1]
     if _is_rounding(node):
         return False
@@ -379,7 +387,8 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node takes the larger value, only moves numbers, or selects numbers by an input."""
+    """Return whether a node takes the larger of two values, only moves numbers, or is a `where` whose condition does
+    not depend on the state."""
     whole, name = read_operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
@@ -387,7 +396,8 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
 
 
 def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" or "maximum" if an iteration computes this with its state for random numbers, else ""."""
+    """Return "sum" if an iteration adds something to its state, "maximum" if it takes the maximum of the state and
+    something, else "". Random numbers decide."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -417,7 +427,8 @@ def _make_state_cycle(
     *,
     value: float = 1.0,
 ) -> StateCycle:
-    """Return a state cycle that can be computed for numbers, with `value` for its mask."""
+    """Return some states of a loop as a `StateCycle`, whose nodes can be computed for given numbers. All elements of
+    its mask are `value`."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     sizes = {n: int(torch.Size(loop.traced.compute_shape(n, 1)).numel()) for n in leaves}
@@ -461,7 +472,8 @@ def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Colle
 
 
 class _IterationValues:
-    """The values of one iteration of a loop in double precision, for given states and sources."""
+    """The values of one iteration of a loop in double precision, for given values of its states and of the other nodes
+    that it reads."""
 
     def __init__(
         self,
@@ -488,7 +500,7 @@ class _IterationValues:
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
     def flatten_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
-        """Compute nodes, and return the value of each as [rows, features]."""
+        """Compute the values of nodes, and return a dict from each node to its value as [rows, features]."""
         result = {}
         for node in nodes:
             value = self.compute_value(node)
@@ -501,7 +513,7 @@ class _IterationValues:
         return result
 
     def compute_value(self, node: Node) -> Any:
-        """Compute the value of a node, with the changes that were asked for."""
+        """Return the value of a node, after the function that `changes` has for this node, if any."""
         if node in self.values:
             return self.values[node]
         found = node.meta.get("val")

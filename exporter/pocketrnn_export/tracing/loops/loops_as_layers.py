@@ -43,7 +43,8 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
 
 
 class _RerolledModule(nn.Module):
-    """A traced module for any number of iterations. Its forward also computes the results of the loops."""
+    """A traced module in which loops may run any number of iterations: forward computes their results by layers, sums
+    and maxima."""
 
     def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
 
 
 class _RerolledRun:
-    """One run of a `_RerolledModule`."""
+    """One call of a `_RerolledModule`: it computes the values of the nodes for given inputs, and keeps them."""
 
     def __init__(self, module: _RerolledModule, inputs: Sequence[Tensor]) -> None:
         self.module = module
@@ -160,7 +161,8 @@ class _RerolledRun:
         return self.values[node]
 
     def compute_final_value(self, loop: MatchedLoop, node: Node) -> Any:
-        """Return the value that a node of the typical iteration has in the last iteration."""
+        """Return the value that a node of a loop has in the last iteration. The node is given as that of the typical
+        iteration, which stands for all."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -257,7 +259,8 @@ class _RerolledRun:
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
     def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
-        """Run the recurrent layer of which a node is a state. Keep its states in all iterations, and the last ones."""
+        """Run the recurrent layer that computes the state `node`. Store its states in all iterations, and the last
+        ones."""
         layer, name, mask = self.module.plans[loop.number].layers[node]
         rows = self.compute_value(self.module.traced.inputs[0]).shape[0]
         acts = None if mask is None else self._compute_layer_features(loop, mask).squeeze(2) != 0
@@ -311,7 +314,8 @@ class _RerolledRun:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """Reshape [batch, hidden] to a node's value. With `leading`, the first axis is the iterations."""
+        """Return a state [batch, hidden] in the shape of a node's value. With `leading`, the state has an axis of
+        iterations in front, which stays the first."""
         axis = self.module.traced.find_batch_axis(node)
         shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
@@ -326,7 +330,8 @@ def _run_masked_layer(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a layer whose rows keep their state in some steps: those for which `acts`, bool [iterations, batch], is
-    False. These steps may be in the middle of a text, for instance if the mask is computed from the ids.
+    False. They may be in the middle of a text, if the mask is computed from the ids. Return the hidden states after
+    each step, and the list of final states.
 
     The other steps of a row are moved together, so that they form a row with a length.
     """

@@ -64,7 +64,7 @@ def find_catching_files(module: nn.Module) -> set[str]:
 
 @functools.lru_cache(maxsize=256)
 def _may_catch_errors(file: str) -> bool:
-    """Return whether functions of a file may catch errors: by `except`, or by a `with` or a `finally`."""
+    """Return whether a function in a file may catch errors: by `except`, or by a `with` or a `finally`."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

@@ -37,7 +37,7 @@ ITERATION: Final = "pocketrnn_iteration"
 
 
 def trace_range(*args: Any) -> Positions:
-    """Return the `range` of a trace, whose bounds contain sizes of the input.
+    """Return a stand-in for `range(...)` with these arguments, some of which are sizes of the input.
 
     Raises:
         UntraceableError: the step is neither 1 nor -1.
@@ -55,7 +55,8 @@ def trace_range(*args: Any) -> Positions:
 
 
 class Positions(TracedArray):
-    """A range whose length is a size. A loop over it runs a few iterations; as a tensor it has all positions."""
+    """A stand-in for a `range` whose length is a size of the input. A loop over it runs a few iterations; as a tensor
+    it has all positions."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
@@ -128,7 +129,8 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
-    """Return the number of the loop on a line: that of the loop which just began there, or the number of a new loop."""
+    """Return the number of the loop on the line `where`: that of the loop which just began there, or the number of a
+    new loop."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:

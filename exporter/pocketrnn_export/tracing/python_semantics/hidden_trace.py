@@ -17,7 +17,7 @@ from pocketrnn_export.torch_internals import list_tracing_queries, replace_metho
 
 
 def _make_stand_in(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
-    """Return a stand-in for a function: user code gets its answer outside of a trace, and other code its own answer."""
+    """Return a function that returns `untraced` to user code, and the result of `shipped` to any other caller."""
 
     @functools.wraps(shipped)
     def answer_as_untraced(*args: Any, **kwargs: Any) -> Any:
@@ -35,7 +35,7 @@ HIDDEN: Final = tuple(
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, hide the trace from the user's code."""
+    """While the block runs, torch's functions that tell whether a trace is active tell the user's code that none is."""
     return replace_methods(
         {
             (module, name): _make_stand_in(shipped, untraced)

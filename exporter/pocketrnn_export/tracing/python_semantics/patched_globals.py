@@ -77,7 +77,8 @@ def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _len_in_trace(value: Any) -> Any:
-    """Replaces `len`, which must return an int. This one returns a size, or the count of a loop that filled a list."""
+    """Replaces `len`, which must return an int, in a trace: return a size, or the number of iterations of the loop that
+    filled a list."""
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
@@ -118,7 +119,7 @@ def _int_in_trace(*args: Any) -> Any:
 
 
 def _list_in_trace(*args: Any) -> Any:
-    """Replaces `list`, so that a list of lengths contains a tensor."""
+    """Replaces `list`. A tensor or array of lengths becomes a `TracedArray` of the same numbers instead of a list."""
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
@@ -138,7 +139,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """Return a stand-in for `max(lengths)` or a similar function. It calls the method of the tensor or array."""
+    """Return a stand-in for `max(lengths)` or a similar function: for a tensor or array, it calls `method` of it."""
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:

@@ -48,7 +48,8 @@ _OF_NUMBER: Final = (
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math`, or "itself", as float64 []."""
+    """Return `math.log(number)`, or another function of `math` by its name, as float64 []. For the name "itself",
+    return the number."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
@@ -190,7 +191,8 @@ def _divmod_in_trace(first: Any, second: Any) -> Any:
 
 
 def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` of sizes that does not compare the sizes in the trace."""
+    """Return a stand-in for `max` or `min` that calls `symbolic` for sizes. Python's function would compare the sizes,
+    and so fix which is larger in the trace."""
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)

@@ -94,7 +94,8 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the number that a size has on the branch. Record the condition that the size equals this number."""
+    """Return the number that a size has for the sizes that the trace assumes, or None outside of user code. Record the
+    condition that the size equals this number."""
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
         raise log.record_refusal(_make_other_thread_error(caller))
@@ -156,7 +157,8 @@ def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, st
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record further restrictions of a traced program: guards without a recorded operation, and clamps."""
+    """Record the conditions on sizes that only the traced program shows, such as guards for which no operation was
+    recorded, and the sizes at which a Min or Max of sizes changes."""
     _record_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
@@ -181,7 +183,8 @@ def _record_step_access(session: TraceSession, x: Tensor) -> None:
 
 
 def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """Record the length of each table that is indexed by positions. PyTorch makes no guard for it."""
+    """Record for each table that is indexed by positions the condition that a text has at most as many tokens as the
+    table has rows. PyTorch makes no guard for it."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)

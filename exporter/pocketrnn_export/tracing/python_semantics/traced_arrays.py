@@ -185,8 +185,8 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def find_known_number(value: Any) -> Any:
-    """Return the width of the batch for a tensor that is known to equal it, such as `lengths.max()`. Return other
-    values unchanged."""
+    """Return the width of the padded batch, a symbolic size, for a tensor that is known to equal it, such as
+    `lengths.max()`. Return other values unchanged."""
     session = find_current_session()
     fact = None if session is None else session.facts.find_fact(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width

@@ -81,7 +81,8 @@ def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleTyp
 
 @functools.lru_cache(maxsize=256)
 def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Return the imports inside a file's functions: the number of dots, the module, the imported names."""
+    """Return the imports inside a file's functions, each as the number of leading dots, the module, and the names that
+    are imported from it."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     found: list[tuple[int, str, tuple[str, ...]]] = []

@@ -26,7 +26,7 @@ def embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag. Padding alone gives zeros."""
+    """Rewrite `F.embedding_bag` as the sum, mean or maximum of each bag. A bag with nothing but padding gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return declined("max_norm is given, or the mode is unknown")

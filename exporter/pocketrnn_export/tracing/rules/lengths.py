@@ -56,7 +56,8 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _convert_to_sizes(value: Any) -> Any:
-    """Replace tensors in an argument that are known to be the largest length by the width of the batch."""
+    """Replace each tensor in an argument that is known to be the largest length by the width of the padded batch, a
+    symbolic size."""
     if isinstance(value, slice):
         return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -174,12 +175,14 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width of the batch, from which forward makes lengths if it gets none."""
+    """Return whether a value is the width of the padded batch, x.size(1), from which forward makes lengths if it gets
+    none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the largest length in a call's result is the width, if that holds for the lengths that it takes."""
+    """Record that the largest length in a call's result is the width of the padded batch, if that holds for the lengths
+    that the call takes."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.find_fact(args[0]).whole:
         return
@@ -191,7 +194,8 @@ def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
 
 @rule("numpy", "__array__")
 def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
-    """Rewrite `lengths.numpy()`: return an array that contains a tensor."""
+    """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for an array that contains a tensor of the
+    trace."""
     return (
         declined("the tensor does not contain lengths")
         if session.scripted and not _holds_lengths(x)
@@ -201,7 +205,7 @@ def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
 
 @rule("tolist")
 def tolist(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.tolist()`: return a list that contains a tensor."""
+    """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that contains a tensor of the trace."""
     if session.scripted and not _holds_lengths(x):
         return declined("the tensor does not contain lengths")
     return TracedArray(x) if x.dim() else find_known_number(x)
@@ -209,7 +213,8 @@ def tolist(session: TraceSession, x: Any) -> Any:
 
 @rule("item")
 def item(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.max().item()` as the width of the batch, or as the tensor, which computes like a number."""
+    """Rewrite `lengths.max().item()` as the width of the padded batch, a symbolic size. Return other tensors
+    themselves, since they compute like numbers."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("the tensor is not a single integer")
     return find_known_number(x)

@@ -25,7 +25,8 @@ from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call, and record the loop and the iteration that compute its result, or whose results it uses."""
+    """Run a call of torch. Record for its result the loop and the iteration in which it runs or, after the loop, those
+    that made its arguments."""
     if session.running:
         running = session.running[-1]
         with annotate_operators({ITERATION: running}):
@@ -42,7 +43,7 @@ def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
 
 
 def _find_source_iterations(session: TraceSession, values: Any) -> set[tuple[int, int]]:
-    """Return the loops and iterations that made the tensors among some values."""
+    """Return the pairs (loop, iteration) that made the tensors among some values."""
     if isinstance(values, Tensor):
         made = session.facts.find_fact(values).iteration
         return set() if made is None else {made}
@@ -58,9 +59,9 @@ def _is_size(value: Any) -> bool:
 
 
 def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """Return the parts of an index, and a list of the numbers that index an axis of x whose length is a size of the
-    input: (index of the part, axis, number). The list is empty if the index contains more than numbers, slices, new
-    axes and an ellipsis."""
+    """Return an index as a list of its parts, and a list of the numbers among them that index an axis of x whose length
+    is a size of the input: (index of the part, axis, number). The second list is empty if the index contains more than
+    numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis

@@ -173,7 +173,8 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
 
 
 def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
-    """Return a rule for power-average pooling: the norm of each window from its mean, as in PyTorch."""
+    """Return a rule for power-average pooling: the norm of each window is computed from the mean of its powers, as in
+    PyTorch."""
 
     def compute_lp_pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False

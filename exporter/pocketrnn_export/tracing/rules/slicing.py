@@ -58,7 +58,8 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
 
 @rule("__getitem__", when=is_on_branch)
 def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
-    """Rewrite the slices of `x[:, 2:n]` as cut operators. Other parts of the index stay unchanged."""
+    """Rewrite the slices of `x[:, 2:n]` as `pocketrnn::cut`, which does not restrict sizes. Other parts of the index
+    stay unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("the index has no slice")
@@ -106,7 +107,7 @@ def _count_axes_taken(part: Any) -> int:
 
 @rule("narrow", when=is_on_branch)
 def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
-    """Rewrite `x.narrow(1, 0, n)` as a cut operator."""
+    """Rewrite `x.narrow(1, 0, n)` as `pocketrnn::cut`, which does not restrict sizes."""
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
@@ -131,7 +132,8 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", when=is_on_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Rewrite `chunk` as cuts of equal width. Their number, by the branch's sizes, becomes a condition."""
+    """Rewrite `chunk` as cuts of equal width. The number of chunks is that for the sizes that the trace assumes, which
+    is recorded as a condition on sizes."""
     size = x.shape[dim]
     expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
@@ -150,7 +152,8 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 @rule("pad", when=is_on_branch)
 def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """Rewrite `F.pad(x, (0, n - x.size(1)))` on a branch with `pads_from_zero`: negative amounts become 0."""
+    """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
+    0."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("the amounts are fixed")
     session.log.pads += 1

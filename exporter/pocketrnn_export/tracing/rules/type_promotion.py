@@ -29,7 +29,7 @@ def _is_float(value: Any) -> bool:
 
 
 def _convert_to_dtype(value: Any, kind: torch.dtype) -> Any:
-    """Return a number as a float or an integer. The number may be a size."""
+    """Return a number as a float if `kind` is a floating dtype, else as an integer. The number may be a size."""
     if isinstance(value, torch.SymInt):
         return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)

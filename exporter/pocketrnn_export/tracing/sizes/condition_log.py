@@ -22,7 +22,7 @@ class UntraceableError(ExportError):
 
 
 def make_too_many_questions_error(place: str) -> ExportError:
-    """Return the error for a line that asks about more sizes than pocketrnn tries."""
+    """Return the error for a line that tests more conditions on sizes than pocketrnn tries."""
     return ExportError(
         f"The module tests more sizes than pocketrnn can try, {place}.",
         "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
@@ -60,7 +60,8 @@ class Question:
 
 @dataclass
 class TraceLog:
-    """The findings of a trace so far.
+    """The record of a trace: the conditions on sizes that forward tested, the errors to raise at its end, and lines to
+    report.
 
     Attributes:
         questions: the questions, each once.
@@ -87,7 +88,8 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question(self, question: Question) -> bool:
-        """Record a question if its answer varies among the sizes of a graph. Return whether the answer varies.
+        """Record a condition that forward tests, if it is true for some sizes with which a graph is run and false for
+        others. Return whether this is so.
 
         The answer to an operation's question that cannot be solved counts as one that does not vary.
 
@@ -122,7 +124,8 @@ class TraceLog:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that ended normally although a question could not be answered."""
+        """Refuse a trace that ended normally although an error was recorded in it, or the module caught an error whose
+        message contains a size."""
         if self.refused:
             raise self.refused[0]
         if self.said:

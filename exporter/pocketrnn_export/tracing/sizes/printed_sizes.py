@@ -122,7 +122,8 @@ def _is_output_call(call: ast.Call) -> bool:
 
 
 def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """Return where the source of the instruction that a frame is running begins and ends, as lines and columns."""
+    """Return the piece of source of the instruction that a frame is running: first line, first column, last line, last
+    column. Return None if it is not known."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:
@@ -132,7 +133,7 @@ def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None
 
 
 def _list_enclosing_nodes(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
-    """Yield the nodes that contain a piece of the source, from the outermost node to the piece itself."""
+    """Yield the nodes that contain the piece of source `where`, from the outermost node to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.

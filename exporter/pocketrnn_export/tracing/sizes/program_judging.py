@@ -79,14 +79,16 @@ class AnswerJudge:
         return not isinstance(self.compute_answer_for(sizes), Exception)
 
     def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program gives the module's answer for a case. The module must answer the case."""
+        """Return whether a program gives the module's answer for a batch of the sizes `case`. The module must run at
+        these sizes."""
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._agrees(attempt, case)
         return self.verdicts[id(attempt), case]
 
     def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program's answer differs from the module's answer, if both have weights that forget nothing.
-        Return False if one of them does not run with these weights."""
+        """Return whether a program's answer differs from the module's answer for a batch of the sizes `case`, both with
+        weights by which recurrent layers forget nothing. Return False if one of them does not run with these
+        weights."""
         if attempt.run_lasting is None or not self.answers_sizes(case):
             return False
         if (id(attempt), case) not in self.verdicts:

@@ -54,7 +54,8 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True)
 class ProgramWithLimits(Generic[Traced]):
-    """The program to export, the limits of the module, and the sizes for the proof, around every bound."""
+    """The program to export, the limits of the sizes that the module accepts, and sizes around every condition, on
+    which the proof compares them."""
 
     traced: Traced
     limits: Limits
@@ -133,7 +134,7 @@ class _Search(Generic[Traced]):
 
     @property
     def answered_cases(self) -> list[Sizes]:
-        """The sizes at which the module runs without an error."""
+        """The sizes, among those to compare, at which the module runs without an error."""
         return [case for case in self.cases if self.judge.answers_sizes(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
@@ -168,9 +169,9 @@ class _Search(Generic[Traced]):
         return None
 
     def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
-        """Divide the cases that the module answers by region, and by the answers to questions of operations. The first
-        part contains the longest text, whose program is most often right for other parts too. The second part contains
-        a text of ordinary length."""
+        """Divide the sizes at which the module runs by region, and by the results of conditions inside PyTorch's
+        operations. The first part contains the longest text, whose program is most often right for other parts too. The
+        second part contains a text of ordinary length."""
         answered = self.answered_cases
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -186,7 +187,8 @@ class _Search(Generic[Traced]):
         return self._part[case]
 
     def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Return the sizes with which a part is traced: typical sizes of its region, or its middle case."""
+        """Return the sizes with which a program for a part of all sizes is traced: typical sizes of its region, or the
+        middle one of `cases`."""
         typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
@@ -195,7 +197,8 @@ class _Search(Generic[Traced]):
         return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
     def _try_plan(self, plan: TracePlan) -> ProgramAttempt[Traced] | None:
-        """Trace a program by a plan, and record its questions. Return the program, or None if the trace fails."""
+        """Trace a program by a plan, and record the conditions that forward tested in the trace. Return the program, or
+        None if the trace fails."""
         try:
             attempt = self.trace(plan)
         # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
@@ -209,7 +212,8 @@ class _Search(Generic[Traced]):
         return attempt
 
     def _record_questions(self, questions: Sequence[Question]) -> None:
-        """Record the questions whose conditions are new. They divide the cases into other parts."""
+        """Record the conditions that are new among those that forward tested. They divide the sizes into other
+        parts."""
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
@@ -219,7 +223,7 @@ class _Search(Generic[Traced]):
         self.cases = list_boundary_sizes(self.known, self.regions, self.periods)
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
-        """Return whether a program passes all comparisons with the module for some cases."""
+        """Return whether a program passes all comparisons with the module at these sizes."""
         return all(
             self._makes_same_choices(attempt, case)
             and self.judge.agrees(attempt, case)
@@ -229,20 +233,23 @@ class _Search(Generic[Traced]):
         )
 
     def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether forward makes its choices by the same operators for a case as in the region that was traced.
-        If not, the two answers may differ only for a rare word or a large number."""
+        """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes
+        `case` as at the sizes that were traced. If not, the two answers may differ only for a rare word or a large
+        number."""
         if attempt.plan is not None and attempt.plan.others:
             return True
         traced = self._find_planned_sizes(attempt)
         return self._have_same_choices(self.regions.find_region(traced), self.regions.find_region(case))
 
     def _find_planned_sizes(self, attempt: ProgramAttempt[Traced]) -> Sizes:
-        """Return the sizes for which a program was traced, although axes of size 1 were longer in its trace."""
+        """Return the sizes for which the conditions of a program's trace were answered. The example of the trace may be
+        larger."""
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
     def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether a program computes each value that forward computes for a case of another region."""
+        """Return whether a program computes each value that forward computes at the sizes `case`. Return True for sizes
+        in the region for which the program was traced."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
             return True
         traced = self._find_planned_sizes(attempt)
@@ -253,7 +260,8 @@ class _Search(Generic[Traced]):
         return self._computed[id(attempt), case]
 
     def _have_same_choices(self, one: int, other: int) -> bool:
-        """Return whether forward makes its choices by the same operators in two regions."""
+        """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes of
+        two regions."""
         if one == other:
             return True
         lists = [self._list_choices(region) for region in (one, other)]
@@ -266,7 +274,8 @@ class _Search(Generic[Traced]):
         return all(number in fixed for _, number in apart)
 
     def _refuse_choices_by_batch(self) -> None:
-        """Refuse a forward that makes its choices by other operators if the number of texts changes."""
+        """Refuse a forward that makes choices, such as comparisons and clamps, by other operators if the number of
+        texts changes."""
         for one, other in itertools.combinations(self.answered_cases, 2):
             if one.tokens == other.tokens and not self._have_same_choices(
                 self.regions.find_region(one), self.regions.find_region(other)
@@ -278,7 +287,8 @@ class _Search(Generic[Traced]):
                 )
 
     def _list_choices(self, region: int) -> frozenset[Choice] | None:
-        """Return the operators by which forward chooses at all sizes of a region, or None if forward fails."""
+        """Return the operators by which forward makes choices, such as comparisons and clamps, at all tried sizes of a
+        region, or None if forward fails there."""
         if region not in self._choices:
             some = [
                 self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
@@ -287,12 +297,13 @@ class _Search(Generic[Traced]):
         return self._choices[region]
 
     def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
-        """Return whether the program agrees with the module if the weights forget nothing. With normal weights, a
-        recurrent layer hides an error that lies a few dozen steps back."""
+        """Return whether the program agrees with the module if both have weights with which recurrent layers forget
+        nothing. With normal weights, such a layer hides an error that lies a few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
-        """Return a plan of several programs that together are right for all sizes, or None."""
+        """Return a plan of several programs, each used under a condition on the sizes, that together are right for all
+        sizes. Return None if there are no such programs."""
         parts = self._divide_cases_by_region()
         right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
                  for _, attempt in self._list_planned_attempts()]  # fmt: skip
@@ -310,7 +321,8 @@ class _Search(Generic[Traced]):
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """Return a condition that is true in the wanted parts, and false where the program is wrong."""
+        """Return a condition on sizes that is true in the parts `wanted` of all sizes, and false in the parts that
+        `allowed` lacks, for which the program is wrong."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
@@ -330,7 +342,8 @@ class _Search(Generic[Traced]):
         return join_by_and([self.regions.conditions[region], *conditions])
 
     def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """Return a plan that also contains the range of tokens for which it is used."""
+        """Return a plan that also contains the range of tokens in which `condition` may be true, if the condition
+        depends on tokens only."""
         if condition.size_names != {"tokens"}:
             return plan
         every = make_all_sizes(self.regions.batch)

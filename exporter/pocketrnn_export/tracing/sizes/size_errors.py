@@ -28,8 +28,8 @@ def make_size_refusal_error(
     judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
-    """Return the error for a module without a right program. It names a question of forward whose answer at usual sizes
-    differs from that at sizes for which the programs are wrong."""
+    """Return the error for a module without a right program. It names a condition of forward whose result at usual
+    sizes differs from that at sizes for which the programs are wrong."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     # A program that agrees everywhere may choose by other operators than forward, or differ with weights that forget
@@ -68,7 +68,8 @@ def make_size_refusal_error(
 
 
 def _is_plain_number(question: Question) -> bool:
-    """Return whether an operation, such as `range`, turned a size of the example into a constant."""
+    """Return whether a condition says that an operation, such as `range`, turned a size of the example into a
+    constant."""
     relation = question.condition.relation
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
@@ -81,7 +82,8 @@ def _make_untraceable_error(error: Exception) -> ExportError:
 
 
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
-    """Return the error for a question that has other answers in a region of sizes. `ways` is the number of branches."""
+    """Return the error for a condition on sizes whose result is another in some region of sizes. `region` describes
+    these sizes, and `ways` is the number of branches."""
     if question.branch and ways > TOGETHER:
         return ExportError(
             f"Forward has {ways} branches for different sizes of its input, but a graph can have at most {TOGETHER}: "
@@ -106,7 +108,7 @@ def _make_question_error(question: Question, region: str, ways: int = 0) -> Expo
 
 
 def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """Describe in words the sizes at which a question has the same answer as for a case."""
+    """Describe in words the sizes at which a condition has the same result as for `case`."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.size_names == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)

@@ -47,7 +47,8 @@ _ONE_TOKEN: Final = Condition(sympy.Eq(TOKENS, 1))
 
 @dataclass(frozen=True)
 class Regions:
-    """All sizes of an input, divided into regions.
+    """All sizes of an input, divided into regions. Within a region, all conditions that forward tests have the same
+    results.
 
     Attributes:
         conditions: the condition of each region, which holds in it and nowhere else.
@@ -65,7 +66,7 @@ class Regions:
         return len(self.conditions)
 
     def find_region(self, sizes: Sizes) -> int:
-        """Return the region to which some sizes belong. They must have at most `LARGEST` tokens."""
+        """Return the number of the region that contains these sizes. They must have at most `LARGEST` tokens."""
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
@@ -80,7 +81,7 @@ class Regions:
         return [every.get_sizes(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """Return the sizes with which a region is traced: several rows and steps, if possible."""
+        """Return sizes for tracing a program for a region: several rows and steps, if possible."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -95,7 +96,8 @@ class Regions:
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The result of running forward for one pair of sizes while its questions are recorded.
+    """The conditions that forward tested in one run, for one batch size and number of tokens, and whether the run
+    failed.
 
     Attributes:
         log: the log of its questions.
@@ -107,7 +109,8 @@ class FollowedRun:
 
 
 def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
-    """Run forward for some pairs of sizes and record its questions, until every size belongs to a region.
+    """Run forward for some pairs of a batch size and a number of tokens, and record the conditions that it tests, until
+    every such pair belongs to a region.
 
     Args:
         follow: runs forward for some sizes, and records its questions.
@@ -146,7 +149,8 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
 
 
 def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
-    """Return the answers for some sizes: whether a size is 1, and the answers to the questions of the module's code."""
+    """Return for each condition whether it is true for these sizes: those that a size is 1, and those that the module's
+    code tested."""
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
@@ -165,21 +169,22 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
 
 
 def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return bool [sizes]: whether forward gets these answers at each of `make_all_sizes`."""
+    """Return bool [sizes]: whether each condition has the given answer at each of `make_all_sizes`."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
 def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the next sizes: the usual ones, then the cheapest with several rows and steps."""
+    """Return the index of the sizes to try next, among those that `left` marks: the usual ones, then the cheapest with
+    several rows and steps."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 
 def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
-    """Return the error for too many regions. It names the line that asks the most questions."""
+    """Return the error for too many regions. It names the line that tests the most conditions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):

@@ -14,8 +14,8 @@ from pocketrnn_export.tracing.trace_operators import CUT
 
 @dataclass(frozen=True)
 class Branch:
-    """The sizes, and other assumptions, for which a general trace is made: the questions of the module's own code are
-    answered for them.
+    """The sizes, and other assumptions, for which a general trace is made: conditions that the module's own code tests
+    get the results that they have for these sizes.
 
     Attributes:
         sizes: conditions on a size are answered for these sizes, without a restriction.
@@ -31,7 +31,8 @@ class Branch:
     most: int | None = None
 
     def fit_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the inputs, padded to at least `least` tokens and cut to at most `most`."""
+        """Return a module's inputs with the tokens padded to at least `least` steps and cut to at most `most`, and
+        lengths limited to `most`."""
         tokens, *second = inputs
         if self.most == 1:
             # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
@@ -47,7 +48,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
-    """The plan of a general trace: a branch, and further plans whose programs are computed as well.
+    """The plan of a general trace: a branch, and plans for further branches, which the graph computes as well.
 
     Attributes:
         others: further plans, each with the condition under which its answer is taken; all are computed.
@@ -57,7 +58,8 @@ class TracePlan(Branch):
 
     @property
     def branches(self) -> tuple[list[Branch], list[Condition]]:
-        """The branches to trace, and the conditions of all branches except the first."""
+        """Two lists: the branches to trace, and the conditions under which the answers of all branches except the first
+        are taken."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
