@@ -102,8 +102,8 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
 
 
 def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return the answer to a text in a batch of the text and its copy, [1, ...]. Return None if the module fails, or if
-    the two answers differ."""
+    """Run the module on a batch of one text twice, and return the answer to the text, [1, ...]. Return None if the
+    module fails, or if the two answers differ."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -136,7 +136,7 @@ _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
 def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
-    """Raise torch's error if a first state has another batch size than the packed rows.
+    """Raise torch's error if the initial state of a recurrent layer has another batch size than the packed sequence.
 
     torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
     process.
