@@ -107,7 +107,8 @@ class HarmlessStatements:
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
     def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Return whether a function or constructor calls only harmless functions. The names of the functions decide."""
+        """Return whether a function or constructor neither reads files nor trains, judged by the names of the functions
+        that it calls."""
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):

@@ -75,7 +75,7 @@ def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
 
 
 def _compares_with_main(part: ast.Compare) -> bool:
-    """Return whether code compares `__main__` with a value other than `__name__`. The value of `__name__` is known."""
+    """Return whether code compares `__main__` with any other value than `__name__`."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
     return says and not any(map(_is_name_variable, compared))
