@@ -120,7 +120,8 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements use a name of two texts, such as `first`, and do not define it themselves."""
+    """Return whether statements read a name that means one of two texts, such as `first`, and do not define it
+    themselves."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}

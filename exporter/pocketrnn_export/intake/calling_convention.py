@@ -73,7 +73,7 @@ class Convention:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the module gives probabilities, or probabilities of some heads."""
+        """Whether the module, or at least one of its heads, gives probabilities."""
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:

@@ -132,7 +132,8 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
 
 
 def _refuse_outdated_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer that still computes with weights from before a change of its parametrization."""
+    """Refuse a recurrent layer that computes with outdated weights: those from before a parametrization was added or
+    changed."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue

@@ -189,7 +189,8 @@ def _log_taken_values(
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
 ) -> None:
-    """Log the values that were found, each with its source, and the defaults that no source confirms."""
+    """Log the values that were found for arguments, each with its source, and the arguments that keep an unconfirmed
+    default."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
     how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
@@ -282,8 +283,8 @@ def _refuse_missing_arguments(
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter takes an object of a class outside Python, by its annotation or by the attributes
-    that the code reads."""
+    """Return whether a parameter takes an object and not a plain number or string, by its annotation or by the
+    attributes that the code reads."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True

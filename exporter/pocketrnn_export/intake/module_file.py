@@ -233,7 +233,8 @@ def _list_wanted_names(named: ModuleName) -> list[str]:
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run the statements that a name needs, and return the names that they define."""
+    """Run only the statements that the wanted names need. Return a module object with the names that these statements
+    define."""
     path = named.path
     values = _evaluate_values(named)
     known = list_defined_names(cells)

@@ -133,8 +133,7 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids that make a text run alone instead of in a batch. The padding id is one of them if it could not be
-        tried."""
+        """The ids whose texts must run alone and not in a batch. The padding id is one of them if it was not tested."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -184,8 +183,8 @@ class ExportableModule:
         )
 
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
-        """Fit the cases to the module: to widths that a text can have, with a real token in each row if the module
-        needs one, and without the ids in `alone`."""
+        """Return the cases in a form that the module answers: with widths that a text can have, without ids in
+        `self.alone`, and with a real token in each row if the module needs one."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
@@ -327,7 +326,8 @@ def _refuse_dependence_on_sizes(
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids. Add the ids whose texts cannot be answered in a batch with other texts."""
+    """Test further ids, and return the module with those added to `alone` whose texts cannot share a batch with other
+    texts."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -354,7 +354,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find out which texts or pairs may share a batch, and whether texts may be padded."""
+    """Return the module with the ids whose texts cannot share a batch, and with whether texts may be padded. Refuse a
+    module whose texts never are independent of their batch."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -430,7 +431,8 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Return whether the answer to a text depends neither on the other texts of the batch nor on padding."""
+    """Return whether the answer to each text in these cases depends neither on the other texts of its batch nor on
+    padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
         reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))

@@ -21,9 +21,8 @@ _SIZES: Final = ("shape", "size", "dim")
 
 
 def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return each argument that the code compares with names of recurrent layers, with the name of the layers in the
-    weights.
-    """
+    """Return a dict from arguments that select a kind of recurrent layer to the value that fits the weights, such as
+    "lstm". These are the arguments that the code compares with names of layers."""
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}
     kinds = [kind for kind, gates in GATES.items() if counts == {gates}]

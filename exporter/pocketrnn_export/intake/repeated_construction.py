@@ -80,7 +80,7 @@ def compute_probe_answer(module: nn.Module) -> Any:
 
 
 def are_same_answers(one: Any, other: Any) -> bool:
-    """Return whether two answers to the fixed tokens are equal up to rounding."""
+    """Return whether two answers, as arrays, have the same shape and are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 

@@ -178,8 +178,8 @@ def _order_with_all_neighbour_pairs(number: int) -> list[int]:
 def _find_state_used(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the state from which the answer to the last batch is computed: numbers of an earlier text, or a value
-    that each call changes. Return None if the answer uses no state.
+    """Return the attributes that the calls change, if the answer to the last batch depends on an earlier text or on a
+    value that earlier calls changed; attributes on which it may depend come first. Else return None.
 
     Later calls may read values that the first call made without the text: a cache.
     """
@@ -229,7 +229,8 @@ def _compute_answers_to_batches(
 def _call_module(
     asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
-    """Return the module's answer, and keep the state that the call leaves in the module."""
+    """Return the module's answer to a batch. The changes that the call makes to the module stay. With a recorder, the
+    inputs get the label `label`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)

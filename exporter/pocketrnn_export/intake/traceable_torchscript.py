@@ -87,7 +87,8 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
 
 @dataclass(frozen=True)
 class _BatchSizesStandIn:
-    """A stand-in for the batch sizes of a packed sequence.
+    """A stand-in for the batch sizes of a packed sequence: the sequence, the number of its rows, and the number of its
+    steps.
 
     A graph reads only the number of rows (the first batch size) and of steps (how many there are), and passes them to
     the recurrent layers.

@@ -138,8 +138,8 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work but give different answers. It proposes a part with "logits" in
-    its name first.
+    """Return the error for several calls that work but give different answers. The error proposes first a call that
+    takes the part of the answer with "logits" in its name.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
@@ -214,7 +214,7 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure that says most about the module as an error: the one with the latest kind of reason."""
+    """Choose the failed call whose reason says most about the module, and return it as an error."""
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"

@@ -1,6 +1,6 @@
 """Try one call of a module on small batches.
 
-A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+A call works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone.
 """
 
@@ -252,8 +252,8 @@ def _choose_outputs(
     known: Sequence[Known],
     line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield the outputs that may be the logits, each with a note on the other outputs. Yield no output if another
-    output shows that the answer does not fit the labels."""
+    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or a failure.
+    If another output shows that the answer does not fit the labels, yield only this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -271,7 +271,7 @@ def _choose_outputs(
 
 
 def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Return the tokens of each batch that the module answers, with the answer."""
+    """Return (tokens, answer) for each batch on which the module does not fail."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -307,7 +307,7 @@ def _check_call(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
-    alone."""
+    alone. Return the call with what was found, or its failure."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(asked, convention, *batch) for batch in batches)

@@ -140,7 +140,8 @@ def _write_zeros(shape: Sequence[int], batch_axis: int) -> str:
 
 
 def _write_container(container: object, zeros: Sequence[str]) -> str:
-    """Return the code of zeros in the same container as the tensors: a dict, a list, a tuple or none."""
+    """Return the code of a dict, list or tuple of zeros, like the container in which a module holds its states. For a
+    state without a container, return the code of the zeros alone."""
     if isinstance(container, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(container, zeros, strict=True))}}}"
     if isinstance(container, list):

@@ -107,14 +107,14 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
-    """Return the slot of a parameter."""
+    """Make the `Slot` for a parameter of forward: its name, its default, and whether it is required."""
     required = parameter.default is parameter.empty
     no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
 def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs) -> tuple[str, ...]:
-    """Return the names of *args and **kwargs, if forward may read more from them than the call gives."""
+    """Return phrases such as "*args" and "more of **kwargs", if forward may read more of these than the call gives."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -173,7 +173,8 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Return a signature with target labels behind the single argument that contains the other inputs."""
+    """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
+    contains all other inputs."""
     if not targets:
         return signature
 
@@ -317,8 +318,8 @@ class _RecordingFields:
 def _record_read_names(
     module: nn.Module, targets: Sequence[Slot], *, keys: bool
 ) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the names that forward reads from its single argument until it fails, each with whether forward needs it.
-    Also return a phrase for further names that it may read."""
+    """Run forward, and return a dict from each name that it reads from its single argument to whether it fails without
+    the name. Also return phrases for further names that it may read."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product((True, False), _list_trial_values(pairs=not keys)):
@@ -340,7 +341,8 @@ def _record_read_names(
 
 
 def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield values for the text, and for inputs that are neither the text nor lengths nor a mask."""
+    """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
+    nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other

@@ -29,7 +29,8 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
+    """Return advice for a module that keeps a state between calls. The advice contains a line of code that resets the
+    state at each call, if such a line is known."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
     # A weight is not a state that could be reset for each call.

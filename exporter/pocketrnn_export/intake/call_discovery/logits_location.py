@@ -37,8 +37,7 @@ Known = tuple[Tensor, Any]
 
 @dataclass(frozen=True)
 class OutputCounts:
-    """The count of numbers that each output of a module holds for a text. The name of an output is the code that
-    reads it.
+    """How many numbers each output of a module holds for one text. An output is named by the code that reads it.
 
     Attributes:
         fixed: the counts of those outputs that have the same count at every length.

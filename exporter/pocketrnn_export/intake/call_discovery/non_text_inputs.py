@@ -222,8 +222,8 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return in words which kind of value for one input changes the answer, or that too few values run. Return None if
-    no value changes the answer."""
+    """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
+    be tried. Return None if no value changes the answer."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -354,8 +354,8 @@ def note_inputs_with_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return the line of the call with the first usual mask with which the module runs. Return an empty string if
-    none runs."""
+    """Return a tuple with the line of the first call that gives a usual mask to the input and runs. Return an empty
+    tuple if none runs."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
