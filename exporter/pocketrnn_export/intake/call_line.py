@@ -35,8 +35,8 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Return the numbers that a call of the module passes to one of its methods, such as the emissions for a CRF.
-    The call ends at this method.
+    """Run a call of the module up to the call of `method`, and return the numbers that the method is given, such as the
+    emissions for a CRF.
 
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.

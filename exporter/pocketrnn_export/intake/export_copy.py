@@ -29,7 +29,7 @@ from pocketrnn_export.torch_internals import (
 
 
 def copy_for_export(module: nn.Module) -> nn.Module:
-    """Return a copy in float32 and eval mode, on the CPU. The original module is not changed.
+    """Return a copy of a module in float32 and eval mode, on the CPU. The original module is not changed.
 
     Weights that a parametrization computes in every run (weight norm, spectral norm) become plain ones with their
     values in eval mode.

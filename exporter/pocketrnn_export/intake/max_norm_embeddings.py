@@ -28,7 +28,8 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding that has rows with a larger norm, by the path of the embedding."""
+    """Return a dict from the path of each embedding that has rows with a larger norm than its `max_norm` to this
+    `max_norm`."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:

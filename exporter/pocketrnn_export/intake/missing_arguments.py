@@ -139,8 +139,8 @@ def _list_other_parameters(
 def _take_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments for which all calls in a file give the same literal, if this is not the default. A
-    literal that contradicts the checkpoint is left out."""
+    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
+    equals the default or contradicts the checkpoint is left out."""
     literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -312,8 +312,8 @@ def _join_names(names: Sequence[str]) -> str:
 
 
 def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
-    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports
-    it."""
+    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports it.
+    Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:

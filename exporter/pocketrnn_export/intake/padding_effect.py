@@ -120,7 +120,7 @@ def measure_padding_effect(
 
 
 def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Yield groups of texts, each with the width to which the texts are padded."""
+    """Yield (texts, width) for each batch to try. The texts are padded to this width."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -169,7 +169,8 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return padded texts with their lengths, and a row that repeats the first text up to the full width."""
+        """Return the padded texts and their lengths. If the module takes several texts, a last row repeats the first
+        text up to the full width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

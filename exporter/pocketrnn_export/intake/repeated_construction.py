@@ -61,8 +61,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to a few fixed tokens as an array. Return None if the module takes neither tokens
-    nor tokens with lengths. Random numbers are the same each time, and the module is not changed."""
+    """Return the module's answer to a few fixed tokens as an array, with the random generators in a fixed state. Return
+    None if the module takes neither tokens nor tokens with lengths. The module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -85,7 +85,7 @@ def are_same_answers(one: Any, other: Any) -> bool:
 
 
 def _compute_digests(module: nn.Module) -> dict[str, str]:
-    """Return digests of all numbers that a module holds or that its code reads, by name."""
+    """Return a dict from names to digests of all tensors and numbers that a module holds or that its code reads."""
     return {
         name: _digest_tensor(tensor)
         for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()

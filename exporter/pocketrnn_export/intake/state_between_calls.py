@@ -159,7 +159,8 @@ class _TimeBudget:
 def _compare_batches_in_order(
     asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
 ) -> None:
-    """Answer batches one after the other until an answer differs. Add the batch with the other answer to `differs`."""
+    """Answer batches one after the other, and compare each answer with the expected one. Stop at the first batch whose
+    answer differs, and add it to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for recorded in clock.decide_recording(batch):
@@ -311,7 +312,7 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, and its next answer stays the same.
+    """Return whether forward assigns to attributes, such as a cache, and yet its next answer is the same.
 
     Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
     """
@@ -322,7 +323,8 @@ def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
 
 
 def _is_changed_at_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
-    """Return whether calls on a batch of one size assign to attributes, and all give the same answer."""
+    """Return whether repeated calls on a batch of one size assign to attributes of the module, but all give the same
+    answer."""
     batch = asked.draw_batch(rows, width)
     if not assigns_attributes(
         lambda: _compute_answers_to_batches(asked, convention, [batch], recorded=False), asked.module

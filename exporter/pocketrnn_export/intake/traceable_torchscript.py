@@ -270,7 +270,7 @@ def _pad_rows(
 
 
 def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """Run the ATen operator with the overload that a node names."""
+    """Run the ATen operator, in the overload that a node names, on `inputs`. Return its results."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
         raise _make_untraceable_error(kind)

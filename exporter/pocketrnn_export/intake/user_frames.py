@@ -45,7 +45,8 @@ def is_own_file(file: str) -> bool:
 def run_user_call(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """Call the user's module. All user code is called here, so the user's frames in a stack end at this frame."""
+    """Call the user's module, and return its answer. All user code is called here, so the user's frames in a stack end
+    at this frame."""
     return call(module, tokens, lengths)
 
 

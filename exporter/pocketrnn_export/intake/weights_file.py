@@ -122,7 +122,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights with the module's names, if a single prefix is the only difference of the names."""
+    """Return the weights with the module's names, if the names in the file differ only by one prefix. Else return the
+    weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state

@@ -346,8 +346,8 @@ def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequ
 
 
 def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
-    """Return the error for a working call and another one with other answers. It names the id that decides, if one
-    does."""
+    """Return the error for a working call and another call that gives other answers. The error names the id without
+    which both give the same answers, if there is one."""
     lines = working.convention.line, other_line
     found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)

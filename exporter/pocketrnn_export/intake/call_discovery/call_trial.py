@@ -206,7 +206,8 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has one output for each head. The outputs are joined and tried as one answer."""
+    """Try a call whose answer has one output for each head: join the outputs, and try them as one answer. Yield the
+    results."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -437,7 +438,7 @@ def _depends_on_batch_only_by_highest_id(
 def _explain_infinity(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers. It names the line that first computes such a
+    """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
     number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_infinity_line(lambda: call_and_read_numbers(asked, convention, *batch))

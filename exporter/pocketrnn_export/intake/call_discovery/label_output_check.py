@@ -106,7 +106,8 @@ class _OtherOutput:
 
 
 def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
-    """Yield the outputs with another count of numbers. Single numbers, such as a loss, are left out."""
+    """Yield the module's outputs besides those in `suffixes`, except outputs with as many numbers as the answer and
+    single numbers, such as a loss."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
@@ -135,8 +136,8 @@ def _explain_other_answer(flow: FlowRecorder, own_leaf: Tensor, units: int | Non
 
 
 def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherOutput) -> bool:
-    """Return whether another output is only an intermediate result: a state, a part of the answer's computation, or
-    a tensor made without weights, such as lengths. Attention weights are intermediate results, too."""
+    """Return whether another output is only an intermediate result: a state, attention weights, a part of the answer's
+    computation, or a tensor made without weights, such as lengths."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True

@@ -425,7 +425,7 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
 def _select_finite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
-    """Yield the answers of a module that are finite."""
+    """Yield the module's answers to each batch, [rows, units], without the rows that contain infinity or NaN."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
             answer = call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units)
@@ -433,7 +433,7 @@ def _select_finite_answers(
 
 
 def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Draw weights of both signs with the size of the module's own weights times a scale."""
+    """Return new weights of both signs, about as large as the module's own weights times a scale."""
     if own_weights.numel() > _LARGE:
         return own_weights.flip(0).mul_(-scale)
     size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1

@@ -191,7 +191,8 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed. The record is empty if the module fails."""
+    """Call a module, and record how its answer is computed. The record holds only the answer if the module fails while
+    it is watched."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):

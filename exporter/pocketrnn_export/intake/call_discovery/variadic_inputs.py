@@ -51,8 +51,8 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
 
 
 def list_optional_names(module: nn.Module) -> list[str]:
-    """Return the optional parameters of the functions to which forward may pass its **kwargs: methods of its class,
-    forwards of its layers, and functions that these mention."""
+    """Return the names of optional parameters that forward may pass on in its **kwargs: those of its class's methods,
+    of its layers' forwards, and of functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
     for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
