@@ -261,7 +261,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of torch, and record the whole call as one operator."""
+        """Call a function of torch, and return its result. The whole call is recorded as one operator."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
             step = self._make_operator_step(name, flatten_tree((args, kwargs))[0])

@@ -196,7 +196,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Let `run` call a function of torch, with the CPU in place of any other device in its arguments."""
+    """Let `run` call a function of torch, and return the result. The CPU replaces any other device in the arguments."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -212,7 +212,7 @@ def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run
 
 
 def _is_gpu(device: Any) -> bool:
-    """Return whether an argument for a device, such as 0 or "cuda:1", names another device than the CPU."""
+    """Return whether an argument for a device, such as 0 or "cuda:1", names a GPU or a similar device."""
     if isinstance(device, bool):
         return False
     # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.

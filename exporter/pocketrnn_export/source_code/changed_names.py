@@ -311,7 +311,7 @@ class ChangeFinder:
 
     def find_changed_packages(self, statement: Statement, file_name: str, *, later: bool = False) -> set[str]:
         """Return the packages and files that a statement of the file `file_name` may change. With `later`, return those
-        that calls of its functions may change."""
+        that a call of a function in the statement may change."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}

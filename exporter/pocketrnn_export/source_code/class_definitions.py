@@ -10,8 +10,8 @@ from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_m
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Return the last class with a name. For the name of an object that `name = Class(...)` makes, return the class
-    and this call."""
+    """Return the last class with a name, and None. For the name of an object that `name = Class(...)` makes, return
+    this class and the call. Return None alone if there is neither."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:

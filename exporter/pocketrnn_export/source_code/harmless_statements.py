@@ -125,6 +125,6 @@ class HarmlessStatements:
 
 
 def _opens_resource(node: ast.With) -> bool:
-    """Return whether a `with` statement may open a file or something else."""
+    """Return whether a `with` statement may open something, such as a file or a connection."""
     names = [ast.unparse(strip_decorator_call(i.context_expr)) for i in node.items]
     return any(name.split(".")[-1] not in _PURE_BLOCKS for name in names)

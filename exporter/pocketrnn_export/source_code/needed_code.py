@@ -122,7 +122,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
 
 
 def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield a note on each name whose cells did not run from top to bottom."""
+    """Yield a note on each name that is set by cells which the owner did not run from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
