@@ -117,7 +117,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
-    """Refuse a module with a weight that has no shape or no values yet."""
+    """Refuse a module with a parameter or buffer that has no shape yet, or no values."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(

@@ -42,7 +42,8 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of an embedding with an unapplied norm other than by look-up.
+    """Refuse a module that reads the weight of an embedding other than by look-up, if rows of this weight have a larger
+    norm than the embedding's `max_norm`.
 
     Args:
         asked: the module, which is left as it was.

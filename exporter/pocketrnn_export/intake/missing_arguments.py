@@ -215,7 +215,7 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the values in a checkpoint that differ from the arguments with which the module is made."""
+    """Log the arguments in a checkpoint that differ from those with which the module is made."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
             "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
@@ -240,8 +240,8 @@ def _refuse_missing_arguments(
     objects: Sequence[str],
     compared: Mapping[str, Sequence[str]],
 ) -> None:
-    """Refuse a class that needs more arguments. The message says what the weights and the code tell of them, and how to
-    write the call."""
+    """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
+    and how to write the call."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared.items()

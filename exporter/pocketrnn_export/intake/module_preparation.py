@@ -299,7 +299,7 @@ def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
 def _make_owners_module(
     module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
 ) -> OwnersModule:
-    """Return the owner's module in the form in which it is compared with its copy."""
+    """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
     given = unwrap_module(module)
     return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
 

@@ -29,8 +29,8 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that contains random numbers from its construction. The module is made again with another
-    seed, and compared.
+    """Refuse a module that holds random numbers which no weights replace. The module is made again with another seed,
+    and its numbers and answers are compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
@@ -123,7 +123,8 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
 
 
 def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds. Return its digests and its answer, or the error."""
+    """Make a module with other seeds. Return the digests of its numbers and its answer to fixed tokens, or the
+    error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     # The first time has shown them, and the lines that the user's file prints.

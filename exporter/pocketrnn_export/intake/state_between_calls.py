@@ -214,7 +214,8 @@ def _answer_and_restore(
 def _compute_answers_to_batches(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answers to the batches, one after the other, until the module fails. The state of the calls stays."""
+    """Return the answers to the batches, one after the other, until the module fails. State that the calls leave in the
+    module stays."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -301,7 +302,8 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
 
 
 def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
-    """Return the error for a module whose answer depends on earlier texts or calls. It names the changed attributes."""
+    """Return the error for a module whose answer depends on earlier texts or calls. The error names the changed
+    attributes."""
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed

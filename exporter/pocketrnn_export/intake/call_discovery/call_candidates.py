@@ -82,7 +82,7 @@ class CallCandidate:
         return () if self.signature is None else self.signature.slots
 
     def find_inputs_of_kind(self, kind: Given) -> list[int]:
-        """Return the indexes of the inputs of one kind."""
+        """Return the indexes of the inputs that get a value of this kind, such as lengths or a constant."""
         return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
@@ -111,8 +111,8 @@ class CallCandidate:
 
 
 def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield candidates that call another method than forward. The method may give labels of tokens, or the logits of
-    labels. Methods with the name of a decoder come first."""
+    """Yield candidates that call another method than forward, such as a tagger's `decode`. Methods with the name of a
+    decoder come first."""
     module = asked.module
     names = [
         name

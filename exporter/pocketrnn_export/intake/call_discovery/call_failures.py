@@ -63,7 +63,8 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Return the problem and advice for an exception that a module raised. The problem names the owner's line."""
+    """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
+    code that raised it."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -151,7 +152,7 @@ def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | No
 
 
 def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
-    """Return the error for several calls, or for several outputs of one call."""
+    """Return the error for several calls, or several outputs of one call, that work but give different answers."""
     calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in calls]
     if len({call for call, _ in calls}) == 1:

@@ -90,7 +90,7 @@ class WorkingCall:
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that the owner wrote. Yield the call that works, or why it fails."""
+    """Try a call that the owner wrote. Yield the call if it works, or its failure."""
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -103,8 +103,8 @@ def try_candidate(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a candidate. Yield one result for each part of its answer that may be the logits. Parts that a call of
-    `working_calls` already gives are left out."""
+    """Try a candidate. Yield a working call or a failure for each part of its answer that may be the logits. Parts that
+    a call in `working_calls` already gives are left out."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
@@ -130,7 +130,8 @@ def _try_call(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call on batches. Yield a result for each part of its answer that may be the logits, or one failure."""
+    """Try a call on batches. Yield a working call or a failure for each part of its answer that may be the logits, or
+    one failure of the whole call."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -186,7 +187,7 @@ def _try_call(
 def _answer_trial_batches(
     asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Any] | FailedCall:
-    """Return the answers to the trial batches. If the module fails on one of them, return the reason."""
+    """Return the module's answers to the trial batches. If the module fails on one of them, return this failure."""
     try:
         return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.

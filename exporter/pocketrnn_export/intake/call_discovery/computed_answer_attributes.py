@@ -73,7 +73,7 @@ def read_attribute(holder: Any, name: str) -> Any:
 
 
 def _read_value_or_missing(read_value: Any) -> Any:
-    """Return a value of an object; the marker object if its code raises an exception."""
+    """Return the value that `read_value` reads from an object; the marker `_MISSING` if it raises an exception."""
     # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
         return read_value()

@@ -68,7 +68,7 @@ class Signature:
 
     @property
     def tokens_index(self) -> int:
-        """The index of the slot that takes the text."""
+        """The index of the input that takes the text."""
         return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
 
 
@@ -137,8 +137,8 @@ def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[st
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one slot is the text: the slot with the name of a text, else the first or the second
-    slot."""
+    """Yield signatures in which one input is the text: the input with the name of a text, else the first or the second
+    required input."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):

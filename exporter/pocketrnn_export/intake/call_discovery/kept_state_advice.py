@@ -50,7 +50,8 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
+    """Return code that resets a state before a call: a tensor to zeros, another value to its value before the first
+    call. Return an empty string if no code can."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"

@@ -91,8 +91,8 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places of tensors [rows, units] in an answer. Tensors [rows, sequence, units] count, too, in any
-    order of axes."""
+    """Return the places in an answer of tensors that may be the logits: [rows, units], or for labels of tokens [rows,
+    sequence, units] in any order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.

@@ -303,7 +303,7 @@ def _compute_answer_tensors(
 
 
 def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
-    """Return whether two answers have the same numbers."""
+    """Return whether two answers have the same shape, and the same numbers up to rounding."""
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
 
