@@ -326,7 +326,7 @@ def _refuse_dependence_on_sizes(
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Test further ids, and return the module with those added to `alone` whose texts cannot share a batch with other
+    """Test further ids. Return the module with `alone` extended by the ids whose texts cannot share a batch with other
     texts."""
     if prepared.one_text:
         return prepared
@@ -354,8 +354,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Return the module with the ids whose texts cannot share a batch, and with whether texts may be padded. Refuse a
-    module whose texts never are independent of their batch."""
+    """Return the module with the ids whose texts cannot share a batch, and with whether its texts may be padded. Refuse
+    a module that mixes the texts of a batch."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)

@@ -232,7 +232,8 @@ def _find_removable_activation(
 
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the activations whose output reaches the answer without a later activation, the last one first."""
+    """Return the calls of activations on whose output the answer depends without a later activation in between, the
+    last call first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
