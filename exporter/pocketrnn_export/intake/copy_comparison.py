@@ -46,7 +46,7 @@ _TOLD: Final = 1e-4
 
 @dataclass(frozen=True)
 class OwnersModule:
-    """The owner's module, with which the exported copy is compared.
+    """The owner's module, with what is needed to compare its answers with those of the exported copy.
 
     Attributes:
         module: the owner's module.

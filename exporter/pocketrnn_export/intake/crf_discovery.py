@@ -57,7 +57,7 @@ _BESIDE: Final[tuple[Beside, ...]] = (
 
 @dataclass(frozen=True)
 class Decoder:
-    """The layer that decodes a tagger's labels.
+    """The layer of a tagger that decodes its labels: the method that decodes, and the transitions of its CRF.
 
     Attributes:
         where: the layer's method, for messages.

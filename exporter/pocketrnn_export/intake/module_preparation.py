@@ -78,7 +78,8 @@ _MORE_OF_SECOND: Final = 4
 
 @dataclass(frozen=True)
 class ExportableModule:
-    """A module that is ready for the export.
+    """A module that is ready for the export: a copy in float32 and eval mode, the way to call it, and the texts that it
+    answers.
 
     Attributes:
         module: in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not contain

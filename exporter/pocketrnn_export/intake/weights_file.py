@@ -34,7 +34,8 @@ _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(m
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """The contents of a weights file.
+    """The contents of a weights file: the tensors by name, and the module's arguments if the file is a checkpoint with
+    arguments.
 
     Attributes:
         path: the file.

@@ -65,7 +65,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class PossibleChanges:
-    """The names and objects that a statement may change.
+    """The names and objects of the needed code that a statement may change.
 
     Attributes:
         names: the names of the code that is run.

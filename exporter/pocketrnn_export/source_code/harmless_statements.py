@@ -44,7 +44,7 @@ _PURE_BLOCKS: Final = frozenset({
 
 
 class HarmlessStatements:
-    """Decides which statements of a file are safe to run.
+    """Decides which statements of a file are safe to run: those that read no files and do not train.
 
     Args:
         statements: all statements.

@@ -49,7 +49,7 @@ class _InputOption:
 
 @dataclass(frozen=True)
 class CallCandidate:
-    """One way to call a module.
+    """A possible call of a module: which method is called, and with which value for each input.
 
     Attributes:
         signature: the inputs of its forward; None if `plain` is the line.

@@ -65,7 +65,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 @dataclass(frozen=True)
 class WorkingCall:
-    """A call that works.
+    """A call that passed all trials: how it calls the module, and the logits that the module gave.
 
     Attributes:
         convention: how the module is called, and where the logits are in its answer.

@@ -52,7 +52,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a forward.
+    """The inputs of a forward, and a function that writes the line of a call with values for them.
 
     Attributes:
         slots: the inputs; exactly one has the role `tokens`.

@@ -77,7 +77,7 @@ def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in a module's answer.
+    """The place of the logits in a module's answer: the code that reads them there.
 
     Attributes:
         suffix: the code after the call that selects the tensor.
