@@ -131,7 +131,7 @@ def list_code_hints(
 
 
 def find_token_id_function(path: Path, splitter: str) -> str:
-    """Return the name of the function that splits a text by the named function and looks up the ids of its tokens.
+    """Return the name of the function that splits a text by the function `splitter` and looks up the ids of its tokens.
     Return an empty string unless the file has exactly one.
 
     Args:

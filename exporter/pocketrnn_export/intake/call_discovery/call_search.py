@@ -77,7 +77,8 @@ _LIKELY: Final = 4
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module.
+    """Find out how to call a module: check the owner's call if there is one, else try the usual calls. Return the call
+    that works.
 
     Args:
         asked: the module, and what is known of it.

@@ -31,7 +31,7 @@ _MOST_ALIKE: Final = 3
 
 @dataclass(frozen=True)
 class Slot:
-    """One input of a forward.
+    """One input of a forward: its name, its role, such as text or lengths, and its default.
 
     Attributes:
         name: the name of the parameter, key or field; an input without a name has its place, `args[0]`.
@@ -73,7 +73,7 @@ class Signature:
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
-    """Yield the signatures that a forward may have, the likely ones first."""
+    """Yield the lists of inputs that a forward may have, the likely ones first."""
     parameters = list(list_forward_parameters(module))
     kinds = inspect.Parameter
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
@@ -399,7 +399,7 @@ def _find_optional_keywords(
 
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs with None as the value of one more name."""
+    """Return whether a module runs if it also gets None for the keyword argument `name`."""
     for text, other in _list_trial_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),

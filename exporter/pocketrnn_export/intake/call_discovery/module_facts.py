@@ -115,8 +115,8 @@ class ModuleFacts:
         return tokens, torch.full((rows,), width)
 
     def make_batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return batches of these widths. If the rules pad texts, add a batch with padded rows and their real
-        lengths."""
+        """Return batches of these widths. If the text rules pad short texts, add a batch with padded rows and their
+        real lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
