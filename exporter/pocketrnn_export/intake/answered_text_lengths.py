@@ -16,8 +16,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
-    """Return the smallest number of tokens that the module answers, of 1 to `tried_up_to`. A standard deviation over
-    steps needs more than 1 token."""
+    """Return the smallest number of tokens, from 1 to `tried_up_to`, of a text that the module answers. A standard
+    deviation over steps needs more than 1 token, for example."""
     for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
@@ -28,8 +28,8 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: in
 
 
 def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Return the cases with lengths that the module answers. If there are none, return a case that is cut to such a
-    length.
+    """Run the module on each case, and return the cases with lengths that it answers. If it answers none, return one
+    case that is cut to a length which it answers.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

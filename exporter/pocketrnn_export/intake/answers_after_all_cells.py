@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float) -> None:
-    """Refuse a module whose answers change after all cells of its notebook have run. The weights are the same in
-    both runs.
+    """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
+    weights.
 
     The cells run in a new process.
 

@@ -56,7 +56,8 @@ def find_batch_dependent_ids(
     ragged: bool,
     activation: Activation,
 ) -> dict[int, float] | None:
-    """Return the candidates with which a text's answer depends on the other texts of the batch.
+    """Return a dict with the candidate ids that make a text's answer depend on the other texts of the batch, each with
+    the largest change of a probability. Return None if this could not be found out.
 
     Args:
         reference: the module.
@@ -119,8 +120,8 @@ def make_run_with_cache(run: Run) -> Run:
 
 
 def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Return ids that are probably words. Ids with a known effect are left out, and candidates are left out if there
-    are other ids."""
+    """Return ids that are probably words. Ids in `known` are left out; candidates are left out, too, if other ids
+    remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
@@ -132,8 +133,8 @@ def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
 
 
 def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
-    """Return six rows of words that also contain an id: inside, at the start, at the end, nearly everywhere and
-    everywhere."""
+    """Return six rows of words that also contain the id `token`: inside, at the start, at the end, nearly everywhere
+    and everywhere."""
     rows, some = _make_rows_of_words(words[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
@@ -157,7 +158,7 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
 
 
 def _add_neighbour_rows(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
-    """Make a case of full rows and of rows that are padded to their width."""
+    """Make a case that contains full rows, and other rows that are padded to the width of the full rows."""
     (some, width), (more, length) = full_rows.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case(
@@ -185,7 +186,8 @@ def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> fl
 
 
 def compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
-    """Return the largest difference of a probability over the rows with finite answers."""
+    """Turn two arrays of logits into probabilities, and return the largest difference between the two. Infinite and NaN
+    differences are left out."""
     exact = (torch.from_numpy(np.asarray(logits, np.float64)) for logits in (one, other))
     first, second = (apply_activation(activation, logits).numpy() for logits in exact)
     differences = np.abs(first - second)

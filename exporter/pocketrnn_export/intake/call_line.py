@@ -35,8 +35,8 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Return the numbers that a call of the module passes to one of its methods, such as the emissions for a CRF.
-    The call ends at this method.
+    """Run a call of the module up to the call of `method`, and return the numbers that the method is given, such as the
+    emissions for a CRF.
 
     Raises:
         ValueError: the call does not reach the method, or gives it no numbers.
@@ -120,7 +120,8 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements use a name of two texts, such as `first`, and do not define it themselves."""
+    """Return whether statements read a name that means one of two texts, such as `first`, and do not define it
+    themselves."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}

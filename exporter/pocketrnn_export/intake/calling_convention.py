@@ -73,7 +73,7 @@ class Convention:
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the module gives probabilities, or probabilities of some heads."""
+        """Whether the module, or at least one of its heads, gives probabilities."""
         return any(part.activation is not None or part.undone is not None for part in self.answer_conventions)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
@@ -82,8 +82,8 @@ class Convention:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The entry in a bundle's provenance: the line of the call, whether the answers are logits and why, whether
-        they are one number for two labels, the assumptions, and the outputs that are left out."""
+        """The entry in a bundle's provenance: the line of the call, why the answers are logits, the assumptions, and
+        the outputs that are left out. The entry also says if one number stands for two labels."""
         said: dict[str, Any] = {"call": self.line, "gives": self.gives}
         if self.units == 1 and not self.values:
             said["one_number"] = True
@@ -161,8 +161,8 @@ class CallAdapter(nn.Module):
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the logits of texts. Missing lengths become the width of the batch, or the counts of ids that are not
-        padding."""
+        """Call `function` on texts, and return their logits. Missing lengths become the width of the batch, or the
+        counts of ids that are not padding."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_real_ids(tokens, convention.counts)
@@ -177,7 +177,8 @@ class CallAdapter(nn.Module):
     def call_and_read_logits(
         self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of a call. If the rows were sorted, `back` restores their order."""
+        """Call `function`, and return the logits in its answer. If the rows were sorted, `back` restores their
+        order."""
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
@@ -207,7 +208,7 @@ def _needs_conversion_to_logits(convention: Convention) -> bool:
 
 
 def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
-    """Return the logits in an answer, or in the part of an answer that belongs to one head."""
+    """Turn a module's answer, or the part of it that belongs to one head, into logits."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer

@@ -60,8 +60,8 @@ class GivenByCalls:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call: its place, the expressions that it gives, whether it unpacks others, and the names with literals that it
-    can see."""
+    """A call of the class: its place, the arguments that it gives as syntax trees, whether it unpacks further ones, and
+    the literals of the names that it may use."""
 
     place: str
     given: Mapping[str, ast.expr]
@@ -103,7 +103,8 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Find the names to which a file gives a literal at its top level, and nothing else anywhere."""
+    """Return a dict from names to literals. A name counts if a file assigns it a literal at its top level, and assigns
+    it nothing else anywhere."""
     statements = [statement for cell in cells for statement in cell.statements]
     given = Counter(
         node.id for statement in statements for node in ast.walk(statement)
@@ -120,7 +121,7 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _collect_given_values(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
-    """Return what the calls give to one parameter."""
+    """Return the values that the calls give to one parameter, with the places of the calls."""
     values, written = [], []
     for call in calls:
         expression = call.given.get(parameter)

@@ -30,6 +30,6 @@ class CharacterCall:
     spellings: Spellings
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
-        """Return the module's answer to rows of ids."""
+        """Return the module's answer to rows of ids. Each id stands for a word with its characters."""
         words, characters = torch.from_numpy(self.spellings.words), torch.from_numpy(self.spellings.spelled)
         return self.wrapped(module, words[tokens], lengths, characters[tokens])

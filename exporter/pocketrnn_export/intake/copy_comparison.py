@@ -46,7 +46,7 @@ _TOLD: Final = 1e-4
 
 @dataclass(frozen=True)
 class OwnersModule:
-    """The owner's module, with which the exported copy is compared.
+    """The owner's module, with what is needed to compare its answers with those of the exported copy.
 
     Attributes:
         module: the owner's module.
@@ -132,7 +132,8 @@ class OwnersModule:
         return compare_candidate("as given", run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
-        """Return how much the module's answers change if gradients are recorded. Return 0 for rounding only."""
+        """Run the module while gradients are recorded, and return the largest change of its answers. Return 0 for a
+        change by rounding only."""
         called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
         # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
         with torch.enable_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception):
@@ -150,8 +151,8 @@ class OwnersModule:
     def _compare_in_precision(
         self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
-        """Compare the copy's answers with the module's answers in the precision of its weights. Return no comparison if
-        the module does not run in this precision."""
+        """Compare the copy's answers with the answers of the module in the precision of its weights. Return one
+        comparison, or an empty list if the module does not run in this precision."""
         run, name = (
             make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
             f"as given in {precision}",
@@ -213,7 +214,7 @@ def _list_plain_values(module: nn.Module) -> dict[str, Any]:
 
 
 def _try_copy(module: nn.Module) -> Any:
-    """Return a copy of the module, or the module itself if copying it fails."""
+    """Return a copy of the module. Return the module itself if copying raises an exception."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.

@@ -57,7 +57,7 @@ _BESIDE: Final[tuple[Beside, ...]] = (
 
 @dataclass(frozen=True)
 class Decoder:
-    """The layer that decodes a tagger's labels.
+    """The layer of a tagger that decodes its labels: the method that decodes, and the transitions of its CRF.
 
     Attributes:
         where: the layer's method, for messages.
@@ -87,8 +87,8 @@ def list_emission_calls(module: nn.Module) -> list[str]:
 
 
 def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
-    """Return the layer that decodes a tagger's labels, with its CRF. Also return the names of layers that may decode
-    in an unknown way.
+    """Return the layer that decodes a tagger's labels, with its CRF, and an empty string. If no layer is known to
+    decode like a CRF, return None and the names of the layers that may decode the labels in another way.
 
     Args:
         module: in eval mode, on the CPU.

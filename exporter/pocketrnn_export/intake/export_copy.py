@@ -29,7 +29,7 @@ from pocketrnn_export.torch_internals import (
 
 
 def copy_for_export(module: nn.Module) -> nn.Module:
-    """Return a copy in float32 and eval mode, on the CPU. The original module is not changed.
+    """Return a copy of a module in float32 and eval mode, on the CPU. The original module is not changed.
 
     Weights that a parametrization computes in every run (weight norm, spectral norm) become plain ones with their
     values in eval mode.
@@ -117,7 +117,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
-    """Refuse a module with a weight that has no shape or no values yet."""
+    """Refuse a module with a parameter or buffer that has no shape yet, or no values."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
@@ -132,7 +132,8 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
 
 
 def _refuse_outdated_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer that still computes with weights from before a change of its parametrization."""
+    """Refuse a recurrent layer that computes with outdated weights: those from before a parametrization was added or
+    changed."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue

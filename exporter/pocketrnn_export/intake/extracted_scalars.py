@@ -52,7 +52,8 @@ def note_extracted_numbers(asked: ModuleFacts, convention: Convention) -> tuple[
 
 
 class _ExtractedNumberRecorder(FunctionMode):
-    """Records the lines that take numbers out of tensors computed from words, and whether the numbers are floats."""
+    """Records the lines of code that take a number out of a tensor that depends on the text, and whether a number was a
+    float."""
 
     def __init__(self, operations: OperatorRecorder) -> None:
         super().__init__()

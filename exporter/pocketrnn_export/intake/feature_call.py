@@ -57,7 +57,8 @@ class FeatureCall:
         return self.wrapped(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
 
     def split_rows(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
-        """Split rows of ids into the texts, their lengths, and the numbers of their features."""
+        """Split rows of ids into the texts, their lengths, and the numbers of their features. Rows without features get
+        random features."""
         if int(tokens[0, 0]) >= 0:
             return tokens, lengths, draw_features(self.features, tokens)
         rows = split_features(tokens.detach().cpu().numpy(), np.zeros(len(tokens), np.int64))
@@ -71,7 +72,8 @@ def list_feature_variables(features: Features) -> tuple[str, ...]:
 
 
 def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
-    """Return the features by the names that a line may use: the feature's own name, `features` or `categories`."""
+    """Return a dict from the names that a line may use to columns of `numbers`: each feature's own name, `features` and
+    `categories`."""
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)

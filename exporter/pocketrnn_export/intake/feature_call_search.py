@@ -36,8 +36,8 @@ _MOST_WAYS = 40
 
 
 def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module of texts with features, as `find_convention` does. Notes name features that
-    change no answer.
+    """Find out how to call a module of texts with features, as `find_convention` does for other modules. Notes of the
+    returned convention name the features that change no answer.
 
     Raises:
         ExportError: as `find_convention`; or the module fails on the id of a category.

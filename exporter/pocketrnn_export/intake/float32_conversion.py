@@ -61,8 +61,8 @@ def _convert_type(value: Any) -> Any:
 
 
 def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds, also in containers and lists of layers. The tensors of child layers are
-    left out."""
+    """Yield the tensors in a layer's attributes, also those in containers, and those of layers in plain lists. The
+    tensors of registered sublayers are left out."""
     waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
     while waiting:
         value = waiting.pop()

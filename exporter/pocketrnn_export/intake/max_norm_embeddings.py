@@ -28,7 +28,8 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding that has rows with a larger norm, by the path of the embedding."""
+    """Return a dict from the path of each embedding that has rows with a larger norm than its `max_norm` to this
+    `max_norm`."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -41,7 +42,8 @@ def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
 def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of an embedding with an unapplied norm other than by look-up.
+    """Refuse a module that reads the weight of an embedding other than by look-up, if rows of this weight have a larger
+    norm than the embedding's `max_norm`.
 
     Args:
         asked: the module, which is left as it was.

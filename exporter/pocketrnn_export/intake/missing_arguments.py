@@ -139,8 +139,8 @@ def _list_other_parameters(
 def _take_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments for which all calls in a file give the same literal, if this is not the default. A
-    literal that contradicts the checkpoint is left out."""
+    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
+    equals the default or contradicts the checkpoint is left out."""
     literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -189,7 +189,8 @@ def _log_taken_values(
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
 ) -> None:
-    """Log the values that were found, each with its source, and the defaults that no source confirms."""
+    """Log the values that were found for arguments, each with its source, and the arguments that keep an unconfirmed
+    default."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
     how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
@@ -214,7 +215,7 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, weights: SavedWeights, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the values in a checkpoint that differ from the arguments with which the module is made."""
+    """Log the arguments in a checkpoint that differ from those with which the module is made."""
     if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
         _log.warning(
             "%s says %s, but %s has other defaults, which are used. If the weights were trained with these values, "
@@ -239,8 +240,8 @@ def _refuse_missing_arguments(
     objects: Sequence[str],
     compared: Mapping[str, Sequence[str]],
 ) -> None:
-    """Refuse a class that needs more arguments. The message says what the weights and the code tell of them, and how to
-    write the call."""
+    """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
+    and how to write the call."""
     known = [
         f"Its code compares {name} with {', '.join(map(_write_value, some))}."
         for name, some in compared.items()
@@ -282,8 +283,8 @@ def _refuse_missing_arguments(
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter takes an object of a class outside Python, by its annotation or by the attributes
-    that the code reads."""
+    """Return whether a parameter takes an object and not a plain number or string, by its annotation or by the
+    attributes that the code reads."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -311,8 +312,8 @@ def _join_names(names: Sequence[str]) -> str:
 
 
 def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
-    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports
-    it."""
+    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports it.
+    Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class(statements, owner.__name__)) is not None:

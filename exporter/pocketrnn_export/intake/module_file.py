@@ -226,14 +226,15 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _list_wanted_names(named: ModuleName) -> list[str]:
-    """Return the names that a file must define."""
+    """Return the names that the file must define: the module's name, and the name of the function that calls it."""
     return [named.name, *([named.function] if named.function else [])]
 
 
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run the statements that a name needs, and return the names that they define."""
+    """Run only the statements that the wanted names need. Return a module object with the names that these statements
+    define."""
     path = named.path
     values = _evaluate_values(named)
     known = list_defined_names(cells)
@@ -503,8 +504,8 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 def _make_no_such_name_error(
     path: Path, name: str, defined_names: Sequence[str], unreadable: Sequence[str]
 ) -> InputError:
-    """Return the error for a name that a file does not define. It proposes a similar name, and lists the names of the
-    file."""
+    """Return the error for a name that a file does not define. The error proposes a similar name, and lists the names
+    of the file."""
     remedy = [suggest_similar_name(name, defined_names)]
     remedy += (
         [f"It defines: {', '.join(defined_names[:20])}{', ...' if len(defined_names) > 20 else '.'}"]

@@ -80,7 +80,7 @@ def parse_module_name(text: str, values: Sequence[str] = ()) -> ModuleName | Non
 
 
 def _check_argument(node: ast.expr) -> None:
-    """Raise ValueError for an argument with more than literals, and names, attributes and calls of the file."""
+    """Raise ValueError for an argument that contains anything but literals, names, attributes and calls."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
         ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,

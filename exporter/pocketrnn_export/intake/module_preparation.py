@@ -78,7 +78,8 @@ _MORE_OF_SECOND: Final = 4
 
 @dataclass(frozen=True)
 class ExportableModule:
-    """A module that is ready for the export.
+    """A module that is ready for the export: a copy in float32 and eval mode, the way to call it, and the texts that it
+    answers.
 
     Attributes:
         module: in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not contain
@@ -133,8 +134,7 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids that make a text run alone instead of in a batch. The padding id is one of them if it could not be
-        tried."""
+        """The ids whose texts must run alone and not in a batch. The padding id is one of them if it was not tested."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -184,8 +184,8 @@ class ExportableModule:
         )
 
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
-        """Fit the cases to the module: to widths that a text can have, with a real token in each row if the module
-        needs one, and without the ids in `alone`."""
+        """Return the cases in a form that the module answers: with widths that a text can have, without ids in
+        `self.alone`, and with a real token in each row if the module needs one."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
@@ -300,7 +300,7 @@ def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
 def _make_owners_module(
     module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
 ) -> OwnersModule:
-    """Return the owner's module in the form in which it is compared with its copy."""
+    """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
     given = unwrap_module(module)
     return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
 
@@ -327,7 +327,8 @@ def _refuse_dependence_on_sizes(
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Try more ids. Add the ids whose texts cannot be answered in a batch with other texts."""
+    """Test further ids. Return the module with `alone` extended by the ids whose texts cannot share a batch with other
+    texts."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -354,7 +355,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find out which texts or pairs may share a batch, and whether texts may be padded."""
+    """Return the module with the ids whose texts cannot share a batch, and with whether its texts may be padded. Refuse
+    a module that mixes the texts of a batch."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -430,7 +432,8 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Return whether the answer to a text depends neither on the other texts of the batch nor on padding."""
+    """Return whether the answer to each text in these cases depends neither on the other texts of its batch nor on
+    padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
         reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))

@@ -21,9 +21,8 @@ _SIZES: Final = ("shape", "size", "dim")
 
 
 def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return each argument that the code compares with names of recurrent layers, with the name of the layers in the
-    weights.
-    """
+    """Return a dict from arguments that select a kind of recurrent layer to the value that fits the weights, such as
+    "lstm". These are the arguments that the code compares with names of layers."""
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}
     kinds = [kind for kind, gates in GATES.items() if counts == {gates}]
@@ -38,8 +37,8 @@ def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: M
 def find_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return each argument that only initializes an embedding, as zeros of the shape in the saved weights. The saved
-    weights then replace the zeros."""
+    """Return a dict from each argument that only initializes an embedding to zeros of the embedding's shape in the
+    saved weights. Loading the weights then replaces the zeros."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}
     for name in names:
@@ -59,8 +58,8 @@ def find_initial_matrices(
 
 
 def _find_kind_of_use(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `array`, `tensor` or `size`: code makes a tensor of a value, takes it as a tensor, or reads its size.
-    Return an empty string for another use."""
+    """Return `array` if code makes a tensor of a value, `tensor` if it uses the value as a tensor, and `size` if it
+    reads the value's size. Return an empty string for another use."""
     parent = parents[use]
     if isinstance(parent, ast.Attribute):
         return "size" if parent.attr in _SIZES else ""

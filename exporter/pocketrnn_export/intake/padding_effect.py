@@ -64,7 +64,7 @@ class PaddingEffect:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The entry in a bundle's provenance."""
+        """The measured changes as the entry for a bundle's provenance."""
         after = {"ids": self.ids_after, "texts": self.texts, "probability_after": float(f"{self.after:.2g}")}
         if self.before is None:
             return after
@@ -120,7 +120,7 @@ def measure_padding_effect(
 
 
 def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Yield groups of texts, each with the width to which the texts are padded."""
+    """Yield (texts, width) for each batch to try. The texts are padded to this width."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -146,7 +146,8 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """Return the change of a probability, and the number of padding ids, for each text that the module answers."""
+        """Return for each text that the module answers the largest change of a probability by padding, and the number
+        of padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
@@ -168,7 +169,8 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return padded texts with their lengths, and a row that repeats the first text up to the full width."""
+        """Return the padded texts and their lengths. If the module takes several texts, a last row repeats the first
+        text up to the full width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))
@@ -179,8 +181,8 @@ class _PaddedRun:
 
 
 def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
-    """Return the module's error for a text that is only padding, at a length at which other texts are answered.
-    Return None if the module does not fail.
+    """Run the module on a text of padding only, and return in words how it fails: with an exception, NaN or infinity.
+    Only lengths at which it answers another text count. Return None if it does not fail.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.

@@ -33,8 +33,8 @@ class PairCall:
 
 
 def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split each row into its two texts, and return the first texts and the second texts with their lengths. Each
-    group is padded to its longest text.
+    """Split each row into its two texts. Return the first texts, the second texts, and the lengths of each. All first
+    texts are padded to the longest of them, and so are all second texts.
 
     Args:
         tokens: int64 [pairs, sequence].

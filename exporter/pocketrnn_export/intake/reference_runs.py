@@ -15,8 +15,8 @@ from pocketrnn_export.intake.last_activation_removal import Activation, apply_ac
 
 
 def make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that checks each answer: the probabilities of its logits must be the probabilities that the
-    user's module gives. For a head that gives logits, the logits are compared."""
+    """Return a run that checks each answer: the probabilities of its logits must be those that the user's module gives.
+    For a head that gives logits, the logits are compared."""
     convention = called.convention
     module = CallAdapter(called.module, convention, as_logits=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -49,7 +49,8 @@ def _split_heads(
 
 
 def _are_probabilities(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
-    """Return whether a module's numbers are the probabilities of these logits, or the logits themselves."""
+    """Return whether the numbers that the module gives for a head are the probabilities of these logits, or the logits
+    themselves if the head gives logits."""
     ours = probabilities if head.activation is not None or head.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours

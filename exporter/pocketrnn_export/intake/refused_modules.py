@@ -15,7 +15,8 @@ _LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embed
 
 
 def refuse_unsafe_layers(module: nn.Module) -> None:
-    """Refuse a module with a layer that is not what its name says, or whose answer depends on the batch.
+    """Refuse a module if a class of torch.nn was replaced, if a layer computes with all texts of the batch, or if a
+    tensor is sparse.
 
     Raises:
         ExportError: PyTorch's class is replaced, a batch normalisation has no running statistics, or a tensor is

@@ -29,8 +29,8 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that contains random numbers from its construction. The module is made again with another
-    seed, and compared.
+    """Refuse a module that holds random numbers which no weights replace. The module is made again with another seed,
+    and its numbers and answers are compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
@@ -61,8 +61,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to a few fixed tokens as an array. Return None if the module takes neither tokens
-    nor tokens with lengths. Random numbers are the same each time, and the module is not changed."""
+    """Return the module's answer to a few fixed tokens as an array, with the random generators in a fixed state. Return
+    None if the module takes neither tokens nor tokens with lengths. The module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -80,12 +80,12 @@ def compute_probe_answer(module: nn.Module) -> Any:
 
 
 def are_same_answers(one: Any, other: Any) -> bool:
-    """Return whether two answers to the fixed tokens are equal up to rounding."""
+    """Return whether two answers, as arrays, have the same shape and are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def _compute_digests(module: nn.Module) -> dict[str, str]:
-    """Return digests of all numbers that a module holds or that its code reads, by name."""
+    """Return a dict from names to digests of all tensors and numbers that a module holds or that its code reads."""
     return {
         name: _digest_tensor(tensor)
         for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()
@@ -123,7 +123,8 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
 
 
 def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds. Return its digests and its answer, or the error."""
+    """Make a module with other seeds. Return the digests of its numbers and its answer to fixed tokens, or the
+    error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     # The first time has shown them, and the lines that the user's file prints.

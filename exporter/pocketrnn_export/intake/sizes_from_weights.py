@@ -35,7 +35,7 @@ _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_
 
 
 def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the expressions for the sizes of a class's layers, each with the value that the weights show.
+    """Return a dict from the expressions that give the sizes of a class's layers to the values that the weights show.
 
     Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
     number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
@@ -89,8 +89,8 @@ def _list_shown_arguments(
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Return the name in `name + 1`, `name - 1` or `2 * name`, and the value of the name. Return another expression
-    with its own value."""
+    """Return the name in `name + 1`, `name - 1` or `2 * name`, and the value of the name if the whole expression has
+    `value`. Return any other expression with `value`."""
     if isinstance(expression, ast.BinOp):
         left, right = expression.left, expression.right
         if isinstance(left, ast.Constant) and isinstance(expression.op, ast.Add | ast.Mult):
@@ -116,7 +116,7 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
 
 
 def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return values for globals that fit the weights, in the form of `--set`.
+    """Return a dict from names of globals to code of values that fit the weights, as the user may give them by `--set`.
 
     A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
     any value of that length fits; so it does for a part of a value, as in `len(TEXT.vocab)`.

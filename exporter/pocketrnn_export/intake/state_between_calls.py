@@ -159,7 +159,8 @@ class _TimeBudget:
 def _compare_batches_in_order(
     asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
 ) -> None:
-    """Answer batches one after the other until an answer differs. Add the batch with the other answer to `differs`."""
+    """Answer batches one after the other, and compare each answer with the expected one. Stop at the first batch whose
+    answer differs, and add it to `differs`."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for recorded in clock.decide_recording(batch):
@@ -178,8 +179,8 @@ def _order_with_all_neighbour_pairs(number: int) -> list[int]:
 def _find_state_used(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the state from which the answer to the last batch is computed: numbers of an earlier text, or a value
-    that each call changes. Return None if the answer uses no state.
+    """Return the attributes that the calls change, if the answer to the last batch depends on an earlier text or on a
+    value that earlier calls changed; attributes on which it may depend come first. Else return None.
 
     Later calls may read values that the first call made without the text: a cache.
     """
@@ -213,7 +214,8 @@ def _answer_and_restore(
 def _compute_answers_to_batches(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Return the answers to the batches, one after the other, until the module fails. The state of the calls stays."""
+    """Return the answers to the batches, one after the other, until the module fails. State that the calls leave in the
+    module stays."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -229,7 +231,8 @@ def _compute_answers_to_batches(
 def _call_module(
     asked: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
-    """Return the module's answer, and keep the state that the call leaves in the module."""
+    """Return the module's answer to a batch. The changes that the call makes to the module stay. With a recorder, the
+    inputs get the label `label`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)
@@ -299,7 +302,8 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
 
 
 def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
-    """Return the error for a module whose answer depends on earlier texts or calls. It names the changed attributes."""
+    """Return the error for a module whose answer depends on earlier texts or calls. The error names the changed
+    attributes."""
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed
@@ -310,7 +314,7 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
 
 
 def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, and its next answer stays the same.
+    """Return whether forward assigns to attributes, such as a cache, and yet its next answer is the same.
 
     Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
     """
@@ -321,7 +325,8 @@ def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
 
 
 def _is_changed_at_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
-    """Return whether calls on a batch of one size assign to attributes, and all give the same answer."""
+    """Return whether repeated calls on a batch of one size assign to attributes of the module, but all give the same
+    answer."""
     batch = asked.draw_batch(rows, width)
     if not assigns_attributes(
         lambda: _compute_answers_to_batches(asked, convention, [batch], recorded=False), asked.module

@@ -87,7 +87,8 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
 
 @dataclass(frozen=True)
 class _BatchSizesStandIn:
-    """A stand-in for the batch sizes of a packed sequence.
+    """A stand-in for the batch sizes of a packed sequence: the sequence, the number of its rows, and the number of its
+    steps.
 
     A graph reads only the number of rows (the first batch size) and of steps (how many there are), and passes them to
     the recurrent layers.
@@ -269,7 +270,7 @@ def _pad_rows(
 
 
 def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """Run the ATen operator with the overload that a node names."""
+    """Run the ATen operator, in the overload that a node names, on `inputs`. Return its results."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
         raise _make_untraceable_error(kind)

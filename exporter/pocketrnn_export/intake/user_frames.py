@@ -45,7 +45,8 @@ def is_own_file(file: str) -> bool:
 def run_user_call(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """Call the user's module. All user code is called here, so the user's frames in a stack end at this frame."""
+    """Call the user's module, and return its answer. All user code is called here, so the user's frames in a stack end
+    at this frame."""
     return call(module, tokens, lengths)
 
 
@@ -90,8 +91,8 @@ def is_library_frame(frame: FrameType) -> bool:
 
 
 def find_code_line(frame: FrameType) -> tuple[str, int, str]:
-    """Return the line of the module's code that called a frame of Python or a library. For another frame, return its
-    own line."""
+    """Go out from a frame to the first frame that runs the module's own code, and return the file, number and text of
+    its line. If there is none, return those of the given frame's line."""
     caller: FrameType | None = frame
     while caller is not None and (is_installed_file(caller.f_code.co_filename) or not is_user_frame(caller)):
         caller = caller.f_back
@@ -99,7 +100,7 @@ def find_code_line(frame: FrameType) -> tuple[str, int, str]:
 
 
 def read_line(frame: FrameType, number: int | None = None) -> tuple[str, int, str]:
-    """Return the file, number and text of a frame's current line, or of another line in its file."""
+    """Return the file, number and text of a frame's current line, or of line `number` of its file."""
     file, line = frame.f_code.co_filename, frame.f_lineno if number is None else number
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
 
@@ -118,19 +119,22 @@ def _parse_source(source: str) -> ast.Module | None:
 
 
 def describe_user_line(frame: FrameType | None) -> str:
-    """Describe the line of the user's code that called a frame, for messages."""
+    """Describe the line of the user's code that called a frame, for messages. Say that the line is not known if none is
+    found."""
     return find_user_place(frame) or "a line that is not known"
 
 
 def find_user_place(frame: FrameType | None) -> str:
-    """Return the line of the user's code that called a frame. Return an empty string for an unknown line."""
+    """Return the file, number and text of the line of the user's code that called a frame, as one string. Return an
+    empty string for an unknown line."""
     while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     return "" if frame is None else describe_line(frame)
 
 
 def describe_line(frame: FrameType, number: int | None = None) -> str:
-    """Describe a frame's current line, or another line in the frame's file, for messages."""
+    """Return a string for messages with the file, number and text of a frame's current line, or of line `number` of its
+    file."""
     file, line, source = read_line(frame, number)
     return f"{file}:{line}: `{source}`"
 

@@ -34,7 +34,8 @@ _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(m
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """The contents of a weights file.
+    """The contents of a weights file: the tensors by name, and the module's arguments if the file is a checkpoint with
+    arguments.
 
     Attributes:
         path: the file.
@@ -122,7 +123,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights with the module's names, if a single prefix is the only difference of the names."""
+    """Return the weights with the module's names, if the names in the file differ only by one prefix. Else return the
+    weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state

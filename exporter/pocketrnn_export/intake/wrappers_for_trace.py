@@ -12,8 +12,8 @@ from pocketrnn_export.intake.pair_call import PairCall
 
 
 def wrap_for_trace(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
-    """Return a called module in a wrapper whose forward has the inputs of the graph. A module of one text of any
-    width needs no wrapper."""
+    """Return a module whose forward has the inputs of the exported graph: a wrapper of `called`, or `called` itself if
+    it takes one text of any width."""
     if convention.has_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
@@ -38,18 +38,18 @@ class FeatureModule(nn.Module):
         self.width = width
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return the logits of a batch."""
+        """Return the logits of texts and their features, without lengths."""
         return self.compute_logits_with_features(tokens, None, features)
 
     def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
-        """Return the logits of a batch, with lengths or without."""
+        """Return the logits of texts and their features. `lengths` is None for a module that takes no lengths."""
         if self.width is not None:
             tokens = tokens.index_select(1, torch.arange(self.width))
         return self.called.call_with_features(tokens, lengths, features)
 
     @property
     def features(self) -> Features:
-        """The features."""
+        """The names and kinds of the features that the module takes beside a text."""
         return self.called.convention.features
 
 
@@ -57,7 +57,7 @@ class PackedFeatureModule(FeatureModule):
     """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the logits of a batch."""
+        """Return the logits of texts, their lengths and their features."""
         return self.compute_logits_with_features(tokens, lengths, features)
 
 
@@ -77,7 +77,7 @@ class TwoTextModule(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of a batch of pairs."""
+        """Return the logits of pairs of texts. Lengths that are not given are the width of the batch."""
         function = self.called.convention.function
         assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
         given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
@@ -87,7 +87,7 @@ class TwoTextModule(nn.Module):
 
 
 def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return the lengths. Missing lengths become the width of the batch."""
+    """Return `lengths`. If they are None, return the width of the batch for each text."""
     return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
 
 

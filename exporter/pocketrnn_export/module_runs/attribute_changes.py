@@ -79,7 +79,8 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield each attribute's name, and its state with its value. The state differs after a change of the attribute."""
+    """Yield (name, (state, value)) for each attribute of a module and its layers. The state is a key, such as the ids
+    of a list's items, that differs after a change of the attribute."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -101,8 +102,8 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, 
 
 
 def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
-    """Return the dicts that hold a module's attributes, parameters, buffers and layers, and its attributes that are
-    dicts."""
+    """Return the dicts in which a module and its layers hold attributes, parameters, buffers and sublayers. Attributes
+    that are dicts themselves are included."""
     tables: list[dict[Any, Any]] = []
     for layer in module.modules():
         if not isinstance(layer, torch.jit.ScriptModule):

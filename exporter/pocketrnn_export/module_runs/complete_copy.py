@@ -67,7 +67,7 @@ def make_complete_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
 
 
 def copy_without_comparison(value: _T) -> _T:
-    """Copy an object that `make_complete_copy` made. The new copy is not compared with the object."""
+    """Copy an object that `make_complete_copy` made. The new copy is not checked against the object."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -87,8 +87,8 @@ def has_attributes(value: Any) -> bool:
 
 
 def find_copy_difference(original: Any, made: Any) -> str | None:
-    """Find the first part of a copy that differs from the original, or that the copy shares with it. Return None for
-    a complete copy."""
+    """Find the first item or attribute of a copy that differs from the original, or that the copy shares with the
+    original. Return its path, such as `encoder.scale`; None for a complete copy."""
     waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
     while waiting:
         path, one, other = waiting.popleft()
@@ -126,7 +126,8 @@ def _find_original_class(value: Any) -> type:
 
 
 def _is_same_value(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, apart from their parts: two lists are if they are equally long."""
+    """Return whether two values are equal, without a comparison of the values inside them. Two containers are equal if
+    they have the same length, and two functions if they have the same code."""
     if isinstance(one, Tensor):
         if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
             return True
@@ -146,7 +147,8 @@ def _is_same_value(one: Any, other: Any) -> bool:
 
 
 def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each part of a value with the name of the part."""
+    """Yield (name, part) for each value that a value holds: `("[0]", item)` for a list, `(".size", number)` for an
+    attribute."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
             yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
@@ -175,7 +177,8 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _has_copy_hook(kind: type) -> bool:
-    """Return whether a class of the user, or a base class of the user, defines how its objects are copied."""
+    """Return whether a user's code defines how objects of a class are copied: in the class, in a base class, or with
+    `copyreg`."""
     if kind in copyreg.dispatch_table:
         return True
     return any(
@@ -253,7 +256,8 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return the class of a copy: the same class, but its objects are copied attribute by attribute."""
+    """Return the class for the copy of an object: a subclass of `kind` whose objects are copied attribute by attribute.
+    Return `kind` itself if it defines no copying of its own, or cannot have such a subclass."""
     if not _has_copy_hook(kind):
         return kind
 
@@ -329,7 +333,8 @@ class _ReferenceFixer:
                 holder[key] = made
 
     def _fix_function(self, value: FunctionType) -> FunctionType:
-        """Return a function whose closure and defaults are those of the copy; the function itself if they are."""
+        """Return a function whose closure and defaults refer to the copy, not to the original. Return the function
+        itself if it needs no change."""
         if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
             return value
         if (value.__module__ or "").split(".")[0] in _TRUSTED:

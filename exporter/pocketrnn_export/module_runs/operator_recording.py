@@ -93,8 +93,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """The shape of a tensor, some of its numbers, and the sum of all numbers. The tensor does not depend on labelled
-    inputs."""
+    """The shape of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`), some of its numbers,
+    and the sum of all its numbers."""
 
     shape: tuple[int, ...]
     values: Tensor
@@ -112,8 +112,9 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _Argument:
-    """A tensor that an operator takes. `steps` made it. `constant` has its numbers if it does not depend on labelled
-    inputs."""
+    """A tensor that an operator takes: the numbers of the steps that made it, and its shape and numbers as a
+    `constant`. The constant is None for a tensor that depends on a labelled input
+    (`OperatorRecorder.label_tensors`)."""
 
     steps: frozenset[int]
     constant: _Constant | None
@@ -197,7 +198,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """Return the steps of the program that `extract_program` returns, in order."""
+        """Return, in order, the numbers of the steps that compute the results of `steps` from values with the label."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -210,8 +211,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """Go back from a tensor over operators with these names, and over operators that only move numbers. Return the
-        steps before these operators, and the moving operators with their plain arguments."""
+        """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
+        transpose. Return the steps before all these operators. Also return the name of each moving operator, with its
+        arguments that are not tensors."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -259,7 +261,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of torch, and record the whole call as one operator."""
+        """Call a function of torch, and return its result. The whole call is recorded as one operator."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
             step = self._make_operator_step(name, flatten_tree((args, kwargs))[0])
@@ -294,7 +296,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """Return the steps that made the operand that an operator returns unchanged, as in `x * 1`; else None."""
+        """Return the steps that made `x`, if an operator returns its operand `x` unchanged, as in `x * 1`. Else return
+        None."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -307,7 +310,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator selects by labelled positions among numbers that differ."""
+        """Return whether an operator picks numbers by an index tensor that depends on a labelled input, along an axis
+        on which the numbers differ."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -317,7 +321,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
     def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
-        """Return the step of an operator with these arguments, and the labels of all inputs on which it depends."""
+        """Return the step for a call of an operator with the arguments `given`. The step has the labels of all inputs
+        on which these arguments depend."""
         steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
@@ -382,8 +387,8 @@ def find_first_different_operator(one: Program, other: Program) -> int | None:
 
 
 def normalize_program(program: Program) -> tuple[Program, list[int]]:
-    """Convert a program to a form that is the same for Python and TorchScript. Changes of shape are left out, and
-    all overloads of an operator get one name. Also return each operator's position in the original program."""
+    """Return a program in a form that is the same for Python and TorchScript: changes of shape are left out, and all
+    overloads of an operator get one name. Also return each operator's position in the original program."""
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []
     origins: list[tuple[int, ...]] = []
@@ -418,8 +423,8 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _simplify_argument(one: Any) -> Any:
-    """Simplify an argument of a recorded operator for comparisons. A number becomes a float. References to operators
-    and constant tensors stay. Any other value, such as a dtype, becomes None."""
+    """Simplify an argument of a recorded operator, so that it can be compared. A number becomes a float. Positions of
+    steps and constant tensors stay. Any other value, such as a dtype, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -434,7 +439,8 @@ def _is_same_argument(one: Any, other: Any) -> bool:
 
 
 def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
-    """Yield each index tensor with the axes that it indexes. A boolean mask indexes as many axes as the mask has."""
+    """Yield (axes, index tensor) for each tensor that indexes another one. A boolean mask indexes as many axes as the
+    mask has."""
     axis = 0
     for index in indices:
         axes = range(axis, axis + (index.dim() if index is not None and index.dtype is torch.bool else 1))
@@ -444,8 +450,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _place_arguments(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
-    """Replace each argument that a step of the program made by the position of the step. Other tensors become
-    constants."""
+    """Return the arguments of a step. If other steps of the program made a tensor, the positions of these steps replace
+    the tensor. Any other tensor becomes a constant."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & places.keys() if isinstance(argument, _Argument) else ()

@@ -102,8 +102,8 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
 
 
 def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Return the answer to a text in a batch of the text and its copy, [1, ...]. Return None if the module fails, or if
-    the two answers differ."""
+    """Run the module on a batch of one text twice, and return the answer to the text, [1, ...]. Return None if the
+    module fails, or if the two answers differ."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -136,7 +136,7 @@ _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
 def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
-    """Raise torch's error if a first state has another batch size than the packed rows.
+    """Raise torch's error if the initial state of a recurrent layer has another batch size than the packed sequence.
 
     torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
     process.
@@ -196,7 +196,7 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Let `run` call a function of torch, with the CPU in place of any other device in its arguments."""
+    """Let `run` call a function of torch, and return the result. The CPU replaces any other device in the arguments."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -212,7 +212,7 @@ def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run
 
 
 def _is_gpu(device: Any) -> bool:
-    """Return whether an argument for a device, such as 0 or "cuda:1", names another device than the CPU."""
+    """Return whether an argument for a device, such as 0 or "cuda:1", names a GPU or a similar device."""
     if isinstance(device, bool):
         return False
     # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.

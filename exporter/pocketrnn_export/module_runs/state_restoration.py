@@ -81,8 +81,8 @@ def restore_random_state() -> Iterator[None]:
 
 
 def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
-    """Yield one function for each object that a module can reach. Each function restores the present state of its
-    object."""
+    """Yield functions that restore the present state of all objects that a module can reach, such as its lists, classes
+    and globals."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -142,7 +142,8 @@ def find_global_names_read(code: CodeType) -> set[str]:
 
 
 def _list_held_values(value: Any) -> list[Any]:
-    """Return the values that a container, a function or an object holds."""
+    """Return the values that a container, a function or an object holds, such as items, closure contents and
+    attributes."""
     held: list[Any] = []
     if isinstance(value, dict):
         held += value.values()
@@ -169,7 +170,8 @@ def _list_held_values(value: Any) -> list[Any]:
 
 
 def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
-    """Yield functions that restore the direct contents of a value, not the contents of its parts."""
+    """Yield functions that restore the items or attributes that a value holds now. Changes inside an item are not
+    undone."""
     if isinstance(value, dict | set | deque):
         yield functools.partial(_restore_items, value, dict(value) if isinstance(value, dict) else list(value))
     elif isinstance(value, list):
@@ -193,7 +195,7 @@ def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
 
 
 def _restore_items(holder: Any, content: Any) -> None:
-    """Give a dict, set or deque its items from before."""
+    """Give a dict, set or deque the items of `content` again."""
     if not isinstance(holder, dict):
         holder.clear()
         (holder.update if isinstance(holder, set) else holder.extend)(content)

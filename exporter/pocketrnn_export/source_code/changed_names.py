@@ -65,7 +65,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class PossibleChanges:
-    """The names and objects that a statement may change.
+    """The names and objects of the needed code that a statement may change.
 
     Attributes:
         names: the names of the code that is run.
@@ -123,8 +123,8 @@ class ChangeFinder:
     # --- facts about names
 
     def _classify_names(self) -> dict[str, str]:
-        """Return the kind of each name that the file defines: plain value, flat container, other object, code, part of
-        a file beside it, or value that changes when it is read."""
+        """Return a dict from each name that the file defines to its kind: plain value, flat container, other object,
+        code, import of another Python file in the folder, or value that changes when it is read."""
         plain: set[str] = set()
         kinds: dict[str, str] = {}
         set_by_functions = {name for s in self._all for name in s.now.binds | s.later.binds}
@@ -268,7 +268,7 @@ class ChangeFinder:
         return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
 
     def _is_module_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
-        """Return whether a statement may change more of a module than the weights."""
+        """Return whether a statement may change more of a user's module than the weights."""
         handed = {to for one, to, _ in total.hands if one == name}
         return (
             name in written
@@ -295,7 +295,7 @@ class ChangeFinder:
         return False
 
     def _is_unknown_receiver(self, to: str) -> bool:
-        """Return whether the code of a function that receives a module is unknown."""
+        """Return whether the function `to`, which receives a module as argument, has unknown code."""
         package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
         if to in self._imports:
             return package not in LEAVE_ALONE
@@ -311,7 +311,7 @@ class ChangeFinder:
 
     def find_changed_packages(self, statement: Statement, file_name: str, *, later: bool = False) -> set[str]:
         """Return the packages and files that a statement of the file `file_name` may change. With `later`, return those
-        that calls of its functions may change."""
+        that a call of a function in the statement may change."""
         total = statement.later if later else self.totals[statement.index]
         if self._find_unlimited_change(total):
             return {ANY}
@@ -345,8 +345,8 @@ class ChangeFinder:
         return {"any package"} if ANY in changed else changed & packages
 
     def _find_unlimited_change(self, total: Mentions) -> str:
-        """Return the code by which a statement may reach objects that it does not name, such as `exec`; an empty string
-        without such code."""
+        """Return the code by which a statement may reach any object, even one that the statement does not name, such as
+        `exec`. Return an empty string if there is no such code."""
         mentioned = {self.find_full_name(name) for name in total.loads | total.writes} | set(total.imports.values())
         if total.anything or (self._unpickled and UNPICKLE & mentioned):
             return total.anything or "a pickle"
@@ -355,7 +355,8 @@ class ChangeFinder:
     # --- other names of the same objects
 
     def add_aliases(self, names: Iterable[str], *, makers: Set[str] = frozenset()) -> set[str]:
-        """Add the other names of the same objects. Results of the functions `makers` count as such objects, too."""
+        """Return `names` with all other names of the same objects. Names of results of the functions `makers` are
+        added, too."""
         found = set(names)
         while True:
             before = len(found)
@@ -374,8 +375,8 @@ class ChangeFinder:
                 return found
 
     def _is_passed_on(self, name: str, found: Set[str], *, part: bool) -> bool:
-        """Return whether a use of a name passes on one of the found objects, and not only a number or a string in
-        it."""
+        """Return whether a use of a name passes on an object whose name is in `found`. A number or a string in the
+        object does not count."""
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
     def _may_keep_argument(self, called: str, *, part: bool) -> bool:
@@ -401,7 +402,7 @@ class ChangeFinder:
         )
 
     def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
-        """Return whether a function may return an object with a name in `found`, or a result of a function in
+        """Return whether a function may return an object whose name is in `found`, or the result of a function in
         `makers`."""
         name, _, method = called.partition(".")
         if method:

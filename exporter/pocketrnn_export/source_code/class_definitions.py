@@ -10,8 +10,8 @@ from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_m
 
 
 def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Return the last class with a name. For the name of an object that `name = Class(...)` makes, return the class
-    and this call."""
+    """Return the last class with a name, and None. For the name of an object that `name = Class(...)` makes, return
+    this class and the call. Return None alone if there is neither."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -26,8 +26,8 @@ def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef,
 
 
 def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path) -> tuple[Path, str] | None:
-    """Find the class of the object that `name = Class(...)` makes in another file of `folder`. Return the file and
-    the class; None if the class is not imported from such a file."""
+    """Find the class of an object that these statements make by `name = Class(...)`, if they import the class from a
+    file in `folder`. Return this file and the name of the class there; else None."""
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
@@ -42,7 +42,7 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, folder: Path)
 
 
 def list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
-    """Return the parameters and local names of `__init__`, and whether `__init__` assigns to each."""
+    """Return a dict from each parameter and local name of `__init__` to whether `__init__` assigns to it."""
     arguments = [method.args for method in find_methods(definition, "__init__")]
     found = {a.arg: False for one in arguments for a in (*one.posonlyargs, *one.args, *one.kwonlyargs)}
     nodes = walk_usual_init(definition)
@@ -50,13 +50,14 @@ def list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
 
 
 def list_init_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
-    """Return each parameter of `__init__` that has a default, with the default."""
+    """Return a dict from each parameter of `__init__` that has a default to the code of its default."""
     methods = find_methods(definition, "__init__")
     return {name: default for method in methods for name, default in find_defaults(method).items()}
 
 
 def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
-    """Return `self.NAME` for each parameter NAME that `__init__` stores only under this name."""
+    """Return a dict from attributes, such as `self.size`, to the parameters that they hold. `__init__` assigns nothing
+    else to these attributes."""
     stored: dict[str, set[str]] = {}
     parameters = list_init_names(definition)
     for method in find_methods(definition, "__init__"):
@@ -70,8 +71,8 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
 
 
 def walk_usual_init(definition: ast.ClassDef) -> Iterator[ast.AST]:
-    """Yield the nodes of `__init__`, without the branches that run only if a parameter with the default None is
-    given."""
+    """Yield the syntax nodes of `__init__`. Branches that run only if the caller gives a parameter whose default is
+    None are left out."""
     defaults = list_init_defaults(definition).items()
     absent = {name for name, value in defaults if isinstance(value, ast.Constant) and value.value is None}
     for method in find_methods(definition, "__init__"):
@@ -79,7 +80,8 @@ def walk_usual_init(definition: ast.ClassDef) -> Iterator[ast.AST]:
 
 
 def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
-    """Yield the nodes of code, without branches that run only if one of the absent parameters is given."""
+    """Yield the syntax nodes below a node. Branches that run only if the caller gives one of the `absent` parameters
+    are left out."""
     yield node
     skipped: list[ast.stmt] = []
     if isinstance(node, ast.If):

@@ -51,8 +51,9 @@ def refuse_function_with_more_arguments(path: Path, name: str, given: Collection
 
 
 def list_text_functions(path: Path) -> list[str]:
-    """List the functions, as file.py:name, whose names say that they split or clean texts, in a file, in Python files
-    beside it and in those of the working folder and of its folders; those that split first.
+    """List functions whose names say that they split or clean texts, each as file.py:name. Functions that split texts
+    come first. The functions are in the given file, in Python files of its folder, and in the working folder and its
+    subfolders.
 
     Args:
         path: the file.
@@ -74,7 +75,8 @@ def list_text_functions(path: Path) -> list[str]:
 
 
 def _list_called_functions(path: Path, function: ast.FunctionDef) -> list[str]:
-    """List the functions that a function calls, as file.py:name, of its file and of files beside it."""
+    """List the functions that a function calls, each as file.py:name. Only functions that its file defines, or imports
+    from another Python file of the folder, are listed."""
     statements = _list_statements(path)
     places = {one.name: path for one in statements if isinstance(one, ast.FunctionDef) and one is not function}
     for node in statements:

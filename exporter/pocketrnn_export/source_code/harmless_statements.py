@@ -44,7 +44,7 @@ _PURE_BLOCKS: Final = frozenset({
 
 
 class HarmlessStatements:
-    """Decides which statements of a file are safe to run.
+    """Decides which statements of a file are safe to run: those that read no files and do not train.
 
     Args:
         statements: all statements.
@@ -107,7 +107,8 @@ class HarmlessStatements:
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
     def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Return whether a function or constructor calls only harmless functions. The names of the functions decide."""
+        """Return whether a function or constructor neither reads files nor trains, judged by the names of the functions
+        that it calls."""
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):
@@ -124,6 +125,6 @@ class HarmlessStatements:
 
 
 def _opens_resource(node: ast.With) -> bool:
-    """Return whether a `with` statement may open a file or something else."""
+    """Return whether a `with` statement may open something, such as a file or a connection."""
     names = [ast.unparse(strip_decorator_call(i.context_expr)) for i in node.items]
     return any(name.split(".")[-1] not in _PURE_BLOCKS for name in names)

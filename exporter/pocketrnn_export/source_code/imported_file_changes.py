@@ -25,7 +25,8 @@ class ImportableFiles:
         self._files: dict[str, FileFacts | None] = {}
 
     def merge_facts(self, modules: Iterable[str]) -> FileFacts:
-        """Return the facts about several modules, merged into one object. Modules outside the folder are left out."""
+        """Return one `FileFacts` object with the facts about several modules. Modules outside the folder are left
+        out."""
         found = FileFacts()
         for module in modules:
             parts = module.split(".")

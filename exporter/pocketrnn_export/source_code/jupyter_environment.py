@@ -40,8 +40,8 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement checks that its code runs in Jupyter. A name that the notebook defines itself does
-    not count."""
+    """Return whether a statement checks that its code runs in Jupyter. Names in `defined`, which the notebook defines
+    itself, do not count."""
     also = {name for name in _ALSO if name not in defined}
     for part in ast.walk(statement):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
@@ -75,7 +75,7 @@ def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
 
 
 def _compares_with_main(part: ast.Compare) -> bool:
-    """Return whether code compares `__main__` with a value other than `__name__`. The value of `__name__` is known."""
+    """Return whether code compares `__main__` with any other value than `__name__`."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
     return says and not any(map(_is_name_variable, compared))
@@ -86,12 +86,14 @@ def _is_name_variable(node: ast.AST) -> bool:
 
 
 def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
-    """Replace `__name__` by `__main__` in a statement. `__name__` stays where the code looks up its own file by it."""
+    """Return a copy of a statement with "__main__" in place of `__name__`. `__name__` stays where the code looks up its
+    own file, as in `sys.modules[__name__]`."""
     return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
 def depends_on_name(statement: ast.stmt) -> bool:
-    """Return whether a statement may depend on the value of `__name__`: `__main__` if the file is run directly."""
+    """Return whether a statement may depend on the value of `__name__`, which is "__main__" only if the file is run
+    directly."""
     return ast.dump(replace_name_by_main(statement)) != ast.dump(statement)
 
 

@@ -93,15 +93,15 @@ class Mentions:
 
 
 def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
-    """Return the names that a top-level statement uses when it runs, and the names that its functions use when
-    called."""
+    """Return two objects: the names that a top-level statement uses when it runs, and the names that the functions in
+    it use when they are called."""
     reader = _MentionReader(packages)
     reader.read_statement(node)
     return reader.now, reader.later
 
 
 class _MentionReader:
-    """Reads the names in a statement of the file, or in the body of a function. `local` are the function's own
+    """Collects the names in a top-level statement, or in the body of a function. `local` are the function's own
     names."""
 
     def __init__(self, packages: Set[str]) -> None:
@@ -123,7 +123,7 @@ class _MentionReader:
     # --- statements
 
     def read_statement(self, node: ast.AST) -> None:
-        """Read the names in a statement."""
+        """Collect the names in a statement."""
         if isinstance(node, Function):
             self.read_values(list_head_expressions(node), "")
             self.read_later_body(node, None)
@@ -157,7 +157,8 @@ class _MentionReader:
             self.read_assignment(node)
 
     def read_assignment(self, node: ast.AST) -> None:
-        """Read the targets and the values of an assignment, or of any other statement."""
+        """Collect the names in an assignment, with the names whose objects it writes to. Any other kind of statement
+        can be given, too."""
         given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
         targets = {self.holder}
         for target in filter(None, given):
@@ -185,7 +186,7 @@ class _MentionReader:
                         self.read_statement(one)
 
     def read_handed_value(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
-        """Read a value that code assigns to names, or passes to the function `to`."""
+        """Collect the names in a value that code assigns to the names `targets`, or passes to the function `to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
         self.read_value_expression(value, to)
@@ -196,7 +197,7 @@ class _MentionReader:
         self.returned |= made
 
     def read_later_body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
-        """Read the body of a function, which runs when the function is called."""
+        """Collect the names in the body of a function. The body runs only when the function is called."""
         inner = _MentionReader(self.packages)
         bound, parameters = set[str](), set[str]()
         for part in ast.walk(node):
@@ -228,12 +229,14 @@ class _MentionReader:
     # --- expressions; `to` is the receiver of the value: a call, "" for a name, None if it is only read
 
     def read_values(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
-        """Read expressions, whose values go to the receiver `to`."""
+        """Collect the names in expressions. `to` is the function that is called with their values: "" for an
+        assignment, None if nothing keeps the values."""
         for node in nodes:
             self.read_value_expression(node, to)
 
     def read_value_expression(self, node: ast.AST | None, to: str | None) -> None:
-        """Read an expression, whose value goes to the receiver `to`."""
+        """Collect the names in an expression. `to` is the function that is called with its value: "" for an assignment,
+        None if nothing keeps the value."""
         if isinstance(node, ast.Name):
             self.read_variable(node.id, to)
         elif isinstance(node, ast.Attribute | ast.Subscript):
@@ -267,7 +270,7 @@ class _MentionReader:
                     self.read_value_expression(one, to or "")
 
     def read_comprehension(self, node: _Comprehension) -> None:
-        """Read a comprehension. Its own variables are local."""
+        """Collect the names in a comprehension. Its own variables are local."""
         before = self.local
         self.local = before | {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
         for generator in node.generators:
@@ -277,7 +280,7 @@ class _MentionReader:
         self.local = before
 
     def read_variable(self, name: str, to: str | None) -> None:
-        """Record the use of a name, and that its object goes to the receiver `to`."""
+        """Record the use of a name, and that its object is passed to the function `to`, unless this is None."""
         if name in self.local:
             return
         self.now.loads.add(name)
@@ -287,7 +290,7 @@ class _MentionReader:
             self.now.hands.add((name, to, False))
 
     def read_attribute_or_item(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
-        """Read `a.b` or `a[b]`. A part of the object `a` goes to the receiver `to`."""
+        """Record the names in `a.b` or `a[b]`, and that a part of the object `a` is passed to the function `to`."""
         if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
             self.record_unlimited_change(ast.unparse(node))
         if isinstance(node, ast.Subscript):
@@ -305,8 +308,8 @@ class _MentionReader:
                 self.now.hands.add((root.id, to or "", True))
 
     def read_call_expression(self, node: ast.Call, to: str | None) -> None:
-        """Read a call: what is called, what it is given, and what it writes to. Its result goes to the receiver
-        `to`."""
+        """Record a call: the function, its arguments, and the objects that it writes to. The result of the call is
+        passed to the function `to`."""
         called, arguments = node.func, list_arguments(node)
         if (
             isinstance(called, ast.Attribute)
@@ -352,7 +355,7 @@ class _MentionReader:
                 self.now.mixes |= {(other, *handed) for handed in before for other in others}
 
     def read_method_call(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
-        """Read a method call: `config.update(...)` or `dict.update(config, ...)`."""
+        """Record a method call, such as `config.update(...)` or `dict.update(config, ...)`."""
         method, of = called.attr, called.value
         changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
         self.read_value_expression(called, None)
@@ -430,7 +433,7 @@ class _MentionReader:
         self.now.sets_given |= sets and not weight
 
     def record_unlimited_change(self, code: str) -> None:
-        """Record the first expression that may reach any name or object."""
+        """Record code that may reach any name or object, such as `exec`. Only the first such code is kept."""
         self.now.anything = self.now.anything or code[:60]
 
 

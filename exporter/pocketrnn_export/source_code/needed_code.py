@@ -122,7 +122,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
 
 
 def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield a note on each name whose cells did not run from top to bottom."""
+    """Yield a note on each name that is set by cells which the owner did not run from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
@@ -171,7 +171,8 @@ class _NotRunError(Exception):
 
     @property
     def full_reason(self) -> str:
-        """The end of a sentence that says how the statement makes the name, and why it is not run."""
+        """The reason for a message, as the end of a sentence: how the statement makes the name, and why it is not
+        run."""
         because = f"needs `{self.root.title}` of {self.root.cell_or_line}, and that statement {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
@@ -348,7 +349,8 @@ class _NeededSearch:
             yield f"{places}, {does}"
 
     def _note_written_files(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield a note on each imported file that the notebook itself may write. The file on disk is used."""
+        """Yield a note on each imported file that the notebook itself may write. The export imports the file as it is
+        on disk."""
         modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
         read = {module.split(".")[0] for module in modules} | self._beside.merge_facts(modules).imports
         for name in sorted(read):
@@ -444,7 +446,8 @@ class _NeededSearch:
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return `name.part` if this part alone has a likely value, else the name."""
+        """Return `name.part`, such as `config.size`, if a likely value is known for this part and for nothing else of
+        the name. Else return the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 

@@ -229,8 +229,8 @@ def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
 
 
 def _translate_magic(code: str) -> str:
-    """Translate a Jupyter command to a line of Python. A command that gives no value and runs no code becomes
-    `pass`."""
+    """Translate a Jupyter command, such as `%matplotlib inline`, to a line of Python. A command without a result, which
+    runs no Python code, becomes `pass`."""
     if given := _GIVEN.fullmatch(code):
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):

@@ -55,7 +55,7 @@ def list_annotations(node: Definition) -> list[ast.expr]:
 
 
 def find_defaults(node: Definition) -> dict[str, ast.expr]:
-    """Return each parameter of a function that has a default, with the default."""
+    """Return a dict from each parameter of a function that has a default to the code of its default."""
     given = node.args
     positional = [*given.posonlyargs, *given.args]
     last = positional[len(positional) - len(given.defaults) :]

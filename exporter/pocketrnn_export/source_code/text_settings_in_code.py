@@ -54,7 +54,8 @@ class OpenSettings:
 def find_open_settings(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
-    """Find the settings that `list_code_hints` names.
+    """Find settings in the owner's code that the text rules lack: lengths of texts, the id of unknown words, and
+    sigmoids.
 
     Args:
         paths, longest, unknown_id, lengths: as given to it.
@@ -130,7 +131,7 @@ def list_code_hints(
 
 
 def find_token_id_function(path: Path, splitter: str) -> str:
-    """Return the name of the function that splits a text by the named function and looks up the ids of its tokens.
+    """Return the name of the function that splits a text by the function `splitter` and looks up the ids of its tokens.
     Return an empty string unless the file has exactly one.
 
     Args:
@@ -160,8 +161,8 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 
 
 def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
-    """Return a sentence with the line that saves the vocabulary that the code of files makes, such as that of a
-    torchtext Field."""
+    """Return a sentence for the user: the line that saves the vocabulary which the code in these files makes, such as
+    the vocabulary of a torchtext Field."""
     for file, cell, tree in _list_code(paths):
         for node in ast.walk(tree):
             made = line = ""
@@ -185,8 +186,8 @@ def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
 def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
-    """Return what the owner's texts leave uncompared, as `list_code_hints` takes it: the most tokens of a compared
-    text, None if the rules cut or pad; and the id of unknown words in the rules, -1 if it was compared.
+    """Return two settings that the owner's texts do not check. The first is the number of tokens of the longest text;
+    None if the rules cut or pad texts. The second is the id of unknown words in the rules; -1 if the texts check it.
 
     Args:
         rules: the text rules; None if they are not known.
@@ -212,7 +213,8 @@ def find_uncompared_length_and_unknown_id(
 
 
 def _list_code(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
-    """Yield the code of the files, and of the files in the same folder that they import."""
+    """Yield (path, cell, syntax tree) for the code in the files, and in the files of the same folder that they
+    import."""
     waiting, seen = [(path, True) for path in paths], set[Path]()
     while waiting:
         path, follows = waiting.pop(0)
@@ -244,8 +246,8 @@ def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
 
 
 def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield each name that a piece of code gives a whole number, with the number. Such names are variables,
-    arguments, parameters with defaults, keys of dicts, and options of argparse."""
+    """Yield each name that a piece of code gives a whole number, with the syntax node of the number. Such names are
+    variables, arguments, parameters with defaults, keys of dicts, and options of argparse."""
     pairs: list[tuple[str | None, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         pairs += [(_read_name(target), node.value) for target in node.targets]

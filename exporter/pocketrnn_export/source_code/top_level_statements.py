@@ -100,7 +100,7 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
 
 
 def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield the parts of a statement, one for each import. Say of each part whether it runs only if the file is run
+    """Yield the parts of a statement, one for each import, and for each part whether it runs only if the file is run
     directly."""
     if isinstance(node, Import):
         for alias in node.names:

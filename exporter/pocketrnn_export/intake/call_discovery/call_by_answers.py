@@ -21,7 +21,7 @@ Rows: TypeAlias = "Sequence[tuple[Sequence[int], Answer]]"
 def find_calls_that_agree(
     module: nn.Module, calls: Sequence[str], rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> list[str]:
-    """Return the calls that give the owner's answer to every text.
+    """Return the calls of the module that give the owner's expected answer to every text.
 
     Args:
         module: the module.
@@ -36,7 +36,8 @@ def find_calls_that_agree(
 def _gives_owners_answers(
     module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> bool:
-    """Return whether a call gives the owner's answer to every text, as logits or as probabilities."""
+    """Return whether a call of the module gives the owner's expected answer to every text, with its numbers taken as
+    logits or as probabilities."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:
@@ -55,8 +56,8 @@ def _gives_owners_answers(
 
 
 def _matches_owners_answer(numbers: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
-    """Return whether numbers of the labels agree with the owner's answer: with its probabilities, or with its
-    labels."""
+    """Return whether one number for each label agrees with the owner's expected answer: with its probabilities if it
+    has some, else with its labels."""
     if len(numbers) != len(labels):
         return False
     if isinstance(answer, Mapping):

@@ -41,7 +41,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _InputOption:
-    """Code that may give an input its value, and the kind of the value. The value of a constant is found later."""
+    """Code for the value of an input, and the kind of the value. The code of a constant is found later."""
 
     value: str | None
     given: Given
@@ -49,7 +49,7 @@ class _InputOption:
 
 @dataclass(frozen=True)
 class CallCandidate:
-    """One way to call a module.
+    """A possible call of a module: which method is called, and with which value for each input.
 
     Attributes:
         signature: the inputs of its forward; None if `plain` is the line.
@@ -70,7 +70,7 @@ class CallCandidate:
 
     @property
     def line(self) -> str:
-        """The line of code that this candidate tries."""
+        """The line of code that calls the module in this way."""
         line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
         if self.method:
             line = line.replace("module(", f"module.{self.method}(", 1)
@@ -82,7 +82,7 @@ class CallCandidate:
         return () if self.signature is None else self.signature.slots
 
     def find_inputs_of_kind(self, kind: Given) -> list[int]:
-        """Return the indexes of the inputs of one kind."""
+        """Return the indexes of the inputs that get a value of this kind, such as lengths or a constant."""
         return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
@@ -111,8 +111,8 @@ class CallCandidate:
 
 
 def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield candidates that call another method than forward. The method may give labels of tokens, or the logits of
-    labels. Methods with the name of a decoder come first."""
+    """Yield candidates that call another method than forward, such as a tagger's `decode`. Methods with the name of a
+    decoder come first."""
     module = asked.module
     names = [
         name
@@ -173,8 +173,8 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 def _list_feature_and_character_inputs(
     asked: ModuleFacts, signature: Signature
 ) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
-    """Yield the signature with the code to try for the inputs that take features or characters. Without features and
-    characters, this code is empty."""
+    """Yield (signature, codes). `codes` is a dict from the index of each input that takes features or characters to the
+    code of values to try; it is empty for a module without features and characters."""
     if asked.spellings is not None:
         yield from list_character_signatures(signature, asked.spellings.characters)
     elif asked.features:
@@ -266,8 +266,8 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
 
 
 def list_mask_expressions(asked: ModuleFacts) -> Sequence[str]:
-    """Return the code of masks that are true at tokens, and of masks that are true at padding. If the rules pad
-    every text, the code uses the ids."""
+    """Return the code of masks that are true at tokens, and of masks that are true at padding. The code compares
+    positions with the lengths; or ids with the padding id, if all texts are padded to a least width."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if asked.widths.least > 1:

@@ -67,7 +67,8 @@ class FailedCall:
 def explain_exception(
     error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
 ) -> tuple[str, str]:
-    """Return the problem and advice for an exception that a module raised. The problem names the owner's line."""
+    """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
+    code that raised it."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _find_line_in_user_file(error)
     names = _join_parameter_names(asked)
@@ -147,8 +148,8 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls that work but give different answers. It proposes a part with "logits" in
-    its name first.
+    """Return the error for several calls that work but give different answers. The error proposes first a call that
+    takes the part of the answer with "logits" in its name.
 
     Args:
         calls: the calls, each with the code behind it that reaches the answer.
@@ -160,7 +161,7 @@ def make_ambiguity_error(calls: Sequence[tuple[str, str]], deciding_id: int | No
 
 
 def _describe_ambiguity(calls: Sequence[tuple[str, str]], deciding_id: int | None) -> AmbiguousCallError:
-    """Return the error for several calls, or for several outputs of one call."""
+    """Return the error for several calls, or several outputs of one call, that work but give different answers."""
     calls = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in calls]
     if len({call for call, _ in calls}) == 1:
@@ -223,7 +224,7 @@ def _join_parameter_names(asked: ModuleFacts) -> str:
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure that says most about the module as an error: the one with the latest kind of reason."""
+    """Choose the failed call whose reason says most about the module, and return it as an error."""
     if asked.two_texts and not failures:
         beside = len(list_forward_parameters(asked.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"

@@ -1,8 +1,8 @@
 """Find out how to call a module: try the usual calls on a few small batches.
 
-A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+A call works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
-else, so that no axis can be taken for another. If two ways work and give different answers, none is chosen.
+else, so that no axis can be taken for another. If two calls work and give different answers, none is chosen.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ _LIKELY: Final = 4
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module.
+    """Find out how to call a module: check the owner's call if there is one, else try the usual calls. Return the call
+    that works.
 
     Args:
         asked: the module, and what is known of it.
@@ -156,7 +157,8 @@ def _search_convention(asked: ModuleFacts) -> Convention:
 
 
 def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return the failure that says most, as an error. If the module may take two texts, the advice says so."""
+    """Choose the failed call that says most about the module, and return it as an error. If the module may take two
+    texts, the advice says so."""
     error = choose_refusal(asked, failures)
     if (
         asked.two_texts
@@ -229,7 +231,8 @@ def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
 
 
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return why a call fails on longer texts, if it works on short texts; else None."""
+    """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
+    works on short texts."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         working = _try_on_width(asked, way, most)
@@ -247,15 +250,16 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate])
 
 
 def _has_constant_inputs(working: WorkingCall) -> bool:
-    """Return whether a call gives constants to inputs other than the text. Such a call may work by chance for short
-    texts."""
+    """Return whether a call gives constants to inputs other than the text. Such a call may work on short texts by
+    chance."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )
 
 
 def _try_on_width(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
-    """Try a candidate on texts of one width. Return its first result, or None if it is not tried."""
+    """Try a candidate on texts of one width. Return the first result: a call that works, or a failure. Return None if
+    there is no result."""
     return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
 
 
@@ -343,8 +347,8 @@ def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequ
 
 
 def _make_error_of_two_calls(asked: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
-    """Return the error for a working call and another one with other answers. It names the id that decides, if one
-    does."""
+    """Return the error for a working call and another call that gives other answers. The error names the id without
+    which both give the same answers, if there is one."""
     lines = working.convention.line, other_line
     found = find_deciding_id(asked, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
@@ -365,8 +369,9 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two calls give the same answers, where logits and their probabilities count as the same. Two
-    outputs of one call are compared by their operators, too, since they may differ only for rare texts."""
+    """Return whether two calls give the same answers. Logits and the probabilities of these logits count as the same.
+    If the calls differ only in the output that they read, the operators must be the same, too, since the outputs may
+    differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

@@ -1,6 +1,6 @@
 """Try one call of a module on small batches.
 
-A way works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
+A call works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone.
 """
 
@@ -65,7 +65,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 @dataclass(frozen=True)
 class WorkingCall:
-    """A call that works.
+    """A call that passed all trials: how it calls the module, and the logits that the module gave.
 
     Attributes:
         convention: how the module is called, and where the logits are in its answer.
@@ -90,7 +90,7 @@ class WorkingCall:
 def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that the owner wrote. Yield the call that works, or why it fails."""
+    """Try a call that the owner wrote. Yield the call if it works, or its failure."""
     batches = asked.make_batches(1 if one_text else asked.rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
@@ -103,8 +103,8 @@ def try_candidate(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a candidate. Yield one result for each part of its answer that may be the logits. Parts that a call of
-    `working_calls` already gives are left out."""
+    """Try a candidate. Yield a working call or a failure for each part of its answer that may be the logits. Parts that
+    a call in `working_calls` already gives are left out."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
@@ -130,7 +130,8 @@ def _try_call(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call on batches. Yield a result for each part of its answer that may be the logits, or one failure."""
+    """Try a call on batches. Yield a working call or a failure for each part of its answer that may be the logits, or
+    one failure of the whole call."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -186,7 +187,7 @@ def _try_call(
 def _answer_trial_batches(
     asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> list[Any] | FailedCall:
-    """Return the answers to the trial batches. If the module fails on one of them, return the reason."""
+    """Return the module's answers to the trial batches. If the module fails on one of them, return this failure."""
     try:
         return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
@@ -206,7 +207,8 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has one output for each head. The outputs are joined and tried as one answer."""
+    """Try a call whose answer has one output for each head: join the outputs, and try them as one answer. Yield the
+    results."""
     answers = _answer_trial_batches(asked, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -252,8 +254,8 @@ def _choose_outputs(
     known: Sequence[Known],
     line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield the outputs that may be the logits, each with a note on the other outputs. Yield no output if another
-    output shows that the answer does not fit the labels."""
+    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or a failure.
+    If another output shows that the answer does not fit the labels, yield only this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(asked, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -271,7 +273,7 @@ def _choose_outputs(
 
 
 def _list_answered_batches(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """Return the tokens of each batch that the module answers, with the answer."""
+    """Return (tokens, answer) for each batch on which the module does not fail."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -307,7 +309,7 @@ def _check_call(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call repeats its answer, answers different texts differently, and answers each text in a batch as
-    alone."""
+    alone. Return the call with what was found, or its failure."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(asked, convention, *batch) for batch in batches)
@@ -437,7 +439,7 @@ def _depends_on_batch_only_by_highest_id(
 def _explain_infinity(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers. It names the line that first computes such a
+    """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
     number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_infinity_line(lambda: call_and_read_numbers(asked, convention, *batch))

@@ -34,7 +34,7 @@ _MISSING: Final = object()
 
 
 class UncalledCode:
-    """Stands for the unknown value of code that is not called."""
+    """A marker for the unknown value of a property or method that is not called."""
 
 
 def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
@@ -68,12 +68,12 @@ def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]
 
 
 def read_attribute(holder: Any, name: str) -> Any:
-    """Return an attribute of an object by its name. Return a marker object if the object has no such attribute."""
+    """Return an attribute of an object by its name. Return the marker `_MISSING` if the attribute does not exist."""
     return _read_value_or_missing(lambda: getattr(holder, name))
 
 
 def _read_value_or_missing(read_value: Any) -> Any:
-    """Return a value of an object; the marker object if its code raises an exception."""
+    """Return the value that `read_value` reads from an object; the marker `_MISSING` if it raises an exception."""
     # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
         return read_value()
@@ -83,7 +83,8 @@ def _read_value_or_missing(read_value: Any) -> Any:
 def _find_parts_by_name(
     holder: Any, functions: Sequence[Any], held: set[int], suffix_form: str, read_part: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the values that an object computes for a name. Names are usual ones, or stand in the class's code."""
+    """Yield (suffix, value) for each value that an object computes for a name. The names are usual ones, and strings in
+    the code of the object's class."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

@@ -56,7 +56,8 @@ def _list_assignments_with_named(
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
-    """Find the inputs that have the name of a feature: `price`, `user_id` for `user`, `prices` for `price`."""
+    """Find the inputs that have the name of a feature: `price`, `user_id` for `user`, `prices` for `price`. Return a
+    dict from the index of the input to the name of the feature."""
     names = [name for name, _ in features]
     found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
     for i, slot in enumerate(slots):
@@ -70,7 +71,8 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(code: str | None, features: Features) -> Features:
-    """List the features that the code of an input's value uses."""
+    """Return the features that the code of an input's value uses: the features that it names, or all of one kind for
+    `features` and `categories`."""
     if code in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))
@@ -81,7 +83,8 @@ def _make_singular(word: str) -> str:
 
 
 def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield the ways to distribute the features over the inputs, in the order of the inputs."""
+    """Yield the ways to group the features, with one group of names for each input. A group is one feature, all
+    features that are numbers, or all categories."""
     names = tuple((name,) for name, _ in left)
     numbers = tuple(name for name, feature in left if not isinstance(feature, Category))
     categories = tuple(name for name, feature in left if isinstance(feature, Category))

@@ -108,7 +108,8 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors of a module that may be states, judged by width or name. Lists and dicts are searched, too."""
+    """Yield the tensors of a module that may be states, judged by their width or their name. Lists and dicts are
+    searched, too."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
@@ -140,7 +141,8 @@ def _write_zeros(shape: Sequence[int], batch_axis: int) -> str:
 
 
 def _write_container(container: object, zeros: Sequence[str]) -> str:
-    """Return the code of zeros in the same container as the tensors: a dict, a list, a tuple or none."""
+    """Return the code of a dict, list or tuple of zeros, like the container in which a module holds its states. For a
+    state without a container, return the code of the zeros alone."""
     if isinstance(container, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(container, zeros, strict=True))}}}"
     if isinstance(container, list):

@@ -31,7 +31,7 @@ _MOST_ALIKE: Final = 3
 
 @dataclass(frozen=True)
 class Slot:
-    """One input of a forward.
+    """One input of a forward: its name, its role, such as text or lengths, and its default.
 
     Attributes:
         name: the name of the parameter, key or field; an input without a name has its place, `args[0]`.
@@ -52,7 +52,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a forward.
+    """The inputs of a forward, and a function that writes the line of a call with values for them.
 
     Attributes:
         slots: the inputs; exactly one has the role `tokens`.
@@ -68,12 +68,12 @@ class Signature:
 
     @property
     def tokens_index(self) -> int:
-        """The index of the slot that takes the text."""
+        """The index of the input that takes the text."""
         return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
-    """Yield the signatures that a forward may have, the likely ones first."""
+    """Yield the lists of inputs that a forward may have, the likely ones first."""
     parameters = list(list_forward_parameters(module))
     kinds = inspect.Parameter
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
@@ -107,14 +107,14 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
-    """Return the slot of a parameter."""
+    """Make the `Slot` for a parameter of forward: its name, its default, and whether it is required."""
     required = parameter.default is parameter.empty
     no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
 def _name_unread_inputs(args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs) -> tuple[str, ...]:
-    """Return the names of *args and **kwargs, if forward may read more from them than the call gives."""
+    """Return phrases such as "*args" and "more of **kwargs", if forward may read more of these than the call gives."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -137,8 +137,8 @@ def _write_arguments(slots: Sequence[Slot], positional: int, values: Sequence[st
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which one slot is the text: the slot with the name of a text, else the first or the second
-    slot."""
+    """Yield signatures in which one input is the text: the input with the name of a text, else the first or the second
+    required input."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -173,7 +173,8 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 
 
 def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
-    """Return a signature with target labels behind the single argument that contains the other inputs."""
+    """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
+    contains all other inputs."""
     if not targets:
         return signature
 
@@ -317,8 +318,8 @@ class _RecordingFields:
 def _record_read_names(
     module: nn.Module, targets: Sequence[Slot], *, keys: bool
 ) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Return the names that forward reads from its single argument until it fails, each with whether forward needs it.
-    Also return a phrase for further names that it may read."""
+    """Run forward, and return a dict from each name that it reads from its single argument to whether it fails without
+    the name. Also return phrases for further names that it may read."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product((True, False), _list_trial_values(pairs=not keys)):
@@ -340,7 +341,8 @@ def _record_read_names(
 
 
 def _list_trial_values(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield values for the text, and for inputs that are neither the text nor lengths nor a mask."""
+    """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
+    nor lengths nor a mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
@@ -397,7 +399,7 @@ def _find_optional_keywords(
 
 
 def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs with None as the value of one more name."""
+    """Return whether a module runs if it also gets None for the keyword argument `name`."""
     for text, other in _list_trial_values(pairs=False):
         with (
             contextlib.suppress(Exception, SystemExit),

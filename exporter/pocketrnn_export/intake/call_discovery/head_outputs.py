@@ -51,7 +51,7 @@ class JoinedHeads:
     note: str = ""
 
     def write_call(self, line: str) -> str:
-        """Return the line of a call that joins the heads at its end."""
+        """Return a line that calls the module and then joins the outputs of its heads."""
         return wrap_last_expression(line, self.around) if self.around else line
 
 
@@ -134,7 +134,8 @@ def _name_output(answer: Any, suffix: str) -> str:
 
 
 def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
-    """Choose for each head the output with its name. Return None if no output has the name of a head."""
+    """Return a dict from each head to the output with its name. Return the problem and advice if an output is missing
+    or does not fit, and None if no output has the name of a head."""
     named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
     if not any(named.values()):
         return None
@@ -181,8 +182,8 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 
 
 def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
-    """Choose the outputs of heads by their counts of numbers, and by their order if counts are equal. A note names
-    this order. If the outputs do not fit, return the problem and advice."""
+    """Choose each head's output by its count of numbers, and by the order of the outputs if counts are equal. Return
+    the outputs by head, or the problem and advice; also return a note on this order, or an empty string."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(asked.head_sizes):
@@ -224,7 +225,8 @@ def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any
 def _explain_counts(
     asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> tuple[str, str]:
-    """Return the problem and advice for heads whose numbers of labels no outputs have."""
+    """Return the problem and advice for heads that have no fitting output: the counts of numbers and of labels
+    differ."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
     count = len(asked.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))

@@ -40,7 +40,7 @@ def list_initial_states(module: nn.Module, tensor_index: int | None = None) -> l
 
 
 def find_state_methods(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield each method of a module that makes an initial state, with the code of its arguments."""
+    """Yield each method whose name says that it makes an initial state, with the code of its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for name in dir(type(module)):
@@ -96,7 +96,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
 
 
 def _find_kept_states(layer: nn.Module) -> list[str]:
-    """Return the attributes in which a module keeps its state between calls."""
+    """Return the attributes, such as `hidden`, whose names say that a module keeps its state there between calls."""
     code = getattr(getattr(type(layer), "forward", None), "__code__", None)
     named = set(code.co_names if code is not None else ()) | vars(layer).keys()
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]

@@ -29,7 +29,8 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return advice for a module that keeps a state between calls. It has a line that resets the state at each call."""
+    """Return advice for a module that keeps a state between calls. The advice contains a line of code that resets the
+    state at each call, if such a line is known."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
     # A weight is not a state that could be reset for each call.
@@ -49,7 +50,8 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return the code that gives a state its value from before the call. Return an empty string if no code can."""
+    """Return code that resets a state before a call: a tensor to zeros, another value to its value before the first
+    call. Return an empty string if no code can."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"

@@ -25,8 +25,8 @@ from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecor
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """The reason why an output is not the answer, and the output that is the answer. `other` is empty if that output
-    is unknown."""
+    """The reason why one output of a module is not the answer, and the code that reads the output which is. `other` is
+    empty if that output is unknown."""
 
     fails: FailedCall
     other: str = ""
@@ -91,22 +91,23 @@ def describe_omitted_outputs(asked: ModuleFacts, flow: FlowRecorder, known: Sequ
 
 @dataclass(frozen=True)
 class _OtherOutput:
-    """Another output of the module: its place, its tensor, and its count of numbers for each text. The count is None
-    for one number for each token."""
+    """Another output of the module: the code that reads it, its tensor, and its count of numbers for each text. The
+    count is None for an output with numbers for each token."""
 
     suffix: str
     leaf: Tensor
     numbers: int | None
 
     def describe_shape(self, tokens: Tensor) -> str:
-        """Describe the numbers of the output."""
+        """Describe in words how many numbers the output has for each text; else its shape."""
         if self.numbers is not None:
             return f"{self.numbers} number{'s' * (self.numbers != 1)} for each text"
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
 def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
-    """Yield the outputs with another count of numbers. Single numbers, such as a loss, are left out."""
+    """Yield the module's outputs besides those in `suffixes`, except outputs with as many numbers as the answer and
+    single numbers, such as a loss."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
@@ -116,8 +117,8 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 
 
 def _explain_other_answer(flow: FlowRecorder, own_leaf: Tensor, units: int | None, other: _OtherOutput) -> str | None:
-    """Return why another output is the answer instead of this output with `units` numbers; None if this output may
-    be it."""
+    """Return why another output is the answer instead of the tensor `own_leaf`, which has `units` numbers for each
+    text. Return None if `own_leaf` may be the answer."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own_leaf, leaf):
         return "is used to compute {}" if flow.has_weights_between(own_leaf, leaf) else None
@@ -135,8 +136,8 @@ def _explain_other_answer(flow: FlowRecorder, own_leaf: Tensor, units: int | Non
 
 
 def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherOutput) -> bool:
-    """Return whether another output is only an intermediate result: a state, a part of the answer's computation, or
-    a tensor made without weights, such as lengths. Attention weights are intermediate results, too."""
+    """Return whether another output is only an intermediate result: a state, attention weights, a part of the answer's
+    computation, or a tensor made without weights, such as lengths."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True

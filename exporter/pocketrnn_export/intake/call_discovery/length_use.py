@@ -26,7 +26,8 @@ ROUNDING: Final = 2e-6
 
 
 def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. The module gets an object that raises when it is used."""
+    """Return whether the answer depends on the lengths. For this check, the lengths are an object that raises when the
+    module uses it."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -75,8 +76,7 @@ def works_as_mask(
 def note_inputs_unlike_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
-    """Yield notes on inputs that have the name of lengths, but that are something else, such as a number of
-    characters."""
+    """Yield notes on inputs that are named like lengths but are something else, such as a number of characters."""
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
@@ -108,8 +108,8 @@ def stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: t
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return three answers: to the rows, to rows with another last token, and to rows with other tokens past the
-    end."""
+    """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
+    end. Return None if the module fails."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]

@@ -37,8 +37,7 @@ Known = tuple[Tensor, Any]
 
 @dataclass(frozen=True)
 class OutputCounts:
-    """The count of numbers that each output of a module holds for a text. The name of an output is the code that
-    reads it.
+    """How many numbers each output of a module holds for one text. An output is named by the code that reads it.
 
     Attributes:
         fixed: the counts of those outputs that have the same count at every length.
@@ -56,7 +55,8 @@ class OutputCounts:
 
 
 def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
-    """Count the numbers that the outputs of a module hold for each text."""
+    """Count how many numbers each output of a module holds for one text, from its answers to batches of several
+    lengths."""
     found: dict[str, list[int]] = {}
     others: set[str] = set()
     for tokens, answer in known:
@@ -77,7 +77,7 @@ def count_numbers_per_output(asked: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in a module's answer.
+    """The place of the logits in a module's answer: the code that reads them there.
 
     Attributes:
         suffix: the code after the call that selects the tensor.
@@ -91,8 +91,8 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
-    """Return the places of tensors [rows, units] in an answer. Tensors [rows, sequence, units] count, too, in any
-    order of axes."""
+    """Return the places in an answer of tensors that may be the logits: [rows, units], or for labels of tokens [rows,
+    sequence, units] in any order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
         # The outputs of all heads, joined.
@@ -151,15 +151,16 @@ def _list_axis_arrangements(rows: int, units: int, widths: Sequence[int]) -> dic
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield each floating-point tensor in an answer, with the code that reads the tensor from the answer."""
+    """Yield (suffix, tensor) for each floating-point tensor in an answer. The code `answer` + suffix reads the
+    tensor."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
 
 
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
-    """Yield each part of an answer that is not searched, with its code and kind: parts at great depth, generators,
-    sets, NumPy arrays, functions."""
+    """Yield (suffix, kind) for each part of an answer that is not searched: parts at great depth, generators, sets,
+    NumPy arrays, functions. The code `answer` + suffix reads the part."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, UncalledCode):
             yield suffix, "computed when it is asked"
@@ -168,7 +169,8 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
 
 
 def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors in a value, and the parts that are not searched. Each container is visited once."""
+    """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Each container is
+    visited once."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):

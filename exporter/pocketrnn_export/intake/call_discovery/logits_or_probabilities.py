@@ -74,7 +74,7 @@ class _ProbedAnswers:
 
     @property
     def sign(self) -> int:
-        """The sign of all numbers: 1 from 0 on, -1 up to 0, and 0 for numbers of both signs."""
+        """The sign of all numbers: 1 if none is below 0, -1 if none is above 0, and 0 if both signs occur."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
@@ -87,13 +87,14 @@ class _ProbedAnswers:
         return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
 
     def exp_sums_to_one(self, factor: float) -> bool:
-        """Return whether exp of each row, times a factor, sums to 1."""
+        """Return whether exp(factor * numbers) sums to 1 for each row of the answers."""
         total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
 def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
-    """Add to a convention whether the answers are logits, and the activation that turns logits into probabilities.
+    """Return the convention with the answer to two questions: whether the module gives logits, and which activation
+    turns the logits into probabilities.
 
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
@@ -132,7 +133,8 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, was_searched: 
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, was_searched: bool) -> Convention:
-    """Add to each head's convention what `add_activation` adds."""
+    """Add to the convention of each head whether its answers are logits, and the activation that turns these into
+    probabilities. Return the convention with these heads."""
     heads = []
     for name, one in zip(asked.heads, convention.heads, strict=True):
         try:
@@ -151,8 +153,8 @@ def _add_activations(asked: ModuleFacts, convention: Convention, *, was_searched
 def _take_logarithm_for_dependent_heads(
     asked: ModuleFacts, head: Convention, heads: Sequence[Convention]
 ) -> Convention:
-    """Return the convention of a head. If another head reads its probabilities, the logits are the logarithm of
-    these: without the activation, the other head would change."""
+    """Return the convention of a head. Usually its logits are taken before its activation. If another head computes
+    with its probabilities, its logits are computed from the probabilities, and the activation stays."""
     if head.activation is None:
         return head
     batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_widths[0][0])
@@ -167,7 +169,7 @@ def _take_logarithm_for_dependent_heads(
 
 
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
-    """Return the answers to random texts of several lengths, for conclusions from the numbers."""
+    """Return the module's answers to random texts of several lengths."""
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
     tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
@@ -230,7 +232,8 @@ def _find_removable_activation(
 
 
 def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the activations whose output reaches the answer without a later activation, the last one first."""
+    """Return the calls of activations on whose output the answer depends without a later activation in between, the
+    last call first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
@@ -242,9 +245,8 @@ def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _
 def _is_last_operation(
     asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
-    """Return whether later operations only reshape or move the output of an activation, for every text. A division,
-    a mask or a product may change the probabilities of some texts, even if it changes none of most texts. So may
-    indexing by words on the axis that sums to 1.
+    """Return whether operations after an activation only reshape or move its output, for every text. A division, a mask
+    or a product may change the probabilities of rare texts; so may indexing by words along the axis that sums to 1.
 
     For this check the activation returns the index of each place on that axis, so that the axis can be followed
     wherever the numbers go.
@@ -282,7 +284,7 @@ def _make_sum_axis_indices(shares: Tensor) -> Tensor:
 
 
 def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
-    """Return whether the activation of logits gives the answers, for every batch."""
+    """Return whether an activation turns logits into the module's answers, for every batch."""
     return all(
         torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
         for given, answer in zip(logits, answers, strict=True)
@@ -293,7 +295,8 @@ def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tens
 
 
 def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module whose owner says that it gives probabilities."""
+    """Return the convention of a module that gives probabilities, as its owner says. Refuse numbers that cannot be
+    probabilities."""
     if not probed.are_between_zero_and_one:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
     total = probed.find_common_sum(probed.all)
@@ -311,8 +314,8 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
 
 
 def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
-    """Describe numbers that sum to 1 over the tokens of a text, or whose exp does. Return an empty string for other
-    numbers."""
+    """Return "the numbers" if the module's numbers sum to 1 over the tokens of each text, and "exp of the numbers" if
+    their exp does. Else return an empty string."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
@@ -353,7 +356,8 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 
 
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
-    """Return the error for numbers that may be logits or probabilities: they keep their sign with all tried weights."""
+    """Return the error for answers that may be logits or probabilities, since they keep their sign with all weights
+    that were tried."""
     if probed.sign == -1:
         line = wrap_last_expression(convention.line, "torch.logit(torch.exp({}))")
         logarithms = f'for logarithms of probabilities, --call "{line}".'
@@ -380,8 +384,8 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 
 def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
-    """Run the module with other weights. Return in words a range of its answers that probabilities cannot have; None
-    if all answers stay in the range of probabilities. A matrix of one sign keeps its sign.
+    """Run the module with other weights. Return "below 0", "above 0" or "above 1" if answers lie there, where
+    probabilities cannot lie. Else return None. Weight matrices of one sign keep their sign.
 
     A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
     so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
@@ -422,7 +426,7 @@ def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, p
 def _select_finite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
-    """Yield the answers of a module that are finite."""
+    """Yield the module's answers to each batch, [rows, units], without the rows that contain infinity or NaN."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
             answer = call_and_read_numbers(asked, convention, *batch).reshape(-1, convention.units)
@@ -430,7 +434,7 @@ def _select_finite_answers(
 
 
 def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Draw weights of both signs with the size of the module's own weights times a scale."""
+    """Return new weights of both signs, about as large as the module's own weights times a scale."""
     if own_weights.numel() > _LARGE:
         return own_weights.flip(0).mul_(-scale)
     size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1

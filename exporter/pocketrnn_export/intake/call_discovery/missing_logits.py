@@ -73,8 +73,8 @@ def explain_missing_logits(known: Sequence[Known], asked: ModuleFacts, line: str
 
 
 def find_missing_logits_reason(known: Known, asked: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer lacks the wanted logits. It may hold logits of texts where logits of
-    tokens are wanted, for example."""
+    """Return the kind of reason why an answer lacks the wanted logits, such as logits of texts where logits of tokens
+    are wanted."""
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:

@@ -69,17 +69,18 @@ class ModuleFacts:
     labels_are_words: bool = True
 
     def compile(self, line: str) -> Call:
-        """Compile a line of code that may call the module; see `compile_call`."""
+        """Compile a line of code to a function that calls the module. The line may use the module's features and
+        characters."""
         return compile_call(line, self.features, self.spellings)
 
     def make_facts_for_head(self, name: str) -> ModuleFacts:
-        """Return the facts about one head of the module."""
+        """Return a copy of these facts for one head of the module: its labels, and no other heads."""
         head = self.heads[name]
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:
-        """The widths of the batches for trial calls."""
+        """The widths of the batches for trial calls: one tuple of widths for each trial, the shortest first."""
         if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)
         more = self.widths.least - 1
@@ -114,8 +115,8 @@ class ModuleFacts:
         return tokens, torch.full((rows,), width)
 
     def make_batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Return batches of these widths. If the rules pad texts, add a batch with padded rows and their real
-        lengths."""
+        """Return batches of these widths. If the text rules pad short texts, add a batch with padded rows and their
+        real lengths."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
@@ -130,8 +131,8 @@ class ModuleFacts:
         return [*full, (tokens, lengths)]
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
-        """Replace the highest id, which a module may treat as padding, by another id. Return None without another
-        id."""
+        """Return the tokens with another id in place of the highest id, which a module may treat as padding. Return
+        None if there is no other id."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:

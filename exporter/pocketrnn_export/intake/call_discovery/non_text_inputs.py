@@ -150,8 +150,8 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_constant_inputs(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Return the candidate with the first constants with which the module runs, for the inputs that are neither text
-    nor lengths. Return None if the module never runs."""
+    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants
+    with which the module runs; None if it never runs."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -222,8 +222,8 @@ def find_changing_inputs(
 def _find_changing_kind(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return in words which kind of value for one input changes the answer, or that too few values run. Return None if
-    no value changes the answer."""
+    """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
+    be tried. Return None if no value changes the answer."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -249,8 +249,8 @@ def _find_changing_kind(
 
 @dataclass(frozen=True)
 class _TracedAnswer:
-    """The numbers of an answer, the operators that compute them from the text, and whether they depend on another
-    input."""
+    """The numbers of an answer, the operators that compute them from the text, and whether the answer depends on
+    another input."""
 
     numbers: Tensor
     program: Program
@@ -264,8 +264,8 @@ class _TracedAnswer:
 def trace_answer(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
-    """Return an answer of the module with the operators that compute it from the text. Return None if the module
-    fails, or if its answer lacks this part."""
+    """Return the part `suffix` of a module's answer, with the operators that compute it from the text. Return None if
+    the module fails, or if its answer lacks this part."""
     operations = OperatorRecorder(neutral=neutral)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -281,8 +281,8 @@ def _compute_answer_tensors(
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
-    """Return each tensor of the module's answer by its place. If the module fails, return None and add the error to
-    `errors`."""
+    """Return a dict from the code that reads each tensor of the module's answer to the tensor. If the module fails,
+    return None and add the error to `errors`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
@@ -303,7 +303,7 @@ def _compute_answer_tensors(
 
 
 def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
-    """Return whether two answers have the same numbers."""
+    """Return whether two answers have the same shape, and the same numbers up to rounding."""
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
 
@@ -354,8 +354,8 @@ def note_inputs_with_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return the line of the call with the first usual mask with which the module runs. Return an empty string if
-    none runs."""
+    """Return a tuple with the line of the first call that gives a usual mask to the input and runs. Return an empty
+    tuple if none runs."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
@@ -363,7 +363,7 @@ def _find_masked_call(
 def _may_mask_change_answer(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether a mask that hides no token may change the module's answer without a mask."""
+    """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
     own = trace_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
         return False

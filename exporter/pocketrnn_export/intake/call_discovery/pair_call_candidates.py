@@ -49,8 +49,8 @@ def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
 
 
 def write_line_with_masks(module: nn.Module) -> str | None:
-    """Return a line that calls a module with two texts and their masks, which are true at the tokens; None if its names
-    do not say which inputs these are.
+    """Return a line that calls a module with two texts and their masks, which are true at the tokens. Return None if
+    the names of the module's inputs do not say which of them are texts and masks.
 
     Example:
         >>> class Net(nn.Module):
@@ -75,7 +75,7 @@ def write_line_with_masks(module: nn.Module) -> str | None:
 
 
 def _list_signature_lines(signature: Signature) -> Iterator[str]:
-    """Yield the lines that call a module of two texts by one signature."""
+    """Yield the lines that call a module with two texts, if its forward has this signature."""
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
     # With more than two possible texts it is not known which two they are.

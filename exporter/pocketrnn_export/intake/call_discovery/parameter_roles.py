@@ -36,7 +36,7 @@ _BATCH_SIZE: Final = re.compile(r"batch_?(size|len)$|^(n|num|cur|current|this)?_
 
 
 def split_name(name: str) -> list[str]:
-    """Split a name into its words."""
+    """Split the name of a parameter into its words: `input`, `ids` for `inputIds` and `input_ids`."""
     return re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
@@ -47,7 +47,7 @@ def is_text_name(name: str) -> bool:
 
 
 def is_lengths_name(name: str) -> bool:
-    """Return whether a name means lengths."""
+    """Return whether a name means lengths, such as `seq_len`."""
     return any(_LENGTHS.search(word) for word in split_name(name) if not word.isdigit())
 
 

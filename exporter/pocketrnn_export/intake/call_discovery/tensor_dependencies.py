@@ -34,8 +34,8 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """How a tensor was computed: by which function, from which tensors, with weights of which sizes, and beside which
-    other outputs. A tensor is given by its Python id."""
+    """How a tensor was computed: the function, the tensors that it took (`of`), the sizes of its weights, and its other
+    outputs (`beside`). A tensor is given by its Python id."""
 
     function: str
     of: tuple[int, ...]
@@ -116,7 +116,7 @@ class FlowRecorder(FunctionMode):
         return self._find_origin(source) in self._find_ancestors(id(result))
 
     def is_only_source(self, source: Tensor, result: Tensor) -> bool:
-        """Return whether everything that `result` knows about the text comes through `source`."""
+        """Return whether `result` depends on the text only through the tensor `source`."""
         origin = self._find_origin(source)
         return self.leads_to(source, result) and self._given.isdisjoint(
             self._find_ancestors(id(result), lambda i, _: i == origin)
@@ -148,8 +148,8 @@ class FlowRecorder(FunctionMode):
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether `other` is computed from the outputs of the last weights before `one`, too, as where `one` is
-        a mean of attention weights."""
+        """Return whether two tensors depend on the same layer output: an output of the last layer with weights before
+        `one`, such as attention weights of which `one` is a mean."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 
@@ -159,12 +159,13 @@ class FlowRecorder(FunctionMode):
         return not last or any(numbers in made.sizes for made in last.values())
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
-        """Return the last tensors before a tensor that are computed with weights."""
+        """Go back from a tensor until a function with weights. Return the tensors that these functions computed, by
+        id."""
         above = self._find_ancestors(id(tensor), lambda _, made: made.has_weights_as_input)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
     def _find_origin(self, tensor: Tensor) -> int:
-        """Return the id of the tensor that has the same numbers in another shape."""
+        """Go back over changes of shape, and return the id of the tensor that first had these numbers."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:
             same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
@@ -176,7 +177,8 @@ class FlowRecorder(FunctionMode):
     def _find_ancestors(
         self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
     ) -> set[int]:
-        """Return a tensor and all tensors from which it is computed, back to tensors for which `stop` is true."""
+        """Return the ids of a tensor and of all tensors from which it is computed. The search goes no further back than
+        a tensor for which `stop` is true."""
         seen: set[int] = set()
         left = [i]
         while left:
@@ -189,7 +191,8 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed. The record is empty if the module fails."""
+    """Call a module, and record how its answer is computed. The record holds only the answer if the module fails while
+    it is watched."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):

@@ -69,15 +69,16 @@ def can_run_line(asked: ModuleFacts, line: str) -> bool:
 
 
 def wrap_answer_part(function: Call, suffix: str) -> Call:
-    """Return a call whose answer is the part that a suffix selects."""
+    """Return a call whose answer is one part of the answer of another call. The code `suffix`, such as `[0]`, selects
+    the part."""
     if not suffix:
         return function
     return wrap_answer(function, lambda answer, tokens, lengths: read_answer_part(answer, suffix, tokens, lengths))
 
 
 def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
-    """Return a call that changes the answer of another call by the function `change`. It gets the answer, the tokens
-    and the lengths."""
+    """Return a call that passes the answer of another call to the function `change`, and returns the result. `change`
+    gets the answer, the tokens and the lengths."""
     if isinstance(function, PairCall | FeatureCall | CharacterCall):
         wrapped: Callable[..., Any] = function.wrapped
         # A pair has the second text before the lengths.
@@ -91,7 +92,7 @@ def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) ->
 
 
 def read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that a suffix of the call selects."""
+    """Return the part of an answer that the code `written` selects, such as `[0]`; the whole answer for empty code."""
     # Only this code is compiled; the answer stands for `module` in it.
     return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
 

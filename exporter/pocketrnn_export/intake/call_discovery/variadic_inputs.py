@@ -51,8 +51,8 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
 
 
 def list_optional_names(module: nn.Module) -> list[str]:
-    """Return the optional parameters of the functions to which forward may pass its **kwargs: methods of its class,
-    forwards of its layers, and functions that these mention."""
+    """Return the names of optional parameters that forward may pass on in its **kwargs: those of its class's methods,
+    of its layers' forwards, and of functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
     for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
@@ -73,7 +73,7 @@ def _is_torch_class(kind: type) -> bool:
 
 
 def _unwrap_functions(called: Any) -> list[FunctionType]:
-    """Return a function or a method's function, and the functions inside its wrappers."""
+    """Return the function of a function or method, and the functions that it wraps by `__wrapped__`."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -121,7 +121,8 @@ def _find_looked_up_keys(code: CodeType, variable: str) -> Iterator[str | int | 
 
 
 def _find_keys_at_load(instructions: Sequence[dis.Instruction], load_index: int) -> Iterator[str | int | None]:
-    """Yield the keys that the instructions after a load look up in the loaded value."""
+    """Yield the constant keys that the instructions after the load of a variable look up in its value. Yield None for
+    any other use of the value."""
     before = instructions[0] if load_index else None
     after = [*instructions[load_index + 1 :], *[instructions[-1]] * 5]
     if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _loads_constant(after[1]):
