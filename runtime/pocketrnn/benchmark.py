@@ -42,7 +42,7 @@ Run = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The measured times of one contestant: medians over all rounds.
+    """The speed of one contestant, such as the bundle or its graph in plain onnxruntime: medians over all rounds.
 
     Attributes:
         name: what was measured.

@@ -129,7 +129,8 @@ class Limits:
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Return whether the graph accepts a text, or a pair of texts, with these ids. Feature marks do not count."""
+        """Return whether the graph accepts a text, or a pair of texts, with these ids. Negative ids that encode
+        features do not count as tokens."""
         ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -143,7 +144,8 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """Return how many feature marks (`pocketrnn.text.features`) begin a row of ids."""
+    """Return how many negative ids, which encode features (`pocketrnn.text.features`), stand at the beginning of a row
+    of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
@@ -240,7 +242,8 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: a candidate form was compared with a reference form.
+    """One line of the proof: the answers of one form of the classifier, such as ONNX, compared with those of a
+    reference, such as the module.
 
     There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
     answer, in units of the error that rounding may cause; None if it was not measured.
@@ -321,7 +324,7 @@ class Manifest:
 
     @property
     def text(self) -> TextInput:
-        """The input of a classifier of texts.
+        """The text rules and the vocabulary of a classifier of texts.
 
         Raises:
             BundleError: the classifier takes sequences of numbers.
@@ -582,7 +585,8 @@ def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
-    """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
+    """Make the entry of a graph's metadata with the digest of labels and input rules, which identifies a graph without
+    its bundle."""
     return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
 
 
@@ -632,7 +636,8 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
-    """Convert a golden example to its member of classifier.json, without marks among the ids."""
+    """Convert a golden example to an object for classifier.json, without the negative ids that stand for features or
+    separate two texts."""
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
         if not isinstance(example.text[1], str):
@@ -843,7 +848,8 @@ def _build_examples(
 def _read_text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
-    """Read the text of a golden example, or its two texts or features, and its ids with marks."""
+    """Read a golden example from its object in classifier.json. Return its text, its two texts, or its text and
+    features; and its ids, with the negative ids that stand for features or separate two texts."""
     if features:
         marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))

@@ -73,7 +73,8 @@ class SubwordOperation:
 
 
 class Cut:
-    """The ways in which a split cuts a text at a match."""
+    """The ways to cut a text at a match: the match is removed, isolated, joined to the text before it or after it, or
+    joined to neighbouring matches."""
 
     REMOVED: Final = 0
     ISOLATED: Final = 1

@@ -56,7 +56,8 @@ def _permute_bits(bits: int, label: int) -> int:
 
 
 def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty if this is not possible.
+    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty without pieces, with a
+    piece that contains the byte 0, or if the trie is too large.
 
     Args:
         pieces: the pieces, which are not empty, and their ids, which are below 2^22.
@@ -69,7 +70,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
     def place_children(labels: Sequence[int]) -> int:
-        """Take free units for a node's children, in a new block if no open one has room; return the base of the
+        """Take free units for a node's children, in one of the last blocks or else in a new one; return the base of the
         node."""
         for block in blocks:
             if (base := block.find_base(labels)) is not None:
