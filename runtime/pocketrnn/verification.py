@@ -40,7 +40,7 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The differences of the golden examples, answered again in one way.
+    """How far the logits of the golden examples, computed again in one way, are from the logits that the bundle states.
 
     Attributes:
         how: the way: each alone, all in one batch, or each as a stream.
@@ -188,13 +188,15 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
-    """Find the largest difference of each example, which has a difference for each of its rows."""
+    """Find the largest difference of each example. `differences` has one number for each row of logits of the examples,
+    in order."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples in each way. Return the logits of each way, and the faults of texts with other ids."""
+    """Answer the golden examples again in each way. Return the logits by the name of the way, and a message for each
+    text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)

@@ -157,7 +157,8 @@ _SetBits = CodePointCache[str, int]
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A run with bits in place of its sets. A part has the bits of its set, its fewest, its most, and `to_boundary`."""
+    """A `Run` in which a bit stands for each set of code points. A part is its set's bit, the fewest and the most code
+    points, and `to_boundary`."""
 
     before: int
     ends_at: int

@@ -444,7 +444,8 @@ def _read_category_word(value: object) -> str | None:
 
 
 def _check_feature_name(name: object) -> None:
-    """Refuse the name of a feature that cannot be a variable in Python, or has another meaning.
+    """Refuse the name of a feature that cannot be a variable in Python, or that already means something else in
+    pocketrnn.
 
     Raises:
         InputError: the name is refused.

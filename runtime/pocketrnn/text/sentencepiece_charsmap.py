@@ -119,7 +119,8 @@ class Charsmap:
         return point if by is None else by
 
     def _follow_first_code_point(self, point: str) -> tuple[int, str | None]:
-        """Follow a code point from the root of the trie. The result is that of `_follow_code_point`, or -1 and None."""
+        """Follow a code point's bytes from the root of the trie. Return the base of its children, or -1; and the
+        replacement of a key that ends there, or None."""
         found = self._firsts.get(point)
         if found is None:
             found = self._follow_code_point(self._root, point) or (-1, None)

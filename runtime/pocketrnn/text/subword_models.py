@@ -271,7 +271,8 @@ def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[s
 def apply_merges(
     ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
 ) -> list[int]:
-    """Apply all merges, the lowest rank first, and within a rank the leftmost.
+    """Merge neighbouring pieces, given by their ids, as long as a merge is known: the lowest rank first, and within a
+    rank the leftmost. Return the ids.
 
     As in tokenizers, models/bpe/word.rs.
 
@@ -394,7 +395,7 @@ def _make_unigram_function(
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """A cached word with its pieces.
+    """A cached word, with the pieces into which the model splits it.
 
     Up to a limit, these do not depend on the text before the word.
 
@@ -418,7 +419,7 @@ def _make_unigram_function_by_words(
     find_best_path: Callable[..., list[tuple[int, int, int]]],
     encode_path: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """Make a function that encodes a text word by word.
+    """Make a function that encodes a text as ids word by word with a unigram model, and caches the words.
 
     It is for models in which every path has a cut before each word.
 
@@ -510,7 +511,7 @@ def cut_before_marks(text: str) -> list[str]:
 
 
 def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """Make a function that finds the scores of a word's two best paths.
+    """Make a function that finds the scores of the two best ways to split a word into pieces.
 
     The second is minus infinity if there is only one.
     """
@@ -558,7 +559,7 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
-    """Make a function that finds a word's best path: the start, end and id of each piece.
+    """Make a function that finds the best way to split a word into pieces: the start, the end and the id of each.
 
     In a tie, the path with the longest last piece is the best.
 
