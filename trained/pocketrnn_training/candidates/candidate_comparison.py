@@ -226,7 +226,8 @@ def _are_clearly_lower(losses: Floats, others: Floats) -> bool:
 
 @dataclass(frozen=True)
 class _FoldAnswers:
-    """The answers of a variant for the rows of some folds, with weights of the parts fitted on the other folds.
+    """The logits and losses of one way to split texts into tokens, for the rows of some folds. The weights of both
+    parts were fitted on the other folds.
 
     Attributes:
         rows: int64 [answered], the numbers of the answered rows.
@@ -254,7 +255,7 @@ class _Fold:
 
 @dataclass
 class _Variant:
-    """One way to split the texts into tokens, and its answers so far."""
+    """One way to split the texts into tokens, and the logits of its parts so far."""
 
     tokenizer: str
     source: Path | None
@@ -270,7 +271,8 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Encode the texts with a tokenizer, and fit the linear part for each fold; None if a fold allows none."""
+        """Encode the texts with a tokenizer, and fit the linear part for each fold. Return None if it cannot be fitted
+        for a fold."""
         settings = replace(
             settings,
             tokenizer=tokenizer,

@@ -25,7 +25,7 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """A layer with the scores of a CRF, for the order of labels.
+    """A layer with the trainable scores of a CRF: of labels that follow each other, begin a sentence, or end it.
 
     A sequence consists of the words of a sentence, each represented by its first piece.
     """
@@ -83,7 +83,8 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
-        """Decode the labels of the words of sentences.
+        """Decode the label of each word with the CRF. Return log probabilities, of which that of the decoded label is
+        the largest.
 
         The result has the form of logits, as the runtime gives answers.
 

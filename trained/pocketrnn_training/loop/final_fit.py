@@ -108,7 +108,7 @@ class FinalFit(LoopFit):
 
 @dataclass(frozen=True)
 class OnlyFit(LoopFit):
-    """The only fit of a run that was measured by folds. Both parts are trained on all rows.
+    """The only fit of a run that was measured by folds. The recurrent and the linear part are trained on all rows.
 
     It is the same in every process.
 

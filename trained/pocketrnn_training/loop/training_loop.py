@@ -133,7 +133,8 @@ class TrainingLoop:
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
-        """Train for all epochs from the start, without validation. Return None if the training was stopped.
+        """Train for all epochs from the start, without validation. Return the trained classifier with its optimizers;
+        None if the training was stopped.
 
         Args:
             fabric, emit, stopped: as in `fit`; `emit` is called only with the progress.
@@ -214,7 +215,8 @@ class TrainingLoop:
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """Return the weights of both parts: those of the task, or weights that are fitted on the validation rows."""
+        """Return the weights of the recurrent and the linear part: those of the task, or weights that are fitted on the
+        validation rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -252,7 +254,7 @@ class TrainingLoop:
         stopped: Callable[[], bool],
         before: int = 0,
     ) -> RunningMetrics | None:
-        """Train for one epoch.
+        """Train for one epoch. Return its loss, accuracy and speed; None if the training was stopped.
 
         Args:
             learner: the classifier to train; changed.
@@ -447,7 +449,8 @@ def _check_loss(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the weighted logits of both parts of a classifier, or return those of the recurrent part if it is alone."""
+    """Add the weighted logits of the recurrent and the linear part. Without a linear part, return the logits of the
+    recurrent part."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 

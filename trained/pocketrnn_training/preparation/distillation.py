@@ -99,7 +99,8 @@ class TeacherTargets:
         targets: npt.NDArray[np.int64],
         class_weights: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """Compute the weight of each row, float32 [chosen rows], from the class weights of its label and its answer."""
+        """Compute the weight of each row in the loss, float32 [chosen rows], from the class weights of its label and of
+        the teacher's answer."""
         share = self.label_share[rows]
         weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
             self.soften_answers(rows) @ class_weights

@@ -286,7 +286,8 @@ def _format_spans(spans: SpanScores | None) -> Iterator[str]:
 def _format_classes(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
-    """Yield the sections with the scores of each class and with the confusions; for several labels, with each label."""
+    """Yield the sections with the scores of each class and with the confusions. If a text can have several labels,
+    yield only the section with the scores of each label."""
     if counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"

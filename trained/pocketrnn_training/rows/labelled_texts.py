@@ -238,7 +238,7 @@ def make_multi_label_texts(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make the rows of texts with any number of labels, which are given as codes.
+    """Make the rows of texts with any number of labels. `codes` has the indices in `names` of the labels of all rows.
 
     Args:
         texts: one text a row.
