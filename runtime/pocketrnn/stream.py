@@ -70,7 +70,8 @@ class StreamPosition:
 def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
-    """Read the next fragment of a text, and return the tokens that it makes final.
+    """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
+    rest as if the text ended here.
 
     Args:
         position: how far the stream has read.

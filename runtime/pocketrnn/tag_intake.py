@@ -64,7 +64,8 @@ class TagIntake(TextIntake):
         return other
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a method that gives only words, if the classifier also takes their characters.
+        """Refuse a method that passes only words to the classifier, if the classifier also takes the characters of
+        words.
 
         Raises:
             InputError: the classifier takes characters.

@@ -349,8 +349,8 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Refuse what works only for a text alone, if the classifier takes two texts, or features or characters beside
-        it.
+        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features or
+        characters beside a text.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a packed file`.
@@ -381,7 +381,7 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse what works only for a single set of labels, if the classifier has several heads.
+        """Raise an error that `capability` is not possible, if the classifier has several heads.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a stream`.

@@ -33,7 +33,8 @@ class _Block:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which the units for all labels are free; None if there is no such base."""
+        """Find the first base at which the units for all `labels`, the bytes that can follow, are free; None if there
+        is no such base."""
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits(self.free, label)
@@ -106,7 +107,8 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
 def _find_children(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Find the bytes that can follow, each with the range of pieces that have it. The byte 0 ends a piece."""
+    """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of
+    the pieces that have it. The byte 0 ends a piece."""
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first

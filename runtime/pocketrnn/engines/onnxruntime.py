@@ -360,7 +360,8 @@ class OnnxRuntimeEngine:
             )
 
     def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
-        """Add NaN for last tokens without logits: a module that counts tokens may leave out the last ones."""
+        """Append NaN for the last tokens of the batch if the graph gives no logits for them, as a module may that
+        counts the tokens of each text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
         missing = steps.shape[1] - logits.shape[1]

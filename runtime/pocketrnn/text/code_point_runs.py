@@ -121,7 +121,7 @@ class Run:
 
 
 def _check_count(least: Any, most: Any, fewest: int) -> None:
-    """Check the fewest and the most code points of a part; `least` is at least `fewest`."""
+    """Check `least` and `most`, the numbers of code points that a part takes; `least` must be at least `fewest`."""
     if type(least) is not int or not fewest <= least <= LONGEST_RUN:
         raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):

@@ -41,7 +41,7 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text without added tokens into the words that the model encodes.
+    """Make a function that splits a text into the words that the model encodes. The text must not contain added tokens.
 
     Training learns pieces from these words before there is a vocabulary.
     """

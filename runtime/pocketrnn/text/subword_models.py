@@ -486,7 +486,7 @@ def _begin_with_marks(pieces: Iterable[str], mark: str) -> bool:
 
 
 def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) -> bool:
-    """Return whether a model is BPE whose merges never join the text before a run of the mark with the run.
+    """Return whether the model is BPE and its merges never join text with a mark after it.
 
     A text may then be cut before each run: merges look at neighbours only.
     """
@@ -495,7 +495,7 @@ def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) 
 
 
 def cut_before_marks(text: str) -> list[str]:
-    """Cut a text before every run of sentencepiece's mark."""
+    """Cut a text before every run of sentencepiece's mark for a space."""
     if SPACE_MARK * 2 not in text:
         first, *others = text.split(SPACE_MARK)
         words = [SPACE_MARK + word for word in others]

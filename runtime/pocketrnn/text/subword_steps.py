@@ -286,7 +286,8 @@ def _is_by_character(step: SubwordStep) -> bool:
 
 
 def _combine_character_steps(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that change each character separately into one function. For ASCII texts, they become one table."""
+    """Combine steps that change each character separately into one function; return it in a list, which is empty
+    without steps. For ASCII texts, the steps become one table."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]

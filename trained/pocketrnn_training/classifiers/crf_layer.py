@@ -44,7 +44,7 @@ class CrfLayer(nn.Module):
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
-        """Set the initial scores so that some orders of labels do not occur.
+        """Set the initial scores so that the orders of labels that `orders` rules out do not occur.
 
         Args:
             orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label

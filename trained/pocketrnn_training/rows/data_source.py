@@ -145,7 +145,7 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Refuse a missing file or column, from the beginnings of the files.
+        """Refuse a missing file or column. Only the beginnings of the files are read.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.

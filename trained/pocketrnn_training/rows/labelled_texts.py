@@ -102,7 +102,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for rows of the same text, int64 [rows].
+        """Return the group of each row, int64 [rows]. Rows of the same text are one group.
 
         Example:
             >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape

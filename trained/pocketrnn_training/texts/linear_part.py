@@ -282,8 +282,8 @@ def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
 def _compute_feature_importance(
     parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """Compute the factor of each feature, float64 [columns of all parts], with which the mean squared norm of a row is
-    1."""
+    """Compute a factor for each feature, float64 [columns of all parts]: its inverse document frequency, scaled so that
+    the mean squared norm of a row is 1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
