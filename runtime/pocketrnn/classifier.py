@@ -367,7 +367,8 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        """Open a stream of a recording: in windows, or from a carried state if there is no window."""
+        """Open a stream of a recording: one that answers windows; or, without a window, one that answers for all
+        samples so far."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")

@@ -833,7 +833,7 @@ def _build_text_input(document: Mapping[str, Any]) -> TextInput:
 def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
-    """Build the golden examples from the members of classifier.json."""
+    """Build the golden examples of texts or of numbers from their objects in classifier.json."""
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members

@@ -572,7 +572,8 @@ def _make_best_path_function(
     marks_begin = _begin_with_marks(pieces, SPACE_MARK)
 
     def find_stops(word: str) -> list[int]:
-        """Find for each index the end that a piece starting there cannot cross: the mark of the next word."""
+        """Find for each index of a word where a piece that begins there must end at the latest: before the next run of
+        marks."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and SPACE_MARK in word:
             for place in range(len(word) - 1, -1, -1):

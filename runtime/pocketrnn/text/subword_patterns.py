@@ -92,7 +92,7 @@ _CharacterKinds = CodePointCache[str, int]
 
 
 def _make_character_kinds(*sets: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
-    """Make the kinds of code points from the ranges of each kind; the first kind that holds a code point counts."""
+    """Make a dict that finds the kind of a code point: that of the first set whose ranges contain it."""
     tests = [(kind, make_range_test(ranges)) for kind, ranges in sets]
 
     def find_kind(point: str) -> int:

@@ -115,7 +115,8 @@ class Comparison:
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the task with the parts of the chosen candidate and with their weights."""
+        """Return the task for the chosen candidate: with both parts or only the linear part, their weights, and the
+        folds of the comparison."""
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_only_architecture

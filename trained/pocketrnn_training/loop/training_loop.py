@@ -307,7 +307,8 @@ class TrainingLoop:
     def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Draw the rows of an epoch, and cut them into batches for all processes. `rng` orders the batches."""
+        """Draw the row numbers of an epoch, and cut them into batches, each for all processes together. `rng` orders
+        the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)

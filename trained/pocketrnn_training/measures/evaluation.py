@@ -184,8 +184,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
 
 
 def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
-    """Measure how often rows that belong to none of the classes get no label, and how often other rows get the right
-    label. Return None if no rows belong to none of the classes."""
+    """Measure how often rows of none of the classes get no label, and how often other rows get the right label; None if
+    all rows are of the classes."""
     if not data.outside:
         return None
     if classifier.thresholds is None:

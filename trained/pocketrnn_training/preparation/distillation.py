@@ -82,7 +82,7 @@ class TeacherTargets:
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Compute the teacher's probabilities at the temperature, float32 [chosen rows, classes]."""
+        """Compute the teacher's probabilities, softened by the temperature, float32 [chosen rows, classes]."""
         answers = self.answers.probabilities(rows)
         if self.temperature == 1:
             return answers
