@@ -165,7 +165,8 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure the speed of a bundle beside its graph in plain onnxruntime: one text at a time, and many at once.
+    """Measure the speed of a bundle and, for comparison, of its graph in plain onnxruntime: one text at a time, and
+    many at once.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.

@@ -165,7 +165,8 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
-    """Answer the golden examples again in each way, and refuse answers that differ from those of the export."""
+    """Answer the golden examples again in each way: alone, in one batch, and as streams. Refuse answers that differ
+    from those of the export."""
     manifest = classifier.manifest
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
@@ -195,8 +196,8 @@ def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequ
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples again in each way. Return the logits by the name of the way, and a message for each
-    text whose ids differ from those in the bundle."""
+    """Answer the golden examples alone, in one batch, and as streams. Return the logits by the name of each way, and a
+    message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)

@@ -101,7 +101,7 @@ class Run:
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
-        """All parts of the run; its own code points are the first part."""
+        """All parts of the run. The first one has the code points of `ranges`."""
         return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
 
     @property

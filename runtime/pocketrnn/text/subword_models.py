@@ -481,7 +481,7 @@ def _make_unigram_function_by_words(
 
 
 def _begin_with_marks(pieces: Iterable[str], mark: str) -> bool:
-    """Return whether pieces have the mark only at their beginning."""
+    """Return whether all pieces that contain the mark have it only at their beginning."""
     return all(mark not in piece.lstrip(mark) for piece in pieces)
 
 

@@ -37,7 +37,7 @@ class CrfLayer(nn.Module):
 
     @property
     def crf(self) -> Crf:
-        """The scores of this layer in the form of the runtime."""
+        """The scores of this layer as a `Crf` of the runtime."""
         start, end, transitions = (
             scores.detach().double().cpu().tolist() for scores in (self.start, self.end, self.transitions)
         )

@@ -337,7 +337,8 @@ def _make_architecture(
 
 
 def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | None) -> int:
-    """Return the size of the embedding of a token: that of the word vectors, or else the asked one or 64."""
+    """Return the size of the embedding of a token: that of the word vectors; without them, the size that the user asks
+    for, or 64."""
     if vectors is None:
         return 64 if asked is None else asked
     dimensions = int(vectors.values.shape[1])

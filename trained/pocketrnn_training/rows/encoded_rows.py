@@ -113,7 +113,7 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join rows 1 and 2, rows 3 and 4, and so on, with a mark between them.
+        """Join rows 1 and 2, rows 3 and 4, and so on, with the id `mark` between them.
 
         The mark is that of `pocketrnn.text.pairs`.
         """

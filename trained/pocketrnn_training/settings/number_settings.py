@@ -102,7 +102,7 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Return whether the accuracy of this many rows or recordings is measured by folds.
+        """Return whether the accuracy is measured by folds, if there are `rows` rows or recordings.
 
         If not, some are held out.
 

@@ -112,7 +112,7 @@ class FeatureCounter:
         """Two numbers for each token, int64 [vocabulary, 2]. The table row of the joint of two pieces is the sum of the
         first number of the first piece and the second number of the second piece.
 
-        The first term is by the last characters of a token, the second by its first characters.
+        The first number is a hash of the last characters of a token, the second one of its first characters.
         """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
