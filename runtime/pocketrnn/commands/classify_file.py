@@ -224,8 +224,8 @@ def _make_reached_label_columns(
     """Make a column of the labels that reach their threshold and a column of their probabilities. The rows in `without`
     have neither.
 
-    If none of the labels does, the label is empty and the probability is the largest one. With sigmoid, several labels can be right,
-    and both columns contain lists.
+    If none of the labels does, the label is empty and the probability is the largest one. With sigmoid, several labels
+    can be right, and both columns contain lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
