@@ -178,7 +178,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TorchScript:
-    """The file of the TorchScript copy."""
+    """The file of a bundle that holds the classifier as TorchScript."""
 
     file: str
     sha256: str

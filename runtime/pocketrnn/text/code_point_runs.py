@@ -116,7 +116,8 @@ class Run:
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
-        """The ranges of all parts of the run."""
+        """All sets of code points that the run names, each as ranges: those of its parts, `before`, `ends_at` and
+        `not_before`."""
         return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
 
 

@@ -92,7 +92,7 @@ class Number:
         return {"mean": self.mean, "scale": self.scale}
 
     def encode(self, value: object, name: str, text_name: str = "The text") -> float:
-        """Return the number that the graph gets.
+        """Check a value of the feature, and return `(value - mean) / scale`, which the graph gets.
 
         Args:
             value: the owner's number.

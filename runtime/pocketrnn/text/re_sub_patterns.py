@@ -234,7 +234,7 @@ class _Parser:
         return [[replace(item, least=n, most=n)] if n else [] for n in range(most, least - 1, -1)]
 
     def _parse_class(self) -> _Set:
-        """Parse a class after its opening bracket."""
+        """Parse a class after its opening bracket, and return its code points."""
         is_other = self._next_characters() == "^"
         self._at += is_other
         found, first = list[tuple[int, int]](), self._at
@@ -254,7 +254,7 @@ class _Parser:
         return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
 
     def _parse_escape(self, *, in_class: bool) -> _Set:
-        """Parse an escape after its backslash."""
+        """Parse an escape after its backslash, and return its code points."""
         point = self._next_characters()
         if point.lower() in _UNICODE:
             self._at += 1

@@ -303,7 +303,7 @@ def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Checkpoint:
-    """Read and check a checkpoint.
+    """Read a checkpoint from its folder, and check that its configuration and its weights are valid and fit each other.
 
     Raises:
         CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or

@@ -84,7 +84,7 @@ class KernelArchitecture:
 
     @property
     def kernels(self) -> int:
-        """The number of kernels."""
+        """The number of kernels of all banks together."""
         return BANK * len(self.dilations)
 
     @property

@@ -125,7 +125,7 @@ class TrainingLoop:
     resume: TrainingState | None = None
 
     def replace_task(self, task: Task) -> TrainingLoop:
-        """Return the same loop on another task."""
+        """Return the same loop on other prepared data."""
         return replace(self, task=task)
 
     def replace_epochs(self, epochs: int) -> TrainingLoop:

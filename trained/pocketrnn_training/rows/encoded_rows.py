@@ -109,7 +109,7 @@ class EncodedTexts(EncodedRows):
 
     @property
     def values(self) -> npt.NDArray[np.int32]:
-        """The ids."""
+        """The ids of all texts, one text after the other."""
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
@@ -148,5 +148,5 @@ class EncodedSequences(EncodedRows):
 
     @property
     def values(self) -> npt.NDArray[np.float32]:
-        """The samples."""
+        """The samples of all sequences, one sequence after the other."""
         return self.samples

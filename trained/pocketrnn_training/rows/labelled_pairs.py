@@ -54,7 +54,7 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def inputs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
-        """The pairs."""
+        """The input of the classifier for each row: its pair of texts."""
         return list(zip(self.texts, self.second_texts, strict=True))
 
     @property

@@ -76,7 +76,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[Samples]:
-        """The sequences."""
+        """The input of the classifier for each row: its sequence."""
         return self.sequences
 
     @property

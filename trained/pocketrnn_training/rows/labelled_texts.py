@@ -72,14 +72,12 @@ class LabelledTexts(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[str]:
-        """The texts."""
+        """The input of the classifier for each row: its text."""
         return self.texts
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Return rows of one text each.
-
-        These are the rows themselves; for pairs, each text with the labels of its pair.
+        """Return rows of one text each: these rows themselves; for pairs, each text with the labels of its pair.
 
         Example:
             >>> data.single_texts is data

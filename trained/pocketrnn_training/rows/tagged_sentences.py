@@ -52,7 +52,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[tuple[str, ...]]:
-        """The sentences."""
+        """The input of the classifier for each row: the words of its sentence."""
         return self.sentences
 
     @property
