@@ -139,7 +139,8 @@ class Checkpoint:
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether all rows are validation rows. Each row was classified by a model that was fitted on the other folds.
+        """Whether the classifier was measured by folds: each row was classified by a model that was fitted on the other
+        folds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
