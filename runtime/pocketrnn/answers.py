@@ -66,21 +66,23 @@ class Answers:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Answers:
-        """Build the answers from a bundle's manifest."""
+        """Make the `Answers` of a classifier with a single set of labels, or with values, from its bundle's
+        manifest."""
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     @property
     def gives_reached_labels(self) -> bool:
-        """Whether the classifier answers with all labels that reach their threshold. It does if it has thresholds or
-        sigmoid."""
+        """Whether the classifier answers with all labels that reach their threshold: it has thresholds, or its
+        activation is sigmoid."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield the name, the answers and the columns of logits of each head; here one head without a name."""
+        """Yield the name, the `Answers` and the columns of logits of each head; here of a single head with the name
+        ""."""
         yield "", self, slice(0, len(self.labels))
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """Return the answers for some of the labels, which are given by their indices."""
+        """Return `Answers` with only the labels at the indices `places`."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
         return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
 
@@ -109,7 +111,7 @@ class Answers:
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to an answer. If two labels have equal probabilities, the earlier label comes
+        """Convert one row of logits to a `Prediction`. If two labels have equal probabilities, the earlier label comes
         first.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.

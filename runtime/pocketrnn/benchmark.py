@@ -42,7 +42,7 @@ Run = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The measured times of one contestant: medians over all rounds.
+    """The speed of one contestant, such as the bundle or its graph in plain onnxruntime: medians over all rounds.
 
     Attributes:
         name: what was measured.
@@ -165,7 +165,8 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure the speed of a bundle beside its graph in plain onnxruntime: one text at a time, and many at once.
+    """Measure the speed of a bundle and, for comparison, of its graph in plain onnxruntime: one text at a time, and
+    many at once.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.

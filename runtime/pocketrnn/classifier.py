@@ -174,7 +174,7 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels(self._answers, labels))
 
     def head(self, name: str) -> Classifier:
-        """Return the same classifier with the labels of one of its heads.
+        """Return a classifier that answers only with the labels of one head of the same bundle.
 
         All methods then give what they give for a classifier of these labels. The graph is not loaded again.
 
@@ -294,13 +294,15 @@ class Classifier(TrainedEstimator):
         return self._get_number_intake("encode()").prepared(sequence)
 
     def _get_text_intake(self, instead: str) -> TextIntake:
-        """Return the intake of texts. A classifier of numbers is told to use the method `instead`."""
+        """Return the `TextIntake`. If the classifier takes numbers, raise an error that names the method to use
+        instead."""
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
         return self._intake
 
     def _get_number_intake(self, instead: str) -> NumberIntake:
-        """Return the intake of numbers. A classifier of texts is told to use the method `instead`."""
+        """Return the `NumberIntake`. If the classifier takes texts, raise an error that names the method to use
+        instead."""
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
         return self._intake
@@ -365,7 +367,8 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        """Open a stream of a recording: in windows, or from a carried state if there is no window."""
+        """Open a stream of a recording: one that answers windows; or, without a window, one that answers for all
+        samples so far."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
@@ -769,7 +772,8 @@ class Classifier(TrainedEstimator):
 def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
 ) -> TextIntake | NumberIntake:
-    """Build the intake for what the classifier takes: texts, pairs, texts with features, or numbers; or of a tagger."""
+    """Make the object that checks users' inputs and runs the engine on them: texts, pairs, texts with features, texts
+    whose tokens are labelled, or numbers."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError("out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave it out.")
@@ -845,7 +849,8 @@ def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -
 
 
 def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
-    """Compute the logits of texts that are given as ids, or of sequences that are given as the graph's samples.
+    """Compute the logits of texts that are given as ids, or of sequences of numbers that are already prepared for the
+    graph.
 
     Args:
         classifier: the classifier that answers.
@@ -917,7 +922,7 @@ def _load_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
-    """Load the classifier that was pickled."""
+    """Load a pickled classifier from the folder of its bundle, with the options and the chosen labels that it had."""
     classifier = Classifier.load(
         folder,
         threads=threads,

@@ -83,7 +83,8 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains the answers of a classifier by its encoder and its logits.
+    """Measures the effect of each word of a text on a label, by a function that encodes texts and one that computes
+    logits.
 
     Attributes:
         manifest: the classifier's manifest, with its text rules and limits.

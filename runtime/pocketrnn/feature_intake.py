@@ -50,7 +50,7 @@ class _FeatureRowEncoder(TextRowEncoder):
         self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, text_name: str = "The text") -> list[int]:
-        """Encode one text as ids, with a mark for each feature in front.
+        """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.
 
         Args:
             item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their

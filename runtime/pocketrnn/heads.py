@@ -19,7 +19,7 @@ __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest_label_
 
 
 def build_answers(manifest: Manifest) -> Answers:
-    """Build the answers from a bundle's manifest, which may have several heads."""
+    """Make the `Answers` of a classifier from its bundle's manifest; with several heads, its `HeadAnswers`."""
     output = manifest.output
     if not isinstance(output, HeadsOutput):
         return Answers.from_manifest(manifest)
@@ -32,7 +32,7 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of several heads.
+    """The meaning of the logits of a classifier with several heads: which columns belong to which head.
 
     For each text, the methods return a dict with the result of `Answers` for each head.
 
@@ -40,7 +40,7 @@ class HeadAnswers(Answers):
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield the name, the answers and the columns of logits of each head."""
+        """Yield the name, the `Answers` and the columns of logits of each head."""
         start = 0
         for name, head in self.heads.items():
             end = start + len(head.labels)
@@ -48,7 +48,7 @@ class HeadAnswers(Answers):
             start = end
 
     def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """Return the answers for some of the labels of one head."""
+        """Return `Answers` with only the labels at the indices `places`, which all belong to one head."""
         for _, head, columns in self.iterate_heads():
             if columns.start <= places[0] < columns.stop:
                 return head.restrict_to_labels([place - columns.start for place in places])
@@ -67,11 +67,11 @@ class HeadAnswers(Answers):
         )
 
     def probabilities(self, logits: Floats) -> Any:
-        """Convert logits to probabilities: for each head, float32 [texts, its labels]."""
+        """Convert logits to the probabilities of each head: a dict from its name to float32 [texts, its labels]."""
         return {name: head.probabilities(logits[:, columns]) for name, head, columns in self.iterate_heads()}
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Any:
-        """Convert one row of logits to an answer for each head.
+        """Convert one row of logits to a dict from each head's name to its `Prediction`.
 
         A head with fewer labels than `top` gives all its labels.
         """
@@ -81,14 +81,14 @@ class HeadAnswers(Answers):
         }
 
     def list_reached_labels(self, probabilities: Any, threshold: float | None = None) -> Any:
-        """List for each text the labels of each head that reach their threshold."""
+        """List for each text a dict from each head's name to its labels that reach their threshold."""
         found = {
             name: head.list_reached_labels(probabilities[name], threshold) for name, head, _ in self.iterate_heads()
         }
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def find_likeliest_labels(self, chunks: Iterable[Chunk]) -> Any:
-        """Find for each text the likeliest label of each head; None for a skipped text."""
+        """List for each text a dict from each head's name to its likeliest label; None for a skipped text."""
         labels: list[dict[str, str] | None] = []
         for logits, skipped in chunks:
             best = [
@@ -119,7 +119,7 @@ class HeadAnswers(Answers):
 
 
 def choose_head(answers: Answers, name: str) -> ChosenLabels:
-    """Choose the labels of one head.
+    """Choose the labels of the head with this name among the labels of all heads.
 
     Raises:
         InputError: there is no such head.

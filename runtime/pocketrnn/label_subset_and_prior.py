@@ -45,7 +45,8 @@ class ChosenLabels:
         return chosen
 
     def convert_to_engine_labels(self, earlier: ChosenLabels | None) -> ChosenLabels:
-        """Convert labels that were chosen among `earlier` chosen labels to labels chosen among those of the engine."""
+        """Convert a choice among labels that were themselves chosen (`earlier`) to a choice among all labels of the
+        engine, with the weights of both."""
         if earlier is None:
             return self
         weights = (earlier.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
@@ -90,7 +91,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
 
 def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """Weight all labels by how often each is expected.
+    """Weight all labels by how often each is expected; return them as `ChosenLabels`.
 
     The labels that `prior` does not name are together expected as often as the rarest label that it names.
 

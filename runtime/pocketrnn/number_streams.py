@@ -1,4 +1,4 @@
-"""Answer a recording of numbers while it arrives: window by window, or from a state that each push carries on."""
+"""Answer a recording of numbers while it arrives: window by window, or for all samples so far."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
 
 class CarriedStream:
-    """A stream of a recording that answers for all samples so far, at the cost of the new samples.
+    """A stream of a recording that answers for all samples so far. Each push reads only the new samples, from the state
+    after the earlier ones.
 
     `Classifier.stream` makes one; a stream may be used by one thread at a time.
 

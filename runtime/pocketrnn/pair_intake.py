@@ -48,7 +48,7 @@ class _PairRowEncoder(TextRowEncoder):
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
     def ids(self, pair: object, text_name: str = "The pair") -> list[int]:
-        """Encode one pair as ids, with the mark between the two texts.
+        """Encode one pair as ids, with a negative number between the two texts.
 
         Args:
             pair: two texts, each as for `TextRowEncoder.ids`.

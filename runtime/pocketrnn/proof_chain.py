@@ -12,7 +12,8 @@ __all__ = ["ProofLink", "group_chain_links"]
 
 @dataclass(frozen=True)
 class ProofLink:
-    """A link in the chain of a proof: all comparisons of one form with the form that it was made from.
+    """A link in the chain of a proof: all comparisons of one form of a classifier, such as ONNX, with the form that it
+    was made from.
 
     Attributes:
         line: one comparison for all: the sums of their numbers, and the largest of their differences.
@@ -35,7 +36,7 @@ def group_chain_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
 
 
 def _sum_comparisons(lines: list[Comparison]) -> Comparison:
-    """Sum the comparisons of a link into one."""
+    """Join the comparisons of a link into one, with the sums of their counts and the largest of their differences."""
     spreads = [line.spreads for line in lines if line.spreads is not None]
     return replace(
         lines[0],

@@ -24,7 +24,7 @@ _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 def encode_stream(
     manifest: Manifest, position_member: str, position: Any, state: Floats, logits: Floats | None
 ) -> bytes:
-    """Encode a stream as bytes.
+    """Encode the position, the state and the last logits of a stream as bytes.
 
     Args:
         manifest: the bundle's manifest.

@@ -70,7 +70,8 @@ class StreamPosition:
 def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
-    """Read the next fragment of a text, and return the tokens that it makes final.
+    """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
+    rest as if the text ended here.
 
     Args:
         position: how far the stream has read.
@@ -120,7 +121,8 @@ def read_fragment(
 
 
 def _lower_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
-    """Lower-case the characters of a fragment whose lower case later text cannot change.
+    """Split a fragment, after the text that is not yet lower-cased, into the part whose lower case later text cannot
+    change, and the rest.
 
     Return the new context, the remaining text as it is, the final lower-cased text, and the remaining text in lower
     case, as if the text ended here.
@@ -153,7 +155,8 @@ def _find_last_word_start(text: str) -> int:
 
 
 def _find_last_basic_word_start(text: str) -> int:
-    """Find the index at which the last unfinished word of basic_english begins.
+    """Find the index at which the last word begins that later text may continue, as the tokenizer `basic_english`
+    splits words.
 
     The text is lower-cased, without quotation marks.
     """
@@ -281,17 +284,16 @@ class Stream:
         return (answer.copy() if self._chosen is None else self._chosen.select_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _read_words(self, position: StreamPosition, fragment: str) -> _Read:
-        """Read a fragment with word rules. The return value is that of `_read_pieces`."""
+        """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the rest
+        as if the text ended here."""
         rules = cast("TextRules", self._manifest.text.rules)
         position, settled, open_ = read_fragment(position, fragment, rules, self._longest)
         return position, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
     def _read_pieces(self, position: StreamPosition, fragment: str) -> _Read:
-        """Read a fragment with subword rules.
-
-        Return the new position, the ids that are now final, and the ids of the rest as if the text ended here. The ids
-        added at the beginning are among the final ids, and those added at the end among the rest.
-        """
+        """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
+        rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
+        end among the rest."""
         rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordEncoder", self._encoder.pieces)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - position.tokens

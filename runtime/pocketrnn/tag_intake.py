@@ -30,7 +30,7 @@ _TEXTS: Final = 512
 
 @dataclass(frozen=True)
 class _LocatedText:
-    """A text with the positions and ids of its tokens; without these, if the text is skipped."""
+    """A text with the positions and ids of its tokens. A text that is skipped has neither."""
 
     text: Any
     located: LocatedTokens | None
@@ -50,7 +50,7 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """Return the same intake with another engine and other answers.
+        """Return the same intake with another engine and other `Answers`.
 
         Raises:
             InputError: the labels are decoded by a CRF, which needs all labels.
@@ -64,7 +64,8 @@ class TagIntake(TextIntake):
         return other
 
     def require_single_text(self, what: str) -> None:
-        """Refuse a method that gives only words, if the classifier also takes their characters.
+        """Refuse a method that passes only words to the classifier, if the classifier also takes the characters of
+        words.
 
         Raises:
             InputError: the classifier takes characters.
@@ -139,7 +140,8 @@ class TagIntake(TextIntake):
         return [None if one.located is None else next(made) for one in group]
 
     def _locate_or_skip(self, index: int, text: object, on_error: OnError) -> _LocatedText:
-        """Locate the tokens of the text at a position among all. With `on_error` `skip`, skip a refused text."""
+        """Locate the tokens of a text; `index` is its position among all texts. With `on_error` `skip`, mark a refused
+        text as skipped."""
         text_name = f"The text at position {index} (counted from 0)"
         try:
             return self._locate_tokens(text, text_name)
@@ -212,7 +214,8 @@ class TagIntake(TextIntake):
         return Tags(tags, text, rest)
 
     def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """Decide the labels at `steps` from all logits of a text; also return their probabilities."""
+        """Choose the label of each token from the logits of a text; `steps` are the indices of the tokens' logits.
+        Return the indices of the labels, and their probabilities."""
         if self._crf is None or self._crf.over_tokens:
             logits, steps = logits[steps], np.arange(len(steps))
         self._answers.check_finite(logits)

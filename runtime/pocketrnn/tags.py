@@ -143,7 +143,8 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """Split a label such as B-PER into its prefix and its kind; the kind is None for a label outside all spans.
+    """Split a label such as B-PER into its prefix and its kind. The kind is None for a label outside all spans. With
+    `is_plain`, labels have no prefixes.
 
     A plain label is its own kind, with the prefix I.
     """
@@ -154,5 +155,5 @@ def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
 
 
 def select_text_between(text: str | Sequence[str], start: int, end: int) -> str:
-    """Select the part of the original text between two positions of tags."""
+    """Return the original text from `start` to `end`: a part of a string, or some words of a list, joined by spaces."""
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

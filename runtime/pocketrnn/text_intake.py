@@ -65,7 +65,7 @@ class TextIntake:
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
-        """Return the same intake with another engine and other answers."""
+        """Return the same intake with another engine and other `Answers`."""
         other = copy.copy(self)
         other._engine, other._answers, other._text_engine = engine, answers, self._choose_text_engine(engine)
         return other

@@ -401,7 +401,8 @@ def describe_number_scale(manifest: Manifest) -> str:
 
 
 def _describe_difference_in_own_precision(line: Comparison) -> str:
-    """Describe the difference from the module's own answers, if it computes in another precision than float32."""
+    """Describe the difference from the module's own answers, if the module computes in another precision than
+    float32."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)

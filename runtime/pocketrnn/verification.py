@@ -40,7 +40,7 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The differences of the golden examples, answered again in one way.
+    """How far the logits of the golden examples, computed again in one way, are from the logits that the bundle states.
 
     Attributes:
         how: the way: each alone, all in one batch, or each as a stream.
@@ -165,7 +165,8 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
-    """Answer the golden examples again in each way, and refuse answers that differ from those of the export."""
+    """Answer the golden examples again in each way: alone, in one batch, and as streams. Refuse answers that differ
+    from those of the export."""
     manifest = classifier.manifest
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
@@ -188,13 +189,15 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
-    """Find the largest difference of each example, which has a difference for each of its rows."""
+    """Find the largest difference of each example. `differences` has one number for each row of logits of the examples,
+    in order."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples in each way. Return the logits of each way, and the faults of texts with other ids."""
+    """Answer the golden examples alone, in one batch, and as streams. Return the logits by the name of each way, and a
+    message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)

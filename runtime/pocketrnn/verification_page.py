@@ -95,7 +95,7 @@ def _escape_html(value: object, longest: int = _LONGEST) -> str:
 
 
 def _render_html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
-    """Make an HTML table; its columns from `numbers_from` on are right-aligned."""
+    """Yield the parts of an HTML table. Its columns from `numbers_from` on are right-aligned."""
     yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
         cells = (

@@ -23,7 +23,7 @@ __all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
 
 @dataclass(frozen=True)
 class Fold:
-    """The scores of one fold.
+    """The scores of a classifier on one fold, and of a linear model, both trained on the other folds.
 
     Attributes:
         rows: how many rows the fold has.
@@ -81,13 +81,13 @@ class CrossValidation:
 
     @property
     def spread(self) -> FoldScores:
-        """The mean of `scores` and their standard deviation."""
+        """The mean of `scores`, which are the accuracy or micro F1 of each fold, and their standard deviation."""
         rows = sum(fold.rows for fold in self.folds)
         return FoldScores.from_scores(self.scores, rows, several_labels=self.several_labels)
 
     @property
     def mean(self) -> float:
-        """The mean of `scores`.
+        """The mean of `scores`, which are the accuracy or micro F1 of each fold.
 
         Example:
             >>> round(cross_validation.mean, 2)
@@ -97,7 +97,7 @@ class CrossValidation:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of `scores`.
+        """The standard deviation of `scores`, which are the accuracy or micro F1 of each fold.
 
         It is that of a sample: divided by one less than the number of folds.
 
@@ -122,7 +122,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that a checkpoint stores.
+        """The number of folds, and the mean and the deviation of their scores, by the names that a checkpoint stores.
 
         Example:
             >>> cross_validation.metrics["folds"]

@@ -60,5 +60,5 @@ _KINDS: Final = (
 
 
 def find_kind(data: LabelledRows) -> Kind:
-    """Find the kind of the given rows."""
+    """Find the `Kind` of the given rows, which has the functions and classes for training on them."""
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

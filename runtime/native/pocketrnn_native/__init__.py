@@ -194,7 +194,7 @@ class Classifier:
         return cls(shared(path))
 
     def head(self, name: str) -> Classifier:
-        """Return the same classifier with the labels of one of its heads.
+        """Return a classifier that answers only with the labels of one head of the same file.
 
         Raises:
             ValueError: there is no such head.
@@ -336,7 +336,7 @@ class Classifier:
             raise ValueError(f"top is {top}. Give a whole number from 1 to {most}, the number of labels.")
 
     def _make_predictions(self, logits: list[float], top: int) -> Any:
-        """Make the prediction for one text; with several heads, a dict with one for each."""
+        """Make the prediction for one text; with several heads, a dict from each head's name to its prediction."""
         probabilities = self._packed.probabilities(logits)
         if not self._parts:
             return self._own.make_prediction(logits, probabilities, top)
@@ -431,7 +431,8 @@ class Classifier:
         return found  # type: ignore[no-any-return]
 
     def _compute_probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
-        """Compute the probabilities of all labels of the file, of every head, for every text."""
+        """Compute for every text the probabilities of all labels of the file; with several heads, of the labels of all
+        heads."""
         if isinstance(texts, str):
             raise TypeError("The texts are one string. Give a list of texts, or use classify for one text.")
         given: list[Any] = list(texts)

@@ -58,7 +58,7 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
 
 
 def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder as `check_folder_free` does, but leave what an interrupted write left."""
+    """Refuse an output folder as `check_folder_free` does, but do not repair an interrupted write first."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -159,7 +159,8 @@ def repair_interrupted_write(path: Path) -> None:
 
 
 def _move_back(aside: Path, path: Path) -> bool:
-    """Move a folder back that was moved aside, if its path is free; return whether it was moved."""
+    """Move a folder that was moved from `path` into `aside` back to `path`, if nothing is there; return whether it was
+    moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False

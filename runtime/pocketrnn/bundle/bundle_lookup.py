@@ -32,9 +32,7 @@ def list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """Find the folder of a bundle.
-
-    It is named by its path, by the name of a shipped classifier, or by an address on a model hub.
+    """Return the folder of a bundle, given by its path, the name of a shipped classifier, or an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
     The repository at an address is downloaded unless it is cached.

@@ -48,7 +48,7 @@ class HubAddress:
 
 
 def parse_hub_address(address: str) -> HubAddress:
-    """Parse the address of a repository.
+    """Parse the address of a repository on a hub, such as `hf://user/name@revision`.
 
     Raises:
         InputError: the text is not an address.

@@ -119,7 +119,8 @@ def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, 
 
 
 def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
-    """Return whether all items are numbers within the schema's limits. Half a million merges take 20 ms."""
+    """Return whether a schema asks only for numbers within limits, and all of `value` are such numbers. It is fast:
+    half a million numbers take 20 ms."""
     if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
         return False
     kinds = {int} if items["type"] == "integer" else {int, float}

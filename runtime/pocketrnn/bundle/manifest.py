@@ -129,7 +129,8 @@ class Limits:
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Return whether the graph accepts a text, or a pair of texts, with these ids. Feature marks do not count."""
+        """Return whether the graph accepts a text, or a pair of texts, with these ids. Negative ids that encode
+        features do not count as tokens."""
         ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -143,7 +144,8 @@ def _is_pair_mark(token_id: int) -> bool:
 
 
 def count_feature_marks(ids: Sequence[int]) -> int:
-    """Return how many feature marks (`pocketrnn.text.features`) begin a row of ids."""
+    """Return how many negative ids, which encode features (`pocketrnn.text.features`), stand at the beginning of a row
+    of ids."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
@@ -176,7 +178,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TorchScript:
-    """The file of the TorchScript copy."""
+    """The file of a bundle that holds the classifier as TorchScript."""
 
     file: str
     sha256: str
@@ -240,7 +242,8 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: a candidate form was compared with a reference form.
+    """One line of the proof: the answers of one form of the classifier, such as ONNX, compared with those of a
+    reference, such as the module.
 
     There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
     answer, in units of the error that rounding may cause; None if it was not measured.
@@ -321,7 +324,7 @@ class Manifest:
 
     @property
     def text(self) -> TextInput:
-        """The input of a classifier of texts.
+        """The text rules and the vocabulary of a classifier of texts.
 
         Raises:
             BundleError: the classifier takes sequences of numbers.
@@ -346,8 +349,8 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Refuse what works only for a text alone, if the classifier takes two texts, or features or characters beside
-        it.
+        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features or
+        characters beside a text.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a packed file`.
@@ -378,7 +381,7 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse what works only for a single set of labels, if the classifier has several heads.
+        """Raise an error that `capability` is not possible, if the classifier has several heads.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a stream`.
@@ -582,7 +585,8 @@ def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
-    """Make the entry of a graph's metadata that holds the digest. It identifies a graph without its bundle."""
+    """Make the entry of a graph's metadata with the digest of labels and input rules, which identifies a graph without
+    its bundle."""
     return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
 
 
@@ -632,7 +636,8 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
-    """Convert a golden example to its member of classifier.json, without marks among the ids."""
+    """Convert a golden example to an object for classifier.json, without the negative ids that stand for features or
+    separate two texts."""
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
         if not isinstance(example.text[1], str):
@@ -828,7 +833,7 @@ def _build_text_input(document: Mapping[str, Any]) -> TextInput:
 def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
-    """Build the golden examples from the members of classifier.json."""
+    """Build the golden examples of texts or of numbers from their objects in classifier.json."""
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members
@@ -843,7 +848,8 @@ def _build_examples(
 def _read_text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
-    """Read the text of a golden example, or its two texts or features, and its ids with marks."""
+    """Read a golden example from its object in classifier.json. Return its text, its two texts, or its text and
+    features; and its ids, with the negative ids that stand for features or separate two texts."""
     if features:
         marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))

@@ -25,7 +25,8 @@ def encode_set(ranges: Iterable[str]) -> bytes:
 
 
 def encode_run(run: Run, *, goes_on: bool = True) -> bytes:
-    """Encode a run of code points. Without `goes_on`, encode only its own set and the set before it."""
+    """Encode a run of code points. If `goes_on` is False, encode only its first part and the code points that may come
+    before it."""
     content = _encode_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
     if not goes_on:
         return content

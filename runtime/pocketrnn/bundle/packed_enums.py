@@ -73,7 +73,8 @@ class SubwordOperation:
 
 
 class Cut:
-    """The ways in which a split cuts a text at a match."""
+    """The ways to cut a text at a match: the match is removed, isolated, joined to the text before it or after it, or
+    joined to neighbouring matches."""
 
     REMOVED: Final = 0
     ISOLATED: Final = 1
@@ -93,7 +94,7 @@ class PatternKind:
 
 
 class NumberType:
-    """The number types (dtypes) of the values of a program."""
+    """The number types (dtypes) of the tensors that a packed program computes."""
 
     FLOAT: Final = 0
     INT: Final = 1
@@ -111,7 +112,7 @@ class Storage:
 
 
 class Layer:
-    """The kinds of the operation `recurrent`."""
+    """The recurrent layers that the operation `recurrent` of a packed program computes."""
 
     RNN_TANH: Final = 0
     RNN_RELU: Final = 1
@@ -121,7 +122,7 @@ class Layer:
 
 
 class Unary:
-    """The kinds of the operation `unary`."""
+    """The functions of one tensor that the operation `unary` of a packed program computes."""
 
     NEGATIVE: Final = 0
     ABSOLUTE: Final = 1
@@ -151,7 +152,7 @@ class Unary:
 
 
 class Binary:
-    """The kinds of the operation `binary`."""
+    """The functions of two tensors that the operation `binary` of a packed program computes."""
 
     ADD: Final = 0
     SUB: Final = 1
@@ -171,7 +172,7 @@ class Binary:
 
 
 class Reduction:
-    """The kinds of the operation `reduce`."""
+    """The ways in which the operation `reduce` of a packed program reduces a tensor."""
 
     SUM: Final = 0
     MEAN: Final = 1
@@ -181,7 +182,7 @@ class Reduction:
 
 
 class Pooling:
-    """The kinds of the operation `pool`.
+    """The ways in which the operation `pool` of a packed program pools a window: its largest number, or its mean.
 
     A mean is over the part of the window inside the input, or over the whole window.
     """

@@ -110,7 +110,8 @@ def has_integer_weights(values: bytes) -> bool:
 
 
 def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """Make the manifest entry for a packed file's step program. It replaces the entry for the step graph."""
+    """Make the manifest entry for a packed file's step program, in place of that for the step graph; None without a
+    step program."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
@@ -439,7 +440,7 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """Encode the sections that the manifest determines.
+    """Encode the sections that the manifest determines; return their bytes by the number of the section (`Section`).
 
     They are labels, rules, stop words, golden examples, channels, tags, heads and features; a text vocabulary is
     encoded elsewhere. Normal forms and punctuation marks may be taken from an existing file.

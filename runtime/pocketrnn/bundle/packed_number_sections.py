@@ -48,7 +48,7 @@ def _encode_doubles(numbers: Sequence[float]) -> bytes:
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """Decode the golden examples as members of classifier.json, from a file that the engine has opened.
+    """Decode the golden examples of a file that the engine has opened. Return each as its object in classifier.json.
 
     Args:
         section: the section of the examples.

@@ -75,7 +75,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, offset: int) -> tuple[list[str], int]:
-    """Decode strings, and return the position after them. The engine has checked the strings."""
+    """Decode the strings at `offset`. Return them, and the position after them. The engine has checked the strings."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, offset)
     offset += 20
     if small:

@@ -132,7 +132,8 @@ def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
-    """Add what `remove_model` removed to the document again. The engine has checked the rules section."""
+    """Add merges, ranks, scores and tables to a packed file's document again, from the rules section, which the engine
+    has checked."""
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
@@ -166,7 +167,8 @@ def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
 
 
 def read_normal_forms(section: bytes, tokens: int) -> Forms:
-    """Read the normal forms of a packed file. The tables of the running Python may be of another version of Unicode."""
+    """Make a function that returns the content of the next Unicode normal form in a packed file at each call. Python's
+    own tables may be of another version of Unicode."""
     found = (
         content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
     )
@@ -174,7 +176,8 @@ def read_normal_forms(section: bytes, tokens: int) -> Forms:
 
 
 def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """Read the kind, the numbers a and b, and the content of each step. The engine has checked the section."""
+    """Yield each cleaning step and split in the rules section of a packed file: its kind, its numbers a and b, and its
+    content. The engine has checked the section."""
     if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
@@ -196,7 +199,8 @@ def _is_subwords_section(section: bytes) -> bool:
 
 
 def _compute_model_offset(more: Sequence[int]) -> int:
-    """The offset of the model's content in the section, in bytes."""
+    """Compute where the model's content begins in the rules section, in bytes; `more` are the numbers after the
+    section's head."""
     prefix, suffix, first, last, outside = more[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
@@ -208,7 +212,7 @@ def _list_piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str,
 
 
 def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
-    """Encode the subword model; return its number of merges, its number of slots, and its bytes."""
+    """Encode the subword model; return its number of merges, the size of the hash table of merges, and its bytes."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
         least = min(score for i, score in enumerate(model.scores) if i not in outside)

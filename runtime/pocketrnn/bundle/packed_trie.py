@@ -33,7 +33,8 @@ class _Block:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which the units for all labels are free; None if there is no such base."""
+        """Find the first base at which the units for all `labels`, the bytes that can follow, are free; None if there
+        is no such base."""
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits(self.free, label)
@@ -56,7 +57,8 @@ def _permute_bits(bits: int, label: int) -> int:
 
 
 def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty if this is not possible.
+    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty without pieces, with a
+    piece that contains the byte 0, or if the trie is too large.
 
     Args:
         pieces: the pieces, which are not empty, and their ids, which are below 2^22.
@@ -69,7 +71,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
     def place_children(labels: Sequence[int]) -> int:
-        """Take free units for a node's children, in a new block if no open one has room; return the base of the
+        """Take free units for a node's children, in one of the last blocks or else in a new one; return the base of the
         node."""
         for block in blocks:
             if (base := block.find_base(labels)) is not None:
@@ -105,7 +107,8 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
 def _find_children(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Find the bytes that can follow, each with the range of pieces that have it. The byte 0 ends a piece."""
+    """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of
+    the pieces that have it. The byte 0 ends a piece."""
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first

@@ -58,7 +58,8 @@ def find_texts_beyond_limits(
 def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Remove the feature marks at the beginning of each row of ids. All rows have equally many marks."""
+    """Remove the negative ids that encode features from the beginning of each row, which all have equally many. Return
+    the other ids and their lengths."""
     count = count_feature_marks(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 

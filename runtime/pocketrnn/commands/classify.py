@@ -371,7 +371,8 @@ def _answer_if_tagger(
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: AnswerFormat) -> None:
-    """Answer after each fragment of one text: of the arguments, or of standard input when it arrives."""
+    """Print an answer after each fragment of one text. The fragments are the arguments; without arguments, they come
+    from standard input."""
     stream = classifier.stream()
     for fragment in fragments or read_arriving_fragments(open_standard_input()):
         print_text(wanted.format_answer_line(fragment, stream.push(fragment, wanted.top)))

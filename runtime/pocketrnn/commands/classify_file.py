@@ -221,10 +221,11 @@ def _find_rows_without_answer(
 def _make_reached_label_columns(
     answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    """Make the columns of the labels that reach their threshold, and of their probabilities.
+    """Make a column of the labels that reach their threshold and a column of their probabilities. The rows in `without`
+    have neither.
 
-    If none does, the label is empty and the probability is the largest one. With sigmoid, several labels can be right,
-    and both columns contain lists.
+    If none of the labels does, the label is empty and the probability is the largest one. With sigmoid, several labels
+    can be right, and both columns contain lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
@@ -246,7 +247,8 @@ def _make_reached_label_columns(
 def _make_likeliest_label_columns(
     answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    """Make the columns of the likeliest labels and of their probabilities, a pair of columns for each of `names`."""
+    """Make a column of labels and one of probabilities for each of `names`: the likeliest label first. The rows in
+    `without` have neither."""
     rows, labels = np.arange(len(logits)), answers.labels
     # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")

@@ -50,7 +50,8 @@ class FileOptions:
 
 
 def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
-    """Name the new columns, a pair for each label that is given: its label and its probability.
+    """Name the new columns: for each of the `top` likeliest labels, the column of the label and that of its
+    probability.
 
     With several heads, the head's name follows: `label_topic`.
 

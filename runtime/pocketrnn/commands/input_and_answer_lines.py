@@ -49,7 +49,7 @@ class AnswerFormat:
     features: Mapping[str, Any] | None = None
 
     def parse_input(self, line: str, line_name: str) -> Any:
-        """Parse an input line of `pocketrnn classify`.
+        """Parse an input line of `pocketrnn classify` into an argument of `Classifier.classify`.
 
         Args:
             line: the line.
@@ -119,8 +119,8 @@ class AnswerFormat:
         return "\t".join((self.make_line_columns(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
-        """Make the format for one head. It shows labels by threshold if all heads have a given threshold, or the head
-        has its own."""
+        """Make the format for the answers of one head. If labels are shown by threshold, a head without a threshold
+        shows its likeliest label."""
         if not self.by_threshold:
             return replace(self, answers=answers)
         has_some = self.threshold is not None or answers.gives_reached_labels

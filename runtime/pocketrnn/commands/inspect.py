@@ -208,7 +208,8 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
 
 
 def _format_proof_lines(manifest: Manifest, row_kind: str) -> Iterator[str]:
-    """Yield the two verdicts, and a table of the proof with one line for each form.
+    """Yield the verdict on the graph, that on the text rules or on the scale of numbers, and a table of the proof with
+    one line for each form of the classifier, such as ONNX.
 
     A row of a comparison is a text or a sequence, as `row_kind` says. --json shows all comparisons.
     """

@@ -194,7 +194,8 @@ def make_write_error(error: OSError) -> OutputError:
 
 
 def print_at_end(line: str) -> bool:
-    """Write a line when the command ends, after its error if it fails. Return False if no command is running."""
+    """Keep a line to be written when the command ends, after its error if it fails. Return False if no command is
+    running."""
     context = click.get_current_context(silent=True)
     if context is not None:
         list_lines_to_print_at_end(context).append(line)

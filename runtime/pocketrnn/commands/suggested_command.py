@@ -38,7 +38,8 @@ def write_command_again(changed: Mapping[str, str | None]) -> str:
 
 
 def _quote(part: str) -> str:
-    """Quote an argument for a shell; with characters that a terminal does not show, as Bash and Zsh read them."""
+    """Quote an argument for a shell. Characters that a terminal does not show are written as escapes, which Bash and
+    Zsh read."""
     if part.isprintable():
         return shlex.quote(part)
     shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)

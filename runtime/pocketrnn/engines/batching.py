@@ -64,7 +64,7 @@ def divide_into_runs(
 
 
 def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Find the texts that contain at least one of the wanted ids.
+    """Return which texts contain at least one of the wanted ids; None if none of them does.
 
     Args:
         ids: int64 [tokens of all texts], one text after the other.

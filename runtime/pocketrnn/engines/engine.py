@@ -191,7 +191,8 @@ class Engine(Protocol):
         ...
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps from a state on; return the new logits and the new state.
+        """Read further steps of a text or recording, beginning with the state after the earlier ones; return the new
+        logits and the new state.
 
         Args:
             steps: the new token ids, or samples float32 [time, channels]; at least one.

@@ -219,7 +219,7 @@ class NativeEngine:
             )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps from a state on; see `Engine.step`."""
+        """Read further steps of a text or recording; see `Engine.step`."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)

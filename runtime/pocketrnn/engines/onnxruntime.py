@@ -125,7 +125,7 @@ class OnnxRuntimeEngine:
         self._open_step_graph_once()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read more steps from a state on; see `Engine.step`."""
+        """Read further steps of a text or recording; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._open_step_graph_once(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -287,8 +287,8 @@ class OnnxRuntimeEngine:
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
     def _group_texts(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """Yield groups of texts that may share runs, as indices. Pairs without padding need first texts of one
-        length."""
+        """Yield the indices of texts that may share runs, group by group. If the graph takes pairs without padding, the
+        first texts of a group are equally long."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -360,7 +360,8 @@ class OnnxRuntimeEngine:
             )
 
     def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
-        """Add NaN for last tokens without logits: a module that counts tokens may leave out the last ones."""
+        """Append NaN for the last tokens of the batch if the graph gives no logits for them, as a module may that
+        counts the tokens of each text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
         missing = steps.shape[1] - logits.shape[1]

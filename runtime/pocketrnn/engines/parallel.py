@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """The threads of one classifier.
+    """The threads of one classifier, among which its calls divide their work.
 
     The first call with several items starts them, and they end with this object.
 

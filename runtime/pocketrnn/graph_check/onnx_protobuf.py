@@ -238,7 +238,8 @@ class _OnnxWalker:
         return name, self.read_numbers(kind, spans) if few else ()
 
     def read_numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
-        """Read the numbers of a tensor of this type; none if the type or their length is not known."""
+        """Read the numbers of a tensor of the type `kind`. Return an empty sequence if the type or the length of its
+        data is not known."""
         field, letter = _NUMBERS.get(kind, (0, ""))
         if field in (5, 7) and field in spans:
             return tuple(value for span in spans[field] for value in self.read_integers(*span))

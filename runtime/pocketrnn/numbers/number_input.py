@@ -225,7 +225,8 @@ class NumberInput:
             )  # fmt: skip
 
     def convert_to_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
-        """Convert samples [time, channels] to the channels' own units, in double precision.
+        """Convert samples [time, channels] to the units of the channels, in double precision. Integers are multiplied
+        by `integer_scale`.
 
         Example:
             >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_units(np.array([[1000]])).tolist()
@@ -386,7 +387,7 @@ def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence
 def _make_sample_error(
     mask: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
 ) -> SequenceError:
-    """Make the error for the samples of a mask; it names the first of them, counted from the step `first`."""
+    """Make the error for the samples that a mask marks; it names the first of them, counted from the step `first`."""
     step, channel = (int(found[0]) for found in np.nonzero(mask))
     count = int(mask.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""

@@ -13,7 +13,7 @@ _MARKS: Final = (",", ";", "\t", "|")
 
 
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file.
+    """Find the delimiter of a CSV file from its header line and the columns that it should have.
 
     It is a comma, or another character that spreadsheets in many countries write.
 

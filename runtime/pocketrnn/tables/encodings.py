@@ -159,7 +159,7 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
-    """Convert the bytes of a text file to UTF-8.
+    """Return a stream that converts the bytes of a text file to UTF-8 while they are read.
 
     Args:
         file: the bytes as they are on disk.

@@ -114,7 +114,7 @@ def _convert_arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Some consecutive rows.
+    """Some consecutive rows of a file, with the text of each row.
 
     Attributes:
         texts: one text for each row, or a pair of two; an empty text where the row lacks one.

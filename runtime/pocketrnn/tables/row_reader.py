@@ -357,7 +357,7 @@ def _keep_or_refuse_row(
 
 
 def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
-    """Refuse or leave out a row that the csv module cannot parse. `before` is as for `_leave_out_row`."""
+    """Refuse or leave out a row that the csv module cannot parse. `before` rows come before it in its batch."""
     rows.remove_lines_not_utf8()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
@@ -366,7 +366,8 @@ def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source:
 
 
 def _leave_out_row(before: int, fault: str, source: RowSource) -> None:
-    """Leave out a row, or refuse it. In its batch, `before` rows come before it, which `source` has not counted yet."""
+    """Count a row as left out, or refuse it. `before` rows come before it in its batch, which `source` has not counted
+    yet."""
     source.count_left_out(source.rows + before + 1, fault)
     source.rows += 1
 

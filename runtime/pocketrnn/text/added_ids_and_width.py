@@ -84,7 +84,8 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
 
 
 def check_frame_rules(rules: Any) -> None:
-    """Check the rules for the ids added before and after a text's ids, for the widths and for the sides.
+    """Check the rules for the ids added before and after a text's ids, for the smallest and largest width, and for the
+    sides on which ids are cut and padded.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.

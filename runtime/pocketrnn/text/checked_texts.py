@@ -27,7 +27,7 @@ _SMALLEST: Final = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive texts.
+    """Some consecutive texts that were checked: strings, or lists of ids.
 
     Attributes:
         texts: strings; or the ids of texts that were given as tokens or ids, or were split by another tokenizer.

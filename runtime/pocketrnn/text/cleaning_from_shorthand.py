@@ -98,7 +98,7 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
 
 
 def _build_named_steps(name: str) -> tuple[CleaningStep, ...]:
-    """Build the steps with a name in `NAMED_STEPS`."""
+    """Build the cleaning steps for which a name in `NAMED_STEPS` stands."""
     if name not in NAMED_STEPS:
         raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
     return NAMED_STEPS[name]()

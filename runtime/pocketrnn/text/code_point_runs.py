@@ -101,7 +101,7 @@ class Run:
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
-        """All parts of the run; its own code points are the first part."""
+        """All parts of the run. The first one has the code points of `ranges`."""
         return (RunPart(self.ranges, self.least, self.most, self.to_boundary), *self.then)
 
     @property
@@ -116,12 +116,13 @@ class Run:
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
-        """The ranges of all parts of the run."""
+        """All sets of code points that the run names, each as ranges: those of its parts, `before`, `ends_at` and
+        `not_before`."""
         return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
 
 
 def _check_count(least: Any, most: Any, fewest: int) -> None:
-    """Check the fewest and the most code points of a part; `least` is at least `fewest`."""
+    """Check `least` and `most`, the numbers of code points that a part takes; `least` must be at least `fewest`."""
     if type(least) is not int or not fewest <= least <= LONGEST_RUN:
         raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
@@ -157,7 +158,8 @@ _SetBits = CodePointCache[str, int]
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A run with bits in place of its sets. A part has the bits of its set, its fewest, its most, and `to_boundary`."""
+    """A `Run` in which a bit stands for each set of code points. A part is its set's bit, the fewest and the most code
+    points, and `to_boundary`."""
 
     before: int
     ends_at: int

@@ -92,7 +92,7 @@ class Number:
         return {"mean": self.mean, "scale": self.scale}
 
     def encode(self, value: object, name: str, text_name: str = "The text") -> float:
-        """Return the number that the graph gets.
+        """Check a value of the feature, and return `(value - mean) / scale`, which the graph gets.
 
         Args:
             value: the owner's number.
@@ -444,7 +444,8 @@ def _read_category_word(value: object) -> str | None:
 
 
 def _check_feature_name(name: object) -> None:
-    """Refuse the name of a feature that cannot be a variable in Python, or has another meaning.
+    """Refuse the name of a feature that cannot be a variable in Python, or that already means something else in
+    pocketrnn.
 
     Raises:
         InputError: the name is refused.

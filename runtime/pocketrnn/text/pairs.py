@@ -94,7 +94,7 @@ class PairEncoder(TextEncoder):
     """
 
     def encode(self, pair: Any) -> list[int]:
-        """Encode a pair of strings as ids, with the mark between them.
+        """Encode a pair of strings as ids, with the negative number of `make_pair_mark` between them.
 
         Raises:
             TextError: the argument is not a pair.

@@ -234,7 +234,7 @@ class _Parser:
         return [[replace(item, least=n, most=n)] if n else [] for n in range(most, least - 1, -1)]
 
     def _parse_class(self) -> _Set:
-        """Parse a class after its opening bracket."""
+        """Parse a class after its opening bracket, and return its code points."""
         is_other = self._next_characters() == "^"
         self._at += is_other
         found, first = list[tuple[int, int]](), self._at
@@ -254,7 +254,7 @@ class _Parser:
         return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
 
     def _parse_escape(self, *, in_class: bool) -> _Set:
-        """Parse an escape after its backslash."""
+        """Parse an escape after its backslash, and return its code points."""
         point = self._next_characters()
         if point.lower() in _UNICODE:
             self._at += 1
@@ -277,7 +277,8 @@ class _Parser:
 
 
 def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Items]:
-    """Split an alternative whose first item may match nothing: a run must begin with a code point."""
+    """Split an alternative whose first item may match nothing into alternatives with and without that item: a run must
+    begin with a code point."""
     if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -497,7 +498,7 @@ def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
 
 
 def _has_one_word_class(*items: _Item) -> bool:
-    """Return whether the code points of items are all word characters, or all others."""
+    """Return whether all code points of the items are word characters, or none of them is."""
     word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
@@ -523,7 +524,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
 
 
 def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
-    """Convert `\\S+@\\S+` to `\\S[^\\s@]*@\\S+`.
+    """Convert three items such as `\\S+@\\S+` to items that need no backtracking: `\\S[^\\s@]*@\\S+`.
 
     Both match the same text up to the end, whichever @ is the separator.
     """
@@ -541,7 +542,7 @@ def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
 
 
 def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
-    """Convert `s*\\S+` to `\\S+`: the second item takes all that the first takes."""
+    """Convert two items such as `s*\\S+` to `\\S+`: the second item takes all that the first takes."""
     if (
         first.branches
         or second.most is not None

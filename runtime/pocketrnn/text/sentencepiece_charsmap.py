@@ -83,7 +83,8 @@ class Charsmap:
             self.of_ascii = {code: by for code, by in found.items() if by is not None}
 
     def find_longest_key(self, text: str, start: int) -> tuple[int, str] | None:
-        """Find the longest key that begins at `start`; return its end and its replacement, or None without a key."""
+        """Find the longest key that begins at `start`. Return its end and its replacement; None if no key begins
+        there."""
         node, by = self._follow_first_code_point(text[start])
         found = None if by is None else (start + 1, by)
         end = start + 1
@@ -98,7 +99,7 @@ class Charsmap:
         return found
 
     def find_shortest_key(self, text: str) -> str | None:
-        """Return the replacement of the shortest key at the beginning of a text; None without a key."""
+        """Find the shortest key at the beginning of a text, and return its replacement; None without a key."""
         node, by = self._follow_first_code_point(text[0])
         for point in text[1:]:
             if by is not None or node < 0:
@@ -119,7 +120,8 @@ class Charsmap:
         return point if by is None else by
 
     def _follow_first_code_point(self, point: str) -> tuple[int, str | None]:
-        """Follow a code point from the root of the trie. The result is that of `_follow_code_point`, or -1 and None."""
+        """Follow a code point's bytes from the root of the trie. Return the base of its children, or -1; and the
+        replacement of a key that ends there, or None."""
         found = self._firsts.get(point)
         if found is None:
             found = self._follow_code_point(self._root, point) or (-1, None)

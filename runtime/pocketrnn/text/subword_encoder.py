@@ -41,7 +41,7 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text without added tokens into the words that the model encodes.
+    """Make a function that splits a text into the words that the model encodes. The text must not contain added tokens.
 
     Training learns pieces from these words before there is a vocabulary.
     """
@@ -126,7 +126,7 @@ class SubwordEncoder:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps(self, text: str) -> str:
-        """Apply the steps to a text that continues another text."""
+        """Apply the cleaning steps to a text that continues an earlier text."""
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)
 
@@ -154,7 +154,8 @@ class SubwordEncoder:
         return ids
 
     def _append_ids(self, text: str, begins: bool, ids: list[int]) -> None:
-        """Split a text, which may begin the whole text, into words, and append their ids to `ids`."""
+        """Split a part of a text into words, and append their ids to `ids`. `begins` says whether the text begins with
+        this part."""
         words = [text]
         for split in self._first_splits if begins or not self._only_first else self._elsewhere:
             words = split(words)
@@ -172,7 +173,7 @@ class SubwordEncoder:
             ids += found
 
     def _encode_part(self, part: str) -> tuple[int, ...]:
-        """Encode a part of a text that the first splits made."""
+        """Encode a part of a text, which the first splits made, as ids: by the other splits and the model."""
         words = [part]
         for split in self._more_splits:
             words = split(words)

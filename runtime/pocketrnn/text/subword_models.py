@@ -271,7 +271,8 @@ def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[s
 def apply_merges(
     ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
 ) -> list[int]:
-    """Apply all merges, the lowest rank first, and within a rank the leftmost.
+    """Merge neighbouring pieces, given by their ids, as long as a merge is known: the lowest rank first, and within a
+    rank the leftmost. Return the ids.
 
     As in tokenizers, models/bpe/word.rs.
 
@@ -394,7 +395,7 @@ def _make_unigram_function(
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """A cached word with its pieces.
+    """A cached word, with the pieces into which the model splits it.
 
     Up to a limit, these do not depend on the text before the word.
 
@@ -418,7 +419,7 @@ def _make_unigram_function_by_words(
     find_best_path: Callable[..., list[tuple[int, int, int]]],
     encode_path: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """Make a function that encodes a text word by word.
+    """Make a function that encodes a text as ids word by word with a unigram model, and caches the words.
 
     It is for models in which every path has a cut before each word.
 
@@ -480,12 +481,12 @@ def _make_unigram_function_by_words(
 
 
 def _begin_with_marks(pieces: Iterable[str], mark: str) -> bool:
-    """Return whether pieces have the mark only at their beginning."""
+    """Return whether all pieces that contain the mark have it only at their beginning."""
     return all(mark not in piece.lstrip(mark) for piece in pieces)
 
 
 def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) -> bool:
-    """Return whether a model is BPE whose merges never join the text before a run of the mark with the run.
+    """Return whether the model is BPE and its merges never join text with a mark after it.
 
     A text may then be cut before each run: merges look at neighbours only.
     """
@@ -494,7 +495,7 @@ def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) 
 
 
 def cut_before_marks(text: str) -> list[str]:
-    """Cut a text before every run of sentencepiece's mark."""
+    """Cut a text before every run of sentencepiece's mark for a space."""
     if SPACE_MARK * 2 not in text:
         first, *others = text.split(SPACE_MARK)
         words = [SPACE_MARK + word for word in others]
@@ -510,7 +511,7 @@ def cut_before_marks(text: str) -> list[str]:
 
 
 def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """Make a function that finds the scores of a word's two best paths.
+    """Make a function that finds the scores of the two best ways to split a word into pieces.
 
     The second is minus infinity if there is only one.
     """
@@ -558,7 +559,7 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
-    """Make a function that finds a word's best path: the start, end and id of each piece.
+    """Make a function that finds the best way to split a word into pieces: the start, the end and the id of each.
 
     In a tie, the path with the longest last piece is the best.
 
@@ -571,7 +572,8 @@ def _make_best_path_function(
     marks_begin = _begin_with_marks(pieces, SPACE_MARK)
 
     def find_stops(word: str) -> list[int]:
-        """Find for each index the end that a piece starting there cannot cross: the mark of the next word."""
+        """Find for each index of a word where a piece that begins there must end at the latest: before the next run of
+        marks."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and SPACE_MARK in word:
             for place in range(len(word) - 1, -1, -1):

@@ -92,7 +92,7 @@ _CharacterKinds = CodePointCache[str, int]
 
 
 def _make_character_kinds(*sets: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
-    """Make the kinds of code points from the ranges of each kind; the first kind that holds a code point counts."""
+    """Make a dict that finds the kind of a code point: that of the first set whose ranges contain it."""
     tests = [(kind, make_range_test(ranges)) for kind, ranges in sets]
 
     def find_kind(point: str) -> int:
@@ -140,7 +140,8 @@ def _find_space_end(word: str, start: int, end: int) -> int:
 
 
 def _cut_gpt2(word: str, kinds: _CharacterKinds) -> list[str]:
-    """'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
+    """Cut a word into the matches of GPT-2's pattern:
+    's|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
     made, start, size = [], 0, len(word)
     while start < size:
         first = word[start]
@@ -158,7 +159,8 @@ def _cut_gpt2(word: str, kinds: _CharacterKinds) -> list[str]:
 
 
 def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
-    """'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+, without what is between"""
+    """Cut a word into the matches of CLIP's pattern, without the text between them:
+    's|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"""
     made, start = [], 0
     while start < len(word):
         kind = kinds[word[start]]
@@ -171,7 +173,8 @@ def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
 
 
 def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
-    """(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
+    """Cut a word into the matches of GPT-4's pattern:
+    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     made, start, size = [], 0, len(word)
     while start < size:
@@ -242,8 +245,10 @@ def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> in
 
 
 def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: bool) -> list[str]:
-    """[^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
-    \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U and W are capitals and small letters with what is neither, C a contraction"""
+    """Cut a word into the matches of GPT-4o's pattern:
+    [^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
+    \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U stands for capitals, W for small letters, both also for
+    letters that are neither, and C for a contraction"""
     made, start, size = [], 0, len(word)
     while start < size:
         first = word[start]
@@ -278,8 +283,9 @@ _ASCII_LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 
 
 def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
-    """A[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+,
-    where A is ASCII punctuation, and what is between"""
+    """Cut a word into the matches of DeepSeek's pattern, and the text between them:
+    A[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+,
+    where A is ASCII punctuation"""
     made, start, done, size = [], 0, 0, len(word)
     while start < size:
         first = word[start]

@@ -232,7 +232,8 @@ def _split_by_text(word: str, text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
-    """Drop or join the parts of a word as `how` says. Each part has whether it is one that the split looks for."""
+    """Drop, keep or join the parts of a word as `how` says. Each part is a text, and whether it is a match of the
+    split."""
     if how in ("removed", "isolated"):
         return [part for part, found in parts if how == "isolated" or not found]
     backwards = how == "with_next"

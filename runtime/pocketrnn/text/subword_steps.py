@@ -186,7 +186,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Table:
-    """Replace strings with a sentencepiece model's table.
+    """Replace strings as the table of a sentencepiece model says.
 
     With empty `clusters`, from the left: the longest key at a position is replaced, or one code point is kept. With
     `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes is replaced like its
@@ -286,7 +286,8 @@ def _is_by_character(step: SubwordStep) -> bool:
 
 
 def _combine_character_steps(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that change each character separately into one function. For ASCII texts, they become one table."""
+    """Combine steps that change each character separately into one function; return it in a list, which is empty
+    without steps. For ASCII texts, the steps become one table."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]
@@ -332,7 +333,7 @@ def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
 
 
 def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
-    """Make a function that normalizes a text between its inert code points."""
+    """Make a function that normalizes a text, but leaves the code points in `step.inert` unchanged."""
     form = step.form
     # Looked up when they occur: a set of all, such as the 830,000 unassigned code points, took 0.4 s to make.
     inside = make_range_test(step.inert)
@@ -353,7 +354,7 @@ def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
 
 
 def _make_fold_function(step: Fold) -> Callable[[str], str]:
-    """Make a function that replaces the runs of a step."""
+    """Make a function that replaces each run of `step.ranges` by `step.by`."""
     inside, by, least = make_range_test(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
@@ -418,7 +419,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces each grapheme cluster of a text by a table."""
+    """Make a function that replaces each grapheme cluster of a text by the string that the step's table has for it."""
     table = Charsmap(step.charsmap)
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.

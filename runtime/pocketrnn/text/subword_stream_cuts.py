@@ -92,7 +92,7 @@ class SubwordCuts:
         return behind and self._ends_in_non_space(text, cut)
 
     def _ends_in_non_space(self, text: str, cut: int) -> bool:
-        """Return whether the steps leave a character before the space that is not white space."""
+        """Return whether the cleaning steps leave a character that is not white space before the space at `cut`."""
         if not self._looks_back:
             return True
         made = self._pieces.apply_steps(text[text.rfind(_SPACE, 0, cut) + 1 : cut])
@@ -100,9 +100,8 @@ class SubwordCuts:
 
 
 def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
-    """Follow a space through the rules.
-
-    Return whether the text before it matters, and the form of the space when the text is cut.
+    """Find what the cleaning steps and splits make of a space. Return whether a cut before a space depends on the text
+    before it, and the character that the space becomes.
 
     Raises:
         _CannotCutError: it is not certain that the text is cut there.
@@ -148,7 +147,8 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
 
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Refuse widths, texts that are cut on the left, and added tokens across which a cut would change the ids."""
+    """Refuse rules with a width, rules that cut texts on the left, and added tokens across which a cut would change the
+    ids."""
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
         raise _CannotCutError("a width, or texts cut on the left")
     for token in rules.added:
@@ -168,7 +168,7 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
-    """Find the form of a space after a step.
+    """Return the character that a step makes of a space, of which the earlier steps made the character `mark`.
 
     The step must not join the texts before and after the space.
 

@@ -80,7 +80,8 @@ def _classify_character(point: str) -> str:
 
 
 def _cut_words(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
-    """Yield where each word of a text begins and ends: at white space, and where `ends_between` two kinds is true."""
+    """Yield the beginning and the end of each word of a text. A word ends at white space, and where `ends_between` is
+    true for the kinds of two neighbouring characters."""
     kinds, start = [" " if point.isspace() else _classify_character(point) for point in text], 0
     for i, kind in enumerate(kinds):
         if kind == " ":

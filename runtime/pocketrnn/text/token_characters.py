@@ -96,7 +96,7 @@ class Characters:
 
     @property
     def padding(self) -> int:
-        """The id that follows the last character of a token."""
+        """The id that fills a token's row of character ids after its last character."""
         assert self.padding_id is not None  # noqa: S101 - it was set above
         return self.padding_id
 

@@ -81,8 +81,8 @@ class _LocatedCharacters:
         return _LocatedCharacters("".join(text), starts, ends)
 
     def find_span(self, begin: int, end: int) -> tuple[int, int]:
-        """Find the part of the original text that characters come from. Without characters, it is the position before
-        the next one."""
+        """Return where in the original text the characters from `begin` to `end` come from. If these are the same,
+        return the position before the next character."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
@@ -149,7 +149,8 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
 
 def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
-    """Add the first and last ids to the words of a text, and compare the ids with those of the encoder."""
+    """Add the first and last ids to the ids of words, locate the tokens, and refuse a text for which the encoder makes
+    other ids."""
     made = _frame_words(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
@@ -160,7 +161,8 @@ def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> 
 
 
 def _frame_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
-    """Cut words with their ids to the largest width, and add the first and last ids."""
+    """Cut the ids of words to the largest width, and add the first and last ids. Return the ids, and each token with
+    the index of its id."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(words) for _ in ids]
     ids = [i for of_word, *_ in words for i in of_word]

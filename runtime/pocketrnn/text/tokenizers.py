@@ -73,7 +73,7 @@ PACKED_TOKENIZERS: Final = {
 
 
 def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
-    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`, whose tokens spaces join.
+    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`: tokens joined by spaces.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 

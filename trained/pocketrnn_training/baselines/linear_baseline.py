@@ -29,7 +29,7 @@ _MOST_CHARACTERS: Final = 10_000
 
 
 class LinearBaseline(Baseline):
-    """The accuracy of a linear model of words and characters."""
+    """The accuracy of a linear model on the words and characters of each text."""
 
     MODEL = "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned)"
     ADVICE = (

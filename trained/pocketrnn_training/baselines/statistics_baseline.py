@@ -16,7 +16,7 @@ _TREES: Final = 200
 
 
 class StatisticsBaseline(Baseline):
-    """The accuracy of a random forest of statistics."""
+    """The accuracy of a random forest on statistics of each channel."""
 
     NAME = "forest"
     MODEL = (

@@ -115,7 +115,8 @@ class Comparison:
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the task with the parts of the chosen candidate and with their weights."""
+        """Return the task for the chosen candidate: with both parts or only the linear part, their weights, and the
+        folds of the comparison."""
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_only_architecture
@@ -226,7 +227,8 @@ def _are_clearly_lower(losses: Floats, others: Floats) -> bool:
 
 @dataclass(frozen=True)
 class _FoldAnswers:
-    """The answers of a variant for the rows of some folds, with weights of the parts fitted on the other folds.
+    """The logits and losses of one way to split texts into tokens, for the rows of some folds. The weights of both
+    parts were fitted on the other folds.
 
     Attributes:
         rows: int64 [answered], the numbers of the answered rows.
@@ -254,7 +256,7 @@ class _Fold:
 
 @dataclass
 class _Variant:
-    """One way to split the texts into tokens, and its answers so far."""
+    """One way to split the texts into tokens, and the logits of its parts so far."""
 
     tokenizer: str
     source: Path | None
@@ -270,7 +272,8 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Encode the texts with a tokenizer, and fit the linear part for each fold; None if a fold allows none."""
+        """Encode the texts with a tokenizer, and fit the linear part for each fold. Return None if it cannot be fitted
+        for a fold."""
         settings = replace(
             settings,
             tokenizer=tokenizer,

@@ -67,7 +67,8 @@ def fit_classifier_without_epochs(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit the classifier of a task on its training rows, in evaluation mode, and report how rows are scaled."""
+    """Fit the classifier of a task on its training rows, and return it in evaluation mode. Report how rows are
+    scaled."""
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels(task, seed)
         if found.module.architecture.own_scale:

@@ -151,7 +151,8 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
 
 
 def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Place the ramps of deviations and means so that they divide the rows evenly; return the scaled rows."""
+    """Set where the ramps, which turn a row's deviations and means into features from 0 to 1, begin and end, so that
+    they divide the rows evenly. Return the scaled rows."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -178,7 +179,8 @@ def _compute_kernel_ramps(
     chosen: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute the values at which the ramps of a bank's kernels begin and end, float64 [kernels] each."""
+    """Compute the responses between which the features of a bank's kernels rise from 0 to 1: the lower and the upper
+    end, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
         samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen

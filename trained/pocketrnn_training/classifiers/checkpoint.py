@@ -139,7 +139,8 @@ class Checkpoint:
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether all rows are validation rows. Each row was classified by a model that was fitted on the other folds.
+        """Whether the classifier was measured by folds: each row was classified by a model that was fitted on the other
+        folds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
@@ -303,7 +304,7 @@ def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Checkpoint:
-    """Read and check a checkpoint.
+    """Read a checkpoint from its folder, and check that its configuration and its weights are valid and fit each other.
 
     Raises:
         CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or

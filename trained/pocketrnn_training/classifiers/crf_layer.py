@@ -25,7 +25,7 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """A layer with the scores of a CRF, for the order of labels.
+    """A layer with the trainable scores of a CRF: of labels that follow each other, begin a sentence, or end it.
 
     A sequence consists of the words of a sentence, each represented by its first piece.
     """
@@ -37,14 +37,14 @@ class CrfLayer(nn.Module):
 
     @property
     def crf(self) -> Crf:
-        """The scores of this layer in the form of the runtime."""
+        """The scores of this layer as a `Crf` of the runtime."""
         start, end, transitions = (
             scores.detach().double().cpu().tolist() for scores in (self.start, self.end, self.transitions)
         )
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, orders: npt.NDArray[np.bool_]) -> None:
-        """Set the initial scores so that some orders of labels do not occur.
+        """Set the initial scores so that the orders of labels that `orders` rules out do not occur.
 
         Args:
             orders: bool [1 + classes, classes]: whether each label is ruled out for the first word; and for each label
@@ -83,7 +83,8 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words(self, logits: Tensor, words: npt.NDArray[np.int64]) -> Tensor:
-        """Decode the labels of the words of sentences.
+        """Decode the label of each word with the CRF. Return log probabilities, of which that of the decoded label is
+        the largest.
 
         The result has the form of logits, as the runtime gives answers.
 

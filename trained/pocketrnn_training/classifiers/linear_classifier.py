@@ -30,7 +30,8 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_table_sizes(pairs: int, joints: int) -> None:
-    """Refuse a wrong number of rows of the table of pairs or of joints. Both may be 0."""
+    """Refuse a wrong number of rows in the table of pairs of tokens, or in the table of the characters where pieces of
+    words meet. Both may be 0."""
     for name, rows in (("pairs", pairs), ("joints", joints)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")

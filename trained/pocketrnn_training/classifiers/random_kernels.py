@@ -84,7 +84,7 @@ class KernelArchitecture:
 
     @property
     def kernels(self) -> int:
-        """The number of kernels."""
+        """The number of kernels of all banks together."""
         return BANK * len(self.dilations)
 
     @property
@@ -161,7 +161,8 @@ class KernelClassifier(nn.Module):
 
 
 def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract each row's mean and divide by its deviation; also return the deviations and the means.
+    """Subtract the mean of each channel of a row, and divide by its standard deviation. Also return the deviations and
+    the means.
 
     Args:
         read: float32 [batch, channels, time].

@@ -47,11 +47,11 @@ class LoopFit:
 
     @property
     def task(self) -> Task:
-        """The prepared data."""
+        """The prepared data that the fit trains on."""
         return self.loop.task
 
     def replace_task(self, task: Task) -> Self:
-        """Return the same fit on another task."""
+        """Return the same fit on other prepared data."""
         return replace(self, loop=self.loop.replace_task(task))
 
 
@@ -72,7 +72,7 @@ class FinalFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train until the last epoch.
+        """Train until the last epoch, and pass the state of the run to `emit` after each epoch.
 
         Args:
             fabric: the device and the processes.
@@ -108,7 +108,7 @@ class FinalFit(LoopFit):
 
 @dataclass(frozen=True)
 class OnlyFit(LoopFit):
-    """The only fit of a run that was measured by folds. Both parts are trained on all rows.
+    """The only fit of a run that was measured by folds. The recurrent and the linear part are trained on all rows.
 
     It is the same in every process.
 
@@ -122,7 +122,7 @@ class OnlyFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train until the last epoch.
+        """Train until the last epoch, and then pass the state of the run to `emit`.
 
         Args:
             fabric: the device and the processes.

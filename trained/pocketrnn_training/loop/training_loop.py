@@ -125,7 +125,7 @@ class TrainingLoop:
     resume: TrainingState | None = None
 
     def replace_task(self, task: Task) -> TrainingLoop:
-        """Return the same loop on another task."""
+        """Return the same loop on other prepared data."""
         return replace(self, task=task)
 
     def replace_epochs(self, epochs: int) -> TrainingLoop:
@@ -133,7 +133,8 @@ class TrainingLoop:
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
-        """Train for all epochs from the start, without validation. Return None if the training was stopped.
+        """Train for all epochs from the start, without validation. Return the trained classifier with its optimizers;
+        None if the training was stopped.
 
         Args:
             fabric, emit, stopped: as in `fit`; `emit` is called only with the progress.
@@ -214,7 +215,8 @@ class TrainingLoop:
         return logits if crf is None or words is None else crf.decode_words(logits, words)
 
     def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """Return the weights of both parts: those of the task, or weights that are fitted on the validation rows."""
+        """Return the weights of the recurrent and the linear part: those of the task, or weights that are fitted on the
+        validation rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -252,7 +254,7 @@ class TrainingLoop:
         stopped: Callable[[], bool],
         before: int = 0,
     ) -> RunningMetrics | None:
-        """Train for one epoch.
+        """Train for one epoch. Return its loss, accuracy and speed; None if the training was stopped.
 
         Args:
             learner: the classifier to train; changed.
@@ -305,7 +307,8 @@ class TrainingLoop:
     def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Draw the rows of an epoch, and cut them into batches for all processes. `rng` orders the batches."""
+        """Draw the row numbers of an epoch, and cut them into batches, each for all processes together. `rng` orders
+        the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -447,7 +450,8 @@ def _check_loss(progress: Progress) -> None:
 
 
 def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Add the weighted logits of both parts of a classifier, or return those of the recurrent part if it is alone."""
+    """Add the weighted logits of the recurrent and the linear part. Without a linear part, return the logits of the
+    recurrent part."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 

@@ -41,10 +41,10 @@ class Loop(Protocol):
 
     @property
     def task(self) -> Task:
-        """The prepared data."""
+        """The prepared data that the work reads."""
 
     def replace_task(self, task: Task) -> Loop:
-        """Return the same work on another task."""
+        """Return the same work on other prepared data."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         """Do the work, and `emit` its events. End early when `stopped` returns True."""

@@ -118,7 +118,8 @@ class Learner:
         self._fabric_module.train()
 
     def step(self, batch: TrainingBatch, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Update the weights with one batch.
+        """Update the weights with one batch. Return the summed loss of the batch and its logits, both from before the
+        update.
 
         Returns:
             The summed loss of the batch, float32 [], and its logits, float32 [rows, classes], from before the change;
@@ -157,7 +158,6 @@ class Learner:
         self, batch: TrainingBatch, module: RecurrentClassifier
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of the loss twice: of the batch as it is, and with embeddings moved to raise the loss.
-
         Return the loss and the logits of the batch as it is.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the

@@ -184,7 +184,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
 
 
 def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
-    """Measure how the thresholds treat rows of none of the classes and all other rows; None without rows of none."""
+    """Measure how often rows of none of the classes get no label, and how often other rows get the right label; None if
+    all rows are of the classes."""
     if not data.outside:
         return None
     if classifier.thresholds is None:

@@ -59,6 +59,7 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The metrics that a checkpoint stores."""
+        """The number of folds, and the mean and the deviation of their scores, by the names that a checkpoint
+        stores."""
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}

@@ -53,7 +53,7 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Start from a checkpoint, with the new words that occur `min_freq` times in `texts`.
+        """Start from a checkpoint, with the new words that occur at least `min_freq` times in `texts`.
 
         Pieces of words are not extended.
         """

@@ -82,7 +82,7 @@ class TeacherTargets:
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Compute the teacher's probabilities at the temperature, float32 [chosen rows, classes]."""
+        """Compute the teacher's probabilities, softened by the temperature, float32 [chosen rows, classes]."""
         answers = self.answers.probabilities(rows)
         if self.temperature == 1:
             return answers
@@ -99,7 +99,8 @@ class TeacherTargets:
         targets: npt.NDArray[np.int64],
         class_weights: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """Compute the weight of each row, float32 [chosen rows], from the class weights of its label and its answer."""
+        """Compute the weight of each row in the loss, float32 [chosen rows], from the class weights of its label and of
+        the teacher's answer."""
         share = self.label_share[rows]
         weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
             self.soften_answers(rows) @ class_weights

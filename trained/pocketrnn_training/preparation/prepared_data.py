@@ -219,7 +219,8 @@ def align_step_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """Return the source and the numbers of the rows, for a checkpoint's `data`. With folds, both are the same rows."""
+    """Return where the training and the validation rows come from and how many they are, for a checkpoint's `data`.
+    With folds, these are the same rows."""
     by_folds = validation is data
     return {
         "source": data.source,

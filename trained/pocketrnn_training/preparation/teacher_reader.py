@@ -85,7 +85,8 @@ def read_teacher(
 
 
 def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
-    """Run the classifier of a checkpoint or a bundle on the texts."""
+    """Run the classifier of a checkpoint or a bundle on the texts. Return its probabilities, in the order of the labels
+    of the data."""
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)

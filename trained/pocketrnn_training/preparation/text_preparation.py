@@ -249,8 +249,8 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
 
 
 def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """Find the fragments that words share; None if the settings ask for none, tokens are no words, or words share
-    none."""
+    """Find the fragments that words share. Return None if the settings ask for none, if tokens are not words, or if
+    words share none."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.from_vocabulary(tokens, known_from=len(vocabulary.SPECIALS))
@@ -337,7 +337,8 @@ def _make_architecture(
 
 
 def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | None) -> int:
-    """Return the size of the embedding of a token: that of the word vectors, or else the asked one or 64."""
+    """Return the size of the embedding of a token: that of the word vectors; without them, the size that the user asks
+    for, or 64."""
     if vectors is None:
         return 64 if asked is None else asked
     dimensions = int(vectors.values.shape[1])

@@ -66,7 +66,7 @@ class ValidationAnswers:
 
     @classmethod
     def from_state(cls, state: TrainingState) -> ValidationAnswers:
-        """Take the answers of a run's best epoch."""
+        """Compute the probabilities of a run's best epoch from the logits in the state of the run."""
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
@@ -286,7 +286,8 @@ def _format_spans(spans: SpanScores | None) -> Iterator[str]:
 def _format_classes(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
-    """Yield the sections with the scores of each class and with the confusions; for several labels, with each label."""
+    """Yield the sections with the scores of each class and with the confusions. If a text can have several labels,
+    yield only the section with the scores of each label."""
     if counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
@@ -400,10 +401,8 @@ def _escape(text: str) -> str:
 def _make_length_bins(
     lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[int, int, int, float]]:
-    """Divide the rows by length into bins of about equal size.
-
-    Return the smallest length, the largest length, the number of rows and the accuracy of each bin.
-    """
+    """Divide the rows by length into bins of about equal size. Return the smallest length, the largest length, the
+    number of rows and the accuracy of each bin."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []

@@ -42,7 +42,7 @@ def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str
 def make_class_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """Find the position in `labels` of each row's class, from the code of the row's label.
+    """Find the index in `labels` of each row's label, from `codes`, the index of its label in `names`.
 
     Args:
         codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.

@@ -91,7 +91,7 @@ class DataSource:
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
-        """Add the reading options that a classifier stores about its own rows. The user's options take precedence.
+        """Add the reading options that a classifier stores about its training rows. The user's options take precedence.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
@@ -145,7 +145,7 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Refuse a missing file or column, from the beginnings of the files.
+        """Refuse a missing file or column. Only the beginnings of the files are read.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
@@ -274,7 +274,7 @@ class DataSource:
     def read_texts(
         self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read rows of texts.
+        """Read the labelled texts of a part of AG News, or of the files that the user names.
 
         Args:
             part: `train` or `test`, for AG News; files are read whole.
@@ -302,7 +302,7 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read files of texts, or of pairs if second texts are named, with the columns of these rows.
+        """Read files of texts, or of pairs if the user names a column of second texts, with the user's reading options.
 
         Raises:
             DataError: the rows cannot be read; see `pocketrnn_training.read_files`.

@@ -83,7 +83,7 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def from_columns(cls, chunks: Iterable[Sequence[Iterable[str]]], in_memory: int = _IN_MEMORY) -> list[StoredTexts]:
-        """Store the texts of several columns.
+        """Store the texts of several columns; return one `StoredTexts` for each column.
 
         Each chunk has the next rows of all columns. Without chunks, the result is one empty column.
         """

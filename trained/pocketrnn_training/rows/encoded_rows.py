@@ -109,11 +109,11 @@ class EncodedTexts(EncodedRows):
 
     @property
     def values(self) -> npt.NDArray[np.int32]:
-        """The ids."""
+        """The ids of all texts, one text after the other."""
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join rows 1 and 2, rows 3 and 4, and so on, with a mark between them.
+        """Join rows 1 and 2, rows 3 and 4, and so on, with the id `mark` between them.
 
         The mark is that of `pocketrnn.text.pairs`.
         """
@@ -148,5 +148,5 @@ class EncodedSequences(EncodedRows):
 
     @property
     def values(self) -> npt.NDArray[np.float32]:
-        """The samples."""
+        """The samples of all sequences, one sequence after the other."""
         return self.samples

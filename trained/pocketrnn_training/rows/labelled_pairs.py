@@ -54,7 +54,7 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def inputs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
-        """The pairs."""
+        """The input of the classifier for each row: its pair of texts."""
         return list(zip(self.texts, self.second_texts, strict=True))
 
     @property
@@ -72,7 +72,8 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for pairs with the same first text, such as a premise, int64 [rows].
+        """Return the group of each pair, int64 [rows]. Pairs with the same first text, such as a premise, are one
+        group.
 
         Example:
             >>> LabelledPairs(["a", "a"], np.array([0, 1]), ("x", "y"), "two", second_texts=["b", "c"]).groups.tolist()

@@ -62,8 +62,8 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for similar rows, int64 [rows]. They all become training rows, or all validation
-        rows."""
+        """Return the group of each row, int64 [rows]. Similar rows are one group: they all become training rows, or all
+        validation rows."""
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:

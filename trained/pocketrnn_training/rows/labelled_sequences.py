@@ -76,12 +76,13 @@ class LabelledSequences(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[Samples]:
-        """The sequences."""
+        """The input of the classifier for each row: its sequence."""
         return self.sequences
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for windows of one recording, int64 [rows]: they overlap or are similar.
+        """Return the group of each row, int64 [rows]. Windows of one recording are one group, since they overlap or are
+        similar.
 
         Example:
             >>> data.groups.tolist()

@@ -72,14 +72,12 @@ class LabelledTexts(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[str]:
-        """The texts."""
+        """The input of the classifier for each row: its text."""
         return self.texts
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Return rows of one text each.
-
-        These are the rows themselves; for pairs, each text with the labels of its pair.
+        """Return rows of one text each: these rows themselves; for pairs, each text with the labels of its pair.
 
         Example:
             >>> data.single_texts is data
@@ -102,7 +100,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for rows of the same text, int64 [rows].
+        """Return the group of each row, int64 [rows]. Rows of the same text are one group.
 
         Example:
             >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape
@@ -238,7 +236,7 @@ def make_multi_label_texts(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make the rows of texts with any number of labels, which are given as codes.
+    """Make the rows of texts with any number of labels. `codes` has the indices in `names` of the labels of all rows.
 
     Args:
         texts: one text a row.

@@ -41,7 +41,7 @@ class _Header:
 
 
 def read_ts_file(path: Path) -> Iterator[Recording]:
-    """Read the sequences of a file.
+    """Yield the sequences of a `.ts` file with their labels.
 
     Raises:
         DataError: the file is missing, unreadable or not UTF-8; the header is wrong, or says that there are time stamps

@@ -52,7 +52,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def inputs(self) -> Sequence[tuple[str, ...]]:
-        """The sentences."""
+        """The input of the classifier for each row: the words of its sentence."""
         return self.sentences
 
     @property
@@ -67,7 +67,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the same number for sentences with the same words, int64 [sentences].
+        """Return the group of each sentence, int64 [sentences]. Sentences with the same words are one group.
 
         Example:
             >>> data.groups.tolist()

@@ -45,7 +45,7 @@ class TeacherAnswers:
         logits: bool = False,
         sources: Sequence[str] = ("an array",),
     ) -> TeacherAnswers:
-        """Make the answers from numbers in memory.
+        """Make a teacher's answers from an array of probabilities or logits.
 
         Args:
             values: [rows, classes], in the order of the data's rows and labels.

@@ -277,7 +277,8 @@ def _read_multi_label_columns(
     separator: str,
     join_labels: bool,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files of texts with any number of labels, as `_read_labelled_columns` does."""
+    """Read files with one or several columns of texts and any number of labels for each row. Return the labelled texts
+    of the first column, and the texts of each further column."""
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 

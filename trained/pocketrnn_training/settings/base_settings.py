@@ -143,7 +143,7 @@ class Settings(ABC):
 
     @abstractmethod
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with the values that the data determines.
+        """Return the settings with a value in place of each None that leaves the value to the data.
 
         The data is the number of training rows, the classes and the kind of labels.
         """

@@ -102,7 +102,7 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Return whether the accuracy of this many rows or recordings is measured by folds.
+        """Return whether the accuracy is measured by folds, if there are `rows` rows or recordings.
 
         If not, some are held out.
 
@@ -113,7 +113,7 @@ class NumberSettings(Settings):
         return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
     def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
-        """Return the largest number of epochs.
+        """Return the largest number of epochs, which does not depend on the rows or the classes.
 
         Example:
             >>> NumberSettings().epochs_for(480, classes=4)
@@ -122,7 +122,7 @@ class NumberSettings(Settings):
         return self.epochs
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
-        """Return the settings with the values that the number of training rows determines.
+        """Return the settings with a value in place of each None that leaves the value to the number of training rows.
 
         Example:
             >>> decided = NumberSettings(kernels=0).decided(40, classes=4)

@@ -34,7 +34,8 @@ class PairSettings(TextSettings):
     ROWS: ClassVar[str] = "pairs of texts"
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with the values that the data determines; see `TextSettings.decided`.
+        """Return the settings with a value in place of each None that leaves the value to the data; see
+        `TextSettings.decided`.
 
         Example:
             >>> PairSettings().decided(1000, classes=3).batch_size

@@ -91,7 +91,8 @@ class TagSettings(Settings):
         return self.batch_size or (_SMALL_BATCH if rows < _FEW_ROWS else _BATCH)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TagSettings:  # noqa: ARG002
-        """Return the settings with the values that the number of training sentences determines.
+        """Return the settings with a value in place of each None that leaves the value to the number of training
+        sentences.
 
         Example:
             >>> TagSettings().decided(3000, classes=13).epochs

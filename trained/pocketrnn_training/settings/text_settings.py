@@ -209,7 +209,7 @@ class TextSettings(Settings):
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with the values that the data determines.
+        """Return the settings with a value in place of each None that leaves the value to the data.
 
         The data is the number of training rows, the classes and the kind of labels.
 

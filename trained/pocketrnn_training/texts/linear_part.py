@@ -63,9 +63,8 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
 
 
 def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """Compute two terms of each token, int64 [vocabulary_size, 2], from which a pair's row in the table follows.
-
-    The row of a pair is the sum of the first token's first term and the second token's second term.
+    """Compute two numbers for each token, int64 [vocabulary_size, 2]. The table row of a pair of tokens is the sum of
+    the first token's first number and the second token's second number.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
@@ -81,7 +80,8 @@ def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
 
 @dataclass(frozen=True)
 class FeatureCounter:
-    """Counts the features of a linear part in texts: tokens, pairs of tokens, and joints.
+    """Counts the features of a linear part in texts: tokens, pairs of tokens, and joints, which are the characters
+    where two pieces of words meet.
 
     Attributes:
         spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
@@ -100,7 +100,8 @@ class FeatureCounter:
 
     @property
     def joints(self) -> int:
-        """The number of rows of the table of joints; 0 if the tokens are words.
+        """The number of rows of the table of joints, the characters where two pieces of words meet; 0 if the tokens are
+        words.
 
         A joint is the last characters of a piece together with the first ones of the next piece.
         """
@@ -108,9 +109,10 @@ class FeatureCounter:
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """Two terms of each token, int64 [vocabulary, 2], from which a joint's row follows as in `compute_pair_codes`.
+        """Two numbers for each token, int64 [vocabulary, 2]. The table row of the joint of two pieces is the sum of the
+        first number of the first piece and the second number of the second piece.
 
-        The first term is by the last characters of a token, the second by its first characters.
+        The first number is a hash of the last characters of a token, the second one of its first characters.
         """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
@@ -134,7 +136,8 @@ class FeatureCounter:
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
     def count_features(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
-        """Count each token, each pair and each joint in each row, as three sparse matrices.
+        """Count in each row each token, each pair of tokens, and each joint (the characters where two pieces of words
+        meet), as three sparse matrices.
 
         They are float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
         """
@@ -279,8 +282,8 @@ def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
 def _compute_feature_importance(
     parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """Compute the factor of each feature, float64 [columns of all parts], with which the mean squared norm of a row is
-    1."""
+    """Compute a factor for each feature, float64 [columns of all parts]: its inverse document frequency, scaled so that
+    the mean squared norm of a row is 1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
@@ -288,10 +291,8 @@ def _compute_feature_importance(
 def _compute_weighted_vectors(
     vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
 ) -> npt.NDArray[np.float64] | None:
-    """Compute each token's word vector times its rareness and the weight of vectors, float64 [vocabulary, dimensions].
-
-    None without word vectors.
-    """
+    """Compute each token's word vector, times its inverse document frequency and a common weight, float64 [vocabulary,
+    dimensions]; None without word vectors."""
     if vectors is None:
         return None
     found: npt.NDArray[np.float64] = vectors * rare[:, None]

@@ -179,7 +179,7 @@ class RowWords:
     def draw_pieces(
         self, skipped: float, seed: np.random.SeedSequence | int
     ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-        """Encode the rows as ids of pieces, with BPE-dropout.
+        """Encode the rows as ids of pieces, with BPE-dropout. Also return the position of each word's first id.
 
         Args:
             skipped: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
@@ -208,7 +208,8 @@ class RowWords:
     def _cut_words_randomly(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """Split each word into pieces at random, as many times as `ways` says."""
+        """Split each different word into pieces at random, as many times as `ways` has for the word. Yield the ids of
+        the pieces each time."""
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
@@ -220,7 +221,8 @@ class RowWords:
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
 
     def _cut_all_words(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Split every word that occurs into pieces, with all merges.
+        """Split each different word whose number in `ways` is not 0 into pieces, with all merges. Yield the ids of its
+        pieces.
 
         `tokenizers` needs a tenth of the time of `apply_merges`.
         """

@@ -87,7 +87,7 @@ class SpelledEmbedding(nn.Embedding):
 
     @torch.no_grad()
     def fold_embedding(self) -> Tensor:
-        """Compute the rows of a plain embedding with the same vectors, float32 [words, embedding_dim]."""
+        """Compute the rows of an ordinary embedding with the same vectors, float32 [words, embedding_dim]."""
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ _FEW_ROWS: Final = 3_000
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The texts as ids, with their rules, their vocabulary and the linear part, in the form of the members of `Task`.
+    """The texts as ids, with their rules, their vocabulary and the linear part. The attributes have the names of
+    members of `Task`.
 
     Attributes:
         rules: how a text becomes token ids.
@@ -116,7 +117,8 @@ class TokenChoice:
         return found
 
     def _choose_tokens(self) -> TokenizedTexts:
-        """Encode the texts with the tokenizer asked for, or as words and as pieces, and return the better one."""
+        """Encode the texts with the tokenizer that the user asks for; or else as words and as pieces, and return the
+        better one."""
         settings = self.settings
         if settings.asks_for_pieces:
             if settings.tokenizer is None:

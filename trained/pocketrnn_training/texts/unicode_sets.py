@@ -31,7 +31,7 @@ def _load_unicode_sets() -> Mapping[str, tuple[str, ...]]:
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
-    """Find the ranges of a named set, in the form of a step `Keep`."""
+    """Find the ranges of code points of a named set, as the cleaning step `Keep` takes them."""
     return _load_unicode_sets()[name]
 
 
