@@ -85,7 +85,7 @@ class ReferenceAnswers:
                 "If this is the empty text, choose another empty_id in the text rules. Otherwise, mask with a large "
                 "negative number instead of minus infinity.",
             )
-        _log.info("Left out of the proof: rows of %s that have no finite answer", case.name)
+        _log.info("Left out of the proof: the rows without a finite answer in %s", case.name)
         if not answered.any():
             return []
         lengths = case.lengths[answered]

@@ -149,7 +149,8 @@ def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
             unreached = len(find_unreachable_words(encoder, words)) / len(words)
             found[rows] = missed + unreached, split
     ranked = [split for _, split in sorted(found.values(), key=lambda one: one[0])]
-    others = dict.fromkeys([None, rules.padding_id, 0])
+    # The last id is the -1 that `str.find` gives.
+    others = dict.fromkeys([None, rules.padding_id, 0, len(trial.tokens) - 1])
     return [*ranked, *(replace(s, unknown_id=id_) for s in ranked[:_BEST] for id_ in others if id_ != unknown)]
 
 

@@ -392,15 +392,19 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
     if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
-        as_written = TextEncoder(replace(encoder.rules, lowercase=False), tokens)
-        is_cured = (
-            encoder.rules.lowercase and len(find_unreachable_words(as_written, enumerate(tokens))) < len(never) / 2
-        )
+        is_cured = 2 * _count_unreachable_in_their_case(encoder.rules, tokens, len(never)) < len(never)
         _log.warning(
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
             len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
             describe_rules(encoder.rules), words, ' "lowercase": false in --rules lets them through.' * is_cured,
         )  # fmt: skip
+
+
+def _count_unreachable_in_their_case(rules: TextRules, tokens: Sequence[str], now: int) -> int:
+    """Return how many words of the vocabulary no text can reach without lower-casing; `now` if rules need it."""
+    if not rules.lowercase or rules.tokenizer == "basic_english":
+        return now
+    return len(find_unreachable_words(TextEncoder(replace(rules, lowercase=False), tokens), enumerate(tokens)))
 
 
 def _list_spellings(word: str) -> Iterator[str]:
