@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pocketrnn.bundle.path_names import make_classifier_name
+from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main

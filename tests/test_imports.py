@@ -86,7 +86,7 @@ TRAINING_WINGS = (
         "preparation",
         "loop",
         "baselines",
-        "data_kinds",
+        "row_kinds",
     ),
     *("candidates", "training", "cross_validation", "fitting", "report", "run_folder", "training_run"),
 )

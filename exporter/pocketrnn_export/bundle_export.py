@@ -17,8 +17,8 @@ from torch import nn
 from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
+from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.bundle.output_kinds import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
-from pocketrnn.bundle.path_names import make_classifier_name
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -100,7 +100,7 @@ from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
 from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
 from pocketrnn_export.proof.case_provenance import make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
-from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
+from pocketrnn_export.proof.compared_id_cases import find_compared_ids
 from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import read_weights
 
 MODEL = """

@@ -19,7 +19,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.proof.case_provenance import ASKED_IDS, read_compared_ids
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
-from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases, make_cases_with_compared_ids
+from pocketrnn_export.proof.compared_id_cases import find_compared_ids, insert_phrases, make_cases_with_compared_ids
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_values
 

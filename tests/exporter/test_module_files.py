@@ -18,7 +18,7 @@ from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

@@ -13,7 +13,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.answers_after_all_cells import check_after_all_cells
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 NET = """class Net(nn.Module):
     def __init__(self, words):

@@ -20,7 +20,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
-from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules

@@ -17,7 +17,6 @@ from pocketrnn_export.tracing.module_trace import make_export_session
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
-    asserts,
     embedding_bags,
     evenly_spaced_numbers,
     interpolation,
@@ -27,6 +26,7 @@ from pocketrnn_export.tracing.rules import (
     order_statistics,
     pooling,
     slicing,
+    tensor_truth_tests,
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -325,7 +325,7 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
             return x + 1
 
     module = Asserts()
-    with TraceSession(module, (Topic(asserts.ASSERTS),)) as session:
+    with TraceSession(module, (Topic(tensor_truth_tests.ASSERTS),)) as session:
         assert module(traced().tokens).dim() == 2
     assert len(session.told) == 1
 
@@ -358,7 +358,7 @@ def test_a_rule_says_why_it_declines(
 
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
-    for each in (asserts.accept_assert, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
+    for each in (tensor_truth_tests.accept_assert, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 
 

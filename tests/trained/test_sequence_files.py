@@ -12,7 +12,7 @@ import pytest
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.rows.sequence_files import read_sequences
-from pocketrnn_training.settings.sequence_options import SequenceOptions
+from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
 HEAD = "# a comment\n@problemName walks\n@timeStamps false\n@univariate false\n@classLabel true up down\n@data\n"
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.text_files import read_files, read_pairs, with_unlabelled
     from pocketrnn_training.settings.number_settings import NumberSettings
     from pocketrnn_training.settings.pair_settings import PairSettings
-    from pocketrnn_training.settings.sequence_options import SequenceOptions
+    from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
     from pocketrnn_training.settings.tag_settings import TagSettings
     from pocketrnn_training.settings.text_settings import TextSettings
     from pocketrnn_training.training import train
@@ -94,7 +94,7 @@ _HOMES = {
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "PairSettings": ("settings.pair_settings", "PairSettings", ()),
     "RecurrentClassifier": ("classifiers.recurrent_classifiers", "RecurrentClassifier", ("torch",)),
-    "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
+    "SequenceOptions": ("settings.sequence_reading_options", "SequenceOptions", ()),
     "TagSettings": ("settings.tag_settings", "TagSettings", ()),
     "TaggedSentences": ("rows.tagged_sentences", "TaggedSentences", ()),
     "TeacherAnswers": ("rows.teacher_answers", "TeacherAnswers", ()),

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
+from pocketrnn_training.row_kinds import find_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import train

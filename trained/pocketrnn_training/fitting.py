@@ -20,10 +20,10 @@ from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
-from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
+from pocketrnn_training.row_kinds import find_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
 from pocketrnn_training.rows.rows_in_memory import (

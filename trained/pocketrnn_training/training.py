@@ -24,12 +24,12 @@ from pocketrnn_training.candidates.candidate_comparison import (
 )
 from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, is_fitted_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
-from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.duration_estimate import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
+from pocketrnn_training.row_kinds import find_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.path_names import make_classifier_name
+from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
@@ -19,10 +19,10 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
-from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.report import run_report as reports
+from pocketrnn_training.row_kinds import find_kind
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.rows.text_files import with_unlabelled

@@ -27,6 +27,7 @@ from pocketrnn_export.checking.call_recording import (
     gives_same_answers_again,
     record_call,
 )
+from pocketrnn_export.checking.calls_by_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.checked_cases import (
     classify_padding,
     collect_cases,
@@ -41,9 +42,8 @@ from pocketrnn_export.checking.correct_sizes import (
     find_right_sizes,
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_checked_file
-from pocketrnn_export.checking.exported_file_facts import find_missing_matrices
+from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
-from pocketrnn_export.checking.input_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature

@@ -18,7 +18,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.checking.call_recording import ModuleCall, draw_case, record_inputs
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.checking.exported_file_facts import list_reshape_sizes
+from pocketrnn_export.checking.exported_file_weights_and_sizes import list_reshape_sizes
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.proof import every_size_comparison

@@ -27,16 +27,16 @@ from pocketrnn_export.checking.call_recording import (
     record_call,
     select_running_sizes,
 )
-from pocketrnn_export.checking.exported_file import CheckedFile
-from pocketrnn_export.checking.exported_file_facts import count_table_rows
-from pocketrnn_export.checking.input_axis_roles import (
+from pocketrnn_export.checking.calls_by_axis_roles import (
     UncallableModuleError,
     find_call_by_axes,
     has_independent_rows,
 )
+from pocketrnn_export.checking.calls_without_declared_axes import find_call_without_axes
+from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.checking.exported_file_weights_and_sizes import count_table_rows
 from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
-from pocketrnn_export.checking.undeclared_axis_roles import find_call_without_axes
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention

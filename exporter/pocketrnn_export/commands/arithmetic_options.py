@@ -90,7 +90,7 @@ def read_integer_arguments(
     from pocketrnn_training.rows.column_files import read_column_names
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.rows.text_files import read_texts
-    from pocketrnn_training.settings.sequence_options import SequenceOptions
+    from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
     if numbers is not None:
         options = SequenceOptions().of_classifier(numbers)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
-from pocketrnn_export.commands.answered_rules import export_by_answers
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
@@ -35,6 +34,7 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.export_by_answers import export_by_answers
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
@@ -55,7 +55,7 @@ from pocketrnn_export.commands.shared_compression_options import (
     write_compressed_bundle,
 )
 from pocketrnn_export.intake.given_file_check import check_weights_exist
-from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.path_names import make_classifier_name
+    from pocketrnn.bundle.names_from_paths import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -592,7 +592,7 @@ def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subword
 
 def _check_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
-    from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
+    from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 
 def read_labels(given: str, head: str = "") -> list[str]:

@@ -12,7 +12,7 @@ import click
 
 from pocketrnn.commands.standard_streams import list_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.text_settings_in_code import OpenSettings
@@ -110,7 +110,7 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
 def _find_function_of_ids(tokenizer: str | None) -> str:
     """Return, as file.py:name, the function of the owner's code that converts the tokens of the --tokenizer function to
     ids. Return an empty string if there is none, or if it needs more than a text."""
-    from pocketrnn_export.source_code.function_arguments_check import refuse_function_with_more_arguments
+    from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
     from pocketrnn_export.source_code.text_settings_in_code import find_token_id_function
 
     named = parse_module_name(tokenizer or "")

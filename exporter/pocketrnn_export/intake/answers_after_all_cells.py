@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import run_all_cells
-from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.new_process_run import run_in_process
 from pocketrnn_export.intake.repeated_construction import are_same_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights

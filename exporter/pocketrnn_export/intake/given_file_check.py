@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError
 
 

@@ -27,12 +27,12 @@ from torch import nn
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.given_file_check import check_file_exists
 from pocketrnn_export.intake.missing_arguments import find_missing_arguments
-from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName
+from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.class_definitions import find_class, find_imported_class
-from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.jupyter_names import pretend_jupyter, replace_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_name_checks,

@@ -42,6 +42,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_search import find_convention_with_characters
+from pocketrnn_export.intake.checked_runs import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
@@ -55,13 +56,12 @@ from pocketrnn_export.intake.feature_call_search import find_convention_with_fea
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.padding_effect import find_padding_fault
-from pocketrnn_export.intake.reference_runs import make_explaining_run, make_probability_checking_run
-from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
     is_changed_by_calls,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
+from pocketrnn_export.intake.unsafe_layers_and_weights import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 

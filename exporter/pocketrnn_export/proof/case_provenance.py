@@ -10,7 +10,7 @@ from pocketrnn.errors import BundleError
 from pocketrnn_export.comparing.proof_inputs import (
     LARGEST,
 )
-from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED
+from pocketrnn_export.proof.compared_id_cases import MOST_ASKED
 
 # The key in a bundle's provenance for the sizes around each condition on a size in its module: forms made
 # from the bundle are compared at these sizes, too.

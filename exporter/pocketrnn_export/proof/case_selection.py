@@ -22,9 +22,9 @@ from pocketrnn_export.comparing.proof_inputs import (
     separate_rows_of_ids_run_alone,
 )
 from pocketrnn_export.proof.case_provenance import read_compared_ids, read_condition_sizes
+from pocketrnn_export.proof.compared_id_cases import make_cases_with_compared_ids
 from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
 from pocketrnn_export.proof.feature_cases import add_features
-from pocketrnn_export.proof.id_comparison_cases import make_cases_with_compared_ids
 
 # The most rows of one case that are run alone.
 _EVERY_ROW: Final = 64
@@ -58,7 +58,7 @@ def make_cases_for_rules(
         alone: a text with one of these ids must run alone.
         loud: ids with the largest embedding vectors; see `proof.largest_embedding_ids`.
         tried: ids that the module may take for padding, if it answers a text of only this id.
-        phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
+        phrase: ids that its program compares words with; see `proof.compared_id_cases`.
         two_texts: the rows are pairs of texts.
         features: the features of the rows.
     """

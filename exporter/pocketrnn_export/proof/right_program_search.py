@@ -37,7 +37,7 @@ from pocketrnn_export.proof.runnable_program import (
     compute_answer_or_none,
     make_runnable_program,
 )
-from pocketrnn_export.proof.trace_refusals import (
+from pocketrnn_export.proof.traced_program_checks import (
     find_padding_effects,
     refuse_caught_errors,
     refuse_changed_answers,

@@ -25,7 +25,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
-from pocketrnn_export.source_code.jupyter_environment import checks_for_jupyter, depends_on_name
+from pocketrnn_export.source_code.jupyter_names import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,

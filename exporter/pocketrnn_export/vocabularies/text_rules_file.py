@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from pocketrnn.bundle.json_schema import find_first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, SUBWORDS, AnyTextRules, TextRules, cleaning, make_rules_document, rules_of
 from pocketrnn.text.cleaning_steps import CleaningStep, build_steps_from_documents, make_step_documents

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
 from pocketrnn_export.json_file import brief_text, parse_json

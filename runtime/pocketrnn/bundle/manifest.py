@@ -696,7 +696,7 @@ def _make_no_bundle_error(path: Path) -> BundleError:
             # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.path_names import choose_default_bundle_folder
+            from pocketrnn.bundle.names_from_paths import choose_default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
@@ -721,7 +721,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     Returns:
         The sentence; empty if no name is similar.
     """
-    from pocketrnn.bundle.path_names import suggest_near_file
+    from pocketrnn.bundle.names_from_paths import suggest_near_file
 
     return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import BundleError, short_repr
-from pocketrnn.graph_check.allow_list import OPERATORS
+from pocketrnn.graph_check.allowed_operators import OPERATORS
 
 __all__ = [
     "KNOWN_VALUES",

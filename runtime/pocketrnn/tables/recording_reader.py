@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, find_file_error_reason, require_module, short_repr
 from pocketrnn.tables.csv_delimiter import find_delimiter
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.settings.sequence_options import SequenceOptions
+from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
 __all__ = ["data_options", "split_names"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.bundle.atomic_writing import check_folder_free
-from pocketrnn.bundle.path_names import choose_default_bundle_folder
+from pocketrnn.bundle.names_from_paths import choose_default_bundle_folder
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module

@@ -23,7 +23,7 @@ from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import RowWords, learn_pieces
-from pocketrnn_training.texts.tagged_pieces import join_words
+from pocketrnn_training.texts.sentence_encoding import join_words
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN
 from pocketrnn_training.training_events import Notice
 

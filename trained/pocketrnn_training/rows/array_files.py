@@ -19,7 +19,7 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, find_file_error_reason, first_line
 
 __all__ = ["ArrayHeader", "read_array_header", "read_arrays"]

@@ -16,7 +16,7 @@ from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.pair_settings import PairSettings
-from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.settings.sequence_reading_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 

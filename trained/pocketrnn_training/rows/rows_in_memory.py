@@ -16,7 +16,7 @@ from pocketrnn_training.rows.class_labels import make_class_targets, sort_classe
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
-from pocketrnn_training.settings.sequence_options import SequenceOptions
+from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
 __all__ = ["check_texts", "make_number_rules", "make_rows_of_sequences", "make_rows_of_texts"]
 

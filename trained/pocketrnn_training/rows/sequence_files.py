@@ -17,7 +17,7 @@ from pocketrnn.tables.recording_reader import group_rows_by_sequence, read_colum
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.sktime_ts_files import read_ts_file
-from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.settings.sequence_reading_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
 __all__ = ["read_sequences"]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.path_names import suggest_near_file
+from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, find_file_error_reason
 
 __all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]

@@ -26,7 +26,7 @@ from pocketrnn_export.checking.call_recording import (
     select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
-from pocketrnn_export.checking.exported_file_facts import find_axis_role
+from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
 from pocketrnn_export.checking.joined_outputs import join_outputs
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import write_command_again
 from pocketrnn.errors import ParityError
-from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -65,7 +65,7 @@ def export_by_answers(
 def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules."""
-    from pocketrnn_export.source_code.function_arguments_check import list_text_functions
+    from pocketrnn_export.source_code.text_function_check import list_text_functions
 
     named = parse_module_name(options["source"])
     if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):

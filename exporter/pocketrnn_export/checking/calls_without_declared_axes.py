@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 from pocketrnn_export.checking.call_recording import SIZES, ModuleCall, draw_case, record_call
-from pocketrnn_export.checking.exported_file import CheckedFile, Port
-from pocketrnn_export.checking.input_axis_roles import (
+from pocketrnn_export.checking.calls_by_axis_roles import (
     KEEPS,
     ONE_STEP,
     Roles,
@@ -29,6 +28,7 @@ from pocketrnn_export.checking.input_axis_roles import (
     make_call_with_roles,
     try_axis_roles,
 )
+from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.input_output_matching import AGREEING
 from pocketrnn_export.numbers.sample_table import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
