@@ -64,6 +64,9 @@ def ask(model, words, text):
         ("max_words = 30\nembedding_length = 30\nmax_epochs = 30\nlength = 30\nmax_word_len = 30", ""),
         ("max_len = max(map(len, rows))\nmax_len = 30.5\nmax_len = True", ""),
         ("max_len = 3000000", ""),
+        # The table of positions of a module that the export compares; and a function of the same class that cuts texts.
+        ("class P:\n  def __init__(self, maxlen=30): ...\n  def forward(self, x): ...", ""),
+        ("class P:\n  def forward(self, x): ...\n  def encode(self, text, maxlen=30): ...", "maxlen=30"),
     ],
 )
 def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> None:

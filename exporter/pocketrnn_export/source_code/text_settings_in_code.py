@@ -68,8 +68,9 @@ def find_open_settings(
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
     for path, cell, tree in _list_code(paths):
+        of_modules = _list_nodes_of_modules(tree)
         for node in ast.walk(tree):
-            for name, value in _list_numbers(node):
+            for name, value in _list_numbers(node) if node not in of_modules else ():
                 if names_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
@@ -80,6 +81,17 @@ def find_open_settings(
     ]
     is_open = unknown_id != -1 and unknown_id not in unknown
     return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids)
+
+
+def _list_nodes_of_modules(tree: ast.AST) -> set[ast.AST]:
+    """Return the nodes of `__init__` and `forward` in classes with a forward: a length there is that of a table of
+    positions, say, and cuts no text that the proof does not see cut."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    methods = [{one.name: one for one in node.body if isinstance(one, ast.FunctionDef)} for node in classes]
+    return {
+        node for own in methods if "forward" in own
+        for name in ("__init__", "forward") if name in own for node in ast.walk(own[name])
+    }  # fmt: skip
 
 
 def list_code_hints(
