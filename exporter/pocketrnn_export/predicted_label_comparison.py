@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, compare_candidate
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run
 

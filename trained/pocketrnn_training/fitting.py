@@ -16,7 +16,7 @@ import torch
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.scikit_learn_interface import TrainedEstimator
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows

@@ -208,9 +208,8 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
             given = run(answer.case.tokens, answer.case.lengths)
         except ExportError as error:
             raise ParityError(
-                f"The graph fails in double precision on {answer.case.name}, where the module answers: "
-                f"{first_line(error)}.",
-                "Nothing was written; the module cannot be exported as it is.",
+                f"The graph fails in double precision on {answer.case.name}, where the module answers: {error.problem}",
+                f"{error.remedy} Nothing was written.".strip(),
             ) from error
         rows += len(answer.case.lengths)
         apart = _compute_absolute_differences(answer.logits, given)

@@ -51,7 +51,7 @@ def refuse_direct_weight_reads(
         norms: `find_unapplied_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
     """
-    usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
+    usual = [(asked.rows, width) for pair in asked.trial_batch_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:
         batch = asked.draw_batch(1 if convention.one_text else rows, asked.widths.clip(width))
         with restore_module(asked.module):

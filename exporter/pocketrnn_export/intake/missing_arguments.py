@@ -20,7 +20,7 @@ import torch
 
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
-from pocketrnn_export.intake.calls_in_file import GivenByCalls, find_given_values
+from pocketrnn_export.intake.constructor_calls_in_file import GivenByCalls, find_given_values
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.non_size_arguments_from_weights import find_cell_names, find_initial_matrices

@@ -67,7 +67,7 @@ class _RecordedAnswer:
 
 def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on earlier texts, or on the number of earlier calls."""
-    rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
+    rows, width = 1 if convention.one_text else asked.rows, asked.trial_batch_widths[-1][-1]
     text, other, longer = (
         asked.draw_batch(rows, width),
         (asked.draw_batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
@@ -165,7 +165,7 @@ def _compare_batches_in_order(
     for batch, expected in answered:
         for recorded in clock.decide_recording(batch):
             answers = _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
-            if not answers or not _is_same(answers[0], expected):
+            if not answers or not _is_same_up_to_rounding(answers[0], expected):
                 differs.append(batch)
                 return
 
@@ -263,10 +263,10 @@ def _depends_on_list_length(
             return False
         held.extend(list(held)[before:] * entries)
         answers = _compute_answers_to_batches(asked, convention, [batch])
-    return bool(answers) and bool(expected) and not _is_same(answers[0], expected[0])
+    return bool(answers) and bool(expected) and not _is_same_up_to_rounding(answers[0], expected[0])
 
 
-def _is_same(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
+def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
     """Return whether the same operators and constants compute two answers with the same numbers."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
@@ -286,7 +286,7 @@ def _depends_on_call_count(
     with restore_module(asked.module):
         setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
         answers = _compute_answers_to_batches(asked, convention, [batch])
-    return bool(answers) and not _is_same(answers[0], expected)
+    return bool(answers) and not _is_same_up_to_rounding(answers[0], expected)
 
 
 def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
@@ -320,7 +320,7 @@ def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
     """
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
-    shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
+    shapes = ((rows, asked.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
     return any(_is_changed_at_size(asked, convention, *shape) for shape in shapes)
 
 

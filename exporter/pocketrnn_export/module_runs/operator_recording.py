@@ -212,8 +212,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
         """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
-        transpose. Return the steps before all these operators. Also return the name of each moving operator, with its
-        arguments that are not tensors."""
+        transpose, along the operand that depends on `label`. Return the recorded operators whose results enter the
+        first of them, and the name of each operator that moves numbers, with its arguments that are not tensors."""
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]

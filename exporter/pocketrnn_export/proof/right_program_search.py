@@ -27,6 +27,7 @@ from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.choice_operator_recording import record_choices
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
+from pocketrnn_export.proof.disobeyed_pair_size_conditions import find_disobeyed_conditions
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_rare_errors
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
@@ -48,7 +49,6 @@ from pocketrnn_export.proof.traced_program_checks import (
     refuse_tie_dependence,
     refuse_unequal_iterations,
 )
-from pocketrnn_export.proof.unmet_pair_conditions import find_unmet_questions
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
@@ -121,7 +121,7 @@ def _find_program(
     plain = _make_plain_trace(trace_with_log, log)
     refuse_size_loops(log)
     if takes_two_texts(compared.example):
-        log = replace(log, questions=find_unmet_questions(compared, plain, log.questions))
+        log = replace(log, questions=find_disobeyed_conditions(compared, plain, log.questions))
         _refuse_pair_questions(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)

@@ -11,8 +11,9 @@ from typing import Any
 from pocketrnn.text import TextRules
 
 
-def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Add to the rules what the owner's ids show: a first id, a last id, and one width for all texts, with its padding.
+def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
+    """Return the rules, and the same rules with each combination of a first id, a last id, and a width with its padding
+    that the owner's ids show.
 
     Args:
         rules: rules that have a width or a first or last id are kept.

@@ -18,7 +18,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
     list_candidate_rules,
     make_short_word_steps,
 )
-from pocketrnn_export.vocabularies.first_and_last_ids import add_first_and_last_ids
+from pocketrnn_export.vocabularies.first_and_last_ids import list_rules_with_first_and_last_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 
 # All candidates are tried on the first texts, the best are completed on some texts, and the best of these on all.
@@ -54,10 +54,10 @@ def find_rules_from_ids(
         framed: whether the ids may have others around them, or be padded.
     """
     rows = [ids for _, ids in pairs]
-    tried = [one for begun in first for one in (add_first_and_last_ids(begun, rows) if framed else [begun])]
+    tried = [one for begun in first for one in (list_rules_with_first_and_last_ids(begun, rows) if framed else [begun])]
     tried += [
         one
-        for frame in (add_first_and_last_ids(rules, rows) if framed else [rules])
+        for frame in (list_rules_with_first_and_last_ids(rules, rows) if framed else [rules])
         for one in (list_candidate_rules(frame, tokens) if usual else ())
     ]
     some_texts, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)

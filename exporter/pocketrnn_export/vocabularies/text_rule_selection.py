@@ -23,7 +23,7 @@ from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.refused_options import RefusedOptionsError
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
-from pocketrnn_export.vocabularies.first_and_last_ids import add_first_and_last_ids
+from pocketrnn_export.vocabularies.first_and_last_ids import list_rules_with_first_and_last_ids
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
@@ -283,7 +283,7 @@ def _advise_on_other_rules(
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
         return f"{said}{_GIVE_FUNCTION} {advise_external_tokenizer(vocabulary, near)}"
-    near = _add_shown_width(best, add_first_and_last_ids(rules, [ids for _, ids in pairs]))
+    near = _add_shown_width(best, list_rules_with_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
         f"does. {advise_external_tokenizer(vocabulary, near, 'If no rules can, as for stems,')}"

@@ -100,7 +100,8 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
             held += len(chunk)
             if held > _LONGEST_LINE:
                 raise InputError(
-                    f"Line {number + 1} of standard input is longer than {_LONGEST_LINE >> 20} MiB.", "Check the input."
+                    f"Line {number + 1} of standard input is longer than {_LONGEST_LINE >> 20} MiB.",
+                    "Give one text in each line.",
                 )
             continue
         lines = b"".join([*begun, whole]).split(b"\n")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, InputError, find_file_error_reason, require_module, short_repr
+from pocketrnn.tables.column_and_label_checks import check_columns
 from pocketrnn.tables.csv_delimiter import find_delimiter
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
-from pocketrnn.tables.row_checks import check_columns
 
 __all__ = ["group_rows_by_sequence", "parse_json_constant", "read_columns", "stack_channels"]
 

@@ -11,6 +11,14 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, TextError, find_file_error_reason, require_module, short_repr
+from pocketrnn.tables.column_and_label_checks import (
+    DAMAGED_PARQUET,
+    SAVE_AS_UTF8,
+    check_columns,
+    list_first_names,
+    make_parquet_error,
+    parse_json_object,
+)
 from pocketrnn.tables.csv_delimiter import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind
 from pocketrnn.tables.row_batches import (
@@ -21,14 +29,6 @@ from pocketrnn.tables.row_batches import (
     JsonRows,
     RowBatch,
     RowSource,
-)
-from pocketrnn.tables.row_checks import (
-    DAMAGED_PARQUET,
-    SAVE_AS_UTF8,
-    check_columns,
-    list_first_names,
-    make_parquet_error,
-    parse_json_object,
 )
 from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written_values
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.rows.class_labels import normalize_label
 
 __all__ = ["make_class_notices"]

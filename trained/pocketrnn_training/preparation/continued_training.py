@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn.tags import has_span_prefixes, may_follow_label
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subword_encoder import make_words_function

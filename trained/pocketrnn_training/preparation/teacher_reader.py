@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import DataError, short_repr
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn.text import TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_training.classifiers import checkpoint as checkpoints

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.row_checks import list_first_names
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 
 __all__ = ["make_class_targets", "normalize_label", "sort_classes"]

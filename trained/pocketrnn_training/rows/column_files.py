@@ -19,15 +19,15 @@ import pyarrow.parquet
 
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.errors import DataError, find_file_error_reason, first_line
-from pocketrnn.tables.csv_delimiter import find_delimiter, write_header_line_remedy
-from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
-from pocketrnn.tables.row_checks import (
+from pocketrnn.tables.column_and_label_checks import (
     DAMAGED_PARQUET,
     check_columns,
     list_first_names,
     make_parquet_error,
     parse_json_object,
 )
+from pocketrnn.tables.csv_delimiter import find_delimiter, write_header_line_remedy
+from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
 
 __all__ = [
     "COLUMN_REMEDY",

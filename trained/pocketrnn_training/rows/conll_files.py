@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import DataError, short_repr
+from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn.tables.encodings import UTF8, check_encoding
-from pocketrnn.tables.row_checks import list_first_names
 from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 

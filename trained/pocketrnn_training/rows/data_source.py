@@ -219,7 +219,9 @@ class DataSource:
         ):
             if value != default and (self.has_number_rows or AG_NEWS in self.names):
                 what = "sequences of numbers" if self.has_number_rows else "ag_news"
-                raise InputError(f"{option} is for your own files of texts, but DATA is {what}.", "Leave it out.")
+                raise InputError(
+                    f"{option} is for your own files of texts, but DATA is {what}.", f"Leave {option} out."
+                )
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberInput | None = None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_training.rows.class_labels import make_class_targets, sort_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
 from pocketrnn_training.settings.base_settings import Settings

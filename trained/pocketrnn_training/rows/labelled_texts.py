@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.row_checks import check_same_labels, list_first_names
+from pocketrnn.tables.column_and_label_checks import check_same_labels, list_first_names
 from pocketrnn_training.rows.class_labels import make_class_targets
 from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled, split_rows

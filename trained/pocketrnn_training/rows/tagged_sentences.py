@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.row_checks import check_same_labels
+from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.settings.base_settings import Settings
 

@@ -111,7 +111,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
     """Check the call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
-    for one_text, widths in itertools.product((False, True), asked.trial_widths):
+    for one_text, widths in itertools.product((False, True), asked.trial_batch_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
         if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
@@ -204,7 +204,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
         if asked.one_text is not one_text and (asked.one_text or asked.features):
             continue
-        for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
+        for widths, setup, around in itertools.product(asked.trial_batch_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
             working_calls, failing = _find_working_calls(asked, given, widths, one_text=one_text)
             failures += failing
@@ -233,7 +233,7 @@ def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
 def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
     works on short texts."""
-    tried = max(asked.trial_widths[0])
+    tried = max(asked.trial_batch_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         working = _try_on_width(asked, way, most)
         if not isinstance(working, WorkingCall) or _has_constant_inputs(working):

@@ -79,7 +79,7 @@ class ModuleFacts:
         return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
-    def trial_widths(self) -> list[tuple[int, ...]]:
+    def trial_batch_widths(self) -> list[tuple[int, ...]]:
         """The widths of the batches for trial calls: one tuple of widths for each trial, the shortest first."""
         if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)

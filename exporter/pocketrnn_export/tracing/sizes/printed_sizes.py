@@ -99,7 +99,7 @@ def is_output_read() -> bool:
 
 
 def _only_makes_text(path: Sequence[ast.AST]) -> bool:
-    """Return whether each expression of a path only makes a string from the next expression."""
+    """Return whether each of these nested expressions, from the outermost, only makes a string of the one inside it."""
     return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 

@@ -30,32 +30,32 @@ def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Ver
     cases = [draw_case(called, *size, ragged=True) for size in (*called.sizes, *_SIZES)]
     # Where the file fails or differs on masks as they are, the verdict says so already.
     cases = [one.case for one in compare_cases(compared, cases) if one.is_same]
-    turned = replace(compared, called=replace(called, function=_reverse_masks(called.function)))
+    flipped = replace(compared, called=replace(called, function=_flip_masks(called.function)))
     cases = [
         case
         for case in cases
         if any(
             not np.array_equal(value, other)
             for value, other in zip(
-                record_inputs(called, case).values(), record_inputs(turned.called, case).values(), strict=True
+                record_inputs(called, case).values(), record_inputs(flipped.called, case).values(), strict=True
             )
         )
     ]
-    outcomes = compare_cases(turned, cases)
+    outcomes = compare_cases(flipped, cases)
     if not outcomes:
         return verdict
-    of_turned = make_verdict(turned, {"masks turned": outcomes}, None)
-    if not of_turned.is_right:
+    of_flipped = make_verdict(flipped, {"masks flipped": outcomes}, None)
+    if not of_flipped.is_right:
         reason = f"{verdict.file} fails on masks that hide the beginning of rows, but {verdict.name} answers."
-        return limit_verdict_to_inputs(verdict, of_turned, "masks that hide the end of rows", reason)
-    lines = summarize_outcomes(verdict.name, {"masks turned": outcomes})
+        return limit_verdict_to_inputs(verdict, of_flipped, "masks that hide the end of rows", reason)
+    lines = summarize_outcomes(verdict.name, {"masks flipped": outcomes})
     return replace(verdict, comparisons=(*verdict.comparisons, *lines))
 
 
-def _reverse_masks(function: Call) -> Call:
+def _flip_masks(function: Call) -> Call:
     """Return a call with reversed masks. All axes of a mask are reversed."""
 
-    def reverse_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def flip_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         bound = inspect.signature(layer.forward).bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if isinstance(value, Tensor) and (value.dtype == torch.bool or "mask" in name.lower()):
@@ -64,7 +64,7 @@ def _reverse_masks(function: Call) -> Call:
 
     def call_with_reversed_masks(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         # Before the hook that records the inputs.
-        hook = module.register_forward_pre_hook(reverse_mask_inputs, with_kwargs=True, prepend=True)
+        hook = module.register_forward_pre_hook(flip_mask_inputs, with_kwargs=True, prepend=True)
         try:
             return function(module, tokens, lengths)
         finally:

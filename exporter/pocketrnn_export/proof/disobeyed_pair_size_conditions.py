@@ -29,7 +29,7 @@ _MOST: Final = 40
 _FEW: Final = 4
 
 
-def find_unmet_questions(
+def find_disobeyed_conditions(
     compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
     """Compare a module with its program near each condition on sizes. Return the conditions that the program does not
