@@ -209,7 +209,10 @@ def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))
     assert result.exit_code == 0, result.output
     assert "Note: Text rules: texts are split by the owner's code" in result.stderr
-    assert "--tokens" in result.stdout.splitlines()[-1]
+    # Tokens may be looked up otherwise than the ids that were compared.
+    shown = shlex.split(result.stdout.splitlines()[-1])
+    assert json.loads(shown[-1]) in [ids for _, ids in PAIRS], shown
+    assert shown[-2] == "--tokens"
     assert '/b", tokenizer=words)' in result.stdout.splitlines()[-2]
     asked = CliRunner().invoke(main, ["classify", "-b", str(tmp_path / "b"), "--tokens", '["w1"]', "[2, 5, 3]"])
     assert len({line.split("\t")[1] for line in asked.stdout.splitlines()}) == 1

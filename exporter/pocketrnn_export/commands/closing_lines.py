@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pocketrnn.bundle.manifest import Manifest, Parity
 
+# The most ids that the next command shows.
+_SHOWN_IDS: Final = 30
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
@@ -148,12 +150,14 @@ def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, st
         print_line(f"Next: pocketrnn classify --bundle {where} --input recording.csv")
         return
     is_external = manifest.text.rules.tokenizer == "external"
-    text = '--tokens \'["a", "text"]\'' if is_external else '"a text"'
+    text = f"--tokens '{_show_tokens(manifest)}'" if is_external else '"a text"'
     given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
     packed = output.suffix == ".prnn"
     load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"
     if is_external and not packed and not manifest.has_two_texts:
-        calls.append(f"{load}, tokenizer=words) takes texts, which your function words(text) splits into tokens")
+        calls.append(
+            f"{load}, tokenizer=words) takes texts, of which your function words(text) gives the tokens or ids"
+        )
     if manifest.output.activation == "sigmoid" and not manifest.heads:
         keeps = manifest.output.thresholds is not None
         calls.append(
@@ -166,3 +170,15 @@ def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, st
         print_line(f"Next: {write_command_again({**corrected, 'force': 'given'})}")
         return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
+
+
+def _show_tokens(manifest: Manifest) -> str:
+    """Return the ids of a golden example as JSON, since ids were compared and tokens may not have been. Return a list of
+    tokens if there is no example."""
+    from pocketrnn.bundle.manifest import Example
+
+    ids = [one.ids for one in manifest.examples if isinstance(one, Example) and one.ids]
+    shown: list[int] | list[str] = ["a", "text"]
+    if ids and not manifest.has_two_texts:
+        shown = [*next((one for one in ids if len(one) <= _SHOWN_IDS), ids[0])][:_SHOWN_IDS]
+    return json.dumps(shown)
