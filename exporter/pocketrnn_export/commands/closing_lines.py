@@ -173,8 +173,8 @@ def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, st
 
 
 def _show_tokens(manifest: Manifest) -> str:
-    """Return the ids of a golden example as JSON, since ids were compared and tokens may not have been. Return a list of
-    tokens if there is no example."""
+    """Return the ids of a golden example as JSON, since ids were compared and tokens may not have been. If there is no
+    example, return a list of tokens."""
     from pocketrnn.bundle.manifest import Example
 
     ids = [one.ids for one in manifest.examples if isinstance(one, Example) and one.ids]
