@@ -28,6 +28,7 @@ def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) 
         program_of(kind)
 
 
+@pytest.mark.slow
 def test_the_call_and_what_catches_its_error_are_named() -> None:
     with pytest.raises(ExportError, match=r"F\.one_hot\(k \* 2, 2\).*except \(RuntimeError"):
         program_of(zoo.OneHot)

@@ -373,6 +373,7 @@ def test_whole_numbers_are_compared_and_lacking_outputs_told(tmp_path: Path) -> 
     assert any("output 1 of WithLabels" in note for note in first.notes)
 
 
+@pytest.mark.slow
 def test_a_difference_names_the_output_and_shows_its_numbers(tmp_path: Path) -> None:
     for larger, factor, named in ((False, 2.0, "few"), (True, 2.0, "many")):
         file = written(
@@ -395,6 +396,7 @@ def test_an_input_with_a_default_that_the_file_lacks_is_left_out(tmp_path: Path)
     assert (both.kind, "lengths" in both.called) == ("right", True)
 
 
+@pytest.mark.slow
 def test_rows_that_the_module_answers_with_nan_are_left_out(tmp_path: Path) -> None:
     assert checked(WithoutZeros(), written(NeverWithoutTokens(), tmp_path / "words.onnx", TOKENS)).is_right
     assert checked(NeverWithoutTokens(), written(WithoutZeros(), tmp_path / "nan.onnx", TOKENS)).kind == "wrong"
@@ -504,7 +506,9 @@ class ByCell(nn.Module):
 
 
 # 5 is a number of rows of the first calls, and 8 the size of a layer.
-@pytest.mark.parametrize("steps", [5, 8, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(5, marks=pytest.mark.slow), 8, pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp_path: Path) -> None:
     found = checked(ByCell(), traced(ByCell(), tmp_path / "cell.pt", torch.randn(3, steps)))
     assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
@@ -593,6 +597,7 @@ def test_an_input_that_the_module_has_not_is_named(tmp_path: Path) -> None:
     assert "shapes" in found.reason or "words" in found.reason
 
 
+@pytest.mark.slow
 def test_random_answers_are_not_compared(right: Path) -> None:
     found = checked(Drawn(), right)
     assert found.kind == "not comparable"
@@ -795,6 +800,7 @@ def test_a_mask_with_its_axes_turned_is_given_so(axes: bool, turned: bool, tmp_p
     assert not any("1, 0" in note for note in checked(inside, file).notes)
 
 
+@pytest.mark.slow
 def test_a_mask_that_fits_only_since_sizes_are_equal_is_wrong(tmp_path: Path) -> None:
     given = (TOKENS[:, :3], torch.ones(3, 3, dtype=torch.int64))
     file = written(AttentionOfTurnedMask(), tmp_path / "f.onnx", *given, names=["text", "mask"], fixed=[0, 1])

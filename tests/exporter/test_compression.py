@@ -317,6 +317,7 @@ def test_checkpoints_are_exported_and_compressed(tmp_path: Path) -> None:
     assert "--compress" in result.output
 
 
+@pytest.mark.slow
 def test_of_several_labels_the_sets_that_are_given_are_compared(tmp_path: Path) -> None:
     module = seeded(user_modules.PackedLastState)
     thresholds = (0.5, 0.4, 0.6, 0.5)

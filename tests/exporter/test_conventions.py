@@ -136,7 +136,7 @@ def test_a_forward_that_reads_places_of_its_one_argument_is_given_a_tuple(kind: 
     assert prepared(kind).convention.line == "module((tokens, lengths))"
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 20), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 37, first=20), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
     assert found.convention.line == BATCH[kind]

@@ -247,6 +247,7 @@ def compared(module: nn.Module, before: Callable[[], object] = lambda: None) -> 
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", mostly_slow(list(MADE), 99, first=10))
 def test_a_copy_that_would_lose_something_is_whole_and_the_module_is_left_as_it_was(made: str) -> None:
     module = MADE[made]()

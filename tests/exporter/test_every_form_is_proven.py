@@ -135,6 +135,7 @@ class Occurs(torch.nn.Module):
         return self.embedding(tokens).mean(1) * (self.occurs(tokens > 2).float().reshape(-1, 1) + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "occurs",
     mostly_slow(

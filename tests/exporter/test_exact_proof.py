@@ -267,7 +267,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        (user_modules.PackedLastState, gates_swapped),
+        pytest.param(user_modules.PackedLastState, gates_swapped, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, bias_dropped, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, read_backwards, marks=pytest.mark.slow),
         (user_modules.PackedLastState, lengths_ignored),

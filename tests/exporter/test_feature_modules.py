@@ -172,6 +172,7 @@ def test_a_line_that_leaves_a_feature_out_is_refused(line: str) -> None:
         prepared(zoo.Priced, ["price", "stars"], call=line)
 
 
+@pytest.mark.slow
 def test_texts_that_are_padded_to_a_width_are_exported_with_features(tmp_path: Path) -> None:
     rules = TextRules(unknown_id=1, min_width=6, max_width=6, max_tokens=6)
     classifier = exported(zoo.Priced, tmp_path / "sales", PRICE, rules=rules)
@@ -381,6 +382,7 @@ def test_options_that_features_cannot_have_are_refused(tmp_path: Path, option: d
         exported(zoo.Priced, tmp_path / "sales", option.pop("features", PRICE), **option)
 
 
+@pytest.mark.slow
 def test_texts_with_their_ids_are_compared_with_the_rules(tmp_path: Path) -> None:
     manifest = exported(zoo.Priced, tmp_path / "sales", PRICE, example_ids=[("w1 w2", [3, 4])]).manifest
     assert manifest.provenance["text_rules"]["verdict"] == "compared"
@@ -400,6 +402,7 @@ def test_given_texts_become_golden_examples_or_stay_private(tmp_path: Path) -> N
     assert all(example.text[0] not in {"w1 w2", "w3"} for example in hidden.manifest.texts)
 
 
+@pytest.mark.slow
 def test_a_described_input_has_its_features(tmp_path: Path) -> None:
     given = FeatureInput(TextRules(unknown_id=1), tuple(VOCABULARY), make_features(PRICE))
     from pocketrnn import LabelOutput
@@ -441,6 +444,7 @@ def test_each_of_several_heads_answers_a_text_with_its_features(tmp_path: Path) 
         assert one.head("mood").predict(items) == [answer["mood"] for answer in one.predict(items)]
 
 
+@pytest.mark.slow
 def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None:
     exported(zoo.Priced, tmp_path / "sales", PRICE)
     for made_of in (

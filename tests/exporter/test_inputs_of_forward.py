@@ -128,7 +128,7 @@ def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 9, first=1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 20, first=10), ids=lambda kind: kind.__name__)
 def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], caplog: pytest.LogCaptureFixture) -> None:
     found = prepared(kind).convention
     assert TOLD[kind] in found.provenance["assumed"]

@@ -38,7 +38,7 @@ def test_what_runs_other_operators_than_the_module_is_refused_with_the_line(kind
     assert "misleading_copy_modules.py:" in refusal.value.problem
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.ALIKE, 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.ALIKE, 6), ids=lambda kind: kind.__name__)
 def test_what_runs_the_same_operators_is_not_refused(kind: type[zoo.Base]) -> None:
     torch.manual_seed(0)
     compared(kind())

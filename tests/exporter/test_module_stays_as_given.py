@@ -145,6 +145,7 @@ class OfFeatures(BatchNorm):
         return super().forward(x) + price[:, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -165,6 +165,7 @@ class Relaxes(nn.Module):
         return self.fc(state)
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_no_layer_is_written_out_where_all_sequences_have_so_many_steps(tmp_path: Path) -> None:
     module = Relaxes().eval()
     export(module, tmp_path / "b", steps=4, **XYZ)
@@ -412,6 +413,7 @@ class Logarithm(LastStep):
         return super().forward(torch.sqrt(x))
 
 
+@pytest.mark.slow
 def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

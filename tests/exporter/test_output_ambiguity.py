@@ -246,6 +246,7 @@ class Stars(zoo.Base):
         return self.fc(self.steps(x)[:, -1])  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_one_number_of_a_file_that_trains_values_is_asked_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

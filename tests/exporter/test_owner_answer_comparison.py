@@ -259,6 +259,7 @@ GIVEN = ["net.py:Net", "--weights", "net.pt", "--vocabulary", "words.txt", "--la
          "--pairs", "answers.csv", "-o", "out", "--no-torchscript"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: Path) -> None:
     write_answers(lambda ids: answer([0, *ids], 40))
     result = CliRunner().invoke(main, ["export", *GIVEN])
@@ -269,6 +270,7 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
     assert "probabilities within 0.001" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -292,6 +294,7 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_a_width_that_answers_show_is_taken_beside_a_function(owners_folder: Path) -> None:
     write_answers(lambda ids: answer(ids, 40))
     text = Path("answers.csv").read_text().replace("<b>", "").splitlines()

@@ -116,13 +116,13 @@ def a_text_or_several(data: Any, vocab: Mapping[str, int], most: int = 50) -> li
         pytest.param(
             floats_on_the_left, {"min_width": 25, "max_width": 25, "pad_side": "left"}, marks=pytest.mark.slow
         ),
-        (column, {}),
+        pytest.param(column, {}, marks=pytest.mark.slow),
         pytest.param(
             other_padding,
             {"max_tokens": 600, "min_width": 600, "max_width": 600, "padding_id": 40},
             marks=pytest.mark.slow,
         ),
-        (tokens_and_ids, {}),
+        pytest.param(tokens_and_ids, {}, marks=pytest.mark.slow),
         (texts_to_words, {}),
         pytest.param(
             a_text_or_several,

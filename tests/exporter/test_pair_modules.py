@@ -238,7 +238,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("kind", "said"), mostly_slow(list(REFUSED.items()), 2, several=True))
+@pytest.mark.parametrize(("kind", "said"), mostly_slow(list(REFUSED.items()), 8, first=2, several=True))
 def test_what_cannot_be_followed_is_refused(tmp_path: Path, kind: type[nn.Module], said: str) -> None:
     with pytest.raises(ExportError, match=said):
         exported(kind, tmp_path / "nli")

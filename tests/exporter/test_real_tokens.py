@@ -240,6 +240,7 @@ def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
         compress(tmp_path / "b", tmp_path / "none", storage=Storage("float32", "float32", rows=2))
 
 
+@pytest.mark.slow
 def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -187,7 +187,7 @@ class DrawsBySeed(Encoder):
         (TakesBags, r"offsets.*, offsets=None.*module\(tokens, None\)"),
         pytest.param(AsksForNoNumber, r"line\.py:\d+: `if torch\.isnan.*torch\.nan_to_num", marks=pytest.mark.slow),
         (ChoosesByCond, r"torch\.cond at test_refusals_name_the_line.*torch\.where"),
-        (LooksInArrays, r"line\.py:\d+: `found = .*NumPy.*torch\.where"),
+        pytest.param(LooksInArrays, r"line\.py:\d+: `found = .*NumPy.*torch\.where", marks=pytest.mark.slow),
         pytest.param(LooksInLists, r"line\.py:\d+: `return self.*row\.index", marks=pytest.mark.slow),
         pytest.param(CountsBytes, r"line\.py:\d+: `return self.*nbytes.*element_size", marks=pytest.mark.slow),
         pytest.param(TakesWaves, r"'DFT'.*line\.py:\d+: `return self.*torch\.eye\(n\)", marks=pytest.mark.slow),

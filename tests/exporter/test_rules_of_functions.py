@@ -313,6 +313,7 @@ def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], wr
     assert written in str(caught.value)
 
 
+@pytest.mark.slow
 def test_words_beyond_a_cut_are_not_taken_for_stop_words() -> None:
     letters = [*" !a7-<_Z\u00e9", *(chr(0x4E00 + i) for i in range(400))]
     known = read_vocabulary(["<unk>", "<pad>", "\n", *letters])

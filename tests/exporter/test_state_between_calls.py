@@ -429,6 +429,7 @@ def test_where_no_number_of_a_word_is_taken_out_nothing_is_said(kind: type[rare.
     assert of_rare_texts(kind).notes == ()
 
 
+@pytest.mark.slow
 def test_a_module_is_left_with_what_it_kept() -> None:
     module = CountsItsCalls()
     prepared(module)

@@ -151,7 +151,7 @@ class _MeanOfWords(torch.nn.Module):
         pytest.param(classifier_of("gru", 1, "max", packed=False, both=True), "both ends", marks=pytest.mark.slow),
         pytest.param(_StepBeforeLast(), "cannot continue", marks=pytest.mark.slow),
         pytest.param(user_modules.EncoderStates(), "from zeros", marks=pytest.mark.slow),
-        (_ProductsOfStates(), r"MatMul \w+ cannot continue"),
+        pytest.param(_ProductsOfStates(), r"MatMul \w+ cannot continue", marks=pytest.mark.slow),
         (_MeanOfWords(), "no recurrent layer"),
     ],
     ids=["bidirectional", "the step before the last", "another layer's state", "products", "no recurrent layer"],

@@ -178,6 +178,7 @@ def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(s
     assert page.count("<circle") == len(manifest.parity.comparisons) + 2 * len(manifest.examples)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_a_smaller_bundle_keeps_the_chain_too(small: Path, tmp_path: Path) -> None:
     packed = pack(small, tmp_path / "small.prnn")
     assert links(packed)[: len(CHAIN)] == CHAIN

@@ -218,6 +218,7 @@ class FarState(Tagger):
         return self.fc(self.rnn(self.embedding(tokens), begin)[1][-1])
 
 
+@pytest.mark.slow
 def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
     content, graph = graph_of(FarState(both=False, layers=1), VOCABULARY, LABELS)
     assert convert_products_to_integers(lower_graph(content, graph).program).matrices == 0

@@ -132,6 +132,7 @@ def test_folds_that_are_interrupted_begin_anew_and_the_classifier_stays(
     assert all(tensor.equal(before[name]) for name, tensor in kept.module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_from_python_it_gives_the_scores_and_keeps_nothing() -> None:
     data = easy_texts(30)
     names = [data.labels[target] for target in data.targets]

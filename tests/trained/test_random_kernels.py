@@ -197,6 +197,7 @@ def test_the_command_says_the_accuracy_of_the_folds_with_its_spread(tmp_path: Pa
     assert not (tmp_path / "c" / "resume.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_forest_of_statistics_is_measured_by_the_folds() -> None:
     data = easy_sequences()
     found = fit_statistics_baseline(data.sequences, data.targets, np.arange(40) % 4)
