@@ -165,6 +165,14 @@ def test_one_hot_rows_are_read_as_ids(with_batch: bool) -> None:
         assert (rules.tokenizer, rules.lowercase, rules.unknown_id) == ("characters", False, 51)
 
 
+def test_a_function_may_take_a_vocabulary_of_letters() -> None:
+    def encode(text: str, vocabulary: Mapping[str, int]) -> list[int]:
+        return [1, *(vocabulary.get(letter, 3) for letter in text), 2]
+
+    known = read_vocabulary(["<pad>", "<sos>", "<eos>", "<unk>", " ", *"abcde"])
+    assert adapt_owner_function(encode, known)("a bz") == [1, 5, 4, 6, 3, 2]
+
+
 def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     def cut(text: str) -> list[int]:
         return [STOI.get(word, 1) for word in text.split()][:512]

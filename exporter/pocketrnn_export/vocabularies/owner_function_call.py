@@ -111,6 +111,9 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     words = [token for token in vocabulary.tokens if len(token) > 1 and token.isalpha()]
     words = words[:: max(1, len(words) // (2 * _TRIED_TEXTS))][: 2 * _TRIED_TEXTS]
     takes_vocabulary = len(needed) == 2
+    if takes_vocabulary and not words:
+        # A vocabulary of letters.
+        words = [token for token in vocabulary.tokens if token.isalpha()][: 2 * _TRIED_TEXTS]
     forms = _list_calls(function, needed if takes_vocabulary else [], name, vocabulary)
     scores = [_count_found_words(form, words, vocabulary, of_ids=takes_vocabulary) for form in forms]
     if any(scores) or (not takes_vocabulary and not words):
