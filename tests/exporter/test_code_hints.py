@@ -66,6 +66,7 @@ def ask(model, words, text):
         ("max_len = 3000000", ""),
         # The table of positions of a module that the export compares; and a function of the same class that cuts texts.
         ("class P:\n  def __init__(self, maxlen=30): ...\n  def forward(self, x): ...", ""),
+        ("class P:\n  def __init__(self): P.table(9)\n  def forward(self, x): ...\n  def table(n, maxlen=30): ...", ""),
         ("class P:\n  def forward(self, x): ...\n  def encode(self, text, maxlen=30): ...", "maxlen=30"),
     ],
 )

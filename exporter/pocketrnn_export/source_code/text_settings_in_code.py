@@ -84,14 +84,18 @@ def find_open_settings(
 
 
 def _list_nodes_of_modules(tree: ast.AST) -> set[ast.AST]:
-    """Return the nodes of `__init__` and `forward` in classes with a forward: a length there is that of a table of
-    positions, say, and cuts no text that the proof does not see cut."""
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    methods = [{one.name: one for one in node.body if isinstance(one, ast.FunctionDef)} for node in classes]
-    return {
-        node for own in methods if "forward" in own
-        for name in ("__init__", "forward") if name in own for node in ast.walk(own[name])
-    }  # fmt: skip
+    """Return the nodes of `__init__` and `forward` in classes with a forward, and of the methods that these call: a
+    length there is that of a table of positions, say, and cuts no text that the proof does not see cut."""
+    found: set[ast.AST] = set()
+    for definition in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        methods = {one.name: one for one in definition.body if isinstance(one, ast.FunctionDef)}
+        waiting = ["__init__", "forward"] if "forward" in methods else []
+        while waiting:
+            if (method := methods.pop(waiting.pop(), None)) is not None:
+                nodes = [*ast.walk(method)]
+                found.update(nodes)
+                waiting += [_read_name(node.func) for node in nodes if isinstance(node, ast.Call)]
+    return found
 
 
 def list_code_hints(
