@@ -194,6 +194,9 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
     lines = [f"{1 + i % 2}\t{'ab'[i % 2]}{columns.format('XY'[i % 2])}\n{i % 2 * chr(10)}" for i in range(40)]
     for name in ("en-train.conllu", "en-dev.conllu"):
         (somewhere_else / name).write_text("".join(lines))
+    (somewhere_else / "nli.csv").write_text(
+        "premise,hypothesis,label\n" + "a cat sits,a cat,yes\na cat sits,an emu,no\n" * 20
+    )
     # For the rows of reviews.csv and for that text.
     answers = pa.table({label: [1.0 if label == "cat" else 0.0] * 91 for label in LABELS})
     pyarrow.parquet.write_table(answers, somewhere_else / "probabilities.parquet")
