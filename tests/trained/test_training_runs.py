@@ -598,7 +598,8 @@ def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Pa
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_the_claim_of_a_run_that_was_killed_is_void(tmp_path: Path) -> None:
     folder = tmp_path / "c"
-    code = f"import pathlib, os, signal\nfrom pocketrnn_training import run_folder\nwith run_folder.lock_folder({folder!r}):"
+    made = "import pathlib, os, signal\nfrom pocketrnn_training import run_folder\n"
+    code = f"{made}with run_folder.lock_folder({folder!r}):"
     code = code.replace("PosixPath", "pathlib.Path") + "\n    os.kill(os.getpid(), signal.SIGKILL)"
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
