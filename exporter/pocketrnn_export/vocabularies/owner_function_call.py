@@ -135,8 +135,8 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 def _list_calls(
     function: Callable[..., Any], needed: Sequence[str], name: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the ways to call a function with one text: as a string or as a list of one. Of two arguments, `name` takes
-    the vocabulary; if it is None, each of them does in turn."""
+    """List the ways to call a function with one text: as a string or as a list of one. The argument `name` takes the
+    vocabulary if the function needs two; if `name` is None, each of the two takes it in turn."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
     places = [one for one in needed[::-1] if name in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
