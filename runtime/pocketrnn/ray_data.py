@@ -19,7 +19,7 @@ from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_text_chunks import OnError
 from pocketrnn.text.text_input import TextInput
 
 if TYPE_CHECKING:

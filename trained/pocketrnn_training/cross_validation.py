@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.row_kinds import find_kind
+from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import train
@@ -158,7 +158,7 @@ def cross_validate_rows(
         InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
     """
     check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
-    baseline_of = find_kind(data).baseline
+    baseline_of = find_row_kind(data).baseline
     fold_of = assign_folds(data, folds, np.random.default_rng(settings.seed))
     measured: list[Fold] = []
 

@@ -45,7 +45,9 @@ def find_first_fault(
     """
     root = schema if root is None else root
     if unknown := schema.keys() - _KEYWORDS:
-        raise NotImplementedError(f"JSON Schema keywords {sorted(unknown)}")
+        raise NotImplementedError(
+            f"find_first_fault does not check the keywords {sorted(unknown)}. Leave them out of the schema."
+        )
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         if fault := find_first_fault(value, referred, root, path):

@@ -15,7 +15,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError, name_error_subject
+from pocketrnn.errors import InputError, replace_error_subject
 from pocketrnn.tags import select_text_between
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _answer_texts(
         try:
             tags = classifier.tag(given)
         except InputError as error:
-            raise name_error_subject(error, "The text", name) from None
+            raise replace_error_subject(error, "The text", name) from None
         print_text(format_line(tags))
     return 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.bundle.checked_files import read_file_size
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import format_json_line, print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line, format_outline
 

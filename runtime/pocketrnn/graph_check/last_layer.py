@@ -57,8 +57,8 @@ def _find_constants(graph_contents: GraphContents) -> set[str]:
     return fixed
 
 
-def _is_constant(node: Node, fixed: set[str]) -> bool:
-    return all(name in fixed for name in node.inputs if name)
+def _is_constant(node: Node, constant_names: set[str]) -> bool:
+    return all(name in constant_names for name in node.inputs if name)
 
 
 def add_graph_output(content: bytes, name: str) -> bytes:

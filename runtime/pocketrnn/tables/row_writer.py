@@ -70,7 +70,7 @@ def _format_json_lines(answered: Answered) -> Iterator[str]:
 
 
 def _format_json_members(column: Column) -> list[str]:
-    """Format the answer's members of each row's JSON object, with a comma in front."""
+    """Format a column of answers as a member of each row's JSON object, with a comma in front of each."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}

@@ -561,7 +561,7 @@ def _build_step_of_document(document: Any) -> SubwordStep:
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
             clusters = tuple(map(convert_list_to_tuple, convert_list_to_tuple(document.get("clusters", []))))
             return Table(_decode_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
-    raise InputError(f"{short_repr(document)} is not a step of subwords.", "docs/format.md lists the steps.")
+    raise InputError(f"{short_repr(document)} is not a step of subwords.", "Write it as docs/format.md shows.")
 
 
 def _decode_table(table: str) -> bytes:

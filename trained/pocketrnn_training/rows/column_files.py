@@ -243,10 +243,10 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                     raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
             yield [row[column] for column in wanted]
 
-    return _gather_columns(select_members())
+    return _gather_rows_into_columns(select_members())
 
 
-def _gather_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
+def _gather_rows_into_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
     """Yield the columns of rows, some thousand rows at a time."""
     while some := list(islice(rows, _ROWS)):
         yield tuple(map(list, zip(*some, strict=True)))
@@ -285,7 +285,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
             values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
             yield [values[name] for name in wanted]
 
-    return _gather_columns(parse_lines())
+    return _gather_rows_into_columns(parse_lines())
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:

@@ -192,7 +192,7 @@ class DataSource:
                 if one.name not in own and getattr(options, one.name) != one.default:
                     raise InputError(
                         f"--{one.name.replace('_', '-')} does not apply to words with labels.",
-                        "Leave it out, or --labels-of.",
+                        f"Leave --{one.name.replace('_', '-')} out, or --labels-of.",
                     )
         if AG_NEWS in self.names:
             raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
@@ -241,7 +241,7 @@ class DataSource:
 
         if self.multi_label or self.data_dir is not None:
             said = "--multi-label" if self.multi_label else "--data-dir"
-            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", "Leave it out.")
+            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", f"Leave {said} out.")
         options = self.numbers
         if rules is not None:
             options = options.of_classifier(rules)
