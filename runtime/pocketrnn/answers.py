@@ -250,7 +250,8 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels that the user asked for.
+        """Refuse a `top`, the number of labels to give, that is not from 1 to the number of labels. Refuse any `top` if
+        the logits are values.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.

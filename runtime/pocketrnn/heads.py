@@ -101,7 +101,8 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels that the user asked for of each head.
+        """Refuse a `top`, the number of labels to give of each head, that is not from 1 to the number of labels of the
+        largest head.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels of the largest head.

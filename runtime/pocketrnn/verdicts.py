@@ -175,10 +175,10 @@ class TextVerdict:
     @property
     def sentence(self) -> str:
         """The verdict as the end of a sentence that begins with "The text rules: "."""
-        return self._rules_sentence + ("" if self.answers is None else f" {self.answers.sentence}")
+        return self._sentence_on_text_rules + ("" if self.answers is None else f" {self.answers.sentence}")
 
     @property
-    def _rules_sentence(self) -> str:
+    def _sentence_on_text_rules(self) -> str:
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":

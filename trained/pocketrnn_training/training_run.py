@@ -228,7 +228,8 @@ class TrainingRun:
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _add_reading_options(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Add the options with which the rows were read to the checkpoint. `evaluate` reads other rows with them."""
+        """Return the checkpoint with the options with which the rows were read. `evaluate` reads other rows with
+        them."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 

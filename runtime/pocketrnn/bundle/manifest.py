@@ -869,7 +869,7 @@ def _build_limits(members: Mapping[str, Any]) -> Limits:
 
 
 def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the members of a graph that are None, 0 or empty, and limits that are all None."""
+    """Return the members of a graph without those that are None, 0 or empty, and without limits that are all None."""
     members = {
         name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
     }

@@ -261,7 +261,8 @@ def build_output(
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
-                "Labels of tokens cannot have thresholds, priors or sigmoid.", "Leave them out, and use softmax."
+                "Labels of tokens cannot have thresholds, priors or sigmoid.",
+                "Leave both out, and use softmax.",
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

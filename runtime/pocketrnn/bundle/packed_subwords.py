@@ -122,7 +122,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
 
 
 def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove merges, ranks, scores and tables from a packed file's document: the rules section contains them."""
+    """Return a packed file's document without merges, ranks, scores and tables: the rules section contains them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -132,8 +132,8 @@ def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_model(document: Mapping[str, Any], section: bytes, token_count: int) -> Mapping[str, Any]:
-    """Add merges, ranks, scores and tables to a packed file's document again, from the rules section, which the engine
-    has checked."""
+    """Return a packed file's document with merges, ranks, scores and tables again. They come from the rules section,
+    which the engine has checked."""
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):

@@ -51,7 +51,7 @@ def read_punctuation_marks(section: bytes) -> Marks:
 
 
 def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -> dict[str, Any]:
-    """Add the numbers of the CRF, which the section of the tags holds, to a packed file's document.
+    """Return a packed file's document with the numbers of the CRF, which come from the section of the tags.
 
     Args:
         document: the document.

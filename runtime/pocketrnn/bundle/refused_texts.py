@@ -74,7 +74,7 @@ def describe_limit_faults(limits: Limits) -> list[str]:
 
 
 def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """Replace "The text" in an error by the name of one of several texts.
+    """Return the error with the name of one of several texts in place of "The text".
 
     Args:
         error: the error.

@@ -396,9 +396,9 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 
 
 def _answer_texts(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int = 0
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int = 0
 ) -> None:
-    """Answer texts or sequences. Messages call them `kind`, and count them from `before` + 1.
+    """Answer texts or sequences. Messages call each of them `kind`, and count them from `lines_before` + 1.
 
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
@@ -407,9 +407,9 @@ def _answer_texts(
     from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
-        _explain_texts(classifier, texts, wanted, kind, before)
+        _explain_texts(classifier, texts, wanted, kind, lines_before)
         return
-    given = _parse_inputs(classifier, texts, wanted, kind, before)
+    given = _parse_inputs(classifier, texts, wanted, kind, lines_before)
     logits, error = compute_logits_until_refused(classifier, given)
     rows = wanted.answers.make_answers(logits, wanted.top)
     answers = [
@@ -419,11 +419,11 @@ def _answer_texts(
     if answers:
         print_text("\n".join(answers))
     if error is not None:
-        raise add_text_name_to_error(error, f"{kind} {before + len(rows) + 1}")
+        raise add_text_name_to_error(error, f"{kind} {lines_before + len(rows) + 1}")
 
 
 def _parse_inputs(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
 ) -> Sequence[Any]:
     """Parse each line as an input of the classifier.
 
@@ -436,18 +436,20 @@ def _parse_inputs(
     check = classifier.prepared if wanted.line_content == "rows" else classifier.encode
     given: list[Any] = []
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         try:
             given.append(wanted.parse_input(text, name))
             check(given[-1])
         except InputError as error:
-            _answer_texts(classifier, texts[:index], wanted, kind, before)
+            _answer_texts(classifier, texts[:index], wanted, kind, lines_before)
             subject = "The sequence" if wanted.line_content == "rows" else "The text"
             raise replace_error_subject(error, subject, name) from None
     return given
 
 
-def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
+def _explain_texts(
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
+) -> None:
     """Answer each text, and show the effect of each of its words on the answer."""
     from pocketrnn.bundle.refused_texts import add_text_name_to_error
     from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
@@ -456,7 +458,7 @@ def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerF
     coloured = on_terminal and not wanted.as_json and wanted.line_content is None
     format_line = format_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         try:
             explanation = classifier.explain(wanted.parse_input(text, name))
         except LimitError as error:

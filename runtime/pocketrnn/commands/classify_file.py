@@ -170,13 +170,13 @@ def _answer_batches(
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
 
-    def texts() -> Iterator[list[Any]]:
+    def yield_texts() -> Iterator[list[Any]]:
         for batch in batches:
             waiting.append(batch)
             yield batch.texts
 
     before = 0
-    with contextlib.closing(compute_logits_of_batches(classifier, texts(), on_error="skip")) as answers:
+    with contextlib.closing(compute_logits_of_batches(classifier, yield_texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
             without = _find_and_count_rows_without_answer(classifier, logits, batch, source, before)

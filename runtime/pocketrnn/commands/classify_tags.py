@@ -59,11 +59,11 @@ def _answer_texts(
     wanted: AnswerFormat,
     format_line: Callable[[Tags], str],
     kind: str,
-    before: int,
+    lines_before: int,
 ) -> int:
     """Write the tags of texts; return how many of their tokens have no tag.
 
-    Messages call the texts `kind`, and count them from `before` + 1.
+    Messages call the texts `kind`, and count them from `lines_before` + 1.
     """
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
@@ -74,7 +74,7 @@ def _answer_texts(
         pass
     # One of the texts is refused: those before it are still answered.
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         given = wanted.parse_input(text, name)
         try:
             tags = classifier.tag(given)

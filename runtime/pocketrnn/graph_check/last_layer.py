@@ -67,10 +67,10 @@ def add_graph_output(content: bytes, name: str) -> bytes:
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".
     """
-    return content + _encode_member(_GRAPH, _encode_member(_OUTPUT, _encode_member(_NAME, name.encode())))
+    return content + _encode_protobuf(_GRAPH, _encode_protobuf(_OUTPUT, _encode_protobuf(_NAME, name.encode())))
 
 
-def _encode_member(number: int, content: bytes) -> bytes:
+def _encode_protobuf(number: int, content: bytes) -> bytes:
     size, left = b"", len(content)
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7

@@ -386,14 +386,15 @@ def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence
 
 
 def _make_sample_error(
-    mask: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
+    mask: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
 ) -> SequenceError:
-    """Make the error for the samples that a mask marks; it names the first of them, counted from the step `first`."""
+    """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
+    `first_step`."""
     step, channel = (int(found[0]) for found in np.nonzero(mask))
     count = int(mask.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
     return SequenceError(
-        f"Channel {channels[channel]!r} is {what} at step {first + step} (counted from 0){more}.", remedy
+        f"Channel {channels[channel]!r} is {fault} at step {first_step + step} (counted from 0){more}.", remedy
     )
 
 

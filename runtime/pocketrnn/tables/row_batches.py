@@ -191,7 +191,7 @@ class RowSource:
         Raises:
             DataError: such rows are refused.
         """
-        self._record_fault(
+        self._refuse_or_record_fault(
             row_number, fault, _CORRECT_OR_SKIP if has_column else f"{self.name_columns} {_CORRECT_OR_SKIP}"
         )
         self.without_text += 1
@@ -199,15 +199,15 @@ class RowSource:
     def count_without_feature(self, row_number: int, fault: str) -> None:
         """Count a row without a usable feature, or refuse it. The arguments and errors are those of
         `count_without_text`."""
-        self._record_fault(row_number, fault, _CORRECT_OR_SKIP)
+        self._refuse_or_record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
     def count_left_out(self, row_number: int, fault: str) -> None:
         """Count a row that cannot be read, or refuse it. The arguments and errors are those of `count_without_text`."""
-        self._record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
+        self._refuse_or_record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
-    def _record_fault(self, row_number: int, fault: str, remedy: str) -> None:
+    def _refuse_or_record_fault(self, row_number: int, fault: str, remedy: str) -> None:
         problem = f"Row {row_number} of {self.name} {fault}."
         if self.on_error == "raise":
             raise DataError(problem, remedy)

@@ -126,7 +126,7 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
         else:
             first = names is None
             if names is None:
-                names = _list_first_column_names(batch, text_column)
+                names = _list_column_names_of_batch(batch, text_column)
             rows = [_format_row_cells(row, names) for row in batch.rows.make_dicts()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
@@ -140,7 +140,7 @@ def _format_column_cells(column: Column) -> list[Any]:
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
-def _list_first_column_names(batch: RowBatch, text_column: str) -> list[str]:
+def _list_column_names_of_batch(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.make_dicts()

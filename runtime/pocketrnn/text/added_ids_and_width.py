@@ -120,7 +120,7 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def add_outer_ids_and_pad(ids: list[int], rules: FrameRules) -> list[int]:
-    """Add the first and last ids to a text's ids, cut them to `max_width`, and pad them to `min_width`."""
+    """Return a text's ids with the first and last ids added, cut to `max_width` and padded to `min_width`."""
     ids = [*rules.first_ids, *ids, *rules.last_ids]
     if rules.max_width is not None:
         cut_items(ids, rules.max_width, rules.cut_side)

@@ -198,10 +198,10 @@ class _AddedTokenFinder:
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
         """Split a text into the ids of its added tokens, and the texts between them."""
         if self._may_hold(text):
-            return self._split_parts(text)
+            return self._iterate_ids_and_texts(text)
         return (text,) if text else ()
 
-    def _split_parts(self, text: str) -> Iterator[str | int]:
+    def _iterate_ids_and_texts(self, text: str) -> Iterator[str | int]:
         done = index = 0
         while index < len(text):
             token, length = self._find_token_at(text, index)

@@ -370,11 +370,11 @@ def _make_fold_function(step: Fold) -> Callable[[str], str]:
         return "".join([*made, text[start:]])
 
     if step.least == 2 and step.ranges == (" ",):
-        return _replace_spaces if by == " " else lambda text: fold(text) if "  " in text else text
+        return _merge_repeated_spaces if by == " " else lambda text: fold(text) if "  " in text else text
     return fold
 
 
-def _replace_spaces(text: str) -> str:
+def _merge_repeated_spaces(text: str) -> str:
     while "  " in text:
         text = text.replace("  ", " ")
     return text

@@ -378,12 +378,12 @@ def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
         raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
     if fault := _find_weights_fault(state, architecture):
         raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
-    module = _build_without_weights(architecture)
+    module = _build_module_without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
-def _build_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
+def _build_module_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
     # On the meta device no memory is taken and nothing is drawn from the global generator.
     with torch.device("meta"):
         return build_classifier(architecture)
@@ -403,7 +403,7 @@ def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArch
         layers, largest = a.layers, max(before, pairs, joints, a.input_dim, a.hidden_dim, a.classes)
     if layers > len(state) or largest > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
-    expected = _build_without_weights(architecture).state_dict()
+    expected = _build_module_without_weights(architecture).state_dict()
     for name, tensor in expected.items():
         if name not in state:
             return f"the tensor {name} is missing"

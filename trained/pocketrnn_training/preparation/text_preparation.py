@@ -108,10 +108,10 @@ def prepare_texts(
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.from_texts(outside, encoder) if outside else None,
-        examples=tuple(examples or _choose_examples(validation, tokens, rules, made=examples is not None)),
+        examples=tuple(examples or _choose_examples(validation, tokens, rules, random_texts=examples is not None)),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
-        | _describe_other_sources(len(outside), teacher, before, made=examples is not None and not examples),
+        | _describe_other_sources(len(outside), teacher, before, random_examples=examples is not None and not examples),
     )
     return task, _complete_settings(decided, rules, task, len(data.single_texts))
 
@@ -148,11 +148,11 @@ def _encode_texts(
 
 
 def _choose_examples(
-    validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
+    validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, random_texts: bool
 ) -> Sequence[Any]:
     """Choose validation texts for the checkpoint, or make random texts. For pairs, join each random text with
     another."""
-    if not made:
+    if not random_texts:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
     return list(zip(texts, reversed(texts), strict=True)) if isinstance(validation, LabelledPairs) else texts
@@ -217,14 +217,14 @@ def _report_long_texts(
 
 
 def _describe_other_sources(
-    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
+    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, random_examples: bool
 ) -> dict[str, Any]:
     """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
     return (
         ({"outside_rows": outside_rows} if outside_rows else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
-        | ({"examples": MADE_EXAMPLES} if made else {})
+        | ({"examples": MADE_EXAMPLES} if random_examples else {})
     )
 
 

@@ -333,7 +333,7 @@ def _read_delimited_column_names(path: Path, delimiter: str | None = None) -> li
         return list(header.schema.names)
 
 
-def _read_json_members(path: Path) -> list[str]:
+def _read_json_member_names(path: Path) -> list[str]:
     for _, row in _read_json_rows(path):
         return list(row)
     raise DataError(f"{path} is empty.", "Give a file with rows.")
@@ -348,8 +348,8 @@ _Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[An
 _FORMATS: Final[dict[str, _Format]] = {
     ".csv": (_read_csv, _read_delimited_column_names),
     ".tsv": (_read_tsv, partial(_read_delimited_column_names, delimiter="\t")),
-    ".jsonl": (_read_json_lines, _read_json_members),
-    ".ndjson": (_read_json_lines, _read_json_members),
+    ".jsonl": (_read_json_lines, _read_json_member_names),
+    ".ndjson": (_read_json_lines, _read_json_member_names),
     ".parquet": (_read_parquet, _read_parquet_column_names),
     ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
 }

@@ -91,7 +91,8 @@ class DataSource:
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
-        """Add the reading options that a classifier stores about its training rows. The user's options take precedence.
+        """Return the source with the reading options that a classifier stores about its training rows. The user's
+        options take precedence.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.

@@ -148,7 +148,7 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
 def with_unlabelled(
     data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text", encoding: str = UTF8
 ) -> LabelledTexts:
-    """Add texts without a label from files, after the rows of `data`.
+    """Return the rows of `data`, followed by texts without a label from files.
 
     Args:
         data: the rows.
