@@ -45,7 +45,7 @@ class Description:
     def from_manifest(cls, manifest: Manifest) -> Description:
         """Read the description from a bundle's manifest."""
         external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
-        known = {example.shown: example.ids for example in manifest.texts} if external else {}
+        known = {example.shown: example.ids for example in manifest.golden_texts} if external else {}
         return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
 
     @property

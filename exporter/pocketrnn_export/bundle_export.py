@@ -14,7 +14,7 @@ from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
-from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.atomic_writing import check_output_folder
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.names_from_paths import make_classifier_name
@@ -361,7 +361,7 @@ def export(
         refuse_arguments_of_other_kind(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
-        check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+        check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
         known = collect_number_arguments(
             name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
             thresholds=thresholds, priors=priors, **numbers,
@@ -385,7 +385,7 @@ def export(
             "There are no labels.",
             "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
         )
-    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
     excluded = {"streaming": streaming, "edge": edge, "torchscript": torchscript is True}
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:

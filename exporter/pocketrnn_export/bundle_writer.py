@@ -79,7 +79,7 @@ def write_bundle(
             answers.compute_all_answers(one_row=all(form.one_row for form in forms)), answers.compute_answer_with_spread
         )
     )
-    with use_one_thread(), write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
+    with use_one_thread(), write_whole_folder(path, force=force, marker_file=CLASSIFIER_JSON) as work:
         proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
             (work / form.file).write_bytes(form.content)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.benchmark import make_one_by_one_run, measure_interleaved
-from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
+from pocketrnn.bundle.atomic_writing import check_output_folder, write_whole_folder
 from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, encode_manifest
@@ -132,7 +132,7 @@ def compress(
         ['original', 'without TorchScript', 'and embedding in int8']
     """
     path, storage = Path(path), storage or Storage()
-    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
         raise InputError(f"{folder} is a packed file.", "Give the bundle that it was made from.")
@@ -158,7 +158,7 @@ def compress(
             provenance=_make_compressed_provenance(manifest, storage, steps, data),
         )
         # The last stage is proven. Only its provenance changes: it gets the measurements.
-        with write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        with write_whole_folder(path, force=force, marker_file=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
             (work / CLASSIFIER_JSON).write_bytes(encode_manifest(compressed))
@@ -266,7 +266,7 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         steps = quantize_graph(read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(wrap_step_graph_as_form(steps.content, stream))
     texts = list(description.known) or choose_texts_for_proof(
-        [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules
+        [e.shown for e in manifest.golden_texts], description.text.vocabulary, manifest.text.rules
     )
     texts = select_texts_within_limits(graph.limits, texts, description)
     if not texts:
@@ -310,7 +310,7 @@ def _compare_rounded_graph(
 
 def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
     """Measure the size, the accuracy, the labels that equal the original's, and the speed of each stage."""
-    examples = stages[0].classifier.manifest.texts
+    examples = stages[0].classifier.manifest.golden_texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_make_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
@@ -330,7 +330,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     asked = measured & _find_informative_texts(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
-    taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.texts)
+    taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.golden_texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = measure_interleaved(
         {stage.name: make_one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3

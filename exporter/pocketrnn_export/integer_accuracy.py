@@ -176,9 +176,9 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
-        return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
+        return classifier.logits([example.text for example in classifier.manifest.golden_texts], on_error="skip")
     # The samples of golden examples are the graph's input, after the rules were applied.
-    golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
+    golden = [np.array(example.samples, np.float32) for example in classifier.manifest.golden_sequences]
     return np.concatenate([compute_logits_of_engine_input(classifier, [one]) for one in golden])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.atomic_writing import check_output_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
@@ -38,7 +38,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         ParityError: the new graphs do not answer as the old ones. Nothing was written.
     """
     folder, path = Path(bundle), Path(path)
-    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
         raise InputError(
@@ -58,7 +58,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         reference=make_graph_reference(find_graph_name_in_proof(manifest), content),
         cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
         rows_alone=graph.batch != 1,
-        texts=[example.text for example in manifest.texts],
+        texts=[example.text for example in manifest.golden_texts],
         earlier=manifest.parity,
     )
     return write_bundle(
@@ -66,7 +66,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         description,
         forms,
         plan,
-        examples=manifest.texts,
+        examples=manifest.golden_texts,
         other_files={OPERATORS_FILE: write_operator_configuration({form.file: form.content for form in forms})},
         force=force,
     )

@@ -70,7 +70,7 @@ def _compare_ids(manifest: Manifest, content: bytes) -> None:
         raise BundleError(
             f"The engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
         ) from None
-    given = [example.shown for example in manifest.texts]
+    given = [example.shown for example in manifest.golden_texts]
     for text in choose_texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
         tokens = text.split(" ")
         same = engine.encode_tokens(tokens) == encoder.encode_tokens(tokens)

@@ -501,7 +501,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
 
 def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
     """Choose the texts for the proof of a packed file: the golden examples, and texts without a known token."""
-    shown: list[Any] = [example.text for example in manifest.texts]
+    shown: list[Any] = [example.text for example in manifest.golden_texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
     if manifest.has_two_texts:

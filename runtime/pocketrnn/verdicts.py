@@ -91,12 +91,11 @@ class AnswerComparison:
         """The comparison in one or more sentences."""
         found = []
         if self.labels:
-            found.append(f"On {_count_texts(self.labels)} {self._answers}: the same labels.")
+            found.append(f"On {_format_text_count(self.labels)} {self._answers}: the same labels.")
         if self.probabilities:
             found.append(
-                f"On {_count_texts(self.probabilities)} {self._answers}: probabilities within {self.tolerance:g}, at "
-                "most "
-                f"{self.largest_difference:.1e} apart."
+                f"On {_format_text_count(self.probabilities)} {self._answers}: probabilities within "
+                f"{self.tolerance:g}, at most {self.largest_difference:.1e} apart."
             )
         if self.unordered:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
@@ -111,7 +110,7 @@ class AnswerComparison:
         )  # fmt: skip
 
 
-def _count_texts(number: int) -> str:
+def _format_text_count(number: int) -> str:
     return "1 text" if number == 1 else f"{number:,} texts"
 
 
@@ -185,7 +184,7 @@ class TextVerdict:
             return "texts are split by the owner's code, and given as tokens or ids; that was not compared."
         if self.kind == "not compared":
             return "not compared with the owner's pipeline."
-        texts = _count_texts(self.texts)
+        texts = _format_text_count(self.texts)
         if self.kind == "read" and not self.texts:
             return f"read from {self.source}; not compared with {self.by}, which is not installed here."
         if self.kind == "read":

@@ -155,7 +155,7 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     stated = read_graph_metadata(classifier)
     expected = manifests.make_digest_entry(manifest.labels, manifest.input)
     if not expected.items() <= stated.items():
-        what = "text rules and vocabulary" if manifest.texts else "channels"
+        what = "text rules and vocabulary" if manifest.golden_texts else "channels"
         problem = (
             f"was made for other labels or {what} than classifier.json holds"
             if expected.keys() <= stated.keys()
@@ -204,12 +204,12 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
     """Answer the golden examples alone, in one batch, and as streams. Return a dict from the name of each way to its
     logits, and a message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
-    given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
+    given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.golden_sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)
     if isinstance(manifest.input, TextInput):
         # Texts that the bundle cannot split are given as ids.
         splits = manifest.input.rules.tokenizer != EXTERNAL
-        given = [e.text if splits else list(e.ids) for e in manifest.texts]
+        given = [e.text if splits else list(e.ids) for e in manifest.golden_texts]
         logits = classifier.logits
         if manifest.output.of_tokens:
 
@@ -217,13 +217,13 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
                 return compute_logits_of_engine_input(classifier, encode_texts_as_engine_input(classifier, texts))
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
-    if manifest.texts and manifest.stream is not None:
+    if manifest.golden_texts and manifest.stream is not None:
         answers["each as a stream"] = compute_streamed_logits(
-            classifier, [str(example.text) for example in manifest.texts]
+            classifier, [str(example.text) for example in manifest.golden_texts]
         )
     return answers, [
         f"{example.shown[:40]!r} becomes other token ids"
-        for one, example in zip(given, manifest.texts, strict=False)
+        for one, example in zip(given, manifest.golden_texts, strict=False)
         if classifier.encode(one) != list(example.ids)
     ]
 
@@ -245,6 +245,8 @@ def _describe_wrong_answers(
             told = (f", the label {manifest.labels[one]}, not {manifest.labels[two]}" for one, two in apart)
             label = "".join(told) if other else ""
             example = examples[number]
-            called = repr(manifest.texts[example].shown[:40]) if manifest.texts else f"number {example + 1}"
+            called = (
+                repr(manifest.golden_texts[example].shown[:40]) if manifest.golden_texts else f"number {example + 1}"
+            )
             faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
     return faults

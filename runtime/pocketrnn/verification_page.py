@@ -215,7 +215,7 @@ def _render_replays(verified: Verification) -> Iterator[str]:
         ("text", "label", "largest difference"),
         (
             (example.shown or "(the empty text)", _format_example_labels(manifest, example), f"{difference:.1e}")
-            for example, difference in zip(manifest.texts, worst, strict=True)
+            for example, difference in zip(manifest.golden_texts, worst, strict=True)
         ),
         2,
     )

@@ -394,12 +394,12 @@ def test_texts_with_their_ids_are_compared_with_the_rules(tmp_path: Path) -> Non
 def test_given_texts_become_golden_examples_or_stay_private(tmp_path: Path) -> None:
     texts = [("w1 w2", {"price": 3.5}), ("w3", {"price": np.float64(2)})]
     shown = exported(zoo.Priced, tmp_path / "shown", PRICE, example_texts=texts)
-    assert [example.text for example in shown.manifest.texts[:2]] == [
+    assert [example.text for example in shown.manifest.golden_texts[:2]] == [
         ("w1 w2", (("price", 3.5),)),
         ("w3", (("price", 2.0),)),
     ]
     hidden = exported(zoo.Priced, tmp_path / "hidden", PRICE, example_texts=texts, examples=False)
-    assert all(example.text[0] not in {"w1 w2", "w3"} for example in hidden.manifest.texts)
+    assert all(example.text[0] not in {"w1 w2", "w3"} for example in hidden.manifest.golden_texts)
 
 
 @pytest.mark.slow

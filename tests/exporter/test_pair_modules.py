@@ -197,14 +197,14 @@ def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
 def test_golden_examples_are_the_pairs_that_were_given(tmp_path: Path) -> None:
     pairs = [("w1 w2 w3", "w4"), ("W5", "w6 w7, unknown")]
     classifier = exported(zoo.Siamese, tmp_path / "nli", example_texts=pairs)
-    assert [example.text for example in classifier.manifest.texts][:2] == pairs
+    assert [example.text for example in classifier.manifest.golden_texts][:2] == pairs
     assert classifier.manifest.provenance["call"] == "module(first, second)"
     assert classifier.manifest.provenance["pair"] == "premise, hypothesis"
     kinds = {line.inputs for line in classifier.manifest.parity.comparisons}
     assert {"pairs", "every id", "texts"} <= kinds
     assert classifier.encode(pairs[1]) == [7, -1, 8, 9, 1, 1]
     private = exported(zoo.Siamese, tmp_path / "private", example_texts=pairs, examples=False)
-    assert not {example.text for example in private.manifest.texts} & set(pairs)
+    assert not {example.text for example in private.manifest.golden_texts} & set(pairs)
 
 
 @pytest.mark.slow
@@ -343,7 +343,7 @@ def test_the_command_line_exports_two_texts(tmp_path: Path) -> None:
     assert "Line 1" in refused.stderr
     done = CliRunner().invoke(main, [*given, "--texts", str(tmp_path / "texts.txt")])
     assert done.exit_code == 0, done.stderr
-    assert Classifier.load(tmp_path / "nli").manifest.texts[0].text == ("w1 w2", "w3")
+    assert Classifier.load(tmp_path / "nli").manifest.golden_texts[0].text == ("w1 w2", "w3")
 
 
 @pytest.mark.slow

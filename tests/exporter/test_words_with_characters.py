@@ -179,7 +179,7 @@ def test_the_proof_compares_the_graph_of_characters_and_the_golden_examples_have
     assert {"onnx", "onnx, float64", "onnx on characters", "runtime"} <= compared
     assert manifest.graph.inputs == ("tokens", "characters")
     assert manifest.graph.embedding_rows == tags.WORDS
-    assert manifest.texts[0].ids == (3, 1, 5)
+    assert manifest.golden_texts[0].ids == (3, 1, 5)
     assert manifest.provenance["characters"] == "compared: 1 text"
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pocketrnn.bundle import atomic_writing
 from pocketrnn.bundle.atomic_writing import (
-    check_folder_free,
+    check_output_folder,
     repair_interrupted_write,
     write_whole_file,
     write_whole_folder,
@@ -28,7 +28,7 @@ MARK = "classifier.json"
 
 
 def write(path: Path, content: str = "new", *, force: bool = False, then: BaseException | None = None) -> None:
-    with write_whole_folder(path, force=force, made_by=MARK) as work:
+    with write_whole_folder(path, force=force, marker_file=MARK) as work:
         (work / MARK).write_text(content)
         if then is not None:
             raise then
@@ -59,7 +59,7 @@ def test_the_folder_has_the_rights_of_any_new_folder(tmp_path: Path) -> None:
 def test_a_relative_path_is_kept_when_the_block_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with write_whole_folder(Path("out"), force=False, made_by=MARK) as work:
+    with write_whole_folder(Path("out"), force=False, marker_file=MARK) as work:
         (work / MARK).write_text("new")
         os.chdir(tmp_path)
     assert content_of(tmp_path / "here" / "out") == "new"
@@ -120,7 +120,7 @@ def test_a_name_that_no_disk_takes_is_said(tmp_path: Path, path: str) -> None:
 def test_a_parent_without_rights_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match=f"{tmp_path}.*rights"):
-        check_folder_free(tmp_path / "out", force=False, made_by=MARK)
+        check_output_folder(tmp_path / "out", force=False, marker_file=MARK)
     tmp_path.chmod(0o700)
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_the_old_and_says_so(old: Path) -> None:
 def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        write_whole_folder(tmp_path / "out", force=False, made_by=MARK),
+        write_whole_folder(tmp_path / "out", force=False, marker_file=MARK),
     ):
         (Path(__file__).parent / "no such input").read_bytes()
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +198,7 @@ def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
 
 def test_what_comes_up_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    writing = write_whole_folder(out, force=False, made_by=MARK)
+    writing = write_whole_folder(out, force=False, marker_file=MARK)
     (writing.__enter__() / MARK).write_text("second")
     write(out, "first")
     with pytest.raises(OutputError, match="exists already"):
@@ -210,7 +210,7 @@ def test_what_comes_up_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_a_block_that_removes_its_folder_leaves_the_old(old: Path) -> None:
     with (
         pytest.raises(OutputError),
-        write_whole_folder(old, force=True, made_by=MARK) as work,
+        write_whole_folder(old, force=True, marker_file=MARK) as work,
     ):
         shutil.rmtree(work)
     assert content_of(old) == "old"
@@ -224,18 +224,18 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
         with pytest.raises(OutputError, match="runs in the"):
-            check_folder_free(path, force=True, made_by="classifier.json")
-    check_folder_free(here / "inner", force=False, made_by="classifier.json")
+            check_output_folder(path, force=True, marker_file="classifier.json")
+    check_output_folder(here / "inner", force=False, marker_file="classifier.json")
 
 
 def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OutputError, match=os.strerror(errno.ENAMETOOLONG)):
-        check_folder_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
+        check_output_folder(tmp_path / ("n" * 250), force=False, marker_file="classifier.json")
     monkeypatch.setattr(Path, "is_mount", lambda _: True)
     with pytest.raises(OutputError, match=f"mounted at {tmp_path}"):
-        check_folder_free(tmp_path, force=True, made_by="classifier.json")
+        check_output_folder(tmp_path, force=True, marker_file="classifier.json")
     assert not list(tmp_path.iterdir())
 
 
@@ -251,7 +251,7 @@ if not exchange:
     atomic_writing._exchange_folders = lambda *_: False
 
 def write(content):
-    with atomic_writing.write_whole_folder(out, force=True, made_by="classifier.json") as work:
+    with atomic_writing.write_whole_folder(out, force=True, marker_file="classifier.json") as work:
         for name in ("classifier.json", "model.onnx"):
             (work / name).write_text(content)
 
@@ -288,7 +288,7 @@ while status:
     after = found()
     for name in here.rglob("*"):
         os.utime(name, (0, 0))
-    atomic_writing.check_folder_free(out, force=True, made_by="classifier.json")
+    atomic_writing.check_output_folder(out, force=True, marker_file="classifier.json")
     print(after, found(), *sorted(os.listdir(here)))
 """
 
@@ -363,7 +363,7 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\udcff"])
 def test_a_name_that_no_system_has_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError):
-        check_folder_free(tmp_path / name, force=True, made_by=MARK)
+        check_output_folder(tmp_path / name, force=True, marker_file=MARK)
     # Windows takes halves of surrogate pairs; Linux takes any bytes for a file, which is named in no other.
     if name == "a\0b" or (sys.platform != "win32" and name == "\ud800"):
         with pytest.raises(OutputError), write_whole_file(tmp_path / name, force=True):
@@ -433,7 +433,7 @@ def test_a_folder_that_was_moved_aside_returns_before_its_path_is_asked(old: Pat
     aside.mkdir()
     old.rename(aside / "out")
     with pytest.raises(OutputError, match="exists already"):
-        check_folder_free(old, force=False, made_by=MARK)
+        check_output_folder(old, force=False, marker_file=MARK)
     assert content_of(old) == "old"
     repair_interrupted_write(old)
     assert list(old.parent.iterdir()) == [old]

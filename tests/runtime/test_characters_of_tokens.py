@@ -52,7 +52,7 @@ def with_characters(manifest: Manifest) -> Manifest:
     text = manifest.text
     encoder = TextInput(text.rules, text.vocabulary).encoder()
     examples = []
-    for example in manifest.texts:
+    for example in manifest.golden_texts:
         words = str(example.text).replace(",", " ,").split()
         placed = replace(locate_split_tokens(encoder, words), ids=encoder.encode(str(example.text)))
         sums = add_character_ids(LETTERS, placed)[:, 1:].sum(1)

@@ -252,7 +252,7 @@ def test_a_bundle_says_its_features_and_the_parts_must_agree(bundle: Path) -> No
     assert document["graph"]["inputs"] == ["tokens", "lengths", "features"]
     manifest = read_manifest(bundle)
     assert manifest.features == FEATURES
-    assert manifest.texts[0].text == ("Wall St. Bears", tuple(ROW.items()))
+    assert manifest.golden_texts[0].text == ("Wall St. Bears", tuple(ROW.items()))
     assert "price, kind, user" in repr(Classifier.load(bundle))
     text = manifest.text
     with pytest.raises(BundleError, match="features"):

@@ -170,11 +170,11 @@ def test_the_golden_examples_are_replayed_for_every_head(folder: Path, tmp_path:
     assert "of topic softmax, of mood softmax, of tone sigmoid" in page
 
     def swapped(manifest: manifests.Manifest) -> manifests.Manifest:
-        first = manifest.texts[0]
+        first = manifest.golden_texts[0]
         logits = list(first.logits)
         # The largest logit of all stays the largest: only the second head has another label.
         logits[3:5] = logits[4], logits[3]
-        examples = (replace(first, logits=tuple(logits)), *manifest.texts[1:])
+        examples = (replace(first, logits=tuple(logits)), *manifest.golden_texts[1:])
         return replace(manifest, output=HEADS, examples=examples)
 
     other = bundle_maker.make(tmp_path / "other", labels=HEADS.labels, change=swapped)

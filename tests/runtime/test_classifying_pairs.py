@@ -144,7 +144,7 @@ def test_a_bundle_of_two_texts_says_so_and_the_parts_must_agree(bundle: Path) ->
     assert document["examples"][0]["text"] == list(PAIRS[0])
     assert [len(ids) for ids in document["examples"][0]["ids"]] == [4, 1]
     manifest = read_manifest(bundle)
-    assert manifest.texts[0].text == PAIRS[0]
+    assert manifest.golden_texts[0].text == PAIRS[0]
     assert repr(Classifier.load(bundle)).count("two texts") == 1
     with pytest.raises(BundleError, match="second_tokens"):
         changed_input(manifest)

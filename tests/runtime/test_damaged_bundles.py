@@ -216,7 +216,7 @@ def test_a_vocabulary_smaller_than_the_embedding_is_sound_until_verified(bundle:
 
 def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
     def fewer(manifest: Manifest) -> Manifest:
-        examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.texts)
+        examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.golden_texts)
         return replace(manifest, output=LabelOutput(manifest.labels[:3]), examples=examples)
 
     with pytest.raises(BundleError, match=r"\b4 logits.*\b3 labels"):

@@ -40,7 +40,7 @@ from pocketrnn.bundle.atomic_writing import write_whole_file, write_whole_folder
 here = Path(sys.argv[1])
 with (
     raise_on_signals(),
-    write_whole_folder(here / "out", force=False, made_by="classifier.json") as work,
+    write_whole_folder(here / "out", force=False, marker_file="classifier.json") as work,
     write_whole_file(here / "out.csv", force=False) as file,
 ):
     file.write(b"half")

@@ -70,12 +70,12 @@ def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[Notice] = []
-    monkeypatch.setattr(installed_vectors, "find_installed_tables", lambda: {"en": Path("en.npz")})
+    monkeypatch.setattr(installed_vectors, "find_installed_vector_tables", lambda: {"en": Path("en.npz")})
     assert vectors_for(GERMAN, said.append) is None
     assert said == []
     assert vectors_for(ENGLISH, said.append) == Path("en.npz")
     assert "--no-vectors" in said[0].text
-    monkeypatch.setattr(installed_vectors, "find_installed_tables", dict)
+    monkeypatch.setattr(installed_vectors, "find_installed_vector_tables", dict)
     assert vectors_for(ENGLISH, said.append) is None
     assert "trained/words" in said[1].text
     assert not isinstance(said[1], StageNotice)
@@ -83,7 +83,7 @@ def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_not
 
 def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(WORDS)
-    found = installed_vectors.find_installed_tables()
+    found = installed_vectors.find_installed_vector_tables()
     assert list(found) == ["en"]
     vectors = read_vectors(found["en"], ("the", "station"), 100_000)
     assert vectors.values.shape == (30_000, 64)
@@ -97,7 +97,7 @@ def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.Mon
 
 def test_nothing_is_found_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed_vectors, "find_spec", lambda _name: None)
-    assert installed_vectors.find_installed_tables() == {}
+    assert installed_vectors.find_installed_vector_tables() == {}
 
 
 def test_folds_take_vectors_that_help_and_words_that_no_row_has_are_known(table: Path) -> None:

@@ -26,7 +26,12 @@ from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows, compute_pair_codes
+from pocketrnn_training.texts.linear_part import (
+    FeatureCounter,
+    LinearPart,
+    choose_pair_table_rows,
+    compute_pair_hash_codes,
+)
 from pocketrnn_training.texts.token_choice import make_feature_counter
 from pocketrnn_training.training import train
 
@@ -110,7 +115,7 @@ def test_numbers_of_joints_stay_below_their_count(pairs: int) -> None:
 
 @pytest.mark.parametrize(("size", "pairs"), [(1, 2), (15_000, 16_384)])
 def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
-    codes = compute_pair_codes(size, pairs)
+    codes = compute_pair_hash_codes(size, pairs)
     assert codes.min() >= 0
     assert codes[:, 0].max() + codes[:, 1].max() < pairs
 

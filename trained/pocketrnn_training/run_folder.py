@@ -129,7 +129,7 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
         CheckpointError: the checkpoint holds a value that a reader would refuse.
         OutputError: the folder is taken or cannot be written.
     """
-    with write_whole_folder(folder, force=force, made_by=CONFIG_JSON) as work:
+    with write_whole_folder(folder, force=force, marker_file=CONFIG_JSON) as work:
         _write_checkpoint_and_history(state, work)
         metadata = {
             "task": state.task,
@@ -151,7 +151,7 @@ def write_finished_run(state: TrainingState, folder: Path, report: Callable[[Pat
     Raises:
         OutputError: the folder cannot be written.
     """
-    with write_whole_folder(folder, force=True, made_by=CONFIG_JSON) as work:
+    with write_whole_folder(folder, force=True, marker_file=CONFIG_JSON) as work:
         _write_checkpoint_and_history(state, work)
         report(work)
 

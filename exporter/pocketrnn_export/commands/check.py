@@ -76,9 +76,9 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
     if (after is None) == (onnx is None):
         raise click.UsageError("Name the file to check by --onnx FILE, or give two files: before and after.")
     if page is not None:
-        from pocketrnn.bundle.atomic_writing import check_file_free
+        from pocketrnn.bundle.atomic_writing import check_output_file
 
-        check_file_free(page, force=options["force"])
+        check_output_file(page, force=options["force"])
     with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
             require_module(package, "export")

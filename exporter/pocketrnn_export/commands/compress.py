@@ -83,14 +83,14 @@ def compress(
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
-        from pocketrnn.bundle.atomic_writing import check_folder_free
+        from pocketrnn.bundle.atomic_writing import check_output_folder
         from pocketrnn.bundle.bundle_lookup import find_bundle_folder
         from pocketrnn_export.compression import check_kept_word_count
         from pocketrnn_export.forms.weight_quantization import Storage
         from pocketrnn_training.classifiers import checkpoint
 
     storage = Storage(embedding, weights, words)
-    check_folder_free(output, force=options["force"], made_by="classifier.json")
+    check_output_folder(output, force=options["force"], marker_file="classifier.json")
     measure = {option: options[option] for option in ("data", "max_loss", *COLUMNS)}
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
+from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
@@ -464,9 +464,9 @@ def _check_output(output: Path, *, packed: bool, force: bool) -> None:
         from pocketrnn.engines.native import import_native_module
 
         import_native_module()
-        check_file_free(output, force=force)
+        check_output_file(output, force=force)
     else:
-        check_folder_free(output, force=force, made_by="classifier.json")
+        check_output_folder(output, force=force, marker_file="classifier.json")
 
 
 def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:

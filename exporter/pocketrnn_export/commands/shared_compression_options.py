@@ -67,11 +67,11 @@ def write_compressed_bundle(
     max_loss: float | None,
 ) -> Manifest:
     """Write a compressed copy of a bundle, and print the size and the accuracy after each step."""
-    from pocketrnn.bundle.atomic_writing import check_folder_free
+    from pocketrnn.bundle.atomic_writing import check_output_folder
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import format_steps_table
 
-    check_folder_free(output, force=force, made_by="classifier.json")
+    check_output_folder(output, force=force, marker_file="classifier.json")
     with print_stages():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     for line in format_steps_table(made.steps).split("\n"):

@@ -71,7 +71,7 @@ def _rebuild_table(manifest: Manifest) -> SampleTable:
     return make_sample_table(
         len(rules.channels),
         padding=rules.pad_value,
-        given=[np.array(example.samples, np.float32) for example in manifest.sequences],
+        given=[np.array(example.samples, np.float32) for example in manifest.golden_sequences],
         steps=rules.steps,
         kind=stated if stated in (NEAR, POSITIVE) else EVERYWHERE,
         clip=rules.clip,

@@ -85,7 +85,7 @@ def compare_hazard_rows(
         compute_logits_of_engine_input(classifier, given),
         [compute_logits_of_engine_input(classifier, [one]) for one in given],
     )
-    inputs = f"rows of special {'numbers' if classifier.manifest.sequences else 'ids'}"
+    inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
     return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 

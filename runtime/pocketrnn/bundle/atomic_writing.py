@@ -23,8 +23,8 @@ from typing import IO
 from pocketrnn.errors import OutputError, first_line
 
 __all__ = [
-    "check_file_free",
-    "check_folder_free",
+    "check_output_file",
+    "check_output_folder",
     "remove_siblings",
     "repair_interrupted_write",
     "write_whole_file",
@@ -36,7 +36,7 @@ _LEFT_BEHIND_SECONDS = 3600
 _siblings: dict[Path, tuple[Path, int]] = {}
 
 
-def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
+def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
     """Refuse an output folder that exists already or cannot be written, before the work starts.
 
     `repair_interrupted_write` runs first.
@@ -44,21 +44,21 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
     Args:
         path: the folder to be written.
         force: replace a folder that exists already.
-        made_by: the file that marks such a folder as ours (`classifier.json`, `config.json`); `force` replaces a folder
-            only if it is empty or holds that file, so that a mistyped path cannot delete somebody's work.
+        marker_file: the file that marks such a folder as ours (`classifier.json`, `config.json`); `force` replaces a
+            folder only if it is empty or holds that file, so that a mistyped path cannot delete somebody's work.
 
     Raises:
         OutputError: the folder exists, is a file, or its parent cannot be written.
     """
     try:
         repair_interrupted_write(path)
-        _refuse_unwritable_folder(path, force=force, made_by=made_by)
+        _refuse_unwritable_folder(path, force=force, marker_file=marker_file)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
 
 
-def _refuse_unwritable_folder(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder as `check_folder_free` does, but without a repair of an interrupted write before."""
+def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> None:
+    """Refuse an output folder as `check_output_folder` does, but without a repair of an interrupted write before."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -77,9 +77,10 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, made_by: str) -> None:
             raise OutputError(
                 f"{path} exists already.", "Choose another output folder, or replace it with --force (force=True)."
             )
-        if not (path / made_by).is_file():
+        if not (path / marker_file).is_file():
             raise OutputError(
-                f"The folder {path} has no {made_by}, so pocketrnn did not write this folder and does not replace it.",
+                f"The folder {path} has no {marker_file}, so pocketrnn did not write this folder and "
+                "does not replace it.",
                 "Choose another output folder, or delete it yourself.",
             )
     parent = path.absolute().parent
@@ -97,7 +98,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, made_by: str) -> None:
 
 
 @contextlib.contextmanager
-def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
+def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator[Path]:
     """Give the block a temporary folder to write into. It becomes the folder `path` if the block ends without an error.
 
     When the block raises, for any reason, the sibling is deleted and `path` stays as it was. On Linux the old folder
@@ -106,9 +107,9 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
     process was killed there.
 
     Raises:
-        OutputError: as for `check_folder_free`; or the disk is full or cannot be written.
+        OutputError: as for `check_output_folder`; or the disk is full or cannot be written.
     """
-    check_folder_free(path, force=force, made_by=made_by)
+    check_output_folder(path, force=force, marker_file=marker_file)
     path = path.absolute()
     with _make_temporary_sibling(path, ".partial") as work:
         try:
@@ -122,9 +123,9 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
             umask = os.umask(0)
             os.umask(umask)
             work.chmod(0o777 & ~umask)
-            # A file that appeared at `path` meanwhile is only replaced with `force`. Not `check_folder_free`: its
+            # A file that appeared at `path` meanwhile is only replaced with `force`. Not `check_output_folder`: its
             # `repair_interrupted_write` would delete `work` as a leftover if the block wrote nothing for an hour.
-            _refuse_unwritable_folder(path, force=force, made_by=made_by)
+            _refuse_unwritable_folder(path, force=force, marker_file=marker_file)
             _replace_folder(work, path)
         except OSError as error:
             if not _is_write_error(error, path.parent):
@@ -256,7 +257,7 @@ def _open_for_user_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def check_file_free(path: Path, *, force: bool) -> None:
+def check_output_file(path: Path, *, force: bool) -> None:
     """Refuse an output file that exists already, before the work starts.
 
     Raises:

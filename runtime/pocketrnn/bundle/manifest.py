@@ -408,17 +408,17 @@ class Manifest:
         return self.input
 
     @property
-    def texts(self) -> tuple[Example, ...]:
+    def golden_texts(self) -> tuple[Example, ...]:
         """The golden examples of a classifier of texts; empty for a classifier of numbers."""
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
     def golden_logit_rows(self) -> list[tuple[tuple[float, ...], ...]]:
         """The logits of each golden example: one row, or a row for each token."""
-        return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
+        return [example.rows for example in self.golden_texts] + [example.rows for example in self.golden_sequences]
 
     @property
-    def sequences(self) -> tuple[NumberExample, ...]:
+    def golden_sequences(self) -> tuple[NumberExample, ...]:
         """The golden examples of a classifier of numbers; empty for a classifier of texts."""
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
@@ -480,7 +480,7 @@ def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
 def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
     """Check that each golden example has the texts, ids and logits that the classifier takes and gives."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
-    for example in manifest.texts:
+    for example in manifest.golden_texts:
         named = f"The golden example {example.shown[:40]!r}"
         beside = text_input.pairs or bool(text_input.features)
         marks = int(text_input.pairs) + len(text_input.features)
@@ -516,7 +516,7 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
     steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
         raise BundleError(f"The rules make sequences of {steps:,} steps, but the graph does not take them.", MAKE_AGAIN)
-    for number, example in enumerate(manifest.sequences, 1):
+    for number, example in enumerate(manifest.golden_sequences, 1):
         named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
         if other := {len(row) for row in example.samples} - {channels}:
             raise BundleError(

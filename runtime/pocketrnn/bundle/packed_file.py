@@ -42,8 +42,8 @@ __all__ = [
     "PackedProgram",
     "assemble_file",
     "check_digest",
+    "compute_checksums",
     "compute_program_digest",
-    "compute_word_sums",
     "encode_compact_json",
     "encode_packed_file",
     "encode_packed_text_rules",
@@ -355,11 +355,11 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *compute_word_sums(content))
+    struct.pack_into("<2Q", content, 16, *compute_checksums(content))
     return bytes(content)
 
 
-def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
+def compute_checksums(content: bytes | bytearray) -> tuple[int, int]:
     """Compute the two checksums of a packed file, modulo 2^64.
 
     The first is the sum of its words, the second the sum of each word times its position from 1. The bytes of the
@@ -454,9 +454,9 @@ def _make_manifest_sections(
         from pocketrnn.bundle.packed_number_sections import encode_number_example, encode_number_rules
 
         made |= {Section.RULES: encode_number_rules(given), Section.VOCABULARY: encode_strings(given.channels)}
-        examples = map(encode_number_example, manifest.sequences)
+        examples = map(encode_number_example, manifest.golden_sequences)
     else:
-        examples = map(_encode_example, manifest.texts)
+        examples = map(_encode_example, manifest.golden_texts)
         if isinstance(given.rules, TextRules):
             made[Section.RULES], stops = _encode_rules(given.rules), given.rules.stop_words
         else:

@@ -267,7 +267,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[in
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
             return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
-            rows = _list_later_capital_ranges()
+            rows = _list_later_capitals_with_lowercase_offset()
             return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
         case Strip(sides, of):
             points = encode_set(tuple(of)) if of else b""
@@ -309,7 +309,7 @@ def _encode_table_parts(step: Table) -> tuple[int, int, int, bytes]:
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
 
-def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
+def _list_later_capitals_with_lowercase_offset() -> list[tuple[int, int, int]]:
     """List the ranges of capitals that the engine's own table lacks, with the offset to their lower-case letters."""
     rows: list[tuple[int, int, int]] = []
     for code, small in sorted(LATER_CAPITALS.items()):

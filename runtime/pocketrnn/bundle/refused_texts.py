@@ -85,19 +85,19 @@ def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") ->
     return LimitError(error.problem.replace("The text", text, 1), remedy)
 
 
-def make_too_costly_error(name: str, row: str = "text") -> LimitError:
+def make_too_costly_error(name: str, row_word: str = "text") -> LimitError:
     """Make the error for a text that would take more memory or time than the native engine allows."""
     return LimitError(
-        f"The {row} would need more memory or time than the engine allows for {name}.",
-        f"Shorten the {row}; if a short {row} is refused, too, do not use the file.",
+        f"The {row_word} would need more memory or time than the engine allows for {name}.",
+        f"Shorten the {row_word}; if a short {row_word} is refused, too, do not use the file.",
     )
 
 
-def make_too_large_error(name: str, row: str = "text") -> LimitError:
+def make_too_large_error(name: str, row_word: str = "text") -> LimitError:
     """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
     return LimitError(
-        f"The {row} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
-        f"Give the {row} to the bundle that the file was made from, or shorten the {row}.",
+        f"The {row_word} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
+        f"Give the {row_word} to the bundle that the file was made from, or shorten the {row_word}.",
     )
 
 

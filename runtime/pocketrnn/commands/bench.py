@@ -50,7 +50,7 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     manifest.require_single_text("pocketrnn bench")
     if texts is None:
         external = manifest.text.rules.tokenizer == "external"
-        examples = [list(example.ids) if external else example.text for example in manifest.texts]
+        examples = [list(example.ids) if external else example.text for example in manifest.golden_texts]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in read_arriving_lines(texts) for text in lines]

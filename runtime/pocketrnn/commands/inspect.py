@@ -269,11 +269,11 @@ def _describe_added_ids(text: AnyTextRules) -> str:
     return "; ".join(what.format(number) for what, number in stated if number is not None)
 
 
-def _describe_batches(graph: Graph, row: str) -> str:
-    """Describe which texts or sequences may share a batch; `row` is the word for one of them."""
+def _describe_batches(graph: Graph, row_word: str) -> str:
+    """Describe which texts or sequences may share a batch; `row_word` is the word for one of them."""
     # The program of a packed file takes one, also where its document does not state it.
     if graph.batch == 1 or graph.file == "program":
-        return f"of one {row}"
+        return f"of one {row_word}"
     shared = "padded" if graph.padding else "of one length, since padding would change the answers"
     if not graph.alone:
         return shared

@@ -16,15 +16,16 @@ def escape_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], *, left_aligned: int | None = None) -> list[str]:
     """Align rows of cells as lines. Columns have equal widths in all lines, with two spaces between them.
 
     Args:
         rows: the cells, the same number in every row.
-        left: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None for all.
+        left_aligned: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None
+            for all.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    first = len(widths) if left is None else left
+    first = len(widths) if left_aligned is None else left_aligned
     return [
         "  ".join(
             cell.ljust(width) if i < first else cell.rjust(width)

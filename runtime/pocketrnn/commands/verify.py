@@ -43,9 +43,9 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
     from pocketrnn.verification import verify as verify_bundle
 
     if page is not None:
-        from pocketrnn.bundle.atomic_writing import check_file_free
+        from pocketrnn.bundle.atomic_writing import check_output_file
 
-        check_file_free(page, force=force)
+        check_output_file(page, force=force)
     result = verify_bundle(bundle)
     if page is not None and not isinstance(result.manifest.input, TextInput):
         raise InputError(

@@ -142,7 +142,7 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
     return _list_arrow_values(rows.batch.column(column))
 
 
-def _check_columns_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
+def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
     """Refuse a file that already has a column by the name of an added column."""
     for name in added:
         if name in names:
@@ -160,7 +160,7 @@ def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[
         others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
         header = write_header_line_remedy((text_column, *others), DELIMITERS[source.kind])
     check_columns(names, (text_column, *names), source.name, source.name_columns, header)
-    _check_columns_free(names, added, source)
+    _refuse_taken_columns(names, added, source)
 
 
 @dataclass(frozen=True)
@@ -404,7 +404,7 @@ def _read_json_lines(
             row = None
             _leave_out_or_refuse_row(len(lines), f"(line {number}) {error}", source)
         if row is not None:
-            _check_columns_free(row, added, source)
+            _refuse_taken_columns(row, added, source)
             text = row.get(text_column)
             if not isinstance(text, str):
                 without.append(len(lines))

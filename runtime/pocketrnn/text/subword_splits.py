@@ -166,15 +166,15 @@ def make_split_function(split: Split) -> Cut:
     match split:
         case SplitAt(_, "runs"):
             inside = make_range_test(split.ranges)
-            return _cut_each(lambda word: _split_into_runs(word, inside))
+            return _make_cut_of_each_word(lambda word: _split_into_runs(word, inside))
         case SplitAt():
             return _cut_at_ranges(split)
         case SplitAtText(text, how):
-            return _cut_each(lambda word: list(_join_parts(_split_by_text(word, text), how)))
+            return _make_cut_of_each_word(lambda word: list(_join_parts(_split_by_text(word, text), how)))
         case SplitAtRuns():
             return _cut_at_runs(split)
         case Pattern():
-            return _cut_each(make_pattern_function(split))
+            return _make_cut_of_each_word(make_pattern_function(split))
         case PrependTo(before, first):
             return lambda words: [
                 word if word.startswith(before) or (first and i) else before + word for i, word in enumerate(words)
@@ -193,7 +193,8 @@ def _check_how(how: Any) -> None:
         )
 
 
-def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
+def _make_cut_of_each_word(function: Callable[[str], Iterable[str]]) -> Cut:
+    """Make a function that cuts each word of a list by `function`. Empty parts are dropped."""
     return lambda words: [part for word in words for part in function(word) if part]
 
 
@@ -263,7 +264,7 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
         if done < len(word):
             yield word[done:], split.inverted
 
-    return _cut_each(lambda word: _join_parts(split_word(word), split.how))
+    return _make_cut_of_each_word(lambda word: _join_parts(split_word(word), split.how))
 
 
 # --- classifier.json ---

@@ -257,7 +257,7 @@ def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
     Example:
         >>> write_checkpoint(read_checkpoint(Path("reviews.checkpoint")), Path("copy.checkpoint"))
     """
-    with write_whole_folder(folder, force=force, made_by=CONFIG_JSON) as work:
+    with write_whole_folder(folder, force=force, marker_file=CONFIG_JSON) as work:
         write_files(checkpoint, work)
 
 

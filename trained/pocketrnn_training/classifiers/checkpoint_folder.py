@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.atomic_writing import check_folder_free, repair_interrupted_write
+from pocketrnn.bundle.atomic_writing import check_output_folder, repair_interrupted_write
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, InputError, OutputError, find_file_error_reason
 
@@ -72,7 +72,7 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
             )
         return
     try:
-        check_folder_free(folder, force=force, made_by=CONFIG_JSON)
+        check_output_folder(folder, force=force, marker_file=CONFIG_JSON)
     except OutputError:
         if not force and folder.is_dir() and is_unfinished(folder):
             raise OutputError(

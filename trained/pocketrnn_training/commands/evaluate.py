@@ -208,7 +208,7 @@ def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
                 (escape_line(s.label or "all"), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.spans:,}")
                 for s in (spans.all, *spans.labels)
             ],
-            left=1,
+            left_aligned=1,
         )
         yield ""
     if result.confusion:
@@ -228,7 +228,7 @@ def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
             (f"{i}", escape_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
             for i, c in enumerate(result.classes, start=1)
         ],
-        left=2,
+        left_aligned=2,
     )
     if not result.confusion:
         return
@@ -249,7 +249,7 @@ def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
             (f"{i}", label, *(f"{count:,}" for count in counts))
             for i, (label, counts) in enumerate(zip(labels, result.confusion, strict=True), start=1)
         ],
-        left=2,
+        left_aligned=2,
     )
 
 
@@ -264,5 +264,5 @@ def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
     yield from align_columns(
         [("true class", "class given", "rows")]
         + [(labels[i], labels[j], f"{count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
-        left=2,
+        left_aligned=2,
     )

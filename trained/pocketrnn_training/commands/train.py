@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_folder_free
+from pocketrnn.bundle.atomic_writing import check_output_folder
 from pocketrnn.bundle.names_from_paths import choose_default_bundle_folder
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
@@ -553,7 +553,7 @@ def train(
     settings = make_settings(source.settings, choices)
     check_output(output, force=force, resume=resume)
     if bundle is not None:
-        check_folder_free(bundle, force=force, made_by="classifier.json")
+        check_output_folder(bundle, force=force, marker_file="classifier.json")
     if before is not None:
         read_checkpoint_file(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)

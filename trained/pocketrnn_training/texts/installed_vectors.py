@@ -15,7 +15,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn_training.texts.word_vectors import TABLE
 from pocketrnn_training.training_events import Notice, StageNotice
 
-__all__ = ["detect_language", "find_installed_tables", "find_installed_vectors"]
+__all__ = ["detect_language", "find_installed_vector_tables", "find_installed_vectors"]
 
 _PACKAGE: Final = "pocketrnn_words"
 # The languages of the package's tables, to name them where it is not installed.
@@ -26,7 +26,7 @@ _CHARACTERS: Final = 500
 _MOST: Final = 0.8
 
 
-def find_installed_tables() -> Mapping[str, Path]:
+def find_installed_vector_tables() -> Mapping[str, Path]:
     """Find the installed tables of word vectors, by language; empty if `pocketrnn-words` is not installed."""
     if find_spec(_PACKAGE) is None:
         return {}
@@ -54,7 +54,7 @@ def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None
     language = detect_language(texts)
     if language is None:
         return None
-    name, found = _LANGUAGES.get(language), find_installed_tables().get(language)
+    name, found = _LANGUAGES.get(language), find_installed_vector_tables().get(language)
     if found is not None:
         said = f"Most rows are in {name or language}: its word vectors are tried; --no-vectors leaves them out."
         report(StageNotice(said))

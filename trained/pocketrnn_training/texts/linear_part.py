@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 
-__all__ = ["FeatureCounter", "LinearPart", "choose_pair_table_rows", "compute_pair_codes"]
+__all__ = ["FeatureCounter", "LinearPart", "choose_pair_table_rows", "compute_pair_hash_codes"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
     return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
 
 
-def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
+def compute_pair_hash_codes(vocabulary_size: int, pairs: int) -> Codes:
     """Compute two numbers for each token, int64 [vocabulary_size, 2]. The table row of a pair of tokens is the sum of
     the first token's first number and the second token's second number.
 
@@ -158,7 +158,7 @@ class FeatureCounter:
                 count_columns(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
             )
 
-        pairs = count_neighbours(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
+        pairs = count_neighbours(compute_pair_hash_codes(len(self.spelled), self.pairs), self.pairs)
         return count_columns(ids, len(self.spelled)), pairs, count_neighbours(self.joint_codes, self.joints)
 
 
