@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -42,8 +42,9 @@ _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
 _BREAK: Final = "<br />"
 # In some texts nothing decides a sigma's form for long, such as in one followed by full stops.
 _MOST_UNDECIDED: Final = 4096
-# The new position, the ids that are final, and the ids of the tail as if the text ended here.
-_PositionAndIds = tuple["StreamPosition", list[int], list[int]]
+# The new position; the tokens or ids that are final; and those of the tail as if the text ended here.
+_PositionFinalAndOpenTokens = tuple["StreamPosition", list[str], list[str]]
+_PositionFinalAndOpenIds = tuple["StreamPosition", list[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class StreamPosition:
 
 def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
-) -> tuple[StreamPosition, list[str], list[str]]:
+) -> _PositionFinalAndOpenTokens:
     """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
     text after these, as they are if the text ends here.
 
@@ -120,12 +121,25 @@ def read_fragment(
     )
 
 
-def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
-    """Lower-case a fragment, and the text before it that is not lower-cased yet. Later text can change the lower case
-    of a capital sigma at the end, so the end from that sigma on is the rest.
+class _LoweredFragment(NamedTuple):
+    """A fragment in lower case, divided before the end whose lower case later text may change.
 
-    Return the new context, the rest as it was given, the final lower-cased text, and the rest in lower case as if the
-    text ended here.
+    Attributes:
+        context: the new `StreamPosition.context`.
+        undecided: the end as it was given.
+        lowered: the text before the end.
+        provisional: the end in lower case, as if the text ended here.
+    """
+
+    context: str
+    undecided: str
+    lowered: str
+    provisional: str
+
+
+def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> _LoweredFragment:
+    """Lower-case a fragment, and the text before it that is not lower-cased yet. Separate its end from a capital sigma
+    on, if later text can change how this sigma is lower-cased.
 
     Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
@@ -138,7 +152,7 @@ def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> tuple[
     end = len(whole) - (len(text) - sigma)
     before = position.context + text[:sigma]
     context = "a" if f"{before}{_SIGMA}".lower()[-1] == _FINAL_SIGMA else ""
-    return context, text[sigma:], whole[len(position.context) : end], whole[end:]
+    return _LoweredFragment(context, text[sigma:], whole[len(position.context) : end], whole[end:])
 
 
 def _is_case_ignorable(text: str) -> bool:
@@ -215,7 +229,7 @@ class Stream:
         self._longest = max(map(len, manifest.text.vocabulary))
         rules = manifest.text.rules
         if isinstance(rules, TextRules):
-            self._read_on: Callable[[StreamPosition, str], _PositionAndIds] = self._read_fragment_as_words
+            self._read_on: Callable[[StreamPosition, str], _PositionFinalAndOpenIds] = self._read_fragment_as_words
         else:
             from pocketrnn.text.subword_stream_cuts import SubwordCuts
 
@@ -284,14 +298,14 @@ class Stream:
         self._position, self._state, self._logits = position, state, logits
         return (answer.copy() if self._chosen is None else self._chosen.select_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
-    def _read_fragment_as_words(self, position: StreamPosition, fragment: str) -> _PositionAndIds:
+    def _read_fragment_as_words(self, position: StreamPosition, fragment: str) -> _PositionFinalAndOpenIds:
         """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the rest
         as if the text ended here."""
         rules = cast("TextRules", self._manifest.text.rules)
         position, settled, open_ = read_fragment(position, fragment, rules, self._longest)
         return position, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
-    def _read_fragment_as_pieces(self, position: StreamPosition, fragment: str) -> _PositionAndIds:
+    def _read_fragment_as_pieces(self, position: StreamPosition, fragment: str) -> _PositionFinalAndOpenIds:
         """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
         rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
         end among the rest."""

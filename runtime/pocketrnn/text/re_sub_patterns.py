@@ -469,7 +469,7 @@ def _make_items_possessive(items: _Items) -> _Items:
             continue
         made = [*_convert_lazy_item(item, made), *made] if item.is_lazy else [item, *made]
     for i in range(len(made) - 3, -1, -1):
-        made[i : i + 3] = _stop_at_separator(*made[i : i + 3])
+        made[i : i + 3] = _convert_items_around_separator(*made[i : i + 3])
     for i in range(len(made) - 2, -1, -1):
         made[i : i + 2] = _merge_overlapping_items(*made[i : i + 2])
     for i, item in enumerate(made):
@@ -523,7 +523,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
 
 
-def _stop_at_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
+def _convert_items_around_separator(first: _Item, middle: _Item, last: _Item) -> _Items:
     """Convert three items such as `\\S+@\\S+` to items that need no backtracking: `\\S[^\\s@]*@\\S+`.
 
     Both match the same text up to the end, whichever @ is the separator.

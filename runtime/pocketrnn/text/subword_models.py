@@ -429,7 +429,7 @@ def _make_unigram_function_by_words(
     others by more than that stays the best one, and is cached with the word. Otherwise, or if the word is too long to
     be cached, the best path is computed again with the actual sum.
     """
-    margin = _make_best_two_function(model, pieces)
+    margin = _make_best_two_scores_function(model, pieces)
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     # Twice half a unit of the last place, since the sums that are compared here are rounded, too.
@@ -510,7 +510,7 @@ def cut_before_marks(text: str) -> list[str]:
     return [*found, text[start:]]
 
 
-def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
+def _make_best_two_scores_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
     """Make a function that finds the scores of the two best ways to split a word into pieces.
 
     The second is minus infinity if there is only one.

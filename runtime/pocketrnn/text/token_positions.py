@@ -109,7 +109,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     if not isinstance(rules, TextRules):
         from pocketrnn.text.subword_word_ids import find_words_with_ids
 
-        return _frame_and_check(encoder, text, find_words_with_ids(encoder, text))
+        return _add_outer_ids_and_locate(encoder, text, find_words_with_ids(encoder, text))
     located = _LocatedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":
@@ -122,7 +122,7 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
         if (cleaned := located.text[begin:end]) not in dropped:
             start, stop = located.find_span(begin, end)
             words.append((encoder.look_up([cleaned]), text[start:stop], start, stop))
-    return _frame_and_check(encoder, text, words)
+    return _add_outer_ids_and_locate(encoder, text, words)
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
@@ -142,16 +142,16 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
         from pocketrnn.text.subword_word_ids import encode_each_word
 
         groups = zip(encode_each_word(encoder, tokens), enumerate(tokens), strict=True)
-        return _frame_words(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
+        return _add_outer_ids_to_words(encoder, [(ids, token, i, i + 1) for ids, (i, token) in groups])
     dropped = frozenset(rules.stop_words)
     kept = ((i, token) for i, token in enumerate(tokens) if token not in dropped)
-    return _frame_words(encoder, [(encoder.look_up([token]), token, i, i + 1) for i, token in kept])
+    return _add_outer_ids_to_words(encoder, [(encoder.look_up([token]), token, i, i + 1) for i, token in kept])
 
 
-def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
+def _add_outer_ids_and_locate(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
     """Add the first and last ids to the ids of words, and return the located tokens. Refuse a text for which the
     encoder makes other ids."""
-    made = _frame_words(encoder, words)
+    made = _add_outer_ids_to_words(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
             f"The tokens of {short_repr(text, 40)} cannot be located: the located ones have other ids.",
@@ -160,7 +160,7 @@ def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> 
     return made
 
 
-def _frame_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
+def _add_outer_ids_to_words(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
     """Cut the ids of words to the largest width, and add the first and last ids. Return the ids, and each token with
     the index of its id."""
     rules = encoder.rules

@@ -91,7 +91,7 @@ def fit_kernels(task: Task, seed: int) -> KernelFit:
     more = int(of_own.sum()) - int(right.sum())
     counts = (int(right.sum()), int(of_own.sum()))
     chosen, counts = (own, counts[::-1]) if more > _CLEARLY * np.sqrt((right != of_own).sum()) else (plain, counts)
-    return KernelFit(_set_linear_model(*chosen, task), *counts, len(task.targets))
+    return KernelFit(_set_and_calibrate_linear_model(*chosen, task), *counts, len(task.targets))
 
 
 def _draw_kernels_and_fit_ridge(
@@ -105,7 +105,7 @@ def _draw_kernels_and_fit_ridge(
     return module, fit_ridge(shares, task.targets, architecture.classes, row_weights, groups)
 
 
-def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
+def _set_and_calibrate_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
     """Put a fitted linear model into the module, and calibrate it by the model's scores for unseen rows."""
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))

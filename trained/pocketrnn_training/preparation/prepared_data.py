@@ -29,7 +29,7 @@ from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
 
-__all__ = ["IGNORED", "OtherSources", "Task", "align_step_targets", "describe_rows"]
+__all__ = ["IGNORED", "OtherSources", "Task", "describe_rows", "make_piece_targets"]
 
 # The target of a step without a target: torch's `ignore_index`.
 IGNORED: Final = -100
@@ -155,7 +155,7 @@ class Task:
         rows, begins = self.words.select_first_rows(self.size).draw_pieces(self.piece_dropout, seed)
         if self.word_targets is None:
             return replace(self, rows=rows)
-        return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
+        return replace(self, rows=rows, step_targets=make_piece_targets(rows, begins, self.word_targets))
 
     def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the targets of the chosen training rows.
@@ -203,7 +203,7 @@ class Task:
         )
 
 
-def align_step_targets(
+def make_piece_targets(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
     """Return the target of each piece: a word's first piece has the word's target, its other pieces have -100.

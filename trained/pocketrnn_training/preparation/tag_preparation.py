@@ -18,7 +18,7 @@ from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.class_weights import compute_class_weights
 from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
-from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, align_step_targets, describe_rows
+from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, describe_rows, make_piece_targets
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
@@ -67,7 +67,7 @@ def prepare_tags(
     words = RowWords.from_texts(texts, rules, tokens)
     word_targets = _align_word_targets((data, validation), rules)
     rows, begins = words.draw_pieces(0.0, 0)
-    steps = align_step_targets(rows, begins, word_targets)
+    steps = make_piece_targets(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
     with_crf = _uses_crf(decided, data.labels)
     task = Task(

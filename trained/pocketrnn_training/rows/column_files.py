@@ -109,7 +109,7 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         ) from None
 
 
-def _measure_utf8(path: Path, encoding: str) -> int:
+def _check_utf8_and_measure(path: Path, encoding: str) -> int:
     """Check that a file is UTF-8, and return its size in bytes; 0 if it contains only white space."""
     size, lines, waiting, blank = 0, 1, b"", True
     with open_as_utf8(path, encoding) as file:
@@ -166,7 +166,7 @@ def read_delimited(
 
 def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
     """Return the size of a data file in bytes of UTF-8. Refuse a file that is empty or only white space."""
-    size = _measure_utf8(path, encoding)
+    size = _check_utf8_and_measure(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
     return size

@@ -119,7 +119,7 @@ class FeatureCounter:
         return np.stack((ends, [_hash_text(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
 
     @cached_property
-    def characters(self) -> Any:
+    def character_ngram_counts(self) -> Any:
         """The count of each character n-gram in each token: a sparse matrix float64 [vocabulary, n-grams].
 
         The n-grams have 2 to 5 characters.
@@ -213,11 +213,11 @@ class LinearPart:
         from sklearn.svm import LinearSVC
 
         tokens, pairs, joints = counted.count_features(rows)
-        parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.characters, joints)
+        parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.character_ngram_counts, joints)
         rare = [_compute_inverse_frequencies(part) for part in parts]
         squares = [np.square(some) for some in rare]
         of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
-        sizes = (squares[0] + counted.characters @ squares[2] + of_neighbours).astype(np.float32)[:, None]
+        sizes = (squares[0] + counted.character_ngram_counts @ squares[2] + of_neighbours).astype(np.float32)[:, None]
         divided = sparse.diags(1 / np.sqrt(tokens @ sizes.astype(np.float64))[:, 0])
         parts = tuple(divided @ part for part in parts)
         # The characters have the same weight as the tokens and the pairs together.
@@ -244,7 +244,7 @@ class LinearPart:
         whole_bias = np.full(classes, -1, np.float32)
         whole_bias[model.classes_] = bias
         of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
-        words = of_tokens + counted.characters @ of_characters
+        words = of_tokens + counted.character_ngram_counts @ of_characters
         if meanings is not None:
             words += meanings @ of_vectors
         words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
