@@ -450,6 +450,8 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
+            if part.id == "SimpleNamespace" and part.id not in names:
+                return SimpleNamespace
             if part.id not in names:
                 raise InputError(f"The arguments name {part.id}, which {path} does not define.", NO_VALUES)
             return names[part.id]
