@@ -119,7 +119,8 @@ def load_text_function(
                 raise
             _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          read_from)  # fmt: skip
-            made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
+            # Parsing the code of a large dict would take seconds.
+            made = {name: ast.Constant(dict(content or {})) for name in read}  # type: ignore[arg-type]
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
