@@ -198,7 +198,7 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
     ("kind", "said"),
     [
         (zoo.MeanOfBatch, "batch|texts"),
-        (zoo.BranchOnPrice, "values"),
+        pytest.param(zoo.BranchOnPrice, "values", marks=pytest.mark.slow),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),
         (zoo.OneTensor, r"feature_modules.py:\d+.*\(x\).*features"),

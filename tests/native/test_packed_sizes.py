@@ -71,7 +71,11 @@ def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: ty
         lower_graph(content, graph)
 
 
-@pytest.mark.parametrize("kind", zoo.HELD_TO, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [zoo.WeighsByPosition, pytest.param(zoo.HashesPositions, marks=pytest.mark.slow), zoo.LengthsThatWrap],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     assert lower_graph(content, graph).program.most == zoo.HELD_TO[kind]
