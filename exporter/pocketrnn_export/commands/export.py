@@ -14,7 +14,7 @@ import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
