@@ -133,7 +133,7 @@ def _find_program(
             notes = refuse_differences_at_other_sizes(compared, plain, graph.run)
             return replace(plain, notes=notes, padding_tells=find_padding_effects(compared, plain))
 
-    lasting = _NonForgettingModule.make_copy(compared)
+    non_forgetting = _NonForgettingModule.make_copy(compared)
 
     def make_attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
         def run_program(sizes: Sizes) -> Any:
@@ -142,8 +142,8 @@ def _find_program(
                 raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
             return made(program).run(compared.draw_inputs(sizes))
 
-        lasting_answers = None if lasting is None else lasting.make_run(program)
-        return ProgramAttempt(program, log, run_program, program.plan, lasting_answers)
+        non_forgetting_run = None if non_forgetting is None else non_forgetting.make_run(program)
+        return ProgramAttempt(program, log, run_program, program.plan, non_forgetting_run)
 
     def trace_plan(plan: TracePlan) -> ProgramAttempt[TracedProgram]:
         log = TraceLog()
@@ -157,12 +157,12 @@ def _find_program(
         lambda sizes: compared(compared.draw_inputs(sizes)),
         compared.compute_float64_logits,
         batch=1 if one_text else None,
-        lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
+        non_forgetting=None if non_forgetting is None else non_forgetting.make_judge(1 if one_text else None),
         choices=lambda sizes: record_choices(compared.module, compared.draw_inputs(sizes)),
         computes_values=_make_value_comparison(compared),
     )
-    if lasting is not None:
-        lasting.refuse_incomplete_form(found.traced, make_form, found.bounds)
+    if non_forgetting is not None:
+        non_forgetting.refuse_incomplete_form(found.traced, make_form, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     compared = compared.add_compared_ids(settled_program.program)
     refuse_mixed_rows(compared, settled_program)
@@ -275,7 +275,7 @@ def _make_follow_function(
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
         error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
-            log.check_answered()
+            log.raise_recorded_error()
             refuse_caught_errors(compared.module, log, compared.draw_inputs(sizes))
             return FollowedRun(log)
         if compute_answer_or_none(compared, compared.draw_inputs(sizes)) is None:

@@ -17,7 +17,7 @@ from pocketrnn_export.proof.compared_module import is_text, set_lengths_to_full_
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
-from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
+from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_with_reversed_ties
 
 _STEPS: Final = (2, 9, 40)
 # The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
@@ -58,4 +58,4 @@ class _ReversedTieRun(RecordedRun):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         name = str(target).removeprefix("aten.").partition(".")[0]
         run = super().call_function
-        return call_in_reversed_order(lambda *given, **named: run(target, given, named), name, args, kwargs)
+        return call_with_reversed_ties(lambda *given, **named: run(target, given, named), name, args, kwargs)
