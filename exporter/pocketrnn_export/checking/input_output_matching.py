@@ -38,7 +38,7 @@ class MatchedInput:
 
     @property
     def declared_sizes(self) -> list[tuple[int | str | None, int]]:
-        """The declared size of each axis of the file's input, with the axis of the module's input."""
+        """Pairs of a declared size of the file's input, and the index of the axis in the module's input."""
         axes = self.port.axes or ()
         return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
 
@@ -76,7 +76,7 @@ def match_inputs(
                 raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
-    for same in (_match_by_name, _match_by_order):
+    for same in (_match_by_name, _match_by_type_and_order):
         for port in file.inputs:
             found = None if port.name in fed else same(port, left, calls)
             if found is not None:
@@ -84,8 +84,9 @@ def match_inputs(
                 left.remove(found)
     if lost := [port.name for port in file.inputs if port.name not in fed]:
         raise InputError(
-            f"The input {lost[0]} of {file.path} matches no input of the module; left: {', '.join(left) or 'none'}.",
-            "Say which input it is: --input parameter=input, or inputs={'parameter': 'input'}.",
+            f"The input {lost[0]} of {file.path} matches no input of the module; unmatched inputs of the module: "
+            f"{', '.join(left) or 'none'}.",
+            "Say which inputs belong together: --input parameter=input, or inputs={'parameter': 'input'} in Python.",
         )
     each = [
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
@@ -102,29 +103,29 @@ def match_inputs(
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
             return matched
-        ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
-        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, ran):
+        fitting_sizes = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
+        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, fitting_sizes):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
-        fits = len(ran), runs
+        fits = len(fitting_sizes), runs
         if fits > most:
             best, most = matched, fits
     return best
 
 
 def _may_match_by_chance(
-    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], fitting_sizes: Sequence[tuple[int, int]]
 ) -> bool:
     """Return whether answers to transposed inputs may have the right shapes only by chance.
 
     They have these shapes at no size, or with only one number of rows: a file with a fixed number of steps takes that
     many rows. If the file declares a fixed size for a transposed input, this is no chance.
     """
-    if not ran:
+    if not fitting_sizes:
         return True
     if any(isinstance(declared, int) for fed in matched for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
-    return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
+    return len({rows for rows, _ in fitting_sizes}) < min(2, len({rows for rows, _ in sizes}))
 
 
 def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
@@ -189,8 +190,9 @@ def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
-def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the first unmatched input of the module that fits, or None: exporters keep the order of inputs."""
+def _match_by_type_and_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the first unmatched input of the module that fits, if possible one of the same type; else None. Exporters
+    keep the order of inputs."""
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
@@ -246,7 +248,9 @@ def match_outputs(
             left = [name for name in names if name not in {name for _, name in pairs}]
             alike = [name for name in left if squeeze_shape(outputs[name]) == squeeze_shape(answers[number])]
             if alike:
-                pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
+                pairs.append(
+                    (number, min(alike, key=lambda name: _sum_absolute_differences(outputs[name], answers[number])))
+                )
     if not pairs:
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
@@ -263,5 +267,5 @@ def squeeze_shape(array: Array) -> tuple[int, ...]:
     return tuple(size for size in array.shape if size != 1)
 
 
-def _sum_differences(one: Array, other: Array) -> float:
+def _sum_absolute_differences(one: Array, other: Array) -> float:
     return float(np.nan_to_num(np.abs(one.reshape(-1).astype(float) - other.reshape(-1).astype(float))).sum())

@@ -27,7 +27,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tens
 from pocketrnn_export.torch_internals import FunctionMode, count_writes
 
 # Finds the line of the user's code that a frame was called from; empty if there is none.
-Place = Callable[[FrameType | None], str]
+LineFinder = Callable[[FrameType | None], str]
 
 _NEAR: Final = 1e-11
 # The most numbers in a tensor that is searched, so that a search does not take long.
@@ -79,7 +79,7 @@ def find_differing_operation(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
-    find_line: Place,
+    find_line: LineFinder,
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
@@ -156,7 +156,7 @@ class _CallRecorder(FunctionMode):
     """A torch function mode that appends each call that makes a tensor to `steps`, with the line that `find_line`
     gives."""
 
-    def __init__(self, steps: list[_Step], find_line: Place) -> None:
+    def __init__(self, steps: list[_Step], find_line: LineFinder) -> None:
         super().__init__()
         self.steps, self.place = steps, find_line
 

@@ -104,8 +104,8 @@ def _convert_argument(value: Any) -> Any:
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Call a function whose result was float32, without an argument in float32, again in float64. Return the new
-    result, or the old one in float64 if the function refuses that."""
+    """Call a function again in float64, after it gave a float32 result from arguments without float32. Return the new
+    result; if the function refuses float64, return the old result as float64."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -205,5 +205,5 @@ def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows:
 def _make_float64_module_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
-        "Take dtypes in forward from its input tensors.",
+        "In forward, take dtypes from tensors, as in torch.zeros(n, dtype=h.dtype).",
     )

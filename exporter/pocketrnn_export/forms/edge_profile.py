@@ -29,7 +29,7 @@ from pocketrnn_export.forms.onnx.onnx_form import (
     ONE_TEXT,
     ONNX_FILE,
     SingleTextModule,
-    list_graph_bounds,
+    list_sizes_around_conditions,
     make_graph_limits,
     retrace_in_float64,
     trace_onnx_graph,
@@ -85,7 +85,7 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
     return replace(
         wrap_edge_graph_as_form(made.content, graph),
         retraced=retrace_graph,
-        bounds=list_graph_bounds(made),
+        bounds=list_sizes_around_conditions(made),
         notes=(*made.notes, *prepared.notes),
     )
 

@@ -150,15 +150,17 @@ class _StepBuilder:
         are computed. Refuse a node that cannot continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
+            raise self._make_unsupported_error(
+                f"{node.op_type} {node.name} reads a value that is neither an input, a weight nor computed from these"
+            )
         if kinds <= {_ValueSource.WEIGHTS}:
-            self._add_kept_node(node, _ValueSource.WEIGHTS)
+            self._add_unchanged_node(node, _ValueSource.WEIGHTS)
         elif node.op_type in _GATES:
             self._add_layer_node(node)
         elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
             self._set_source(node, _ValueSource.LENGTHS)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
-            self._add_kept_node(node, _ValueSource.TEXT)
+            self._add_unchanged_node(node, _ValueSource.TEXT)
         elif (
             node.op_type == "Where"
             and self.sources[node.input[0]] is _ValueSource.LENGTHS
@@ -190,14 +192,14 @@ class _StepBuilder:
             self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
             self._set_source(node, _ValueSource.TEXT)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._selects_last_step(node):
-            self._add_kept_node(node, _ValueSource.TEXT)
+            self._add_unchanged_node(node, _ValueSource.TEXT)
         elif self._is_zero_step_padding(node):
             self._set_source(node, _ValueSource.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
         elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
             self._add_step_before(node)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_computed_per_step(node):
-            self._add_kept_node(node, _ValueSource.TOKENS)
+            self._add_unchanged_node(node, _ValueSource.TOKENS)
             self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_words} at once")
@@ -286,7 +288,7 @@ class _StepBuilder:
         self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
         self._add_new_node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
         node.input[0] = f"{before}.all"
-        self._add_kept_node(node, _ValueSource.TOKENS)
+        self._add_unchanged_node(node, _ValueSource.TOKENS)
         self._add_new_node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
         self.before.append((before, self._find_step_width(steps)))
@@ -338,7 +340,7 @@ class _StepBuilder:
             return value is None or not numpy_helper.to_array(value).any()
         return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
 
-    def _add_kept_node(self, node: NodeProto, source: _ValueSource) -> None:
+    def _add_unchanged_node(self, node: NodeProto, source: _ValueSource) -> None:
         self.nodes.append(node)
         self._set_source(node, source)
 

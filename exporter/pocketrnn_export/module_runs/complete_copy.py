@@ -196,7 +196,7 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
         met.add(id(one))
         own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
         if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
-            memory[id(one)] = _make_blank(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
+            memory[id(one)] = _make_object_without_attributes(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
             asked.append(one)
         waiting += (part for _, part in _list_named_parts(one))
     for one in asked:
@@ -204,7 +204,7 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
     return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
 
 
-def _make_blank(kind: type) -> Any:
+def _make_object_without_attributes(kind: type) -> Any:
     """Make an object of a class without attributes."""
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
@@ -262,7 +262,7 @@ def _make_attribute_copied_class(kind: type) -> type:
         return kind
 
     def __deepcopy__(self: Any, memory: dict[int, Any]) -> Any:  # noqa: N807 - set on the class below
-        memory[id(self)] = made = _make_blank(type(self))
+        memory[id(self)] = made = _make_object_without_attributes(type(self))
         _fill_copy(made, self, memory)
         return made
 

@@ -37,7 +37,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, m
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.compared_integers import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.call_line import compile_call
@@ -276,7 +276,7 @@ def _find_layout(
         held: list[_FoundLayout] = []
         for layout in known.layouts:
             try:
-                held.append(_try_layout(module, known, table, layout, line=_find_usual_call_line(held)))
+                held.append(_try_layout(module, known, table, layout, line=_find_likely_call_line(held)))
             except _LayoutNotExportableError as error:
                 # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
@@ -295,9 +295,10 @@ def _find_layout(
                 f"If these are the module's axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
-            said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
+            said = " and ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(
-                f"The module runs on {said}.", f"Say which one is meant: layout={of_batches[0].layout!r}."
+                f"The module runs with several orders of axes: {said}.",
+                f"Say which one is meant: layout={of_batches[0].layout!r}, or --layout {of_batches[0].layout}.",
             )
         if of_batches:
             return of_batches[0]
@@ -358,9 +359,9 @@ class _FoundLayout:
     said: tuple[logging.LogRecord, ...]
 
 
-def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the line that calls the module with the first order of axes in `held`, if the line is a usual one; else
-    None. Other orders of axes are tried with this line only."""
+def _find_likely_call_line(held: Sequence[_FoundLayout]) -> str | None:
+    """Return the line that calls the module with the first order of axes in `held`, if it is one of the likely calls;
+    else None. Other orders of axes are tried with this line only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -394,7 +395,7 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
         except ExportError:
             if steps == _FEWER_STEPS[-1]:
                 raise
-    raise AssertionError("no steps")
+    raise AssertionError("_FEWER_STEPS is empty")
 
 
 def _make_module_take_ids(
@@ -448,7 +449,7 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     prepared, form = _make_module_and_graph(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, find_small_integers(form.content))
+    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, list_integers_near_constants(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]

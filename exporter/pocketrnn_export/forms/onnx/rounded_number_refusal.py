@@ -33,7 +33,8 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return a list with the number of a float32 constant, or of its cast. Other values give an empty list."""
+    """Return a list with the number of a float32 or int64 constant, also if it is cast. Return an empty list for any
+    other value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()

@@ -55,9 +55,9 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
     left, matrices, integer_ops = [], set(), set()
     for number, op in enumerate(made.ops):
         done = (
-            _convert_layer(made, op)
+            _convert_layer_to_integers(made, op)
             if op.name == "recurrent"
-            else _convert_linear(made, op)
+            else _convert_linear_to_integers(made, op)
             if op.name == "linear"
             else None
         )
@@ -80,7 +80,7 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
     return program.add_integer_matrix(*round_columns(numbers))
 
 
-def _convert_layer(program: Program, op: Op) -> Op | None:
+def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
     """Return a recurrent layer with its weights as 8-bit integers, or None if its states may exceed 1 or its weights
     cannot be converted."""
     kind = op.words[0]
@@ -108,7 +108,7 @@ def _is_bounded_state(program: Program, state: int) -> bool:
     return program.state_size > 0 if numbers is None else bool((np.abs(numbers) <= 1).all())
 
 
-def _convert_linear(program: Program, op: Op) -> Op | None:
+def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
     """Return a linear layer with its weights as 8-bit integers, or None if it does not run on every token, is too
     small, or has weights that cannot be converted."""
     rows_by_token, _, inputs, outputs = op.words
