@@ -54,7 +54,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_pairs_for_proof,
     choose_texts_for_proof,
     encode_text_cases,
-    make_unrelated_texts,
+    make_texts_of_random_words,
 )
 from pocketrnn_export.crf_export import add_crf
 from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
@@ -77,8 +77,8 @@ from pocketrnn_export.feature_arguments import (
 from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
-from pocketrnn_export.forms.onnx.compared_integers import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
@@ -993,7 +993,9 @@ def _select_usable_texts(
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += select_texts_within_limits(
-            limits, make_unrelated_texts(description.text.vocabulary, description.text.rules, (least,)), description
+            limits,
+            make_texts_of_random_words(description.text.vocabulary, description.text.rules, (least,)),
+            description,
         )
     if private.issuperset(inside):
         raise ExportError(

@@ -103,9 +103,11 @@ class _MeaningSearch:
         self.module, self.ports, self.counts, self.padding_id = module, file.inputs, counts, padding_id
         self.rate_in_file = rate_in_file
         takes_ids = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
-        widths = _list_widths(module, file)
-        layers = sorted({_count_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1})
-        self.choices = [_list_meanings(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
+        widths = _list_likely_axis_sizes(module, file)
+        layers = sorted(
+            {_count_hidden_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1}
+        )
+        self.choices = [_list_likely_types_and_roles(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
         self.rated: dict[_Way, tuple[int, ...]] = {}
         self.until = time.process_time() + _SECONDS
 
@@ -220,7 +222,9 @@ class _MeaningSearch:
         return ports, [roles for _, roles in way]
 
 
-def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool) -> list[_Meaning]:
+def _list_likely_types_and_roles(
+    port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool
+) -> list[_Meaning]:
     """List the types and axes that an input may have, the likeliest first."""
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
@@ -237,7 +241,7 @@ def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, 
     return [*ids, *numbers, *masks[:3]] if takes_ids else [*numbers, *ids, *masks[:3]]
 
 
-def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
+def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
     """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
 
     Layers may read two joined inputs. A module without weights has the sizes that numbers in its file suggest.
@@ -253,5 +257,5 @@ def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
     return [size for size in found if 1 < size < 1 << 16][:_MOST_WIDTHS]
 
 
-def _count_states(layer: nn.RNNBase) -> int:
+def _count_hidden_states(layer: nn.RNNBase) -> int:
     return layer.num_layers * (2 if layer.bidirectional else 1)

@@ -46,7 +46,7 @@ from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missi
 from pocketrnn_export.checking.file_call_discovery import find_call
 from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
-from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.missing_activation import are_probabilities, find_activation
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
@@ -283,13 +283,13 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
     }
     classes = _find_outputs_with_classes(calls)
     values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
-    values -= {own for own in classes if _OF_CLASSES.search(own) or gives_probabilities(calls[0].outputs[own])}
+    values -= {own for own in classes if _OF_CLASSES.search(own) or are_probabilities(calls[0].outputs[own])}
     values -= {own for own, (_, activation) in activations.items() if own in classes}
     return replace(
         compared,
         outputs=outputs,
         largest=_find_largest_numbers(calls),
-        scales=_find_scales(calls, classes, activations),
+        scales=_compute_output_scales(calls, classes, activations),
         classes=classes,
         values=frozenset(values),
         activations=activations,
@@ -325,7 +325,7 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
     }
 
 
-def _find_scales(
+def _compute_output_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
     """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
@@ -367,20 +367,20 @@ def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
 def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first: RecordedCall) -> None:
     """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
     again = record_call(called, case)
-    if not _are_equal(list(first.outputs.values()), list(again.outputs.values())):
+    if not _are_near(list(first.outputs.values()), list(again.outputs.values())):
         line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Remove the random numbers from forward, as eval() does with dropout.",
         )
     one, other = compared.run_file(first), compared.run_file(first)
-    if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
+    if not isinstance(one, str) and not isinstance(other, str) and not _are_near(one, other):
         raise InputError(
             f"{compared.file.path} gives another answer at each run.", "Export the module again, in eval mode."
         )
 
 
-def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
+def _are_near(one: Sequence[Array], other: Sequence[Array]) -> bool:
     return all(np.allclose(a, b, atol=1e-5, equal_nan=True) for a, b in zip(one, other, strict=True) if a.dtype != bool)
 
 

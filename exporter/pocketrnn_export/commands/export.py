@@ -41,9 +41,9 @@ from pocketrnn_export.commands.number_options import (
     OF_CHECKPOINTS,
     NumberOptions,
     format_number_summary,
-    make_checkpoint_overrides,
     number_options,
     read_number_arguments,
+    read_scale_and_unit_options,
     refuse_text_options,
 )
 from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, print_owner_hints
@@ -268,10 +268,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export news-checkpoint -o news
     """
     # These checks run before PyTorch is imported, so that an error is shown without delay.
-    _check_measured_options(options)
+    _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     named = parse_source(source, options)
-    _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
+    _refuse_unusable_output(
+        output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
+    )
     refusals = CollectedRefusals(output)
     with print_stages():
         of_texts = refusals.collect(
@@ -290,12 +292,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             module, description = _read_module_and_arguments(source, named, options, of_texts, refusals)
     profile = options["profile"]
     if "channels" not in description:
-        _check_text_options(source, description, numbers, options)
+        _check_text_options_and_read_texts(source, description, numbers, options)
         copied = options["torchscript"] if profile is None else False
         description |= {"torchscript": copied, "edge": profile == "edge"}
     elif not numbers.are_given:
         refuse_text_options(options, source)
-        description |= make_checkpoint_overrides(numbers, len(description["channels"]))
+        description |= read_scale_and_unit_options(numbers, len(description["channels"]))
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
@@ -338,7 +340,7 @@ def _load_pytorch() -> None:
     torch.set_num_threads(1)
 
 
-def _check_text_options(
+def _check_text_options_and_read_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
@@ -364,7 +366,7 @@ def _check_text_options(
         check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 
 
-def _check_measured_options(options: dict[str, Any]) -> None:
+def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
     """Refuse options that measure a loss of accuracy, if the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError(
@@ -466,7 +468,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
             )
 
 
-def _check_output(output: Path, *, packed: bool, force: bool) -> None:
+def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
     """Refuse an output that cannot be written. Refuse a packed file if the engine for its proof is missing."""
     if packed:
         from pocketrnn.engines.native import import_native_module
@@ -481,11 +483,11 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
-        _check_source(Path(source))
+        _refuse_unusable_source(Path(source))
     return named
 
 
-def _check_source(path: Path) -> None:
+def _refuse_unusable_source(path: Path) -> None:
     """Refuse a missing file, and a Python file without the name of a module."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
@@ -533,7 +535,7 @@ def _read_text_arguments(
         return None
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
-    refusals.collect(lambda: _check_files(options))
+    refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
@@ -600,7 +602,7 @@ def _read_vocabulary_rules_and_pairs(
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 
-def _check_files(options: dict[str, Any]) -> None:
+def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
     from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines import read_lines

@@ -122,8 +122,9 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
     return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
 
-def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
-    """Select the cases of a grid that show whether a row's answer depends on other rows of its batch."""
+def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
+    """Select the cases of a grid on which each row is also run alone, to see whether its answer depends on other
+    rows."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
@@ -424,11 +425,11 @@ def choose_texts_for_proof(
         raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
-        texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]
+        texts = [*make_texts_of_random_words(vocabulary, rules, MADE_TEXTS), *texts]
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
+def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
     """Make texts of random words of the vocabulary."""
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
@@ -447,7 +448,7 @@ def choose_pairs_for_proof(
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
-        made = make_unrelated_texts(vocabulary, rules, MADE_TEXTS)
+        made = make_texts_of_random_words(vocabulary, rules, MADE_TEXTS)
         pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
     unknown = "\N{REPLACEMENT CHARACTER}" * 3
     return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]

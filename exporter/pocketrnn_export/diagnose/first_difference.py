@@ -16,7 +16,7 @@ from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 
 @contextlib.contextmanager
-def name_differing_line() -> Iterator[None]:
+def add_first_difference_to_error() -> Iterator[None]:
     """Add to the error that the block raises the place where the exported program first differs from the module.
 
     Raises:

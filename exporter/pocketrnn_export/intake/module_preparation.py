@@ -30,7 +30,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     convert_to_pairs,
     make_shape_grid,
     replace_unwanted_ids,
-    select_neighbour_cases,
+    select_cases_for_row_independence,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, keep_answered_lengths
@@ -366,7 +366,7 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
         prepared = add_ids_that_need_own_batch(prepared, range(ids))
         alone = _are_rows_independent(prepared, full)
     if not alone:
-        case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
+        case = prepared.fit_cases_to_module(select_cases_for_row_independence(full))[0]
         run = prepared.make_reference().run
         raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
@@ -436,7 +436,8 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
     padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
-        reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))
+        reference,
+        keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_cases_for_row_independence(grid))),
     )
 
 

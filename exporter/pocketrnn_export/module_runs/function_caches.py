@@ -68,7 +68,8 @@ def use_fresh_caches(places: Iterable[Entry]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_entries(changes: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, replace values in dicts, such as the globals of a file. Then restore the old values.
+    """While the block runs, replace values in dicts, such as the globals of a file. After the block, the dicts have
+    their old values.
 
     Args:
         changes: (dict, name, the temporary value), each name of a dict once.

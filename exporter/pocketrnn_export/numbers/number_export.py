@@ -37,8 +37,8 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, m
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.compared_integers import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module

@@ -81,8 +81,8 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
 
 
 def _replace_ids_by_positions(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """Return a graph that takes samples, in which the samples themselves are the table, and their positions 1, 2, ...
-    are the ids. Row 0 of the table is the padding.
+    """Return a graph that takes samples. In it, the samples themselves are the table, and their positions 1, 2, ... are
+    the ids. Row 0 of the table is the padding.
 
     Raises:
         ExportError: the ids are used for more than selection and look-up.

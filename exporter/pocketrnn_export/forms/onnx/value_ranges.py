@@ -184,7 +184,7 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
 
 
-def _compute_corner_range(
+def _compute_range_from_corners(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
     """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
@@ -219,13 +219,13 @@ def _negate_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRan
 def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
-    return _compute_corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
+    return _compute_range_from_corners(lambda x, y: x + y, a, b, kind, nan=cancels)
 
 
 def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.may_be_infinite and b.may_be_zero) or (b.may_be_infinite and a.may_be_zero)
-    found = _compute_corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x * y, a, b, kind, nan=nan)
     # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
     found = found | _ZERO if a.may_be_zero or b.may_be_zero else found
     return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
@@ -236,7 +236,7 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
     nan = (a.may_be_zero and b.may_be_zero) or (a.may_be_infinite and b.may_be_infinite)
     if b.may_be_zero:
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
-    found = _compute_corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x / y, a, b, kind, nan=nan)
     return found | _ZERO if a.may_be_zero or b.may_be_infinite else found
 
 
@@ -412,7 +412,7 @@ def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any])
         return size
     if node.op_type == "ReduceL1":
         return _round_range(_compute_sum_range(size), kind)
-    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False))
+    squares = _compute_sum_range(_compute_range_from_corners(lambda a, b: a * b, size, size, kind, nan=False))
     if node.op_type == "ReduceSumSquare":
         return _round_range(squares, kind)
     return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)

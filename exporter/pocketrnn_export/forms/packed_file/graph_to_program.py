@@ -15,7 +15,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_lowering
 from pocketrnn_export.forms.packed_file.graph_observation import list_token_dependent_names, observe_graph
-from pocketrnn_export.forms.packed_file.length_input_removal import rewrite_layers_with_lengths
+from pocketrnn_export.forms.packed_file.layer_length_removal import rewrite_layers_with_lengths
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 
 # These modules register handlers for operators when they are imported.

@@ -13,7 +13,14 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.bundle.packed_enums import Layer
-from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
+from pocketrnn_export.forms.packed_file.packed_program import (
+    NONE,
+    Array,
+    Op,
+    Program,
+    round_columns_to_int8,
+    round_rows_to_int8,
+)
 
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
@@ -77,7 +84,7 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.add_integer_matrix(*round_columns(numbers))
+    return program.add_integer_matrix(*round_columns_to_int8(numbers))
 
 
 def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
@@ -135,7 +142,7 @@ def _round_tables(program: Program, integer_ops: set[int]) -> int:
             continue
         if numbers is None or not np.isfinite(numbers).all():
             continue
-        rounded = program.add_constant(round_rows(numbers), is_table=True)
+        rounded = program.add_constant(round_rows_to_int8(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

@@ -185,7 +185,7 @@ def _count_numbers_read_and_written(part: _OperatorWithExpands, values: Mapping[
 
 
 def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
-    """Return a string that is the same for two operators that compute the same."""
+    """Return a string that is equal for two operators with the same computation on the same constants."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:

@@ -79,8 +79,8 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the operations of a layer that reads the steps themselves: a copy of the step before the first, if there
-    is one, and the layer."""
+    """Return the operations of a layer that reads the steps themselves: the layer, and before it a copy of the step
+    before the first, if there is such a step."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]

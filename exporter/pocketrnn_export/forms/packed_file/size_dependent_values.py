@@ -435,8 +435,8 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a sum are a * tokens + b. They are for arrays whose size is the same for all texts,
-    and for single numbers and ranges."""
+    """Return whether the results of a sum are a * tokens + b. This holds for arrays whose size is the same for all
+    texts, and for single numbers and ranges."""
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
@@ -463,8 +463,8 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a division or remainder are a * tokens + b. They are for integers whose factors of
-    tokens the divisor divides, and if the quotient is the same for all texts."""
+    """Return whether the results of a division or remainder are a * tokens + b. This holds if the divisor divides the
+    factor of tokens of each integer, or if the quotient is the same for all texts."""
     left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
@@ -556,7 +556,7 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a reduction are a * tokens + b. They are for a sum, and for a reduction of one
+    """Return whether the results of a reduction are a * tokens + b. This holds for a sum, and for a reduction of one
     number or of equal numbers."""
     known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
@@ -571,8 +571,8 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a cast are a * tokens + b. They are if the cast is exact: from integers to wide
-    integers or floats, or from floats if no text is too long for exact floats. Casts to narrow integers are not exact
+    """Return whether the results of a cast are a * tokens + b. This holds for an exact cast: from integers to wide
+    integers or floats, or from floats if no text is too long for exact floats. A cast to narrow integers is not exact
     for long texts."""
     known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
@@ -604,8 +604,8 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a running sum are a * tokens + b. They are if it adds the same constant number at
-    every position."""
+    """Return whether the results of a running sum are a * tokens + b. This holds if the same constant is added at every
+    position."""
     known = values.find_input_numbers(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 

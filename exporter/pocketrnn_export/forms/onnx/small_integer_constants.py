@@ -1,4 +1,4 @@
-"""The integers in a graph that forward may compare ids with."""
+"""The small integer constants of a graph: forward may compare ids with them."""
 
 from __future__ import annotations
 

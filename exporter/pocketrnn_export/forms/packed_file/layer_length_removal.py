@@ -1,4 +1,4 @@
-"""Rewrite recurrent layers that take lengths counted from the ids. The new layers read all steps.
+"""Remove the lengths of recurrent layers whose lengths are counted from the ids. The new layers read all steps.
 
 `pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads too few steps where the padding id is inside a text. The
 engine's layers read all steps. In a forward layer, later steps do not change earlier outputs: the state after n steps
