@@ -17,7 +17,7 @@ import onnx
 from pocketrnn.errors import ExportError
 from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
-from pocketrnn_export.checking.input_output_matching import MatchedInput, make_file_inputs, squeeze_shape
+from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
 from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
 from pocketrnn_export.checking.missing_activation import Activation
 from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
@@ -68,6 +68,18 @@ class Outcome:
     numbers_off: float = 0.0
 
 
+class _Float64Difference(NamedTuple):
+    """The difference of the two answers to a case in double precision.
+
+    Attributes:
+        difference: the difference.
+        is_rounding: whether only the rounding of the file's numbers causes it.
+    """
+
+    difference: Difference
+    is_rounding: bool
+
+
 class Float64Comparison(NamedTuple):
     """The comparison of a file with its module in double precision.
 
@@ -103,7 +115,7 @@ class ComparedFile:
     called: ModuleCall
     file: CheckedFile
     fed: tuple[MatchedInput, ...]
-    outputs: tuple[tuple[int, str], ...]
+    outputs: tuple[OutputPair, ...]
     largest: Mapping[str, float] = field(default_factory=dict)
     scales: Mapping[str, Array] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
@@ -267,7 +279,7 @@ class ComparedFile:
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
         in_doubles = self._compare_case_in_double_precision(case)
-        return not isinstance(in_doubles, str) and in_doubles[1]
+        return not isinstance(in_doubles, str) and in_doubles.is_rounding
 
     def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most_spreads: float) -> bool:
         """Return whether an answer is as near to the exact answer as half precision allows: within `most_spreads`."""
@@ -375,12 +387,8 @@ class ComparedFile:
                 return Float64Comparison(largest, "", Outcome(case, apart, False))
         return Float64Comparison(largest, "", None)
 
-    def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
-        """Compare the file with the module in double precision on one case.
-
-        Return the difference, and whether only the rounding of the file's numbers causes it; or the reason why this is
-        unknown.
-        """
+    def _compare_case_in_double_precision(self, case: Case) -> _Float64Difference | str:
+        """Compare the file with the module in double precision on one case. Return the reason if this is impossible."""
         if isinstance(self._float64_graph, str):
             return self._float64_graph
         if isinstance(self._float64_reference, str):
@@ -402,7 +410,7 @@ class ComparedFile:
         )
         apart = measure_difference("file, float64", case.name, expected, given)
         if apart.largest <= _ROUNDED or (exact := self._compute_exact_answer(case)) is None:
-            return apart, True
+            return _Float64Difference(apart, True)
         apart = measure_difference("file, float64", case.name, expected, given, exact)
         is_same = apart.spreads is None or apart.spreads <= SPREADS
         # Numbers of the graph that are no weights are rounded to half precision, too.
@@ -411,7 +419,7 @@ class ComparedFile:
         )
         if not is_same and self._is_nearer_to_exact(exact.logits, table, call, scales):
             return "onnx's reference operators give another answer than onnxruntime."
-        return apart, is_same
+        return _Float64Difference(apart, is_same)
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:

@@ -17,6 +17,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
+    RowsAndSteps,
     can_run_on_size,
     can_take_ids_below,
     draw_case,
@@ -176,10 +177,10 @@ def try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
-    sizes: Iterable[tuple[int, int]],
+    sizes: Iterable[RowsAndSteps],
     counts: Sequence[int],
     padding_id: int,
-    trials: Sequence[tuple[int, int]] = (),
+    trials: Sequence[RowsAndSteps] = (),
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
     """Call the module with inputs whose axes have the roles `axis_roles`: the batch, the sequence or a fixed size.
@@ -319,7 +320,7 @@ def _count_ids_per_input(
     return found
 
 
-def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[tuple[int, int]]:
+def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[RowsAndSteps]:
     """List the sizes for first calls: `SIZES`, and those that the file declares.
 
     A module may accept only the declared ones.

@@ -50,6 +50,8 @@ _OF_NUMBERS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",),
 # A possible meaning of an input: its type, and the roles of its axes.
 _Meaning = tuple[str, Roles]
 _Way = tuple[_Meaning, ...]
+# How many places in the code call torch, and how many calls these are.
+_PlacesAndCalls = tuple[int, int]
 
 
 def find_call_without_axes(
@@ -174,7 +176,7 @@ class _MeaningSearch:
                 self.rated[way] = (1, int(has_independent_rows(called)), int(level > 0), int(has_steps), level)
         return self.rated[way]
 
-    def _count_torch_calls_before_failure(self, way: _Way) -> tuple[int, int] | None:
+    def _count_torch_calls_before_failure(self, way: _Way) -> _PlacesAndCalls | None:
         """Return at how many places in the code forward calls torch before it fails, and how often. Return None if
         forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
@@ -185,7 +187,7 @@ class _MeaningSearch:
             furthest = max(furthest, places)
         return furthest
 
-    def _count_torch_calls_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
+    def _count_torch_calls_with_masks(self, way: _Way, masks: str) -> _PlacesAndCalls | None:
         """Return the counts of `_count_torch_calls_before_failure` for masks of one kind, or None if forward runs."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}

@@ -15,7 +15,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
-from pocketrnn_export.checking.call_recording import ModuleCall, draw_case, record_inputs
+from pocketrnn_export.checking.call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile
 from pocketrnn_export.checking.exported_file_weights_and_sizes import list_reshape_sizes
@@ -74,7 +74,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
 
 
 def _make_proof_cases(
-    called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
+    called: ModuleCall, limits: Limits | None, bounds: Iterable[RowsAndSteps] = ()
 ) -> dict[str, list[Case]]:
     """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
     most = called.ids - 1
@@ -185,7 +185,7 @@ def _repeat_rows(case: Case, rows: int) -> Case:
     return Case(f"{case.name}, {rows} rows", case.tokens[places], case.lengths[places])
 
 
-def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
+def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[RowsAndSteps]:
     """List the sizes (2, steps) for numbers of steps just below, at and above each whole number in the module's layers,
     in its code and in the file."""
     numbers = [] if file.model is None else list_integers_near_constants(file.model.SerializeToString())

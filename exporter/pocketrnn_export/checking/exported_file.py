@@ -255,7 +255,7 @@ def _open_torchscript(path: Path) -> CheckedFile:
     )
     run = _TorchScriptRunner(lambda: load_torchscript(path), tuple(map(len, parts)))
     numbers = tuple(float(value) for value in _NUMBER_IN_CODE.findall(str(script.inlined_graph)))
-    weights = _convert_torch_weights(script.state_dict())
+    weights = _convert_weights_and_find_rounding(script.state_dict())
     return CheckedFile(path, inputs, (), run, None, *weights, numbers=tuple(dict.fromkeys(numbers)))
 
 
@@ -282,7 +282,7 @@ class _TorchScriptRunner:
         return answers
 
 
-def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+def _convert_weights_and_find_rounding(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
     """Convert weights to arrays. Return the arrays, and how many times coarser than float32 the weights are rounded:
     1.0 for float32."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
@@ -308,7 +308,7 @@ def _open_torch_export(path: Path) -> CheckedFile:
         tuple(make_port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs)
     )
     module = program.module()
-    held = _convert_torch_weights(program.state_dict)
+    held = _convert_weights_and_find_rounding(program.state_dict)
     given: Any = program.call_spec.in_spec
     # Older torch has no `children`; there a tuple is not taken apart.
     arguments = given.children()[0].children() if hasattr(given, "children") else ()

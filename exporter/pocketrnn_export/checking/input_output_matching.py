@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import InputError, suggest_similar_name
-from pocketrnn_export.checking.call_recording import RecordedCall
+from pocketrnn_export.checking.call_recording import RecordedCall, RowsAndSteps
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
 
@@ -26,6 +26,10 @@ _MOST_RUN: Final = 24
 _FITTING: Final = 2
 AGREEING: Final = 3
 _NEAR: Final = 1e-3
+
+
+# The index of an output of the file, and the name of the module's output that it is compared with.
+OutputPair = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def match_inputs(
     file: CheckedFile,
     calls: Sequence[RecordedCall],
     owners_pairs: Mapping[str, str],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[RowsAndSteps],
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
 
@@ -114,7 +118,7 @@ def match_inputs(
 
 
 def _may_match_by_chance(
-    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], fitting_sizes: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
     """Return whether answers to transposed inputs may have the right shapes only by chance.
 
@@ -148,7 +152,7 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
 
 
 def _rank_orders(
-    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
 ) -> tuple[int, int]:
     """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
     transposes."""
@@ -184,16 +188,16 @@ def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: Recor
     return AGREEING if all(near) else _FITTING
 
 
-def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+def _match_by_name(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
-    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
-def _match_by_type_and_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     """Return the first unmatched input of the module that fits, if possible one of the same type; else None. Exporters
     keep the order of inputs."""
-    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
 
@@ -221,7 +225,7 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
-) -> tuple[tuple[int, str], ...]:
+) -> tuple[OutputPair, ...]:
     """Match the outputs of a file with those of the module. Return pairs: the index of the file's output, and the name
     of the module's output.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -153,20 +154,31 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
     )
 
 
-def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
-    """Return a list with a note if the file lacks weight matrices of the module, and whether the file has any of the
-    matrices."""
+class _MissingWeights(NamedTuple):
+    """The weight matrices of the module that the file lacks.
+
+    Attributes:
+        notes: a note that the file lacks some; empty if it lacks none.
+        has_others: whether the file has any of the module's matrices.
+    """
+
+    notes: list[str]
+    has_others: bool
+
+
+def _describe_missing_weights(compared: ComparedFile) -> _MissingWeights:
+    """Return a note if the file lacks weight matrices of the module, and whether the file has any of the matrices."""
     matrices = {
         name: w.numpy() for name, w in compared.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1
     }
     lacking = find_missing_matrices(compared.file, matrices)
     if not lacking:
-        return [], True
+        return _MissingWeights([], True)
     if len(lacking) == len(matrices):
         said = "The file holds none of the module's matrices: it was made with other weights, or with rounded ones."
-        return [said], False
+        return _MissingWeights([said], False)
     held = f"The file holds {len(matrices) - len(lacking)} of the module's {len(matrices)} matrices"
-    return [f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True
+    return _MissingWeights([f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True)
 
 
 def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:

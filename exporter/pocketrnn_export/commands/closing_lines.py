@@ -109,7 +109,7 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """Return a note that the bundle contains texts or sequences of the user. Return an empty list if it contains
+    """Return a list with a note that the bundle contains texts or sequences of the user; an empty list if it contains
     none."""
     origin, _, rows_called = str(manifest.provenance.get("golden_examples")).partition(" ")
     if origin != "given":

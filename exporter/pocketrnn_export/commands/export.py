@@ -577,8 +577,8 @@ def _refuse_missing_options(
 def _read_vocabulary_rules_and_pairs(
     options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool
 ) -> dict[str, Any] | None:
-    """Read the files that the options name. Return None if one of them is refused; the others are read to tell
-    whether they are refused, too."""
+    """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
+    `export`; None if a file is refused. Then the other files are read, too, so that all refusals are collected."""
     from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
 
     def read_all_labels() -> dict[str, Any]:
@@ -809,7 +809,7 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
 
 def _read_thresholds(given: str, labels: int) -> list[float]:
-    """Read the thresholds: one number for all labels, or one number for each label.
+    """Read the thresholds, one number for each label. A single number is for all labels.
 
     Raises:
         click.UsageError: they are not numbers from 0 to 1.

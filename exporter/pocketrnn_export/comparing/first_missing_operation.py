@@ -203,8 +203,8 @@ def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> 
 
 
 def _can_search_tensor(tensor: Tensor) -> bool:
-    """Return whether a tensor is searched for among the values of a graph: a strided one of real numbers that is not
-    large."""
+    """Return whether a tensor can be searched for among the values of a graph: it is strided, has real numbers, and is
+    not large."""
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 

@@ -75,12 +75,12 @@ class Float64Mode(FunctionMode):
         # Convert tensors that `.double()` did not reach, such as a plain attribute of the module; but not when an
         # attribute of a tensor is read or set.
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
-            args = tuple(_convert_argument(value) for value in args)
-            kwargs = {name: _convert_argument(value) for name, value in kwargs.items()}
+            args = tuple(_convert_argument_to_float64(value) for value in args)
+            kwargs = {name: _convert_argument_to_float64(value) for name, value in kwargs.items()}
         if func is multi_head_attention_forward:
             # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
             with change_operator_arguments(
-                lambda value: _convert_argument(value) if isinstance(value, float) else value
+                lambda value: _convert_argument_to_float64(value) if isinstance(value, float) else value
             ):
                 return func(*args, **kwargs)
         result = func(*args, **kwargs)
@@ -89,7 +89,7 @@ class Float64Mode(FunctionMode):
         return result
 
 
-def _convert_argument(value: Any) -> Any:
+def _convert_argument_to_float64(value: Any) -> Any:
     """Return an argument of a torch function for a run in float64: float32 tensors and dtypes become float64, and
     Python floats are rounded to float32."""
     if isinstance(value, float):
@@ -97,7 +97,7 @@ def _convert_argument(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.double() if value.dtype == torch.float32 else value
     if type(value) in (list, tuple):
-        return type(value)(_convert_argument(item) for item in value)
+        return type(value)(_convert_argument_to_float64(item) for item in value)
     if isinstance(value, (str, torch.dtype, type(torch.FloatTensor))):
         return _TYPES.get(value, value)
     return value

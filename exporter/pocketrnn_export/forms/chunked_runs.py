@@ -25,7 +25,8 @@ def choose_chunk_counts(each: str) -> dict[str, int | None]:
 
 
 def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """Return a run that reads each text or sequence in `parts` chunks of equal length. A short text has fewer chunks.
+    """Return a run that reads each text or sequence in `parts` chunks of nearly equal length. A short text has fewer
+    chunks.
 
     Args:
         read_on: the step that reads a chunk.

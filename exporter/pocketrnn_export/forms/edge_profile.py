@@ -43,6 +43,9 @@ _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
+GraphAndOpset = tuple[OnnxGraph, int]
+
+
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
     """Return the form of a graph that takes one text per run. The proof runs the graph with onnxruntime and with tract.
 
@@ -93,7 +96,7 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
 EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
-def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
+def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> GraphAndOpset:
     """Trace a classifier as a graph that takes one text, and return it with its opset.
 
     Args:
@@ -114,7 +117,7 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
-) -> tuple[OnnxGraph, int]:
+) -> GraphAndOpset:
     """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or to the lowest
     possible opset. Return the new graph and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))

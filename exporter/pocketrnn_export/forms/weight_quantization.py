@@ -85,7 +85,7 @@ def _serialize_model(model: ir.Model) -> bytes:
 
 
 def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
-    """Keep the first rows of each table in which the graph looks up its tokens."""
+    """Keep only the first `rows` rows of each table in which the graph looks up its tokens."""
     lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table

@@ -122,14 +122,16 @@ class _Argument:
 
 # The steps that make an answer, in order; each has the positions of the steps whose results it takes.
 Program = Sequence[tuple[str, tuple[Any, ...]]]
+# An operator that moves numbers: its name, and its arguments that are not tensors.
+Move = tuple[str, list[Any]]
 
 
 class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
-        fixed: a label at which `find_steps_before_operators` stops where its numbers are gathered by labelled positions
-            along an axis on which they differ.
+        fixed: a label at which `find_steps_and_moves_before_operators` stops where its numbers are gathered by labelled
+            positions along an axis on which they differ.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
     """
@@ -211,9 +213,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
                 waiting += self._steps[step].steps
         return sorted(needed)
 
-    def find_steps_before_operators(
+    def find_steps_and_moves_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
-    ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
+    ) -> tuple[frozenset[int], list[Move]]:
         """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
         transpose, along the operand that depends on `label`. Return the recorded operators whose results enter the
         first of them, and the name of each operator that moves numbers, with its arguments that are not tensors."""

@@ -114,8 +114,8 @@ def _compute_answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Ten
 
 @contextlib.contextmanager
 def replace_gpu_types() -> Iterator[None]:
-    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types are types of the
-    CPU."""
+    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types stand for the types
+    of the CPU."""
     there = vars(torch.cuda)
     if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
         yield

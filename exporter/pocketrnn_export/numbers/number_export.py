@@ -46,7 +46,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     TABLE,
@@ -145,7 +145,8 @@ def make_id_rules(rules: NumberInput, least: int) -> TextRules:
 
 
 def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module of sequences of numbers as a bundle, and prove that both give the same answers.
+    """Export a recurrent module of sequences of numbers as a bundle, and prove that module and bundle give the same
+    answers.
 
     Raises:
         InputError: a sequence or a call cannot be used.
@@ -154,10 +155,10 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
     """
     module = unwrap_module(module)
     if known.wanted.streaming:
-        check_can_stream(known.rules, None)
+        refuse_rules_that_cannot_stream(known.rules, None)
     given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
     with reword_messages_for_numbers(of_values=known.gives_values):
-        known = _add_least_steps(module, known)
+        known = _find_and_add_least_steps(module, known)
         held = _find_layout(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
@@ -223,9 +224,9 @@ def _prepare_module_on_ids(
     )
 
 
-def _add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Return the arguments with the smallest number of steps on which the module runs. Convolutions with strides, and
-    an index of a fixed step, may need dozens of steps.
+def _find_and_add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
+    """Find the smallest number of steps on which the module runs, and return the arguments with this number.
+    Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -328,7 +329,7 @@ def _find_other_channel_count(module: nn.Module, known: NumberExport) -> int | N
 
 
 class _LayoutNotExportableError(Exception):
-    """The module runs with this order of axes, but it cannot be exported."""
+    """The module runs with this order of axes, but cannot be exported with this order."""
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
@@ -489,8 +490,8 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 
 def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """Return the cases, without those that have a recording of equal steps if the module's float32 answers to such
-    recordings are unstable. A log record says that they are left out.
+    """Return the cases without those that contain a sequence of equal steps, if the module's float32 answers to such
+    sequences are unstable. A log record says that they are left out.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.

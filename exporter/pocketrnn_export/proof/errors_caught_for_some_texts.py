@@ -174,7 +174,7 @@ def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: fr
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.find_steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.find_steps_and_moves_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):

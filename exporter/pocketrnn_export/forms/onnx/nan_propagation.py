@@ -153,7 +153,7 @@ def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a MaxPool: its result is NaN if the window contains NaN, and minus infinity if all numbers of the window
-    are. Return the new outputs."""
+    are minus infinity. Return the new outputs."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]

@@ -35,8 +35,8 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program whose matrix products use 8-bit integers, and the numbers of the weight matrices and tables that were
-    converted for this.
+    """A program whose matrix products use 8-bit integers, and how many weight matrices and tables were converted for
+    this.
 
     Attributes:
         program: the program.

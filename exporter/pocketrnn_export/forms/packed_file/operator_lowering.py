@@ -239,11 +239,12 @@ class Lowering:
         values = self.graph.values[name]
         if not self.depends_only_on_size(name):
             raise ExportError(
-                "A number that must be the same for every text depends on the tokens.", USE_OTHER_OPERATIONS
+                f"The value {name} must be the same for every text, but depends on the tokens.", USE_OTHER_OPERATIONS
             )
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
             raise ExportError(
-                "A number that must be the same for every text depends on the text's length.", USE_OTHER_OPERATIONS
+                f"The value {name} must be the same for every text, but depends on the number of tokens.",
+                USE_OTHER_OPERATIONS,
             )
         return values[0]
 
@@ -653,9 +654,9 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Gather into a lookup of table rows, or into a selection of elements along an axis."""
     source, indices, out = node.input[0], node.input[1], node.output[0]
     if node.op_type != "Gather":
-        axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
-            lowering, node
-        )
+        axis, places = (
+            _find_gather_nd_axis_and_indices if node.op_type == "GatherND" else _find_gather_elements_axis_and_indices
+        )(lowering, node)
         view = lowering.find_outer_middle_inner_sizes(source, axis, axis)
         lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
         return
@@ -676,7 +677,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
 
 
-def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """Return the only axis along which GatherND selects elements, and the number of the program's value that holds the
     indices along this axis."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
@@ -692,7 +693,7 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
     return axes[0], made
 
 
-def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """Return the axis of GatherElements, and the number of the program's value that holds the indices, which are equal
     along other axes."""
     source, indices = node.input
@@ -780,7 +781,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
-        raise ExportError("The operator has more than two operands.", USE_OTHER_OPERATIONS)
+        raise ExportError("The operator has more than two operands, but the engine takes two.", USE_OTHER_OPERATIONS)
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
@@ -793,7 +794,10 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a power of floats. Integer exponents are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT:
-        raise ExportError("The base is an integer, but the exponent is a float.", USE_OTHER_OPERATIONS)
+        raise ExportError(
+            "The operator raises an integer to a power that is a float, which the engine does not do.",
+            USE_OTHER_OPERATIONS,
+        )
     if (bound := lowering.find_integer_bound(right)) is None:
         raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
     lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)

@@ -297,7 +297,8 @@ def have_same_program(
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
         leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
     one, other = (
-        operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
+        operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")
+        for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
     return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
