@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.diagnose.first_difference import name_differing_line
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
@@ -78,7 +78,7 @@ def run_with_single_text_fallback(
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
     """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
     try:
-        with name_differing_line(), keep_module_unchanged(module):
+        with add_first_difference_to_error(), keep_module_unchanged(module):
             yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise
