@@ -69,8 +69,10 @@ class _Call:
     known: Mapping[str, Any]
 
 
-def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
-    """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
+def find_constructor_arguments(
+    cells: Sequence[Cell], class_name: str, signature: inspect.Signature
+) -> dict[str, GivenByCalls]:
+    """Find the calls of a class in its file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
     fit the signature is left out.
@@ -99,7 +101,11 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
                     except TypeError:
                         continue
                     calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
-    return {parameter: _collect_given_values(parameter, calls) for parameter in signature.parameters} if calls else {}
+    return (
+        {parameter: _collect_arguments_of_parameter(parameter, calls) for parameter in signature.parameters}
+        if calls
+        else {}
+    )
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -120,8 +126,8 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
     return found
 
 
-def _collect_given_values(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
-    """Return the values that the calls give to one parameter, with the places of the calls."""
+def _collect_arguments_of_parameter(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
+    """Return the arguments that the calls give to one parameter, with the places of the calls."""
     values, written = [], []
     for call in calls:
         expression = call.given.get(parameter)
