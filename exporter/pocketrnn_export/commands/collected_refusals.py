@@ -33,7 +33,7 @@ class CollectedRefusals:
         return bool(self._found)
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
-        """Return the result of a function. If the function raises an error, keep it and return None."""
+        """Call a function, and return its result. If the function raises an error, keep the error and return None."""
         try:
             return make()
         except PocketRNNError as error:
@@ -42,7 +42,7 @@ class CollectedRefusals:
                 self._found.append(error)
         return None
 
-    def tell(self) -> None:
+    def raise_collected(self) -> None:
         """Raise one error that contains all collected errors.
 
         Raises:
@@ -70,7 +70,8 @@ class CollectedRefusals:
         raise all_of_them from None
 
     def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Replace long text rules in the options by the name of a file, and write the rules to that file."""
+        """If the options hold long text rules, write the rules to a file. Return the options with the name of the file
+        in place of the rules."""
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:
             return dict(changes)

@@ -96,7 +96,7 @@ def read_rows_to_measure(
 ) -> LabelledTexts | None:
     """Read the labelled texts that --data names; None without --data."""
     if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data, the rows on which the loss is measured.")
+        raise click.UsageError("--max-loss needs the rows on which the loss is measured. Give --data FILE, too.")
     if data is None:
         return None
     require_module("pyarrow", "train")
