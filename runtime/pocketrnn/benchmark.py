@@ -1,4 +1,4 @@
-"""Measure how fast a bundle answers on this machine. Its graph in plain onnxruntime is measured for comparison.
+"""Measure how fast a bundle answers on this machine, compared with its graph in onnxruntime without pocketrnn.
 
 All contestants take their turns in every round, so that other work on the machine slows all of them alike. Figures are
 medians over the rounds. Between two machines or two days, compare ratios only.
@@ -42,7 +42,7 @@ Run = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed of one contestant, such as the bundle or its graph in plain onnxruntime: medians over all rounds.
+    """The speed of one contestant, such as the bundle or its graph in onnxruntime alone: medians over all rounds.
 
     Attributes:
         name: what was measured.

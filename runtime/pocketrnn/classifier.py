@@ -193,7 +193,7 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(apply_label_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
-        """Return the same classifier with the chosen labels only, on the same engine."""
+        """Return a copy of the classifier that answers only with the chosen labels, on the same engine."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

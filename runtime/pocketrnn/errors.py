@@ -72,8 +72,8 @@ class TextError(InputError, TypeError):
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or no known word although the graph needs one; see
-    `Limits`."""
+    """A text has too few or too many tokens for the graph, or no word of the vocabulary although the graph needs one;
+    see `Limits`."""
 
 
 class SequenceError(InputError, ValueError):

@@ -92,7 +92,7 @@ class NumberIntake:
         self.watch(self.input.convert_to_units(samples), first)
 
     def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
-        """Return the same intake with another engine and other `Answers`."""
+        """Return a copy of the intake with another engine and other `Answers`."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
         return other

@@ -50,7 +50,7 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """Return the same intake with another engine and other `Answers`.
+        """Return a copy of the intake with another engine and other `Answers`.
 
         Raises:
             InputError: the labels are decoded by a CRF, which needs all labels.

@@ -65,7 +65,7 @@ class TextIntake:
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
-        """Return the same intake with another engine and other `Answers`."""
+        """Return a copy of the intake with another engine and other `Answers`."""
         other = copy.copy(self)
         other._engine, other._answers, other._text_engine = engine, answers, self._choose_text_engine(engine)
         return other
@@ -80,7 +80,7 @@ class TextIntake:
         """
 
     def require_single_text(self, capability: str) -> None:
-        """Refuse a method that needs a single text, if the classifier takes two texts, or something beside a text.
+        """Refuse a method that needs a single text, if the classifier takes two texts, or features, or characters.
 
         This class refuses nothing: its classifier takes a single text.
 

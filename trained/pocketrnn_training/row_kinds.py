@@ -60,5 +60,5 @@ _KINDS: Final = (
 
 
 def find_row_kind(data: LabelledRows) -> Kind:
-    """Find the `Kind` of the given rows, which has the functions and classes for training on them."""
+    """Find the kind of the rows: the `Kind` with the functions and classes for training on them."""
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

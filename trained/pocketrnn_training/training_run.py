@@ -198,7 +198,7 @@ class TrainingRun:
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
-        """Cross-validate with the same settings, and add the result to the metrics of the checkpoint."""
+        """Cross-validate with the settings of the run, and return the checkpoint with the result among its metrics."""
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
         report(

@@ -97,7 +97,7 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a graph: how many tokens a text may have, and whether it needs a known word.
+    """The limits of a graph: how many tokens a text may have, and whether it needs a word of the vocabulary.
 
     The PyTorch module has the same limits: 300 position embeddings allow at most 300 tokens, a convolution over 5
     tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of them. None means that
@@ -350,8 +350,7 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features or
-        characters beside a text.
+        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features, or characters.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a packed file`.

@@ -1,4 +1,4 @@
-"""Encode and decode the section of a packed file for features, the numbers and categories beside a text."""
+"""Encode and decode the section of a packed file for features: numbers and categories that are given with a text."""
 
 from __future__ import annotations
 

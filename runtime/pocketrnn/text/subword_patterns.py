@@ -120,7 +120,7 @@ def make_pattern_function(split: Pattern) -> Callable[[str], list[str]]:
 
 
 def _find_run_end(word: str, start: int, kinds: _CharacterKinds, most: int = sys.maxsize) -> int:
-    """Find the end of the run of code points of one kind that begins at `start`; it has at most `most` code points."""
+    """Find the end of the run that begins at `start`: at most `most` code points of one kind."""
     kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
     while end < stop and kinds[word[end]] == kind:
         end += 1
@@ -206,7 +206,7 @@ def _find_any_case_contraction_length(word: str, start: int) -> int:
 
 
 def _find_points_end(word: str, start: int, points: str) -> int:
-    """Find the end of the run of the given code points that begins at `start`."""
+    """Find the end of the run that begins at `start` and has only these code points."""
     while start < len(word) and word[start] in points:
         start += 1
     return start

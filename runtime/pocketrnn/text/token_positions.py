@@ -81,8 +81,8 @@ class _LocatedCharacters:
         return _LocatedCharacters("".join(text), starts, ends)
 
     def find_span(self, begin: int, end: int) -> tuple[int, int]:
-        """Return where in the original text the characters from `begin` to `end` come from. If these are the same,
-        return the position before the next character."""
+        """Return where in the original text the characters from `begin` to `end` come from. If `begin` is `end`, return
+        the position before the next character."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at

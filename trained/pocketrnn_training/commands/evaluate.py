@@ -128,7 +128,7 @@ def evaluate(
 
 
 def _find_features(classifier: Classifier | Checkpoint) -> Features:
-    """Find the features that a classifier takes beside a text; empty without features."""
+    """Find the features that a classifier takes in addition to a text; empty without features."""
     manifest = getattr(classifier, "manifest", None)
     return () if manifest is None else manifest.features
 

@@ -1,4 +1,4 @@
-"""Show the progress of a run on standard error: a live bar on a terminal, else plain lines."""
+"""Show the progress of a run on standard error: a live bar on a terminal, else lines of text."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class LoopFit:
         return self.loop.task
 
     def replace_task(self, task: Task) -> Self:
-        """Return the same fit on other prepared data."""
+        """Return a copy of the fit with other prepared data."""
         return replace(self, loop=self.loop.replace_task(task))
 
 

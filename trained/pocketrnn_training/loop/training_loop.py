@@ -125,11 +125,11 @@ class TrainingLoop:
     resume: TrainingState | None = None
 
     def replace_task(self, task: Task) -> TrainingLoop:
-        """Return the same loop on other prepared data."""
+        """Return a copy of the loop with other prepared data."""
         return replace(self, task=task)
 
     def replace_epochs(self, epochs: int) -> TrainingLoop:
-        """Return the same loop with another number of epochs."""
+        """Return a copy of the loop with another number of epochs."""
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:

@@ -44,7 +44,7 @@ class Loop(Protocol):
         """The prepared data that the work reads."""
 
     def replace_task(self, task: Task) -> Loop:
-        """Return the same work on other prepared data."""
+        """Return a copy of the work with other prepared data."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         """Do the work, and `emit` its events. End early when `stopped` returns True."""

@@ -295,7 +295,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
 
 
 def _make_label_notices(data: LabelledTexts) -> list[str]:
-    """Make a notice if --multi-label seems to be missing, or to be given in vain."""
+    """Make a notice if --multi-label seems to be missing, or to have no effect."""
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
             return ["No training row has several labels. If each text has one, train without --multi-label."]

@@ -42,7 +42,7 @@ def sort_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tup
 def convert_codes_to_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """Translate the labels of rows, given as indices in `names` (`codes`), to indices in `labels`.
+    """Convert `codes`, the indices of the rows' labels in `names`, to their indices in `labels`.
 
     Args:
         codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.

@@ -47,7 +47,7 @@ class EncodedRows(ABC):
         return np.diff(self.offsets)
 
     def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Make a batch of the given rows. Each row is padded at its end to the longest of them.
+        """Make a batch of the rows with these numbers. Each row is padded at its end to the longest of them.
 
         Returns:
             tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
@@ -63,7 +63,7 @@ class EncodedRows(ABC):
         return batch, lengths
 
     def select_rows(self, rows: npt.NDArray[np.int64]) -> Self:
-        """Select the given rows, in the order in which they are given."""
+        """Return the rows with these numbers, in the order of the numbers."""
         lengths = self.lengths[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
