@@ -91,10 +91,10 @@ class AnswerComparison:
         """The comparison in one or more sentences."""
         found = []
         if self.labels:
-            found.append(f"On {_format_text_count(self.labels)} {self._answers}: the same labels.")
+            found.append(f"On {_format_text_count(self.labels)} {self._agreement_words}: the same labels.")
         if self.probabilities:
             found.append(
-                f"On {_format_text_count(self.probabilities)} {self._answers}: probabilities within "
+                f"On {_format_text_count(self.probabilities)} {self._agreement_words}: probabilities within "
                 f"{self.tolerance:g}, at most {self.largest_difference:.1e} apart."
             )
         if self.unordered:
@@ -104,7 +104,7 @@ class AnswerComparison:
         return " ".join(found)
 
     @property
-    def _answers(self) -> str:
+    def _agreement_words(self) -> str:
         return "it answered as your classifier before its numbers were rounded" if self.is_before else (
             "it answers as your classifier"
         )  # fmt: skip

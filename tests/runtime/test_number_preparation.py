@@ -142,7 +142,7 @@ _NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 )
 def test_rules_are_read_as_they_were_written(**members: Any) -> None:
     rules = NumberInput(TWO, **members)
-    assert NumberInput.of(rules.document) == rules
+    assert NumberInput.from_document(rules.document) == rules
 
 
 @pytest.mark.parametrize(

@@ -429,7 +429,7 @@ def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() ->
     ]
     counts = np.eye(200, dtype=np.int64)
     counts[150, 160] = counts[7, 199] = 3
-    drawn = report_pictures._find_most_confused(counts).tolist()
+    drawn = report_pictures._find_most_confused_classes(counts).tolist()
     assert len(drawn) == 80
     assert {7, 150, 160, 199} <= set(drawn)
     assert drawn == sorted(drawn)

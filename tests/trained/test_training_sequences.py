@@ -31,7 +31,7 @@ from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.settings.number_settings import NumberSettings
-from pocketrnn_training.settings.settings_from_options import find_default, make_settings
+from pocketrnn_training.settings.settings_from_options import find_setting_default, make_settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch
@@ -202,7 +202,7 @@ def test_choices_of_texts_are_refused_for_numbers(choice: dict[str, object]) -> 
 
 
 def test_choices_of_the_other_kind_may_be_at_their_defaults_and_none_is_for_that_of_the_kind() -> None:
-    given = {name: find_default(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
+    given = {name: find_setting_default(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
     assert make_settings(NumberSettings, given) == NumberSettings()
     assert make_settings(TextSettings, given) == TextSettings()
     with pytest.raises(InputError, match="no setting 'epoch'") as refused:

@@ -350,7 +350,8 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features, or characters.
+        """Raise an error that `capability` is not possible, if the classifier takes two texts, or features, or
+        characters.
 
         Args:
             capability: what is refused, as the subject of a sentence: `a packed file`.
@@ -785,7 +786,7 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
     """Build a manifest from the valid members of classifier.json."""
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
-    given = NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document)
+    given = NumberInput.from_document(document["numbers"]) if "numbers" in document else _build_text_input(document)
     return Manifest(
         name=document["name"],
         input=given,

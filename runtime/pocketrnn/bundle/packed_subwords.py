@@ -75,6 +75,8 @@ _ASCII: Final = 0x80
 _HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
 _HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
 Forms = Callable[[Normalize], bytes]
+# A cleaning step or split in the section: its kind, the numbers a and b, and its content.
+_KindNumbersAndContent = tuple[int, int, int, bytes]
 
 
 def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
@@ -161,7 +163,7 @@ def restore_model(document: Mapping[str, Any], section: bytes, token_count: int)
     return {**document, "text": made}
 
 
-def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
+def _encode_table_as_base64(operation: _KindNumbersAndContent) -> str:
     _, units, size, content = operation
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
@@ -177,7 +179,7 @@ def read_normal_forms(section: bytes, token_count: int) -> Forms:
     return lambda _: next(found, b"")
 
 
-def _read_step_operations(section: bytes, token_count: int) -> Iterator[tuple[int, int, int, bytes]]:
+def _read_step_operations(section: bytes, token_count: int) -> Iterator[_KindNumbersAndContent]:
     """Yield each cleaning step and split in the rules section of a packed file: its kind, its numbers a and b, and its
     content. The engine has checked the section."""
     if not _is_subwords_section(section):
@@ -251,7 +253,7 @@ def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
     return encode_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
-def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
+def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> _KindNumbersAndContent:
     """Encode a cleaning step or a split: its kind, the numbers a and b, and its content."""
     match step:
         case Replace(what, by):
@@ -300,7 +302,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[in
             return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_set, step.sets))
 
 
-def _encode_table_parts(step: Table) -> tuple[int, int, int, bytes]:
+def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)

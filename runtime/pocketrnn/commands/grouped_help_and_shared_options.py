@@ -122,14 +122,14 @@ class Command(click.Command):
 
 def list_command_examples(command: click.Command) -> list[str]:
     """List the examples in a command's help, as a user types them."""
-    examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
+    examples = _dedent_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
 
 def _make_help_without_examples(command: click.Command) -> str:
     """Return a command's help text without its examples."""
-    return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
+    return _dedent_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
 
-def _clean_help(command: click.Command) -> str:
+def _dedent_help(command: click.Command) -> str:
     return inspect.cleandoc(command.help or "")

@@ -145,14 +145,14 @@ class NumberInput:
         return {name: value for name, value in lists.items() if value is not None and (name, value) != ("pad_value", 0)}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> NumberInput:
+    def from_document(cls, document: Mapping[str, Any]) -> NumberInput:
         """Build the rules from a document that `document` returned.
 
         Raises:
             InputError: as for the class.
 
         Example:
-            >>> NumberInput.of({"channels": ["x"], "rate": 50.0}).rate
+            >>> NumberInput.from_document({"channels": ["x"], "rate": 50.0}).rate
             50.0
         """
         whole = {"steps", "window", "hop"}

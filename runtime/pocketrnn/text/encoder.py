@@ -96,8 +96,8 @@ class TextEncoder:
     def encode(self, text: str) -> list[int]:
         """Encode `text` as token ids; there is at least one."""
         if self._pieces is not None:
-            return self._frame_ids(self._cut_and_add_ngrams(self._pieces.encode(text)))
-        return self._frame_ids(self._look_up(self.tokens(text)))
+            return self._add_outer_ids(self._cut_and_add_ngrams(self._pieces.encode(text)))
+        return self._add_outer_ids(self._look_up(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
         """Encode a text that is already split as token ids; there is at least one.
@@ -107,7 +107,7 @@ class TextEncoder:
             [1, 0]
         """
         dropped = frozenset(self.rules.stop_words if isinstance(self.rules, TextRules) else ())
-        return self._frame_ids(
+        return self._add_outer_ids(
             self.look_up(self._cut_and_add_ngrams([token for token in tokens if token not in dropped]))
         )
 
@@ -120,7 +120,7 @@ class TextEncoder:
         """
         return (self._id_of_marker if token == _BatchEncoder.MARKER else self._ids.get(token)) is not None
 
-    def _frame_ids(self, ids: list[int]) -> list[int]:
+    def _add_outer_ids(self, ids: list[int]) -> list[int]:
         return (ids if self._is_plain else add_outer_ids_and_pad(ids, self.rules)) or [self.rules.empty_id]
 
     @property

@@ -364,7 +364,7 @@ def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitect
     }
     if "numbers" in document:
         kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
-        return kind(**members), NumberInput.of(document["numbers"])
+        return kind(**members), NumberInput.from_document(document["numbers"])
     of_text = Architecture if "cell" in members else LinearArchitecture
     return of_text(**members), rules_of(document["text"])
 

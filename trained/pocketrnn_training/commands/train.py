@@ -21,7 +21,7 @@ from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
-from pocketrnn_training.settings.settings_from_options import find_default, make_settings
+from pocketrnn_training.settings.settings_from_options import find_setting_default, make_settings
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _make_setting_option(
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
-        default=find_default(name),
+        default=find_setting_default(name),
         show_default=default or True,
         metavar=metavar,
         help=help,
@@ -57,7 +57,7 @@ def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]: 
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
-        default=find_default(name) or 0,
+        default=find_setting_default(name) or 0,
         show_default=True,
         metavar="N",
         callback=lambda _context, _option, value: value or None,
@@ -346,7 +346,7 @@ _GROUPS: Final = {
 @_make_setting_option("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
-    default=find_default("bidirectional"),
+    default=find_setting_default("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
@@ -360,7 +360,7 @@ _GROUPS: Final = {
 @_make_setting_option("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
-    default=find_default("packed"),
+    default=find_setting_default("packed"),
     show_default=True,
     help="Read each text without padding, or read the padding of a batch like text, which is worse.",
 )
@@ -617,7 +617,7 @@ def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -
     """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
     try:
         with ExitStack() as stack:
-            every = run.settings.report_every != find_default("report_every")
+            every = run.settings.report_every != find_setting_default("report_every")
             listeners = [stack.enter_context(show_progress(quiet=quiet, every=every))]
             if logger is not None:
                 from pocketrnn_training.report.tensorboard import write_curves

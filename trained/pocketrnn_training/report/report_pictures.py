@@ -50,7 +50,7 @@ def draw_learning_curve(history: Sequence[Epoch]) -> Figure:
 
 def draw_confusion_matrix(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
     """Draw how often each class is taken for each other class. `counts`, int64 [classes, classes], is the confusion."""
-    chosen, of_class = _find_most_confused(counts), counts.sum(axis=1)
+    chosen, of_class = _find_most_confused_classes(counts), counts.sum(axis=1)
     counts = counts[np.ix_(chosen, chosen)]
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(of_class[chosen, None], 1)
@@ -105,7 +105,7 @@ def make_tick_label(index: int, label: str) -> str:
     return label if len(label) <= _TICK_CHARACTERS else f"{label[:_TICK_CHARACTERS]}... ({index + 1})"
 
 
-def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _find_most_confused_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Find the classes that are confused most often, int64 [classes to draw].
 
     A class counts as the true and as the predicted class.

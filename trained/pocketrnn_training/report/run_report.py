@@ -126,7 +126,7 @@ def write_report(
         draw_learning_curve(history).savefig(folder / "learning_curve.png")
     draw_accuracy_by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
-        *_format_head(checkpoint, result, validation.ROW, validation.ANSWER),
+        *_format_overview(checkpoint, result, validation.ROW, validation.ANSWER),
         *_format_baseline(result, other_results.baseline),
         *_format_candidates(read_candidates(checkpoint.data)),
         *_format_folds(other_results.cross_validation),
@@ -143,7 +143,7 @@ def write_report(
     (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
 
 
-def _format_head(checkpoint: Checkpoint, result: Evaluation, row_word: str, answer_word: str) -> Iterator[str]:
+def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, answer_word: str) -> Iterator[str]:
     """Yield the title, the accuracy, the architecture, the calibration and the threshold.
 
     Args:

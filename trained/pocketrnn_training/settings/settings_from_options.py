@@ -13,7 +13,7 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
-__all__ = ["find_default", "make_settings"]
+__all__ = ["find_setting_default", "make_settings"]
 
 _S = TypeVar("_S", bound=Settings)
 _COMMON: Final = frozenset(one.name for one in fields(Settings))
@@ -21,7 +21,7 @@ _COMMON: Final = frozenset(one.name for one in fields(Settings))
 _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSettings)
 
 
-def find_default(name: str) -> Any:
+def find_setting_default(name: str) -> Any:
     """Find the default of a setting: that of texts, or else of the first kind of rows that has the setting."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
