@@ -70,9 +70,9 @@ class NumberIntake:
             bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
             raise SequenceError(
                 f"The sequence has {len(samples):,} steps, but {self._name} takes {bound}.",
-                "Give a longer one."
+                "Give a longer sequence."
                 if short
-                else "Divide it, or answer a recording in windows with stream(window=...).",
+                else "Divide the sequence, or answer a recording in windows with stream(window=...).",
             )
         return samples
 

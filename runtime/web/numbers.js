@@ -27,7 +27,7 @@ const TYPES = new Map([[Float64Array, 1], [Int32Array, 3]]);
 const FAULTS = [
   undefined,
   ["infinite", "Give finite numbers."],
-  ["missing (NaN)", "Fill the gap first; or export it with missing=, the value that stands for one."],
+  ["missing (NaN)", "Fill the gap, or export the classifier with missing=, the value that stands for a gap."],
   ["too large for float32", "Check the sensor's unit."],
 ];
 const TOO_LARGE = 3;
@@ -491,13 +491,13 @@ export class NumberClassifier extends AnyClassifier {
       return new SequenceError(
         `The sequence has ${formatNumber(steps)} steps, but the classifier takes ${formatNumber(fixed)}.`,
         few
-          ? "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up."
-          : "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
+          ? "Give as many steps; or export the classifier with a pad_side, if it was trained on sequences that were filled up."
+          : "Cut the sequence, or give the whole recording to recording() or stream(), which answer each window.",
       );
     const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;
     return new SequenceError(
       `The sequence has ${formatNumber(steps)} steps, and ${this.name} takes ${bound}.`,
-      few ? "Give a longer one." : "Divide it, or answer a recording in windows with stream({ window }).",
+      few ? "Give a longer sequence." : "Divide the sequence, or answer a recording in windows with stream({ window }).",
     );
   }
 

@@ -127,7 +127,8 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
-            f"{address} is not a repository that you may read.", "Check its name; if it is private: hf auth login"
+            f"{address} is not a repository that you may read.",
+            "Check the name; for a private repository, log in: hf auth login",
         ) from error
     # Network errors have the class of the library's HTTP client, which differs from release to release.
     except Exception as error:

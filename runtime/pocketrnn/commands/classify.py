@@ -269,7 +269,9 @@ def _check_options(
         click.UsageError: two options exclude each other.
     """
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files: leave them or --input out.")
+        raise click.UsageError(
+            "TEXTS, --stream, --tokens and --explain are not for files: leave these out, or --input."
+        )
     if as_stream and as_tokens:
         raise click.UsageError(
             "--stream cuts the text anywhere, so it does not work with --tokens: leave one of them out."

@@ -127,9 +127,7 @@ class _OnnxWalker:
                     f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message}"
                 )
             if "*" not in letters and seen & (1 << number):
-                raise self.graph_contents.make_refusal(
-                    f"is not an ONNX file: field {number} of {message} stands in it twice"
-                )
+                raise self.graph_contents.make_refusal(f"is not an ONNX file: field {number} of {message} stands twice")
             seen |= 1 << number
             if wire == _VARINT:
                 value, position = self.read_varint(position, end)
@@ -233,7 +231,7 @@ class _OnnxWalker:
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
             raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
         if len(spans) > 1:
-            raise self.graph_contents.make_refusal("holds a tensor whose numbers stand in it twice")
+            raise self.graph_contents.make_refusal("holds a tensor that has its numbers twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
         return name, self.read_numbers(kind, spans) if few else ()
 

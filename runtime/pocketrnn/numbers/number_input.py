@@ -190,12 +190,12 @@ class NumberInput:
         if steps > self.steps:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
-                "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
+                "Cut the sequence, or give the whole recording to recording() or stream(), which answer each window.",
             )
         if self.pad_side is None:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
-                "Give as many steps; or export it with a pad_side, if it was trained on padded sequences.",
+                "Give as many steps; or export the classifier with a pad_side, if it was trained on padded sequences.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
         start = self.steps - steps if self.pad_side == "left" else 0
@@ -221,7 +221,7 @@ class NumberInput:
         if gaps.any() and self.missing is None:
             raise _make_sample_error(
                 gaps, self.channels, "missing (NaN)",
-                "Fill the gap first; or export it with missing=, the value that stands for one.", first,
+                "Fill the gap, or export the classifier with missing=, the value that stands for a gap.", first,
             )  # fmt: skip
 
     def convert_to_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
