@@ -59,13 +59,17 @@ def test_a_manifest_of_numbers_is_read_as_it_was_written(members: dict[str, Any]
 
 def test_a_manifest_says_which_kind_of_input_it_has(padded: Path) -> None:
     of_texts = manifests.read_manifest(padded)
-    assert (of_texts.text.vocabulary, of_texts.texts) == (bundle_maker.WORDS, of_texts.examples)
-    assert not of_texts.sequences
+    assert (of_texts.text.vocabulary, of_texts.golden_texts) == (bundle_maker.WORDS, of_texts.examples)
+    assert not of_texts.golden_sequences
     assert list(manifests.make_digest_entry(of_texts.labels, of_texts.input)) == ["pocketrnn.text_digest"]
     with pytest.raises(BundleError, match="texts"):
         assert of_texts.numbers
     numbers = of_numbers()
-    assert (numbers.numbers.channels, numbers.sequences, numbers.texts) == (("x", "y"), numbers.examples, ())
+    assert (numbers.numbers.channels, numbers.golden_sequences, numbers.golden_texts) == (
+        ("x", "y"),
+        numbers.examples,
+        (),
+    )
     with pytest.raises(BundleError, match=r"load .*numbers"):
         assert numbers.text
 
