@@ -223,7 +223,7 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
 
 
 def _read_json_object(given: str) -> dict[str, Any]:
-    """Read the JSON object that --numbers gives, as JSON or as the name of a file."""
+    """Read the JSON object in the option --numbers, which is JSON or the name of a JSON file."""
     text = given
     if not given.lstrip().startswith("{"):
         try:

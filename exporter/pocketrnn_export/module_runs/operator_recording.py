@@ -93,8 +93,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """The shape of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`), some of its numbers,
-    and the sum of all its numbers."""
+    """The facts that are compared of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`): its
+    shape, some of its numbers, and the sum of all."""
 
     shape: tuple[int, ...]
     values: Tensor

@@ -117,8 +117,8 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
 
 
 def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of other
-    files, such as `config.CALLS`, are included."""
+    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of the user's
+    other files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held

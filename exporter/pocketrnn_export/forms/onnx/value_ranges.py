@@ -260,7 +260,8 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
 
 
 def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights in a result of a product. `place` is the weights' input index."""
+    """Return the largest sum of absolute weights that enters one result of a product. `place` is the weights' input
+    index."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
