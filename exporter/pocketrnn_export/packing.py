@@ -492,7 +492,7 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
             reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
         texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)
         drawn = make_cases_for_graph(
-            given.rules, manifest.graph, manifest.provenance, turns=turns, features=manifest.features
+            given.rules, manifest.graph, manifest.provenance, further_tokens=turns, features=manifest.features
         )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1

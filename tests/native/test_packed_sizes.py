@@ -28,7 +28,11 @@ from pocketrnn_export.forms.packed_file.graph_observation import evaluate_node, 
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.case_provenance import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import (
+    ASKED_SIZES,
+    make_condition_sizes_entry,
+    read_condition_sizes,
+)
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
 # Beside what the modules ask about, and some on the way.
@@ -71,7 +75,11 @@ def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: ty
         lower_graph(content, graph)
 
 
-@pytest.mark.parametrize("kind", zoo.HELD_TO, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [zoo.WeighsByPosition, pytest.param(zoo.HashesPositions, marks=pytest.mark.slow), zoo.LengthsThatWrap],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     assert lower_graph(content, graph).program.most == zoo.HELD_TO[kind]

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, st
     for call in calls:
         print_line(f"In Python, {call}.")
     if corrected:
-        print_line(f"Next: {write_command_again({**corrected, 'force': 'given'})}")
+        print_line(f"Next: {format_command_with_changes({**corrected, 'force': 'given'})}")
         return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
 

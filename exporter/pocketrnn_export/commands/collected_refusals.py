@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
@@ -58,7 +58,7 @@ class CollectedRefusals:
                 changes |= error.changes
                 near = self._write_rules(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""
-        line += f" Write: {write_command_again(self._move_long_rules_to_file(changes))}" if changes else ""
+        line += f" Write: {format_command_with_changes(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError

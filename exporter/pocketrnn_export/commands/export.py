@@ -14,7 +14,7 @@ import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, require_module, short_repr
@@ -675,9 +675,12 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         return
 
 
-def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. Return the
-    arguments with these rules; None if no function is named."""
+def _add_rules_of_function(
+    module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
+    file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
+    function is named."""
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -694,7 +697,7 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        function = load_text_function(named, file, words)
+        function = load_text_function(named, file, words, module_file)
         function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
@@ -725,7 +728,8 @@ def _read_module_and_arguments(
         source, named, options, text: as in `_read_arguments`.
         refusals: what was refused before.
     """
-    text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
+    path = None if named is None else named.path
+    text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
         options[CORRECTED] = log_owner_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
@@ -881,10 +885,9 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:
-        vocabulary = read_vocabulary(options["vocabulary"])
+        vocabulary = _read_vocabulary_or_word_vectors(options)
         if _is_function_name(options["tokenizer"]):
             return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
@@ -907,6 +910,25 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
+    """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
+    show."""
+    from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
+
+    path, weights = options["vocabulary"], options["weights"]
+    if weights is None or not is_word_vector_file(path):
+        return read_vocabulary(path)
+    # These need PyTorch, which is loaded later where no word vectors are given.
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
+    from pocketrnn_export.progress import filter_records
+
+    # Its notes are logged where the module's weights are read.
+    with filter_records(lambda _: False):
+        held = read_weights(weights)
+    return read_word_vector_vocabulary(path, held)
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
@@ -52,7 +52,7 @@ def export_with_rules_from_answers(
         is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < _TEXTS_TO_DECIDE_BY:
-            line = write_command_again(
+            line = format_command_with_changes(
                 _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
             )
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
@@ -73,7 +73,7 @@ def _raise_again_with_function_names(error: ParityError, options: Mapping[str, A
     if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):
         return
     if found := list_text_functions(named.path):
-        line = write_command_again({"tokenizer": found[0]})
+        line = format_command_with_changes({"tokenizer": found[0]})
         raise ParityError(
             error.problem,
             f"{error.remedy} Functions of your code that may split or clean texts: {', '.join(found)}. Give the one "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module

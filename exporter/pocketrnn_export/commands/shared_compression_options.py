@@ -12,7 +12,7 @@ import click
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.commands.grouped_options import Text, make_column_option
+from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column_option
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR

@@ -57,7 +57,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.case_provenance import make_condition_sizes_entry
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers

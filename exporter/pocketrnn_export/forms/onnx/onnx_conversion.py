@@ -23,7 +23,7 @@ from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRAN
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
-from pocketrnn_export.tracing.module_trace import TracedProgram, find_first_cause, hide_messages
+from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_messages, read_message_of_first_cause
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -107,7 +107,7 @@ def convert_program(
     translations = {
         operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))
     }
-    with hide_messages(), torch.no_grad(), cache_onnx_registry(translations), decompose_where_needed():
+    with hide_exporter_messages(), torch.no_grad(), cache_onnx_registry(translations), decompose_where_needed():
         try:
             exported = torch.onnx.export(
                 traced.program,
@@ -132,7 +132,7 @@ def convert_program(
         except ExportError:
             raise
         except Exception as error:
-            raise _make_unsupported_error(traced.program, find_first_cause(error)) from error
+            raise _make_unsupported_error(traced.program, read_message_of_first_cause(error)) from error
     return replace(
         _make_onnx_graph(exported.model, metadata, names),
         plan=traced.plan,
