@@ -530,7 +530,8 @@ def _read_text_arguments(
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave these "
+                "options out."
             )
         return None
     if options["labels"] is not None and options["head"]:
@@ -834,7 +835,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
         name, equals, labels = one.partition("=")
         if not name or not equals:
             raise InputError(
-                f"--head {short_repr(one, 60)} is not a name with labels.", "Write it as in --head mood=bad,good."
+                f"--head {short_repr(one, 60)} is not a name with labels.",
+                "Write the name and the labels as in --head mood=bad,good.",
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
