@@ -150,7 +150,7 @@ def _find_call_of_texts(
         except PocketRNNError as error:
             _log.debug("Found no call that gives %d numbers for a text: %s", classes, error.problem)
             continue
-        function = found.function if names is None else _call_with_inputs(found.function, names)
+        function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
         if (running := select_running_sizes(called, SIZES)) is not None:
             last = _choose_most_ids(running, counts)
@@ -231,7 +231,7 @@ def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     return wrapped
 
 
-def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
+def _restrict_call_to_inputs(function: Call, names: Sequence[str]) -> Call:
     return lambda module, tokens, lengths: function(_restrict_to_inputs(module, names), tokens, lengths)
 
 

@@ -1,4 +1,5 @@
-"""Decide whether comparisons are a proof, list the failing cases if they are not, and write all in a report."""
+"""Decide whether comparisons are a proof, list the failing cases if they are not, and write the comparisons in a
+report."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""ONNX translations of torch functions that give PyTorch's results. torch's own translations are right only in exact
-arithmetic, or leave the results to the engine.
+"""ONNX translations that give PyTorch's results, in place of torch's own. Those are right only in exact arithmetic, or
+leave the results to the engine.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
 in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
