@@ -641,8 +641,8 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
 
 
 def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
-    """If no option says how texts are split, and the file of weights or of the vocabulary contains a complete subword
-    tokenizer, set --tokenizer to that file. The tokenizer replaces the vocabulary.
+    """Set --tokenizer to the file of weights or of the vocabulary, if the file contains a complete subword tokenizer
+    and no option says how texts are split. The tokenizer replaces the vocabulary.
 
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
