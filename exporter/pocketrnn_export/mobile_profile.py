@@ -43,7 +43,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     if manifest.characters is not None:
         raise InputError(
             f"{manifest.name} takes the characters of each word, but the profile mobile supports words only.",
-            "Use the bundle as it is: tag().",
+            "Use the bundle itself: Classifier.load(bundle).tag(text).",
         )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(

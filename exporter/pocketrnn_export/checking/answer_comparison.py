@@ -29,7 +29,7 @@ from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Differe
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
-from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.intake.user_frames import describe_user_line_if_known
 
 _log = logging.getLogger(__name__)
 # Two answers this near are the same where there is no answer in double precision.
@@ -484,7 +484,7 @@ def _find_forward_line(frame: FrameType | None) -> str:
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back
-    return find_user_place(frame) if inner is None else ""
+    return describe_user_line_if_known(frame) if inner is None else ""
 
 
 def _sort_rows_by_length(case: Case) -> Case:

@@ -52,7 +52,7 @@ from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_leng
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.export_guards import lock_exports
+from pocketrnn_export.export_lock_and_exceptions import lock_exports
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export

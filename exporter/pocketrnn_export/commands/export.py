@@ -54,7 +54,7 @@ from pocketrnn_export.commands.shared_compression_options import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
-from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
@@ -981,11 +981,11 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.answers_after_all_cells import check_after_all_cells
+        from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(
                 f"{named.path} is not a notebook, so --run-notebook has no cells to run. Leave --run-notebook out."
             )
-        check_after_all_cells(named, module, weights, options["run_notebook"])
+        refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function

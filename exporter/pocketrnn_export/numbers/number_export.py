@@ -35,7 +35,6 @@ from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
-from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
@@ -62,6 +61,7 @@ from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
+from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.

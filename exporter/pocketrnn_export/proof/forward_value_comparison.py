@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Iterable, Mapping
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,9 @@ def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tenso
     """Return the sorted operand of each `argsort` of a program. In a module, the operator is `sort`, which gives it
     beside the indices."""
     return [
-        torch.sort(values[node.args[0]], *node.args[1:], **node.kwargs)[0]
+        torch.sort(
+            values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)
+        )[0]
         for node in values
         if node.op == "call_function" and _name_operator(node.target) == "argsort"
     ]

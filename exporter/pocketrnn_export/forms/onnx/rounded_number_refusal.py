@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import find_stack_line
+from pocketrnn_export.intake.user_frames import describe_last_user_line
 
 
 def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
@@ -61,7 +61,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
             numbers += [float(np.float32(single.value)) for single in singles]
         if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
-            line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
+            line = describe_last_user_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
                 f"precision{line and ', '}{line}.",

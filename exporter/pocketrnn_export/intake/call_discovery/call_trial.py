@@ -55,8 +55,8 @@ from pocketrnn_export.intake.call_discovery.trial_answers import (
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.feature_call import add_feature_marks, draw_features
-from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
+from pocketrnn_export.intake.feature_call import add_feature_ids, draw_features
+from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.operator_recording import (
@@ -378,7 +378,7 @@ def _answer_with_same_features(
     """Return the answers to batches in which all texts have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
-        call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
         for tokens, lengths in batches
     ]
 
@@ -448,7 +448,7 @@ def _explain_infinity(
     """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
     number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
-    line = find_infinity_line(lambda: call_and_read_numbers(asked, convention, *batch))
+    line = find_nonfinite_line(lambda: call_and_read_numbers(asked, convention, *batch))
     place = f", at {line}" if line else ""
     if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
         return FailedCall(
