@@ -856,7 +856,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
     from pocketrnn_export.intake import torchscript_file
 
     if named is not None:
-        module, function = _load_named_module(named, options)
+        module, function = _load_named_module_and_call(named, options)
         return module, options["call"] if function is None else function
     if given := [
         f"--{option.replace('_', '-')}"
@@ -960,7 +960,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
-def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function
