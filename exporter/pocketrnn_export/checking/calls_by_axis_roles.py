@@ -564,7 +564,7 @@ def _is_float(port: Port) -> bool:
 
 
 def has_length_name(port: Port) -> bool:
-    """Return whether the name of an input says that it is the lengths."""
+    """Return whether the name of an input says that the input holds lengths."""
     return any(word in port.name.lower() for word in _LENGTHS)
 
 

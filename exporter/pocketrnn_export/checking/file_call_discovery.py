@@ -199,8 +199,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 def _find_call_with_undeclared_steps(
     called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]
 ) -> ModuleCall | None:
-    """Find a number of steps on which the file runs, although the file does not declare it. Return the call with this
-    number of steps; None if there is no such number."""
+    """Find a number of steps on which the file runs, although the file does not declare this number. Return the call
+    with this number of steps; None if there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
@@ -309,7 +309,7 @@ def _make_owners_call(
 
 
 def _count_channels(file: CheckedFile) -> int:
-    """Return how many numbers a step has by the declared axes of the file; 1 if they do not say."""
+    """Return how many numbers a step has by the declared axes of the file; 1 if the axes do not show this."""
     last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
     return last if isinstance(last, int) else 1
 

@@ -225,8 +225,8 @@ def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
 
 
 def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
-    """Return a list with a note if the module got only some kinds of numbers, since it has no finite answer to others;
-    else an empty list."""
+    """Return a list with a note if the module got only some kinds of numbers, since the module has no finite answer to
+    others; else an empty list."""
     called = compared.called
     said = f"Only {called.numbers} were tried: {called.name} has no finite answer to some others."
     return [said] * bool(called.numbers)

@@ -66,7 +66,8 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """The inputs from which a value of the graph is computed: weights, tokens, lengths, or a form of these."""
+    """The inputs from which a value of the graph is computed: weights, tokens or lengths, or what is made of the
+    tokens."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"

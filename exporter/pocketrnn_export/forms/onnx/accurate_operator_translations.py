@@ -557,7 +557,7 @@ def _may_be_empty(size: Any) -> bool:
 
 
 def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `amax` or `amin`. Without `dim`, it reduces all axes."""
+    """Return a translation of `amax` or `amin`. Without `dim`, the translation reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)

@@ -89,7 +89,7 @@ def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.V
 
 
 def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
-    """Add the ranges of all values of a graph to `known`, which has those of its inputs."""
+    """Add the ranges of all values of a graph to `known`, which has the ranges of the graph's inputs."""
     for value in graph.initializers.values():
         known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
