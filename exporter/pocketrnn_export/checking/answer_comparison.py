@@ -128,13 +128,13 @@ class ComparedFile:
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
-        """Return the outputs of the module that are compared. If only the file has an activation at its end, it is
+        """Return the outputs of the module that are compared. An activation that only the file has at its end is
         applied to the module's output."""
         return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Return the outputs of the file that are compared, or the file's error. If only the module has an activation
-        at its end, it is applied to the file's output."""
+        """Return the outputs of the file that are compared, or the file's error. An activation that only the module has
+        at its end is applied to the file's output."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -286,7 +286,7 @@ class ComparedFile:
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
-        """Measure the difference between the two answers to a case. Both sides must answer it."""
+        """Measure the difference between the two answers to a case. Both sides must answer the case."""
         call = record_call(self.called, case)
         own, rows, given = self._select_module_outputs(call), len(case.lengths), self._select_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before

@@ -563,13 +563,13 @@ def _is_float(port: Port) -> bool:
     return port.kind is not None and np.dtype(port.kind).kind == "f"
 
 
-def is_length_name(port: Port) -> bool:
-    """Return whether an input's name means lengths."""
+def has_length_name(port: Port) -> bool:
+    """Return whether the name of an input says that the input holds lengths."""
     return any(word in port.name.lower() for word in _LENGTHS)
 
 
 def _is_length_input(port: Port, roles: Roles) -> bool:
-    return roles == ("b",) and not _is_float(port) and (is_length_name(port) or port.kind in ("int64", "int32"))
+    return roles == ("b",) and not _is_float(port) and (has_length_name(port) or port.kind in ("int64", "int32"))
 
 
 def _is_offset_input(port: Port, roles: Roles) -> bool:

@@ -23,7 +23,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     ONE_STEP,
     Roles,
     has_independent_rows,
-    is_length_name,
+    has_length_name,
     is_mask,
     make_call_with_roles,
     try_axis_roles,
@@ -232,7 +232,7 @@ def _list_likely_types_and_roles(
     if is_mask(port):
         return masks
     ids: list[_Meaning] = [("int64", roles) for roles in _OF_IDS]
-    if is_length_name(port):
+    if has_length_name(port):
         return [("int64", ("b",)), *ids]
     wide: list[Roles] = [
         roles

@@ -171,7 +171,7 @@ def check_files(
 
 
 class _FileRunner:
-    """Runs a file on tensors. deepcopy of a module does not copy it."""
+    """Runs a file on tensors. deepcopy of a module does not copy the runner."""
 
     def __init__(self, file: CheckedFile) -> None:
         self.file = file

@@ -150,7 +150,7 @@ def _find_call_of_texts(
         except PocketRNNError as error:
             _log.debug("Found no call that gives %d numbers for a text: %s", classes, error.problem)
             continue
-        function = found.function if names is None else _call_with_inputs(found.function, names)
+        function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
         if (running := select_running_sizes(called, SIZES)) is not None:
             last = _choose_most_ids(running, counts)
@@ -199,8 +199,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 def _find_call_with_undeclared_steps(
     called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]
 ) -> ModuleCall | None:
-    """Find a number of steps on which the file runs, although the file does not declare it. Return the call with this
-    number of steps; None if there is no such number."""
+    """Find a number of steps on which the file runs, although the file does not declare this number. Return the call
+    with this number of steps; None if there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = select_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
@@ -231,7 +231,7 @@ def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     return wrapped
 
 
-def _call_with_inputs(function: Call, names: Sequence[str]) -> Call:
+def _restrict_call_to_inputs(function: Call, names: Sequence[str]) -> Call:
     return lambda module, tokens, lengths: function(_restrict_to_inputs(module, names), tokens, lengths)
 
 
@@ -309,7 +309,7 @@ def _make_owners_call(
 
 
 def _count_channels(file: CheckedFile) -> int:
-    """Return how many numbers a step has by the declared axes of the file; 1 if they do not say."""
+    """Return how many numbers a step has by the declared axes of the file; 1 if the axes do not show this."""
     last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
     return last if isinstance(last, int) else 1
 

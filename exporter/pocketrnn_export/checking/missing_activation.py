@@ -1,4 +1,4 @@
-"""Find an activation, such as softmax, that only one of the file and the module has at its end."""
+"""Find an activation, such as softmax, that only the file or only the module has at its end."""
 
 from __future__ import annotations
 

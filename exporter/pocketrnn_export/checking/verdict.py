@@ -132,7 +132,8 @@ class Verdict:
         return [*said, *self.notes]
 
     def _describe_inputs(self) -> str:
-        """Return a phrase that names each input of the file beside the module's input, if the two names differ."""
+        """Return a phrase that names each input of the file with the module's input that it takes, if the two names
+        differ."""
         if not self.inputs:
             return "; the file takes no input"
         pairs = [f"{name} is given {own}" for name, own in self.inputs.items() if name != own]

@@ -68,7 +68,7 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     return replace(
         verdict,
         notes=(*lacking, *verdict.notes),
-        departs=_find_differing_operation(compared, case) if has_weights else "",
+        departs=_describe_differing_operation(compared, case) if has_weights else "",
     )
 
 
@@ -109,7 +109,7 @@ def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict
     found = as_given.compare_case(case)
     shown = None if found is None else find_shortest_failing_input(as_given, [found])[0]
     same = all(outcome.is_same for outcome in every)
-    departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
+    departs = _describe_differing_operation(as_given, case) if same and side == "module" else ""
     reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
@@ -197,8 +197,8 @@ def _format_range(least: int, most: int, unit: str) -> str:
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _find_differing_operation(compared: ComparedFile, shown: Case) -> str:
-    """Find where file and module differ first, if possible on an ordinary batch.
+def _describe_differing_operation(compared: ComparedFile, shown: Case) -> str:
+    """Describe where file and module differ first, if possible on an ordinary batch.
 
     The mean of one token is also its sum.
     """
@@ -225,8 +225,8 @@ def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
 
 
 def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
-    """Return a list with a note if the module got only some kinds of numbers, since it has no finite answer to others;
-    else an empty list."""
+    """Return a list with a note if the module got only some kinds of numbers, since the module has no finite answer to
+    others; else an empty list."""
     called = compared.called
     said = f"Only {called.numbers} were tried: {called.name} has no finite answer to some others."
     return [said] * bool(called.numbers)

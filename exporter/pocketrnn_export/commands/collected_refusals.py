@@ -56,7 +56,7 @@ class CollectedRefusals:
         for error in self._found:
             if isinstance(error, RefusedOptionsError):
                 changes |= error.changes
-                near = self._write_rules(error.nearest) if error.nearest else ""
+                near = self._write_rules_to_file(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""
         line += f" Write: {format_command_with_changes(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
@@ -75,9 +75,9 @@ class CollectedRefusals:
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:
             return dict(changes)
-        return {**changes, "rules": self._write_rules(rules) or rules}
+        return {**changes, "rules": self._write_rules_to_file(rules) or rules}
 
-    def _write_rules(self, rules: str) -> str:
+    def _write_rules_to_file(self, rules: str) -> str:
         """Write text rules to a new file beside the output. Return the file's path, or an empty string if writing
         fails."""
         for number in range(1, _MOST_FILES):

@@ -530,7 +530,8 @@ def _read_text_arguments(
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave them out."
+                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave these "
+                "options out."
             )
         return None
     if options["labels"] is not None and options["head"]:
@@ -640,8 +641,8 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
 
 
 def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
-    """If no option says how texts are split, and the file of weights or of the vocabulary contains a complete subword
-    tokenizer, set --tokenizer to that file. The tokenizer replaces the vocabulary.
+    """Set --tokenizer to the file of weights or of the vocabulary, if the file contains a complete subword tokenizer
+    and no option says how texts are split. The tokenizer replaces the vocabulary.
 
     Raises:
         RefusedOptionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
@@ -834,7 +835,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
         name, equals, labels = one.partition("=")
         if not name or not equals:
             raise InputError(
-                f"--head {short_repr(one, 60)} is not a name with labels.", "Write it as in --head mood=bad,good."
+                f"--head {short_repr(one, 60)} is not a name with labels.",
+                "Write the name and the labels as in --head mood=bad,good.",
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
@@ -854,7 +856,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
     from pocketrnn_export.intake import torchscript_file
 
     if named is not None:
-        module, function = _load_named_module(named, options)
+        module, function = _load_named_module_and_call(named, options)
         return module, options["call"] if function is None else function
     if given := [
         f"--{option.replace('_', '-')}"
@@ -958,7 +960,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
-def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its weights. Also load the function that --call names."""
     from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_function

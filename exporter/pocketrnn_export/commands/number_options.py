@@ -59,7 +59,7 @@ class NumberOptions:
         others = [name for name in names if getattr(self, name) is not None]
         if others and self.channels is None:
             raise click.UsageError(
-                f"--{others[0]} applies to a module that takes numbers. Give its channels, too: --channels."
+                f"--{others[0]} applies to a module that takes numbers. Give the module's channels, too: --channels."
             )
         return self.channels is not None
 
@@ -159,7 +159,7 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
         raise click.UsageError(
-            f"{', '.join(given)} applies to texts, but {of_numbers} to numbers. Leave one of them out."
+            f"{', '.join(given)} applies to texts, but {of_numbers} to numbers. Leave {', '.join(given)} out."
         )
 
 
@@ -216,14 +216,14 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
     for name, value in single.items():
         if value is not None and name in said:
             option = name.replace("_", "-")
-            raise click.UsageError(f"Both --numbers and --{option} give {name}. Leave one of them out.")
+            raise click.UsageError(f"Both --numbers and --{option} give {name}. Give {name} in one of the two only.")
     if "channels" in said:
-        raise click.UsageError("--channels already gives the channels. Leave them out of --numbers.")
+        raise click.UsageError("--channels already gives the channels. Leave the member channels out of --numbers.")
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 
 
 def _read_json_object(given: str) -> dict[str, Any]:
-    """Read the JSON object that --numbers gives, as JSON or as the name of a file."""
+    """Read the JSON object in the option --numbers, which is JSON or the name of a JSON file."""
     text = given
     if not given.lstrip().startswith("{"):
         try:

@@ -137,7 +137,7 @@ def pack(
             force=force,
             c_array=c_array is not None,
         )
-    _print_verdict(manifest)
+    _print_verdicts_and_threshold_note(manifest)
     print_line(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     of_numbers = isinstance(manifest.input, NumberInput)
     if of_numbers and (needed := _make_memory_sentence(path, manifest)) is not None:
@@ -164,7 +164,7 @@ def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
     return None if needed is None else needed.sentence
 
 
-def _print_verdict(manifest: Manifest) -> None:
+def _print_verdicts_and_threshold_note(manifest: Manifest) -> None:
     """Print the verdict on the packed file, and a note on the file's thresholds."""
     from pocketrnn.bundle.output_kinds import HeadsOutput
     from pocketrnn.text.text_input import TextInput

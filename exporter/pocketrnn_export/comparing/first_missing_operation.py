@@ -109,7 +109,11 @@ def find_differing_operation(
     while step is not None and not step.line and len(step.taken) == 1:
         # The call that joins the outputs of forward does not belong to forward.
         step = makers.get(id(step.taken[0]))
-    if step is not None and step.line and all(_is_in_graph_values(values, tensor) for tensor in step.given):
+    if (
+        step is not None
+        and step.line
+        and all(_is_in_graph_values_or_unsearchable(values, tensor) for tensor in step.given)
+    ):
         behind = _find_differing_node(model, made, replace(step, taken=step.given), steps)
         return DifferingOperation(step.name, step.line, behind, is_behind=True) if behind else None
     while step is not None and id(step) not in seen:
@@ -117,7 +121,7 @@ def find_differing_operation(
         missing = [
             t
             for t in step.taken
-            if id(t) in makers and id(makers[id(t)]) not in seen and not _is_in_graph_values(values, t)
+            if id(t) in makers and id(makers[id(t)]) not in seen and not _is_in_graph_values_or_unsearchable(values, t)
         ]
         if not missing:
             return (
@@ -196,7 +200,7 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
     return found
 
 
-def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
+def _is_in_graph_values_or_unsearchable(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
     """Return whether a tensor's numbers are among the values of a graph. Also return True for a tensor that cannot be
     searched for."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))

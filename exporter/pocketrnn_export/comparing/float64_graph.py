@@ -138,9 +138,9 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
             if value.type.tensor_type.elem_type == _FLOAT:
                 value.type.tensor_type.elem_type = _DOUBLE
         for tensor in graph.initializer:
-            _convert_tensor(tensor)
+            _convert_tensor_to_float64(tensor)
         for node in graph.node:
-            _convert_node(node)
+            _convert_node_to_float64(node)
     _round_products_of_int8(copied.graph)
     _round_marked_values_to_float32(copied.graph)
     return copied
@@ -212,11 +212,11 @@ def list_nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
                 yield from list_nested_graphs(inner)
 
 
-def _convert_node(node: NodeProto) -> None:
-    """Make the constants and the type attributes of a node float64."""
+def _convert_node_to_float64(node: NodeProto) -> None:
+    """Convert the constants and the type attributes of a node to float64, in place."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
-            _convert_tensor(attribute.t)
+            _convert_tensor_to_float64(attribute.t)
         elif attribute.name in _TYPE_ATTRIBUTES and attribute.i == _FLOAT:
             attribute.i = _DOUBLE
         elif node.op_type == "Constant" and attribute.name in {"value_float", "value_floats"}:
@@ -227,7 +227,7 @@ def _convert_node(node: NodeProto) -> None:
         node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
 
 
-def _convert_tensor(tensor: TensorProto) -> None:
+def _convert_tensor_to_float64(tensor: TensorProto) -> None:
     if tensor.data_type == _FLOAT:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 

@@ -136,7 +136,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
-            "Give the Python module that it was compiled from.",
+            "Give the Python module from which the TorchScript was compiled.",
         )
     copied = copy_without_comparison(module).double()
     caches = find_caches(copied)

@@ -249,7 +249,8 @@ class ScatterND(OpRun):
 
 
 def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
-    """Copy an array and write updates at positions, each in place of a number or joined with it by the reduction."""
+    """Copy an array, and write each update at its position: in place of the number there, or combined with this number
+    by the reduction."""
     result = data.copy()
     if reduction in (None, "none"):
         result[positions] = updates

@@ -192,7 +192,8 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
     return ParityError(
         f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
         f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
-        "Nothing was written; the module cannot be exported as it is.",
+        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
+        "report the module.",
     )
 
 

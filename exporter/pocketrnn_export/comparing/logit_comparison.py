@@ -73,7 +73,7 @@ class Reference:
         if self.float64_run is None:
             raise ExportError(
                 f"{self.name} cannot be computed in double precision.",
-                "Give the Python module that it was made from.",
+                f"Give the Python module from which {self.name} was made.",
             )
         return compute_exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases, inputs)
 

@@ -1,4 +1,5 @@
-"""Decide whether comparisons are a proof, list the failing cases if they are not, and write all in a report."""
+"""Decide whether comparisons are a proof, list the failing cases if they are not, and write the comparisons in a
+report."""
 
 from __future__ import annotations
 
@@ -94,8 +95,10 @@ def _make_failure_advice(
     """Return advice on failing cases: either their answers are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
-        return "Nothing was written; " + (
-            "the module cannot be exported as it is." if is_module else "use the bundle as it is."
+        return "Nothing was written. " + (
+            "Use other operations in forward at the place that this message names. If it names none, report the module."
+            if is_module
+            else "Use the bundle as it is."
         )
     inputs, worst = max(failing, key=lambda pair: pair[1].largest)
     own = float64_error(inputs, worst.case)

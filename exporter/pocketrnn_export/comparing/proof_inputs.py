@@ -285,7 +285,7 @@ def convert_to_pairs(case: Case, padding_id: int) -> Case:
 
 
 def _cut_pairs(case: Case, most: int, padding_id: int) -> Case:
-    """Cut both texts of each pair to the most tokens that a text can have."""
+    """Cut both texts of each pair to at most `most` tokens."""
     rows = [row[:length] for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True)]
     ends = [row.index(make_pair_mark(padding_id)) for row in rows]
     cut = [[*row[: min(at, most)], *row[at : at + 1 + most]] for row, at in zip(rows, ends, strict=True)]

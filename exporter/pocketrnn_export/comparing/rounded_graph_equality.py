@@ -59,7 +59,8 @@ def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str 
 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
-    """Remove casts from a float64 graph that the float32 graph does not need. They change no number.
+    """Return a copy of a float64 graph without the casts that the float32 graph does not have. These casts change no
+    number.
 
     They cast tensors that forward makes in float32, such as `torch.full((n, n), -1e9)`, and float32 inputs, such as
     features.

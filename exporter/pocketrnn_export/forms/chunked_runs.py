@@ -18,10 +18,10 @@ ReadOn = Callable[[NDArray[Any], Floats], tuple[Floats, Floats]]
 _EACH: Final = 10**9
 
 
-def choose_chunk_counts(each: str) -> dict[str, int | None]:
+def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
     """Return three ways to cut a text into chunks, as a dict from a name to the number of chunks, or to None for chunks
-    of random lengths. `each` is the word for a step of the text: `token` or `step`."""
-    return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
+    of random lengths. `step_word` is `token` or `step`."""
+    return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 
 def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:

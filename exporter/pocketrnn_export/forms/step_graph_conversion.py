@@ -66,7 +66,8 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """The inputs from which a value of the graph is computed: weights, tokens, lengths, or a form of these."""
+    """The inputs from which a value of the graph is computed: weights, tokens or lengths, or what is made of the
+    tokens."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -426,8 +427,8 @@ class _StepBuilder:
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
-        """Add nodes for the maximum of the new steps and of the maximum in the state, in place of a maximum over the
-        text."""
+        """Replace a maximum over the text: add nodes that compute the larger of two maxima, that of the new steps and
+        that in the state."""
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
@@ -437,7 +438,7 @@ class _StepBuilder:
         self.pooled = pooled, self._find_step_width(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
-        """Add nodes for the sum of the new steps and of the sum in the state, in place of a sum over the text."""
+        """Replace a sum over the text: add nodes that add the sum of the new steps to the sum in the state."""
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._add_new_node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._find_step_width(node.input[0])

@@ -158,7 +158,8 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 
 
 def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert a matrix to int8, from -127 to 127. Return the int8 matrix and each row's float32 scale."""
+    """Convert a matrix to int8, from -127 to 127. Return the int8 matrix, and its float32 scales: one for all numbers
+    along `axis`."""
     if not np.isfinite(numbers).all():
         raise InputError(
             f"The weight {name} contains a number that is not finite.",
@@ -192,7 +193,8 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 
 def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
-    """Return the numbers of a weight and their scales: float16 and None, or int8 and the float32 scale of each row."""
+    """Return the numbers of a weight, and their scales: float16 and None, or int8 and a float32 scale for all numbers
+    along `axis`."""
     numbers = _read_weight_numbers(value)
     if storage == "float16":
         return _convert_to_float16(numbers, value.name), None

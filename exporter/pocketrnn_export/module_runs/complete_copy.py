@@ -79,7 +79,7 @@ def copy_without_comparison(value: _T) -> _T:
     return made
 
 
-def has_attributes(value: Any) -> bool:
+def has_settable_attributes(value: Any) -> bool:
     """Return whether a value is an ordinary object whose attributes can be set."""
     return hasattr(value, "__dict__") and not isinstance(
         value, (*_ATOMS, FunctionType, MethodType, torch.jit.ScriptModule, functools.partial)
@@ -163,7 +163,7 @@ def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "<self>", value.__self__
     elif isinstance(value, functools.partial):
         yield from (("<function>", value.func), ("<arguments>", value.args), ("<keywords>", value.keywords))
-    if isinstance(value, Tensor) or has_attributes(value):
+    if isinstance(value, Tensor) or has_settable_attributes(value):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items() if name[:5] != "_flat")
         yield from ((f".{name}", part) for name, part in _read_slot_values(value))
 
@@ -195,7 +195,11 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
             continue
         met.add(id(one))
         own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
-        if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
+        if (
+            has_settable_attributes(one)
+            and not isinstance(one, Tensor)
+            and (own or _has_copy_hook(type(one)) or one is value)
+        ):
             memory[id(one)] = _make_object_without_attributes(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
             asked.append(one)
         waiting += (part for _, part in _list_named_parts(one))
@@ -301,7 +305,7 @@ class _ReferenceFixer:
         made = self._fix_value(value)
         if isinstance(made, Tensor):
             self._copy_tensor_attributes(made)
-        elif has_attributes(made):
+        elif has_settable_attributes(made):
             self._fix_items(vars(made))
         self._met[id(value)] = made
         return made
@@ -373,7 +377,7 @@ class _ReferenceFixer:
             return value
         if isinstance(value, FunctionType):
             return self.fix_references(value)
-        if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
+        if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_settable_attributes(value):
             return self.fix_references(_copy_or_share(value, self._memory))
         return value
 

@@ -93,8 +93,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """The shape of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`), some of its numbers,
-    and the sum of all its numbers."""
+    """The facts that are compared of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`): its
+    shape, some of its numbers, and the sum of all."""
 
     shape: tuple[int, ...]
     values: Tensor
@@ -396,7 +396,7 @@ def find_first_different_operator(one: Program, other: Program) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def normalize_program(program: Program) -> tuple[Program, list[int]]:
+def normalize_program_with_positions(program: Program) -> tuple[Program, list[int]]:
     """Return a program in a form that is the same for Python and TorchScript: changes of shape are left out, and all
     overloads of an operator get one name. Also return each operator's position in the original program."""
     plain: list[tuple[str, tuple[Any, ...]]] = []

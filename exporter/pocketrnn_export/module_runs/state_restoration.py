@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pocketrnn_export.module_runs.complete_copy import has_attributes
+from pocketrnn_export.module_runs.complete_copy import has_settable_attributes
 from pocketrnn_export.torch_internals import count_writes
 
 # The types of values that a run of a module cannot change.
@@ -117,8 +117,8 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
 
 
 def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of other
-    files, such as `config.CALLS`, are included."""
+    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of the user's
+    other files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held
@@ -166,7 +166,7 @@ def _list_held_values(value: Any) -> list[Any]:
         held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
     elif isinstance(value, weakref.ref):
         held.append(value())
-    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
+    if isinstance(value, FunctionType | Tensor) or has_settable_attributes(value):
         held += getattr(value, "__dict__", {}).values()
     return held
 
@@ -190,7 +190,7 @@ def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
         for cell in value.__closure__ or ():
             with contextlib.suppress(ValueError):
                 yield functools.partial(setattr, cell, "cell_contents", cell.cell_contents)
-    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
+    if isinstance(value, FunctionType | Tensor) or has_settable_attributes(value):
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
             yield functools.partial(_restore_items, attributes, dict(attributes))

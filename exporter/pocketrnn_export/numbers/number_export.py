@@ -225,8 +225,8 @@ def _prepare_module_on_ids(
 
 
 def _find_and_add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Find the smallest number of steps on which the module runs, and return the arguments with this number.
-    Convolutions with strides, and an index of a fixed step, may need dozens of steps.
+    """If the module fails on few steps, find the smallest number of steps on which it runs. Return the arguments with
+    this number. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -550,8 +550,8 @@ def _make_module_and_graph(module: nn.Module, known: NumberExport, held: _FoundL
 
 
 def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and the step graph.
-    The graph of ids is only proven, also in double precision. The graph of samples is written."""
+    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and with streaming the
+    step graph. The graph of ids is only proven, also in double precision. The graph of samples is written."""
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)

@@ -43,7 +43,7 @@ class _LookupModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Replace the ids by samples, and return the module's answer to the samples."""
-        return self.module(*_replace_ids(getattr(self, TABLE), self.layout, args), **kwargs)
+        return self.module(*_replace_ids_in_arguments(getattr(self, TABLE), self.layout, args), **kwargs)
 
 
 @contextlib.contextmanager
@@ -84,8 +84,8 @@ def make_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None
         lookup = getattr(self, TABLE)
         if layout is not None and not args and kwargs:
             name = next(iter(kwargs))
-            kwargs = {**kwargs, name: _replace_ids(lookup, layout, (kwargs[name],))[0]}
-        return own(self, *_replace_ids(lookup, layout, args), **kwargs)
+            kwargs = {**kwargs, name: _replace_ids_in_arguments(lookup, layout, (kwargs[name],))[0]}
+        return own(self, *_replace_ids_in_arguments(lookup, layout, args), **kwargs)
 
     members = {"forward": forward, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
@@ -120,7 +120,7 @@ def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
     return type("Lookup", (_LookupModule,), {"forward": forward, "__module__": __name__})
 
 
-def _replace_ids(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _replace_ids_in_arguments(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments of a call, with samples in place of the ids in the first argument."""
     if layout is None or not args:
         return args

@@ -82,14 +82,14 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> MeanAndScal
     if not (values.get("clip") is None or values.get("clip") is False):
         raise InputError(
             f"{name} is a {short_repr(kind)} that also limits the numbers (clip=True).",
-            "Give its mean, scale and clip as numbers.",
+            "In place of the scaler, give mean, scale and clip as numbers.",
         )
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
     meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "Give only mean and scale, if it does nothing else. The scale is the square root of the variance.",
+            "If the scaler does nothing else, give only mean and scale. The scale is the square root of the variance.",
         )
     pair = _read_mean_and_scale(values, kind, name)
     if asked:
@@ -119,7 +119,7 @@ def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], nam
     """Return the numbers under one of the keys; None if no key has numbers. Refuse different numbers under two keys."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
-        raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")
+        raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Give the numbers under one key.")
     return next(iter(said.values()), None)
 
 
@@ -148,7 +148,7 @@ def _refuse_other_transform(transform: Any, pair: MeanAndScale, name: str) -> No
         return
     raise InputError(
         f"{name} does more than subtract its mean and divide by its scale: its transform gives {said}.",
-        "If mean, scale and clip are enough, give them as numbers. Else do the rest before the classifier.",
+        "If mean, scale and clip are enough, give these as numbers. Else apply the scaler before the classifier.",
     )
 
 

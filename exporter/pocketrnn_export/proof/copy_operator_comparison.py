@@ -28,7 +28,7 @@ from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
     find_first_different_operator,
-    normalize_program,
+    normalize_program_with_positions,
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
@@ -59,7 +59,7 @@ class _RecordedProgram:
 
     def make_normal_form(self) -> _RecordedProgram:
         """Return the program in the form that is the same for Python and TorchScript."""
-        program, places = normalize_program(self.program)
+        program, places = normalize_program_with_positions(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
     def name_operator(self, index: int) -> str:

@@ -1,5 +1,5 @@
-"""ONNX translations of torch functions that give PyTorch's results. torch's own translations are right only in exact
-arithmetic, or leave the results to the engine.
+"""ONNX translations that give PyTorch's results, in place of torch's own. Those are right only in exact arithmetic, or
+leave the results to the engine.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
 in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
@@ -557,7 +557,7 @@ def _may_be_empty(size: Any) -> bool:
 
 
 def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `amax` or `amin`. Without `dim`, it reduces all axes."""
+    """Return a translation of `amax` or `amin`. Without `dim`, the translation reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)

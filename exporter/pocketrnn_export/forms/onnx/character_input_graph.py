@@ -1,5 +1,5 @@
-"""Replace the input of a graph that takes one id for a word with its spelling. The new graph takes the id of the word
-and the ids of its characters."""
+"""Change a graph that takes one id for a word with its spelling. The new graph takes the id of the word and the ids of
+its characters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
     for form in forms:
         graph = form.entry
         assert isinstance(graph, Graph)  # noqa: S101 - such a bundle has no other form
-        content = _replace_ids(form.content, spellings)
+        content = _replace_ids_in_graph(form.content, spellings)
         alone = tuple(sorted({int(spellings.words[i]) for i in graph.alone}))
         inputs = CHARACTER_INPUTS["lengths" in graph.inputs]
         own = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=ids, alone=alone)
@@ -68,7 +68,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
     return run_on_characters
 
 
-def _replace_ids(content: bytes, spellings: Spellings) -> bytes:
+def _replace_ids_in_graph(content: bytes, spellings: Spellings) -> bytes:
     """Return an ONNX file that takes words and characters instead of single ids."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name

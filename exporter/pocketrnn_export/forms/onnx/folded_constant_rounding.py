@@ -129,7 +129,8 @@ def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]
 
 
 def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
-    """Return the outputs of one node in double precision, or an empty list if they fail or are too large."""
+    """Return the outputs of one node in double precision; an empty list if the node fails, or if the outputs are too
+    large."""
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)

@@ -36,8 +36,8 @@ def make_graph_propagate_nans(model: ir.Model) -> None:
 
 
 def add_nan_guards(content: bytes) -> bytes:
-    """Add nodes to the graph of an ONNX file so that it gives NaN where PyTorch does, for inputs of any numbers,
-    including NaN. Return the new file."""
+    """Add nodes to the graph of an ONNX file, so that it gives NaN where PyTorch gives NaN. Its inputs may have any
+    numbers, also NaN. Return the new file."""
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
     _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
@@ -127,8 +127,7 @@ class _GuardBuilder:
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
     def replace_nans(self, infinity: float) -> Any:
-        """Replace each NaN in x by `infinity`. Before, an `infinity` in x becomes the largest finite number of its
-        sign."""
+        """Replace each NaN in x by `infinity`, and each `infinity` in x by the largest finite number of its sign."""
         bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
         within = self.op("Min" if infinity > 0 else "Max", self.x, bound)
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))

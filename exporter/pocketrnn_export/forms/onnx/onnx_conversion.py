@@ -199,7 +199,9 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], names: tuple[
     given = tuple(value.name for value in graph.inputs)
     if given != names:
         unused = " and ".join(name for name in names if name not in given) or "one of its inputs"
-        raise ExportError(f"Forward does not use {unused}.", "Use this input in forward, or remove its argument.")
+        raise ExportError(
+            f"Forward does not use {unused}.", "Use this input in forward, or remove the argument from forward."
+        )
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape

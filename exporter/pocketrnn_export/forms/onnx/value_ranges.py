@@ -89,7 +89,7 @@ def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.V
 
 
 def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
-    """Add the ranges of all values of a graph to `known`, which has those of its inputs."""
+    """Add the ranges of all values of a graph to `known`, which has the ranges of the graph's inputs."""
     for value in graph.initializers.values():
         known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
@@ -98,10 +98,10 @@ def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -
         inside = list_subgraphs(node)
         given = [_ZERO if value is None else known.get(value, ANYTHING) for value in node.inputs]
         found = _compute_subgraph_range(given, inside, known) if inside else None
-        for place, value in enumerate(node.outputs):
+        for output_index, value in enumerate(node.outputs):
             kind = _find_numpy_type(value)
             known[value] = _convert_range_to_dtype(
-                _compute_node_range(node, given, kind, place) if found is None else found, kind
+                _compute_node_range(node, given, kind, output_index) if found is None else found, kind
             )
 
 
@@ -166,15 +166,15 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
     return NumberRange(float(math.trunc(found.low)), float(math.trunc(found.high)))
 
 
-def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
-    """Return the range of an operator's output with the index `place`, by the rule for operators of this kind."""
+def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], output_index: int) -> NumberRange:
+    """Return the range of the output with the index `output_index`, by the rule for operators of this kind."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
     with np.errstate(all="ignore"):
         found = compute_range(node, given, kind)
     # The cells of an LSTM are sums, unlike its states.
-    return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
+    return replace(_STATE, nan=found.nan) if output_index == 2 and node.op_type == "LSTM" else found
 
 
 def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
@@ -259,14 +259,17 @@ def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) ->
     )
 
 
-def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the largest sum of absolute weights in a result of a product. `place` is the weights' input index."""
+def _compute_largest_weight_sum(
+    node: ir.Node, input_index: int, weights: np.ndarray[Any, np.dtype[np.float64]]
+) -> float:
+    """Return the largest sum of absolute weights that enters one result of a product. The weights are the input with
+    the index `input_index`."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
-        turned = node.attributes.get("transA" if place == 0 else "transB")
+        turned = node.attributes.get("transA" if input_index == 0 else "transB")
         is_turned = turned is not None and bool(turned.as_int())
-        weights = weights.sum(-1 if (place == 0) != is_turned else -2)
+        weights = weights.sum(-1 if (input_index == 0) != is_turned else -2)
     else:
         weights = weights.sum()
     return float(weights.max(initial=0.0))

@@ -173,7 +173,7 @@ class Precision:
         return sum(errors) + own
 
     def _find_largest_factor(self, name: str) -> float:
-        """Return the largest number in a factor of a product, or an assumed number if it is unknown."""
+        """Return the largest absolute number in a factor of a product; an assumed number if none is known."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 

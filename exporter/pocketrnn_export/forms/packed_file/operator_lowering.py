@@ -101,9 +101,9 @@ class Lowering:
                 if handler is None:
                     raise ExportError("The native engine does not have this operator.", USE_OTHER_OPERATIONS)
                 self._refuse_inexpressible_operator(node)
-                self._track_precision(node)
+                self._record_precision_of_floats(node)
                 handler(self, node)
-                self._record_bounds(node)
+                self._record_bounds_of_integers(node)
             except PocketRNNError as error:
                 raise make_packing_error(node, error.problem, error.remedy) from error
             # A graph may contain something that no handler expects, and that onnxruntime accepts.
@@ -150,9 +150,9 @@ class Lowering:
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
-    def _track_precision(self, node: onnx.NodeProto) -> None:
-        """Record the bounds of those floats of an operator's output that are always integers. Refuse an operator that
-        may choose another result in float32."""
+    def _record_precision_of_floats(self, node: onnx.NodeProto) -> None:
+        """Record how exactly float32 holds the floats of an operator's output, and the bounds of those that are always
+        integers. Refuse an operator that may choose another result in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -164,7 +164,7 @@ class Lowering:
             self.bounds |= dict.fromkeys(outputs, bound)
         self.limit_text_length(self.precision.record_output_precision(node, bound), MOST_WHOLE, COMPUTE_IN_FLOAT32)
 
-    def _record_bounds(self, node: onnx.NodeProto) -> None:
+    def _record_bounds_of_integers(self, node: onnx.NodeProto) -> None:
         """Record the bounds of the integers in an operator's outputs. Limit the length of texts so that the engine can
         hold the integers."""
         for name in filter(None, node.output):

@@ -432,7 +432,7 @@ class _OperatorFile:
         try:
             packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
         except engine.EngineError as error:
-            raise make_packing_error(self._node, f"The native engine refuses its operation: {error.args[1]}") from None
+            raise make_packing_error(self._node, f"The native engine refuses this operator: {error.args[1]}") from None
         samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
         given = np.concatenate(samples) if samples else np.zeros(0, np.float32)
         logits, statuses = np.empty((len(rows), self._answers), np.float32), np.zeros(len(rows), np.uint8)

@@ -180,7 +180,7 @@ class Program:
             flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
-    def _make_size_words(self, size: Size) -> Size:
+    def _make_size_words(self, size: Size) -> tuple[int, int]:
         """Return the two words that encode a size in the file. Refuse a factor of more than 16 bits."""
         if self.second is None:
             return size

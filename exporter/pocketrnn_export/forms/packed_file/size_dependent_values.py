@@ -161,7 +161,7 @@ class Span:
 
 
 def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """Return the result of a comparison from the possible signs of the difference, or None if it varies."""
+    """Return the result of a comparison from the possible signs of the difference, or None if the result varies."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
