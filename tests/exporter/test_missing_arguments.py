@@ -217,6 +217,24 @@ def test_of_two_layers_under_one_name_only_the_one_counts_that_fits_the_weights(
         assert find_parameter_values(definition, tensors) == {"hidden": 5, "both": True}
 
 
+def test_a_size_is_shown_by_the_layer_of_the_class_itself_where_one_inside_has_its_name() -> None:
+    source = """
+from torch import nn
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+class Net(nn.Module):
+    def __init__(self, labels):
+        super().__init__()
+        self.inner, self.fc = Inner(), None
+        self.fc = nn.Linear(4, labels)
+"""
+    definition = ast.parse(source).body[-1]
+    assert isinstance(definition, ast.ClassDef)
+    assert find_parameter_values(definition, make(source, "Net", 2).state_dict()) == {"labels": 2}
+
+
 def test_layers_are_described_by_their_weights() -> None:
     cell, projected = nn.LSTMCell(3, 5), nn.LSTM(3, 5, proj_size=2)
     assert describe_layers(cell.state_dict(prefix="cell.")) == "cell: a cell of LSTM, input 3, hidden 5"

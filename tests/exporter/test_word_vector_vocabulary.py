@@ -42,6 +42,13 @@ def test_the_rows_of_the_embedding_show_the_first_id(before: int, after: int, fi
     assert found.default_index == (before - 1 if before else len(WORDS) if after else None)
 
 
+@pytest.mark.parametrize(("more", "is_known"), [("", False), (", keep_default_na=False", True)])
+def test_words_that_pandas_takes_for_missing_values_are_unknown(more: str, is_known: bool, file: Path) -> None:
+    code = f'words = pd.read_csv(filepath_or_buffer=path, header=None, sep=" ", quoting=csv.QUOTE_NONE{more}).values'
+    file.with_name("reads.py").write_text(code)
+    assert ("null" in read(file, VECTORS).tokens) is is_known
+
+
 def test_rows_that_are_no_vectors_of_the_file_are_guessed_and_told(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -324,7 +324,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    print_next_step(manifest, output, options.get(CORRECTED))
+    alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
+    print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
 
 
 def _load_pytorch() -> None:

@@ -79,6 +79,8 @@ def _list_arguments_shown_by_weights(
     given |= dict(enumerate(layer.args))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
         held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{layer_name}.{weight}")]
+        # A layer inside may have the same name.
+        held = [tensors[f"{layer_name}.{weight}"]] if f"{layer_name}.{weight}" in tensors else held
         found = given.get(place, given.get(argument))
         if len(held) == 1 and held[0].dim() == 2 and found is not None:
             parts = GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1

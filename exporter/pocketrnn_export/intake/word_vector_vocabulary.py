@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.vocabularies.vocabulary import PADDING, PLACEHOLDER, UNKNOWN, Vocabulary
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,14 @@ _MOST_OTHER_ROWS: Final = 4
 _COMPARED: Final = 200
 # Training moves a vector by less than its length; two vectors of different words have a cosine of some 0.1 to 0.4.
 _ALIKE: Final = 0.7
+# A call of pandas that reads words and numbers with spaces between them.
+_IN_CALL: Final = r"(?:[^()]|\([^()]*\))*"
+_PANDAS_READ: Final = re.compile(rf"read_(?:csv|table)\({_IN_CALL}sep\s*=\s*r?['\"](?: |\\s\+?)['\"]{_IN_CALL}\)")
+# The words that pandas reads as missing values (`pandas._libs.parsers.STR_NA_VALUES`).
+_MISSING: Final = frozenset(
+    ("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
+     "NaN", "None", "n/a", "nan", "null")
+)  # fmt: skip
 _FIRST_TOKENS: Final = ((), (PADDING,), (PADDING, UNKNOWN))
 
 
@@ -42,6 +51,7 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
         DataError: the file is damaged, or no embedding was made of it.
     """
     words, vectors = _read_words(path)
+    words = _leave_out_missing_values(words, path)
     width = len(next(iter(vectors.values())))
     tables = {
         name: tensor
@@ -71,6 +81,28 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
         path, begin, reason, unknown_words,
     )  # fmt: skip
     return Vocabulary((*first, *words), unknown)
+
+
+def _leave_out_missing_values(words: list[str], path: Path) -> list[str]:
+    """Replace the words that pandas reads as missing values by placeholders, if code near the file reads such files by
+    pandas. For this code they are unknown words."""
+    found = sorted(_MISSING.intersection(words))
+    if not found or not any(map(_reads_missing_values, list_files_near(path))):
+        return words
+    _log.warning(
+        "%s: your code reads word vectors by pandas, which takes %s for missing values. So they are unknown words",
+        path, ", ".join(map(repr, found)),
+    )  # fmt: skip
+    return [f"{PLACEHOLDER}{i}>" if word in _MISSING else word for i, word in enumerate(words)]
+
+
+def _reads_missing_values(file: Path) -> bool:
+    """Return whether a file of code reads words by pandas with its usual missing values."""
+    try:
+        code = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(not re.search("keep_default_na|na_filter", one[0]) for one in _PANDAS_READ.finditer(code))
 
 
 def _read_words(path: Path) -> tuple[list[str], dict[int, Tensor]]:
