@@ -663,8 +663,11 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
         return
 
 
-def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both."""
+def _add_rules_of_function(
+    module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both. The function's
+    file may import what is beside the file of the module."""
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -681,7 +684,7 @@ def _add_rules_of_function(options: dict[str, Any], text: dict[str, Any] | None)
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        function = load_text_function(named, file, words)
+        function = load_text_function(named, file, words, module_file)
         function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]
@@ -712,7 +715,8 @@ def _read_module_and_arguments(
         source, named, options, text: as in `_read_arguments`.
         refusals: what was refused before.
     """
-    text = refusals.collect(lambda: _add_rules_of_function(options, text)) or text
+    path = None if named is None else named.path
+    text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
         options[CORRECTED] = log_owner_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
