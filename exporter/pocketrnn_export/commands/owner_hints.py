@@ -73,6 +73,8 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])
+    if named is not None and options["tokenizer"] is options["rules"] is None and not pairs:
+        hints += _name_text_functions(named)
     given = "" if longest is None and unknown_id == -1 else _find_function_of_ids(options["tokenizer"])
     if given:
         hints.append(
@@ -105,6 +107,15 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
     waiting.clear()
     for line in lines:
         print_line(line, err=True)
+
+
+def _name_text_functions(named: ModuleName) -> list[str]:
+    """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
+    from pocketrnn_export.source_code.text_function_check import list_text_functions
+
+    found = list_text_functions(named.path)
+    said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
+    return [f"{said}, give it: --tokenizer {found[0]}"] if found else []
 
 
 def _find_function_of_ids(tokenizer: str | None) -> str:
