@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -267,6 +268,24 @@ class BatchSizeOfTheFile(Base):
     def forward(self, x: Tensor) -> Tensor:
         outputs = self.rnn(self.embedding(x))[0].contiguous().view(-1, HIDDEN)
         return self.fc(outputs).view(batch_size, -1, 4)[:, -1]
+
+
+class BatchSizeOfTheFileInAMethod(Base):
+    def make_state(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, batch_size, HIDDEN), torch.zeros(1, batch_size, HIDDEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.last(x, self.make_state()))
+
+
+class BatchSizeOfSettings(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.args = SimpleNamespace(batch_size=16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = torch.zeros(1, self.args.batch_size, HIDDEN)
+        return self.fc(self.last(x, (zeros, zeros)))
 
 
 class BatchSizeKept(Base):

@@ -54,6 +54,8 @@ BATCH = {
     zoo.StateOrNone: "module(tokens)[0]",
     zoo.BatchSizeGiven: "module(tokens, tokens.size(0))",
     zoo.BatchSizeOfTheFile: "module.forward.__globals__['batch_size'] = tokens.size(0); module(tokens)",
+    zoo.BatchSizeOfTheFileInAMethod: "module.forward.__globals__['batch_size'] = tokens.size(0); module(tokens)",
+    zoo.BatchSizeOfSettings: "module.args.batch_size = tokens.size(0); module(tokens)",
     zoo.BatchSizeKept: "module.batch_size = tokens.size(0); module(tokens)",
     zoo.StateKept: "module.batch_size = tokens.size(0); module.hidden = module.init_hidden(); module(tokens)",
     zoo.ZerosKept: "module.h0 = torch.zeros(1, tokens.size(0), 6); module(tokens)",

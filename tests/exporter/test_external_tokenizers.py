@@ -28,6 +28,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -274,3 +275,11 @@ def test_padded_ids_of_one_width_give_the_whole_rules(rows: list[list[int]], fra
     words = shlex.split(str(caught.value)[str(caught.value).index("--rules") :])
     written = json.loads(words[1])
     assert {"pad_side": "right", **written} == {"tokenizer": "external", **frame}
+
+
+def test_tokens_that_are_left_out_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    choose_rules(read_vocabulary(["w1", "w2"]), None, "external", [], [])
+    assert "unknown_id" in caplog.text
+    caplog.clear()
+    choose_rules(read_vocabulary(["w1", "<unk>"]), None, "external", [], [])
+    assert not caplog.text

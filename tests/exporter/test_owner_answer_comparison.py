@@ -215,6 +215,17 @@ def test_a_width_is_found_from_answers_also_of_longer_texts_and_of_texts_without
     assert read_text_verdict(made).answers is not None
 
 
+def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_does_not(tmp_path: Path) -> None:
+    texts = drawn(60, 5)
+    pairs = [(text, split(text), dict(zip(LABELS, answer(ids_of(text, 12)), strict=True))) for text in texts]
+    text, tokens, numbers = pairs[20]
+    pairs[20] = text, tokens, dict(zip(LABELS, [*numbers.values()][::-1], strict=True))
+    with pytest.raises(ParityError, match=r"59 of 60 .*--max-tokens 12 ") as caught:
+        exported(tmp_path / "b", example_ids=pairs)
+    assert text[:30] in caught.value.remedy
+    assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize(
     ("shift", "said"),
     [

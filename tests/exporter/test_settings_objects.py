@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import runpy
+import textwrap
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,46 @@ def test_a_missing_setting_is_asked_for_with_the_whole_object_as_code(names: dic
     assert caught.value.source == "nets.py:Args(args=SimpleNamespace(dim=6, pool=...), words=5)"
     assert load('Args(args=SimpleNamespace(dim=6, pool="max"), words=5)', state).pool == "max"
     assert load("Typed", names["Typed"](names["Config"](5)).state_dict()).config.pool == "last"
+
+
+GLOBAL = """
+import argparse
+from torch import nn
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(5, args.dim)
+
+class Global(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.fc, self.pool = Layer(), nn.Linear(args.dim, args.classes), args.pool
+
+{made}
+"""
+PARSER = """
+parser = argparse.ArgumentParser()
+parser.add_argument("--dim", type=int, default=8)
+parser.add_argument("--classes", type=int, default=2)
+parser.add_argument("--pool", default="mean")
+parser.add_argument("--data"{required})
+args = parser.parse_args()
+"""
+
+
+@pytest.mark.parametrize("made", ["here", "behind main", "with a missing option", "in another file"])
+def test_a_global_object_of_settings_is_made_where_a_run_of_the_file_makes_it_not(
+    made: str, names: dict[str, Any]
+) -> None:
+    code = PARSER.format(required=", required=True" if made == "with a missing option" else "")
+    if made == "behind main":
+        code = "if __name__ == '__main__':\n" + textwrap.indent(code, "    ")
+    if made == "in another file":
+        Path("run_it.py").write_text(f"import argparse\n{code}")
+        code = ""
+    Path("nets.py").write_text(GLOBAL.format(made=code) if made != "here" else GLOBAL.format(made="") + code)
+    state = {"layer.emb.weight": torch.zeros(5, 6), "fc.weight": torch.zeros(2, 6), "fc.bias": torch.zeros(2)}
+    assert names
+    loaded = load("Global", state)
+    assert (loaded.fc.in_features, loaded.layer.emb.embedding_dim, loaded.pool) == (6, 6, "mean")

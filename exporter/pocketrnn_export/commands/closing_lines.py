@@ -134,13 +134,16 @@ def print_example_note(option: str, rows_called: str) -> None:
     )
 
 
-def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, str | None] | None = None) -> None:
+def print_next_step(
+    manifest: Manifest, output: Path, corrected: Mapping[str, str | None] | None = None, tokenizer: str = ""
+) -> None:
     """Print the next command: it classifies a text with the written file, or writes the file again.
 
     Args:
         manifest: the file's.
         output: the file.
         corrected: options with which to run the same command again first; then the printed command is this one.
+        tokenizer: the owner's function of a text alone, as file.py:function; an empty string without one.
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features import write_feature_options
@@ -151,6 +154,8 @@ def print_next_step(manifest: Manifest, output: Path, corrected: Mapping[str, st
         return
     is_external = manifest.text.rules.tokenizer == "external"
     text = f"--tokens '{_show_tokens(manifest)}'" if is_external else '"a text"'
+    if is_external and tokenizer:
+        text = f'--tokenizer {shlex.quote(tokenizer)} "a text"'
     given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
     packed = output.suffix == ".prnn"
     load = f"Classifier.load({json.dumps(str(output), ensure_ascii=False)}"

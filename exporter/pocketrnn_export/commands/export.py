@@ -331,7 +331,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
-    print_next_step(manifest, output, options.get(CORRECTED))
+    alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
+    print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
 
 
 def _load_pytorch() -> None:
@@ -915,10 +916,9 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:
-        vocabulary = read_vocabulary(options["vocabulary"])
+        vocabulary = _read_vocabulary_or_word_vectors(options)
         if _names_function(options["tokenizer"]):
             return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
@@ -941,6 +941,25 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
+    """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
+    show."""
+    from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
+
+    path, weights = options["vocabulary"], options["weights"]
+    if weights is None or not is_word_vector_file(path):
+        return read_vocabulary(path)
+    # These need PyTorch, which is loaded later where no word vectors are given.
+    from pocketrnn_export.intake.weights_file import read_weights
+    from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
+    from pocketrnn_export.progress import filter_records
+
+    # Its notes are logged where the module's weights are read.
+    with filter_records(lambda _: False):
+        held = read_weights(weights)
+    return read_word_vector_vocabulary(path, held)
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from pocketrnn.commands.standard_streams import print_at_end, print_line
 
 if TYPE_CHECKING:
     import logging
 
+_PRINTED_NOTES: Final = "pocketrnn.printed_notes"
+
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
     """While the block runs, print each stage that the exporter logs. For a stage of more than ten seconds, also
-    print the progress. The verdicts are left out: a command prints them at its end."""
+    print the progress. The verdicts are left out: a command prints them at its end. A command prints each note once,
+    though it may find the same twice."""
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import ProgressLines, show_log_lines
 
     def print_warning(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
+        context = click.get_current_context(silent=True)
+        printed: set[str] = set() if context is None else context.meta.setdefault(_PRINTED_NOTES, set())
+        if line in printed:
+            return
+        printed.add(line)
         if not (hasattr(record, "after_an_error") and print_at_end(line)):
             print_line(line, err=True)
 

@@ -1,4 +1,5 @@
-"""Undo what a call of a module assigns: the attributes of its layers, and global batch sizes in its file."""
+"""Undo what a call of a module assigns: the attributes of its layers, and the batch sizes in its file and in objects of
+settings."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 @contextlib.contextmanager
 def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """After the block, restore the attributes of a module and its layers, and the global batch sizes in its file."""
+    """After the block, restore the attributes of a module and its layers, and the batch sizes outside of these."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
+    found = [one for layer in layers for one in find_batch_sizes_outside(layer)]
+    sizes = [(names, name, names[name]) for _, names, name in found]
     try:
         with restore_attributes(module):
             yield
@@ -32,14 +34,38 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
             names[name] = size
 
 
-def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """Return the name of each global from which forward reads a fixed batch size, with the dict that holds the
-    global."""
+def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any], Any]]:
+    """Find the fixed batch sizes that a layer reads from a global of its file, or from an object of settings that it
+    holds, such as `args`.
+
+    Returns:
+        for each: the code of it, without that of the layer; the dict that holds the size; its key there.
+    """
+    found: list[tuple[str, dict[Any, Any], Any]] = []
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
-    if not isinstance(forward, FunctionType):
-        return []
-    names = forward.__globals__
-    return [(name, names) for name in _find_batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
+    if isinstance(forward, FunctionType):
+        names = forward.__globals__
+        functions = [
+            one
+            for kind in type(layer).__mro__
+            for one in vars(kind).values()
+            if isinstance(one, FunctionType) and one.__globals__ is names
+        ]
+        read = {name for one in functions for name in _find_batch_sizes_in_code(one.__code__)}
+        found += [
+            (f".forward.__globals__[{name!r}]", names, name) for name in sorted(read) if type(names.get(name)) is int
+        ]
+    for name, value in vars(layer).items():
+        held = (
+            value if isinstance(value, dict) else None if isinstance(value, type) else getattr(value, "__dict__", None)
+        )
+        if isinstance(held, dict) and not name.startswith("_") and not isinstance(value, nn.Module | torch.Tensor):
+            found += [
+                (f".{name}[{key!r}]" if held is value else f".{name}.{key}", held, key)
+                for key, size in held.items()
+                if isinstance(key, str) and BATCH_SIZE.search(key) and type(size) is int
+            ]
+    return found
 
 
 @functools.cache

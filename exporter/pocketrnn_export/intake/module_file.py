@@ -27,6 +27,7 @@ from pocketrnn_export.intake.given_file_check import check_file_exists
 from pocketrnn_export.intake.import_folders import add_import_folders, import_package_of_file
 from pocketrnn_export.intake.missing_arguments import find_missing_arguments
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
+from pocketrnn_export.intake.settings_of_file import add_settings_of_file, find_settings_of_file
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
@@ -76,7 +77,16 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     """
     check_file_exists(named.path)
     with add_import_folders(named.path):
-        file = _run_file(named, weights)
+        try:
+            file = _run_file(named, weights)
+        except NeededNamesError as error:
+            settings = find_settings_of_file(named.path, [*error.made_by], weights)
+            if not settings:
+                raise
+            # The code of an object is not needed where the object is given.
+            values: dict[str, Any] = {name: ast.Constant(one) for name, one in settings.items()}
+            file = _run_file(replace(named, values={**values, **(named.values or {})}), weights)
+        add_settings_of_file(file, named.path, weights)
         made = _make_module(named, file, weights)
     if named.function is None:
         return made, None
@@ -119,7 +129,8 @@ def load_text_function(
                 raise
             _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          read_from)  # fmt: skip
-            made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
+            # Parsing the code of a large dict would take seconds.
+            made = {name: ast.Constant(dict(content or {})) for name in read}  # type: ignore[arg-type]
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import inspect
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
@@ -95,28 +95,97 @@ def find_settings(
     is_other = definition is not None and _is_used_as_other_object(definition, name)
     if (kind is not None and not fields) or (kind is None and is_other):
         return None
-    needed = {one for one, required in fields.items() if required} if fields else reads.needed
-    read = fields.keys() if fields else reads.needed | reads.optional
     shown = {} if weights is None or definition is None else _find_shown_settings(definition, name, weights)
     if fields:
         shown = {one: value for one, value in shown.items() if one in fields}
-    sources = list(_list_sources(name, weights, parsers))
-    fitting = [one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, name)]
-    if not fitting and fields and needed <= shown.keys():
-        fitting = [_Source({}, "", "by its defaults")]
+    return _find_fitting_settings(_Wanted(name, reads, kind, fields, shown), weights, parsers)
+
+
+def find_global_settings(
+    name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+) -> FoundSettings | None:
+    """Find the object of settings for a global of a file that its classes read, such as `args`. Return None for a
+    global that is not such an object.
+
+    Args:
+        name: the global.
+        definitions: the classes.
+        weights, parsers: as in `find_settings`.
+    """
+    all_reads = [_find_reads(one, name) for one in definitions]
+    reads = _Reads(
+        frozenset().union(*(one.attributes for one in all_reads)),
+        frozenset().union(*(one.members for one in all_reads)),
+        frozenset().union(*(one.optional for one in all_reads)),
+        others=any(one.others for one in all_reads),
+    )
+    if not reads.needed or any(_is_used_as_other_object(one, name) for one in definitions):
+        return None
+    shown: dict[str, int] = {}
+    for one in definitions if weights is not None else ():
+        shown |= _find_shown_settings(one, name, weights) if weights is not None else {}
+    return _find_fitting_settings(_Wanted(name, reads, None, {}, shown, of_file=True), weights, parsers)
+
+
+def find_global_sizes(name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights) -> dict[str, int]:
+    """Return the settings of a global of a file that the shapes of the weights show, such as 64 for `args.dim`."""
+    found: dict[str, int] = {}
+    for one in definitions:
+        found |= _find_shown_settings(one, name, weights)
+    return found
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The object that is searched for: its name, how the code reads it, its class with the arguments of the class, if
+    it has one, the settings that the weights show, and whether it is a global of the file."""
+
+    name: str
+    reads: _Reads
+    kind: type | None
+    fields: Mapping[str, bool]
+    shown: Mapping[str, int]
+    of_file: bool = False
+
+    @property
+    def needed(self) -> Collection[str]:
+        required = frozenset(one for one, is_required in self.fields.items() if is_required)
+        return required if self.fields else self.reads.needed
+
+    @property
+    def read(self) -> Collection[str]:
+        return self.fields.keys() if self.fields else self.reads.needed | self.reads.optional
+
+
+def _find_fitting_settings(
+    wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]
+) -> FoundSettings | None:
+    """Return the settings of the source that has all of the needed ones, and of those that are read most."""
+    needed, read, shown = {*wanted.needed}, {*wanted.read}, wanted.shown
+    sources = list(_list_sources(wanted.name, weights, parsers))
+    fitting = [
+        one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, wanted.name)
+    ]
+    if not fitting and (wanted.fields or wanted.of_file) and needed <= shown.keys():
+        fitting = [_Source({}, "", "by its defaults" if wanted.fields else "by the weights")]
     if not fitting:
         missing = {one: shown.get(one, ...) for one in sorted(needed)}
-        return FoundSettings(None, _write_settings(missing, reads, kind)) if missing else None
+        return FoundSettings(None, _write_settings(missing, wanted.reads, wanted.kind)) if missing else None
     best = max(fitting, key=lambda one: len(read & one.values.keys()))
     contradicted = {one: value for one, value in shown.items() if best.values.get(one) != value}
-    values = {one: value for one, value in {**best.values, **contradicted}.items() if not fields or one in fields}
+    values = {**best.values, **contradicted}
+    if wanted.fields:
+        values = {one: value for one, value in values.items() if one in wanted.fields}
     shapes = f" and the shapes in {weights.path}" if weights is not None and contradicted else ""
     told = {one: value for one, value in values.items() if one in read} or values
     # The file of a dataclass or of a command line may have changed since, or other options were given.
     unsure = [] if best.is_saved else [one for one in told if one not in shown]
-    advice = f"; if you trained with another {' or '.join(unsure)}, give it in SOURCE, as here" if unsure else ""
+    option = f"--set {wanted.name}.{unsure[0]}=VALUE" if wanted.of_file and unsure else "it in SOURCE, as here"
+    advice = f"; if you trained with another {' or '.join(unsure)}, give {option}" if unsure else ""
     return FoundSettings(
-        _make_settings(values, reads, kind), _write_settings(told, reads, kind), f"{best.phrase}{shapes}{advice}"
+        _make_settings(values, wanted.reads, wanted.kind),
+        _write_settings(told, wanted.reads, wanted.kind),
+        f"{best.phrase}{shapes}{advice}",
     )
 
 

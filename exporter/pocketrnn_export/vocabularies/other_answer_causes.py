@@ -41,6 +41,8 @@ _LONGEST: Final = 2000
 _WORDS: Final = 2_000
 _SPLITS: Final = 7
 _TEXTS_TO_TELL_BY: Final = 8
+# One text of so many may have another cause, such as a word that the owner's code changes.
+_TEXTS_FOR_AN_EXCEPTION: Final = 50
 
 
 def explain_difference(
@@ -57,6 +59,10 @@ def explain_difference(
     first = [i for i in wrong if i < MOST_TEXTS]
     if (way := _find_other_size(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
         return way
+    most = min(len(rows[:MOST_TEXTS]) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
+    near = _find_other_size(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most) if most else None
+    if near is not None and (rows[wrong[0]][0].ids_agree or not _has_plain_rules(source)):
+        return near[0], None
     if rows[wrong[0]][0].ids_agree:
         return (
             "Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give the "
@@ -66,6 +72,8 @@ def explain_difference(
         ), None
     if (other := _find_other_rules(source, rows[:MOST_TEXTS], tolerance)) is not None:
         return other
+    if near is not None:
+        return near[0], None
     split = _find_other_split(source, rows[:MOST_TEXTS], tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
@@ -250,30 +258,40 @@ def _find_other_empty_id(source: AnswerSource, wrong: Sequence[AnsweredText], to
 
 
 def _find_other_size(
-    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float
+    source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int], tolerance: float, most_exceptions: int = 0
 ) -> tuple[str, AnyTextRules] | None:
-    """Find a truncation or padding for which all answers agree, and describe it. Return None if no truncation and no
-    padding does."""
+    """Find a truncation or padding for which all answers agree but for a few exceptions, and describe it. Return None
+    if no truncation and no padding does."""
     rules = source.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
     first = min(wrong, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
+    # The shortest differing text first: most ways fail on it.
+    order = [first, *(i for i in wrong if i != first), *(i for i in range(len(rows)) if i not in {*wrong})]
     agreeing = []
     for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
+        exceptions = []
         with contextlib.suppress(PocketRNNError):
-            # The shortest differing text first: most ways fail on it.
-            order = [first, *(i for i in range(len(rows)) if i != first)]
-            if all(_agrees_by_changed_rules(source, changed, ids[i], rows[i][0].answer, tolerance) for i in order):
-                agreeing.append((said, changed))
-        if len(agreeing) == _ENOUGH:
+            for i in order:
+                if not _agrees_by_changed_rules(source, changed, ids[i], rows[i][0].answer, tolerance):
+                    exceptions.append(i)
+                    if len(exceptions) > most_exceptions:
+                        break
+            else:
+                agreeing.append((len(exceptions), said, changed, exceptions))
+        if len(agreeing) == (_ENOUGH if not most_exceptions else _WAYS):
             break
     if not agreeing:
         return None
-    said, changed = agreeing[0]
+    _, said, changed, exceptions = min(agreeing, key=lambda way: way[0])
     more = " Other ways agree, too: probabilities in place of labels show the right one." if len(agreeing) > 1 else ""
-    way = f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    if exceptions:
+        text = short_repr(rows[exceptions[0]][0].text, _NAMED)
+        more = f" Look at what your code does to the others: the first is {text}."
+    counts = f"{len(rows) - len(exceptions):,} of" if exceptions else "All"
+    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
     return way, changed
 
 

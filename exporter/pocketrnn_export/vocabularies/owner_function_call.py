@@ -6,6 +6,7 @@ and their number. A few texts of words of the vocabulary show which call gives t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import re
@@ -72,6 +73,11 @@ class OwnersFunction:
     @property
     def has_own_ids(self) -> bool:
         return self.gives_ids and not self._text
+
+    @property
+    def takes_only_text(self) -> bool:
+        """Whether the function is called with one string and nothing else, and no argument was given to it before."""
+        return not self._text and not self._takes_list and not isinstance(self.function, functools.partial)
 
     def bind(self, text: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments with which the function is called for one text."""

@@ -87,10 +87,15 @@ def choose_rules(
         _warn_of_patterns(rules)
         if not pairs:
             _warn_of_other_unknown(rules, vocabulary)
+    if tokenizer == EXTERNAL and rules is None:
+        rules = make_implied_rules(vocabulary, EXTERNAL)
     if rules is not None and rules.tokenizer == EXTERNAL:
+        if rules.unknown_id is None and not getattr(tokenizer, "gives_ids", False):
+            _log.warning(
+                "Tokens outside the vocabulary are left out, since the rules have no unknown_id. If your code gives "
+                'them an id, say which: --rules \'{"tokenizer": "external", "unknown_id": ID}\''
+            )
         return rules
-    if tokenizer == EXTERNAL:
-        return make_implied_rules(vocabulary, EXTERNAL)
     chosen: AnyTextRules
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]

@@ -18,6 +18,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_fragments,
     read_arriving_lines,
 )
+from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError, LimitError, name_error_subject
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     groups={
         "Options": (
             *("bundle", "top", "threshold", "head", "among", "prior", "as_json", "as_conll"),
-            *("feature", "explains", "as_stream", "as_tokens"),
+            *("feature", "explains", "as_stream", "as_tokens", "tokenizer"),
         ),
         "Files of rows": (
             *("input", "output", "text_column", "second_text_column", "sequence_column", "on_error", "force"),
@@ -118,6 +119,13 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     help="Each text is a JSON list of its tokens or token ids; for a bundle that does not split texts itself.",
 )
 @click.option(
+    "--tokenizer",
+    type=Text(),
+    metavar="FILE.PY:FUNCTION",
+    help="Run this Python file, and split each text by its function: text -> tokens or ids; for a bundle that does not "
+    "split texts itself.",
+)
+@click.option(
     "--sequence-column",
     type=Text(),
     metavar="NAME",
@@ -139,6 +147,7 @@ def classify(
     explains: bool,
     as_stream: bool,
     as_tokens: bool,
+    tokenizer: str | None,
     sequence_column: str | None,
     feature: tuple[str, ...],
     files: FileOptions,
@@ -174,8 +183,9 @@ def classify(
     answered with a JSON object; log_odds and probability of a fragment are how far those of the label fall without it.
 
     With --tokens, each text, also a line of standard input, is a JSON list: of its tokens, which are looked up in the
-    vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else.
-    --explain gives JSON then, and counts tokens in start and end.
+    vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else, or
+    texts with --tokenizer, which names the function of yours that splits them. With --tokens, --explain gives JSON,
+    and counts tokens in start and end.
 
     With a bundle that labels tokens, each text is written with what its labels stand for in brackets: [PER Ada] lives
     in [LOC Berlin]. With --json an answer has each token with its label, its probability and its position in the text,
@@ -213,7 +223,9 @@ def classify(
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
+    function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    loaded = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
+    classifier = _choose_labels(loaded, head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):

@@ -106,8 +106,8 @@ class TextRowEncoder:
         if self.tokenizer is None:
             raise InputError(
                 f"{self._name} does not split texts: its tokenizer is external.",
-                "Give each text as a list of its tokens or ids, or load it with tokenizer=function (on the command "
-                "line, --tokens).",
+                "Load it with tokenizer=function, or give each text as a list of its tokens or ids (on the command "
+                "line, --tokenizer file.py:function or --tokens).",
             )
         try:
             return _list_values(self.tokenizer(text), "Its result")

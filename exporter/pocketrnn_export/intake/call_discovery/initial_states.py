@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import BATCH_SIZE, find_global_batch_sizes
+from pocketrnn_export.intake.assignment_undoing import BATCH_SIZE, find_batch_sizes_outside
 from pocketrnn_export.intake.call_line import write_layer_code
 
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
@@ -73,9 +73,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
-        sizes += [
-            f"{target}.forward.__globals__[{name!r}] = tokens.size(0)" for name, _ in find_global_batch_sizes(layer)
-        ]
+        sizes += [f"{target}{code} = tokens.size(0)" for code, _, _ in find_batch_sizes_outside(layer)]
         if isinstance(layer, nn.RNNBase):
             continue
         makers = list(find_state_methods(layer))

@@ -1,0 +1,46 @@
+"""Load the user's function that splits texts, from a Python file that an option names."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pocketrnn.errors import InputError, first_line
+
+
+def load_tokenizer_function(given: str) -> Callable[[str], Any]:
+    """Run a Python file, and return one of its functions. The file imports from its own folder, too.
+
+    Args:
+        given: the file and the function, as `file.py:function`.
+
+    Raises:
+        InputError: there is no such file or function, or the file raises an error.
+    """
+    file, colon, name = given.rpartition(":")
+    path = Path(file)
+    if not colon or path.suffix != ".py":
+        raise InputError(f"--tokenizer {given} is not of the form file.py:function.", "Write it as split.py:words.")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", "Give the Python file that has the function.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} cannot be imported.", "Give a Python file.")
+    sys.path.insert(0, str(path.absolute().parent))
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    # The user's code may raise any exception, and call sys.exit.
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{path} raises {type(error).__name__}: {first_line(error)}.",
+            "Run the file with Python, and correct it; or copy the function to a file of its own.",
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{path} has no function {name}.", "Name the function that gives the tokens or ids of a text.")
+    found: Callable[[str], Any] = function
+    return found

@@ -1,0 +1,60 @@
+"""`classify --tokenizer file.py:function` splits texts by the user's function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+
+SPLIT = """
+from cleaning_beside import clean
+
+def words(text):
+    return clean(text).split()
+
+def ids(text):
+    return [3, 4]
+
+number = 3
+"""
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    (tmp_path / "cleaning_beside.py").write_text("def clean(text):\n    return text.lower()\n")
+    path = tmp_path / "split_texts.py"
+    path.write_text(SPLIT)
+    return path
+
+
+@pytest.mark.parametrize(("name", "given"), [("words", ["stocks", "rise"]), ("ids", [3, 4])])
+def test_texts_are_split_by_the_function(name: str, given: list[str] | list[int], split: Path) -> None:
+    command = ["classify", "-b", "ag_news", "--tokenizer", f"{split}:{name}", "Stocks RISE"]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    answer = Classifier.load("ag_news").classify(given)
+    assert result.stdout.startswith(f"{answer.label}\t{answer.probability:.4f}\tStocks RISE")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("words", "file.py:function"),
+        ("nowhere.py:words", "nowhere.py"),
+        ("split_texts.py:number", "number"),
+        ("split_texts.py:absent", "absent"),
+        ("broken.py:words", "KeyError"),
+    ],
+)
+def test_what_is_no_function_is_refused_by_name(
+    given: str, said: str, split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(split.parent)
+    Path("broken.py").write_text("{}['x']")
+    result = CliRunner().invoke(main, ["classify", "-b", "ag_news", "--tokenizer", given, "Stocks"])
+    assert result.exit_code == 2
+    assert said in result.stderr
