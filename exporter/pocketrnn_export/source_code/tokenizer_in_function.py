@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code.notebook import read_python_cells
-from pocketrnn_export.source_code.syntax_tree_facts import Import, find_defaults
+from pocketrnn_export.source_code.syntax_tree_facts import Function, Import, find_defaults
 
 WRITTEN_NAME: Final = "words"
 _BUILTINS: Final = frozenset(dir(builtins))
@@ -41,7 +41,7 @@ def write_tokenizer_of_function(path: Path, name: str) -> str:
             return text.lower().split()
     """
     statements = [one for cell in read_python_cells(path) for one in cell.statements]
-    functions = {one.name: one for one in statements if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    functions = {one.name: one for one in statements if isinstance(one, Function)}
     if name not in functions:
         return ""
     made = _write_words(functions[name], functions, WRITTEN_NAME, _MOST_CALLS)
@@ -51,9 +51,7 @@ def write_tokenizer_of_function(path: Path, name: str) -> str:
     return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
 
 
-def _write_words(
-    function: ast.FunctionDef | ast.AsyncFunctionDef, functions: dict[str, ast.FunctionDef], name: str, deep: int
-) -> list[ast.stmt] | None:
+def _write_words(function: Function, functions: dict[str, Function], name: str, deep: int) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known."""
     helpers: list[ast.stmt] = []
     found: _Split | None = None
@@ -98,9 +96,7 @@ def _find_looked_up(statement: ast.stmt) -> ast.expr | None:
     return None
 
 
-def _keep_what_tokens_need(
-    function: ast.FunctionDef | ast.AsyncFunctionDef, split: _Split
-) -> tuple[str, list[ast.stmt], ast.expr] | None:
+def _keep_what_tokens_need(function: Function, split: _Split) -> tuple[str, list[ast.stmt], ast.expr] | None:
     """Return the parameter that is the text, the statements that the tokens need, and the tokens. Return None if they
     need another parameter without a default."""
     kept: list[ast.stmt] = []
@@ -157,7 +153,7 @@ def _list_needed_statements(made: Sequence[ast.stmt], statements: Sequence[ast.s
             continue
         defined.add(name)
         makers = [one for one in statements if name in _list_defined_names(one)]
-        if not makers or not all(isinstance(one, Import | ast.FunctionDef | ast.Assign) for one in makers):
+        if not makers or not all(isinstance(one, Import | Function | ast.Assign) for one in makers):
             return None
         kept.update(makers)
         waiting += [other for one in makers for other in _list_free_names(one)]
