@@ -17,7 +17,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
 from pocketrnn_export.source_code.module_classes import list_module_classes
-from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
+from pocketrnn_export.source_code.tokenizer_in_function import is_basic_english, write_tokenizer_of_function
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
@@ -193,6 +193,29 @@ def test_the_lines_of_a_function_that_split_a_text_become_a_function(
     (tmp_path / "a.py").write_text(code)
     made: dict[str, Any] = run_source(write_tokenizer_of_function(tmp_path / "a.py", "f"))
     assert made["words"](text) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tokens = tok(text)", True),
+        ("tokens = tok(text.lower())", False),
+        ("tokens = tok(text)[:9]", False),
+        ("tokens = [one for one in tok(text) if one]", False),
+        ("tokens = text.split()", False),
+    ],
+)
+def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line: str, expected: bool) -> None:
+    begin = "from torchtext.data import get_tokenizer\ntok = get_tokenizer('basic_english')\n"
+    code = f"{begin}def g(text):\n    {line}\n    return [v[w] for w in tokens]\ndef f(t, m):\n    return m(g(t))"
+    (tmp_path / "a.py").write_text(code)
+    assert is_basic_english(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
+
+
+def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
+    Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    assert "max_len=37" in export("net.py:Net", *given).stderr
 
 
 @pytest.mark.parametrize(

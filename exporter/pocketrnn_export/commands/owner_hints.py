@@ -36,6 +36,7 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_open_settings,
         find_uncompared_length_and_unknown_id,
@@ -54,6 +55,7 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
     )
     answered = [one for one in pairs if one.answer is not None]
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    files += [] if named is None else list_files_that_import(named.path)
     open_ones: dict[str, Any] = {
         "longest": longest,
         "unknown_id": unknown_id,

@@ -21,13 +21,23 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
     Args:
         options: the options of `export`.
     """
-    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME, write_tokenizer_of_function
+    from pocketrnn_export.source_code.tokenizer_in_function import (
+        WRITTEN_NAME,
+        is_basic_english,
+        write_tokenizer_of_function,
+    )
 
     named = parse_module_name(options["tokenizer"])
     code = "" if named is None or named.name == WRITTEN_NAME else write_tokenizer_of_function(named.path, named.name)
     if named is None or not code:
         return False
     parameters = click.get_current_context().params
+    if is_basic_english(code):
+        options["tokenizer"] = parameters["tokenizer"] = "basic_english"
+        print_line(
+            f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
+        )
+        return True
     path = _write_code(Path(parameters["output"]), code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(

@@ -36,6 +36,24 @@ def list_files_near(path: Path) -> list[Path]:
     return [*unique.values()][:_MOST_FILES]
 
 
+def list_files_that_import(path: Path) -> list[Path]:
+    """List the Python files near a file that import it, or its folder, by its name.
+
+    Args:
+        path: the file.
+    """
+    names = {path.stem, path.resolve().parent.name}
+    found = []
+    for file in list_files_near(path)[1:]:
+        with contextlib.suppress(InputError, OSError):
+            nodes = _list_nodes(file) if file.stat().st_size <= _LARGEST_CODE else ()
+            modules = [node.module or "" for _, node in nodes if isinstance(node, ast.ImportFrom)]
+            modules += [one.name for _, node in nodes if isinstance(node, ast.Import) for one in node.names]
+            if names & {module.rpartition(".")[2] for module in modules}:
+                found.append(file)
+    return found
+
+
 def list_code_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     """Yield each syntax node of a module's file and of the files near it, with its file and line.
 
@@ -44,12 +62,18 @@ def list_code_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
     """
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
-            if file.stat().st_size > _LARGEST_CODE:
-                continue
-            for cell in read_python_cells(file):
-                place = f"{file}, {f'{cell.name}, ' if cell.name else ''}line "
-                for node in ast.walk(ast.Module(list(cell.statements), [])):
-                    yield f"{place}{getattr(node, 'lineno', 1)}", node
+            if file.stat().st_size <= _LARGEST_CODE:
+                yield from _list_nodes(file)
+
+
+def _list_nodes(file: Path) -> list[tuple[str, ast.AST]]:
+    """Return each syntax node of a file with the file and its line."""
+    found: list[tuple[str, ast.AST]] = []
+    for cell in read_python_cells(file):
+        place = f"{file}, {f'{cell.name}, ' if cell.name else ''}line "
+        nodes = ast.walk(ast.Module(list(cell.statements), []))
+        found += [(f"{place}{getattr(node, 'lineno', 1)}", node) for node in nodes]
+    return found
 
 
 def list_data_files_named_in_code(path: Path, suffixes: str) -> dict[Path, str]:

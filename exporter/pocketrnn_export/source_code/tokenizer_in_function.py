@@ -51,6 +51,28 @@ def write_tokenizer_of_function(path: Path, name: str) -> str:
     return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
 
 
+def is_basic_english(code: str) -> bool:
+    """Return whether written code does nothing but call `get_tokenizer("basic_english")`, whose package may be missing.
+
+    Args:
+        code: the result of `write_tokenizer_of_function`.
+    """
+    nodes = [*ast.walk(ast.parse(code))]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    made = [call for call in calls if ast.unparse(call) == "get_tokenizer('basic_english')"]
+    if len(made) != 1:
+        return False
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    own |= {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign) and node.value in made}
+    others = [call for call in calls if call not in made]
+    # With the tokenizer's name as the only constant, nothing else is done to the text.
+    is_plain = all(ast.unparse(call.func) in own and len(call.args) == 1 and not call.keywords for call in others)
+    changing = ast.Subscript | ast.BinOp | ast.IfExp | ast.stmt
+    kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Assign | ast.Return
+    changes = [node for node in nodes if isinstance(node, changing | ast.comprehension) and not isinstance(node, kept)]
+    return is_plain and not changes
+
+
 def _write_words(function: Function, functions: dict[str, Function], name: str, deep: int) -> list[ast.stmt] | None:
     """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known."""
     helpers: list[ast.stmt] = []
