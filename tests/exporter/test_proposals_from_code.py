@@ -212,6 +212,17 @@ def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line:
     assert is_basic_english(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
 
 
+def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:
+    begin = "counts = {}\nfor text in texts:\n    counts[text] = 1\nvocab = {w: i for i, w in enumerate(counts)}\n"
+    Path("loop.py").write_text(
+        f"{begin}def encode(text):\n    return [vocab.get(w, 1) for w in text.lower().split('-')]"
+    )
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    result = export("net.py:Net", *given, "--tokenizer", "loop.py:encode")
+    assert result.exit_code == 0, result.stderr
+    assert Classifier.load("out").tokenize("GOOD film") == ["good", "film"]
+
+
 def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
     Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

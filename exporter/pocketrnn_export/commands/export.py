@@ -17,7 +17,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.errors import InputError, require_module, short_repr
+from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
@@ -731,7 +731,13 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        function = load_text_function(named, file, words, module_file)
+        try:
+            function = load_text_function(named, file, words, module_file)
+        # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
+        except PocketRNNError:
+            if not take_words_of_function(options):
+                raise
+            return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]

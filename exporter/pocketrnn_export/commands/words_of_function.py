@@ -1,4 +1,5 @@
-"""Take the part of a --tokenizer function that splits texts, if the function itself answers them."""
+"""Take the part of a --tokenizer function that splits texts, if the function itself answers them or
+cannot be loaded."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ def take_words_of_function(options: dict[str, Any]) -> bool:
     path = _write_code(Path(parameters["output"]), code)
     options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
     print_line(
-        f"Note: {named.path}:{named.name} gives no tokens. Its lines that make them from a text are now a function in "
-        f"{path}, and --tokenizer {path}:{WRITTEN_NAME} is taken.",
+        f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
+        f"{path}:{WRITTEN_NAME} is taken.",
         err=True,
     )
     return True
