@@ -43,7 +43,7 @@ def tokenize(text, keep=True):
 
 
 def with_table(text, table):
-    return [table[w] for w in text.split()]
+    return [table[w] for w in text.split() if w in table]
 
 
 class Net(nn.Module):

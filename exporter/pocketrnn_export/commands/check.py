@@ -13,6 +13,7 @@ from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.source_argument import complete_source
 
 if TYPE_CHECKING:
     from pocketrnn_export.checking.verdict import Verdict
@@ -101,6 +102,7 @@ def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verd
     """Compare an exported file with its module. A module that cannot be loaded is a wrong input."""
     from pocketrnn_export.checking.check import check as check_module
 
+    source = complete_source(source)
     named = parse_source(source, options)
     try:
         module, call = load_module_and_call(source, named, {**options, "run_notebook": None})

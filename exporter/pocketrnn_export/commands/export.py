@@ -17,7 +17,7 @@ from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.errors import InputError, require_module, short_repr
+from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     format_int8_warning,
@@ -48,12 +48,20 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, print_owner_hints
 from pocketrnn_export.commands.progress_lines import print_stages
+from pocketrnn_export.commands.proposed_options import (
+    describe_labels,
+    propose_tokenizer,
+    propose_vocabulary,
+    propose_weights,
+)
 from pocketrnn_export.commands.shared_compression_options import (
     COLUMNS,
     data_options,
     read_rows_to_measure,
     write_compressed_bundle,
 )
+from pocketrnn_export.commands.source_argument import complete_source
+from pocketrnn_export.commands.words_of_function import take_words_of_function
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
@@ -270,6 +278,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
+    source = complete_source(source)
     named = parse_source(source, options)
     _refuse_unusable_output(
         output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
@@ -489,14 +498,12 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
 
 
 def _refuse_unusable_source(path: Path) -> None:
-    """Refuse a missing file, and a Python file without the name of a module."""
+    """Refuse a missing file."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
-    if path.suffix in (".py", ".ipynb"):
-        raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
 def _read_text_arguments(
@@ -552,28 +559,57 @@ def _read_text_arguments(
 def _refuse_missing_options(
     source: str, named: ModuleName | None, needed: Sequence[str], options: dict[str, Any]
 ) -> None:
-    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights."""
+    """Refuse the export if the vocabulary or the labels are neither given nor in the file of weights. Propose those
+    that the owner's code names. With weights that the code names, the sizes of the module are found, too."""
+    if all(options[option] is not None for option in needed):
+        return
+    remedy: list[str] = []
+    changes: dict[str, str | None] = {}
+    given = options["weights"]
+    is_open = given is None and not options["random_weights"]
+    if is_open and named is not None and (found := propose_weights(named.path)) is not None:
+        options["weights"], where = found
+        changes["weights"] = str(options["weights"])
+        remedy.append(f"The weights seem to be {options['weights']} ({where}).")
+        _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    missing = [option for option in needed if options[option] is None]
+    if "vocabulary" in missing:
+        sentence, changes["vocabulary"] = _propose_vocabulary(named)
+        remedy.append(sentence)
+    if "labels" in missing:
+        sentence, changes["labels"] = _propose_labels(named)
+        remedy.append(sentence)
+    if given is not None:
+        remedy.append(f"{given} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
+    is_open = all(options[one] is None for one in ("tokenizer", "rules", "pairs"))
+    if is_open and named is not None and (function := propose_tokenizer(named.path)):
+        changes["tokenizer"] = function
+        remedy.append(f"Texts seem to be split by {function}.")
+    said = " and ".join(f"--{option}" for option in missing or changes if option != "tokenizer")
+    numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
+    raise RefusedOptionsError(f"{source} needs {said}{numbers}.", " ".join(remedy), changes)
+
+
+def _propose_vocabulary(named: ModuleName | None) -> tuple[str, str]:
+    """Return a sentence on the missing vocabulary, and what to give as --vocabulary."""
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
-    if missing := [option for option in needed if options[option] is None]:
-        numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
-        said = " and ".join(f"--{option}" for option in missing)
-        remedy = []
-        if "vocabulary" in missing:
-            paths = [] if named is None else [named.path]
-            remedy.append(f"The vocabulary is a file. {describe_vocabulary_to_save(paths)}")
-        if "labels" in missing:
-            remedy.append(
-                "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
-                "labels, and the number is the second label's."
-            )
-        if options["weights"] is not None:
-            remedy.append(f"{options['weights']} does not clearly hold {'them' if len(missing) > 1 else 'it'}.")
-        raise RefusedOptionsError(
-            f"{source} needs {said}{numbers}.",
-            " ".join(remedy),
-            {option: "FILE" if option == "vocabulary" else "a,b,c" for option in missing},
-        )
+    if named is not None and (found := propose_vocabulary(named.path)) is not None:
+        return f"The vocabulary seems to be {found[0]} ({found[1]}).", str(found[0])
+    return f"The vocabulary is a file. {describe_vocabulary_to_save([] if named is None else [named.path])}", "FILE"
+
+
+def _propose_labels(named: ModuleName | None) -> tuple[str, str]:
+    """Return a sentence on the missing labels, and what to give as --labels."""
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
+
+    if named is not None and (found := find_labels_in_code(named.path)):
+        return describe_labels(found), ",".join(found[0].labels)
+    sentence = (
+        "The labels are a,b,c in the order of the logits, or a file; for a module with one number a text, two "
+        "labels, and the number is the second label's."
+    )
+    return sentence, "a,b,c"
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -606,7 +642,10 @@ def _read_vocabulary_rules_and_pairs(
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
-    from pocketrnn_export.source_code.text_function_check import refuse_function_with_more_arguments
+    from pocketrnn_export.source_code.text_function_check import (
+        names_answering_function,
+        refuse_function_with_more_arguments,
+    )
     from pocketrnn_export.vocabularies.text_lines import read_lines
 
     if options["weights"] is not None:
@@ -616,7 +655,14 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             read_lines(options[name])
     function = parse_module_name(options["tokenizer"] or "")
     if function is not None and not function.args:
-        refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
+        try:
+            refuse_function_with_more_arguments(function.path, function.name, list(function.kwargs or ()))
+        except InputError:
+            if not take_words_of_function(options):
+                raise
+        else:
+            if names_answering_function(function.name):
+                take_words_of_function(options)
 
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
@@ -699,7 +745,13 @@ def _add_rules_of_function(
         words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
-        function = load_text_function(named, file, words, module_file)
+        try:
+            function = load_text_function(named, file, words, module_file)
+        # Its file may make the vocabulary in a loop, say, which its lines that split a text do not need.
+        except PocketRNNError:
+            if not take_words_of_function(options):
+                raise
+            return _add_rules_of_function(module_file, options, text)
         function = adapt_owner_function(function, text["vocabulary"], f"{named.path}:{named.name}")
     texts = [] if options["texts"] is None else read_lines(options["texts"])
     given, vocabulary = text["example_ids"], text["vocabulary"]

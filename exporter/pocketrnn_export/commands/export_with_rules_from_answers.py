@@ -66,18 +66,21 @@ def export_with_rules_from_answers(
 
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
-    functions and no option states text rules."""
+    functions and no option states text rules. A function that --tokenizer names is left out."""
     from pocketrnn_export.source_code.text_function_check import list_text_functions
 
-    named = parse_module_name(options["source"])
-    if named is None or any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens")):
+    named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
+    is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
+    if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
-    if found := list_text_functions(named.path):
+    tried_name = "" if tried is None else f"{tried.path}:{tried.name}"
+    if found := [one for one in list_text_functions(named.path) if one != tried_name]:
         line = format_command_with_changes({"tokenizer": found[0]})
+        other = "Other functions" if tried_name else "Functions"
         raise ParityError(
             error.problem,
-            f"{error.remedy} Functions of your code that may split or clean texts: {', '.join(found)}. Give the one "
-            f"that your classifier uses. Write: {line}",
+            f"{error.remedy} {other} of your code that may split or clean texts: {', '.join(found)}. Give the one that "
+            f"your classifier uses, or one of yours that calls several of them. Write: {line}",
         ) from None
 
 

@@ -36,6 +36,7 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import AFTER_AN_ERROR
+    from pocketrnn_export.source_code.files_near_module import list_files_that_import
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_open_settings,
         find_uncompared_length_and_unknown_id,
@@ -54,6 +55,7 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
     )
     answered = [one for one in pairs if one.answer is not None]
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
+    files += [] if named is None else list_files_that_import(named.path)
     open_ones: dict[str, Any] = {
         "longest": longest,
         "unknown_id": unknown_id,
@@ -73,6 +75,8 @@ def log_owner_hints(named: ModuleName | None, options: dict[str, Any], text: dic
         )
         if options["tokenizer"] is options["rules"] is None and not pairs:
             hints += filter(None, [describe_unread_tokenizer(weights)])
+    if named is not None and options["tokenizer"] is options["rules"] is None and not pairs:
+        hints += _name_text_functions(named)
     given = "" if longest is None and unknown_id == -1 else _find_function_of_ids(options["tokenizer"])
     if given:
         hints.append(
@@ -105,6 +109,15 @@ def print_owner_hints(steps: Sequence[str], *, one_number: bool, is_answered: bo
     waiting.clear()
     for line in lines:
         print_line(line, err=True)
+
+
+def _name_text_functions(named: ModuleName) -> list[str]:
+    """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
+    from pocketrnn_export.source_code.text_function_check import list_text_functions
+
+    found = list_text_functions(named.path)
+    said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
+    return [f"{said}, give it: --tokenizer {found[0]}"] if found else []
 
 
 def _find_function_of_ids(tokenizer: str | None) -> str:

@@ -1,4 +1,5 @@
-"""Find the arguments of a class that change no answer in eval mode: rates of dropout, and padding ids of embeddings."""
+"""Find the arguments of a class that change no answer in eval mode: rates of dropout, padding ids of embeddings, and
+arguments that the class does not read."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from pocketrnn_export.source_code.class_definitions import find_stored_parameter
 _HARMLESS_PARTS: Final = frozenset(
     {"weight", "bias", "flatten_parameters", "hidden_size", "num_layers", "embedding_dim"}
 )
+# Functions that read local names or attributes without naming them.
+_READ_ALL: Final = frozenset({"locals", "vars", "getattr", "eval", "exec", "inspect", "sys"})
 # Calls of PyTorch's layers and functions, each with its argument without effect: position, name and kind. A class of
 # the owner's may be called Dropout, too.
 _WITHOUT_EFFECT: Final = {
@@ -28,10 +31,11 @@ def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float |
 
     Such a parameter is a rate of dropout, or the id that an nn.Embedding leaves out in training. The class passes the
     parameter to such layers only, and does not read the value from a layer again, as in
-    `tokens != self.embedding.padding_idx`.
+    `tokens != self.embedding.padding_idx`. Or the class reads the parameter nowhere.
     """
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = find_stored_parameters(definition)
+    reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
     found: dict[str, float | None] = {}
     for name, is_assigned in list_init_names(definition).items():
         attributes = {attribute for attribute, parameter in stored.items() if parameter == name}
@@ -43,6 +47,8 @@ def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float |
         uses = [node for node in uses if not _is_in_assignment_to_attribute(node, parents, attributes)]
         kinds = {_find_kind_of_use(node, parents) for node in uses}
         kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
+        if not uses and not attributes and not is_assigned and name != "self" and not reads_by_other_names:
+            found[name] = None
         if uses and len(kinds) == 1 and not is_assigned and (kind := kinds.pop()):
             found[name] = 0.0 if kind == "dropout" else None
     return found

@@ -1,11 +1,21 @@
-"""List the owner's Python files near the file of a module."""
+"""List the owner's Python files near the file of a module, their code, and the data files that the code names."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.notebook import read_python_cells
+
 _MOST_FILES: Final = 60
+_MOST_DATA_FILES: Final = 2_000
+_DEEPEST: Final = 4
+_LARGEST_CODE: Final = 4 * 2**20
 
 
 def list_files_near(path: Path) -> list[Path]:
@@ -20,5 +30,92 @@ def list_files_near(path: Path) -> list[Path]:
     above = [] if below and folder.resolve() == here.resolve() else sorted((folder / "..").resolve().glob("*.py"))
     files = [path, *sorted(folder.glob("*.py")), *sorted(here.glob("*.py"))]
     files += sorted(here.glob("*/*.py")) if below else []
-    unique = {file.resolve(): file for file in reversed([*files, *above])}
-    return list(reversed(unique.values()))[:_MOST_FILES]
+    unique: dict[Path, Path] = {}
+    for file in (*files, *above):
+        unique.setdefault(file.resolve(), file)
+    return [*unique.values()][:_MOST_FILES]
+
+
+def list_files_that_import(path: Path) -> list[Path]:
+    """List the Python files near a file that import it, or its folder, by its name.
+
+    Args:
+        path: the file.
+    """
+    names = {path.stem, path.resolve().parent.name}
+    found = []
+    for file in list_files_near(path)[1:]:
+        with contextlib.suppress(InputError, OSError):
+            nodes = _list_nodes(file) if file.stat().st_size <= _LARGEST_CODE else ()
+            modules = [node.module or "" for _, node in nodes if isinstance(node, ast.ImportFrom)]
+            modules += [one.name for _, node in nodes if isinstance(node, ast.Import) for one in node.names]
+            if names & {module.rpartition(".")[2] for module in modules}:
+                found.append(file)
+    return found
+
+
+def list_code_near(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """Yield each syntax node of a module's file and of the files near it, with its file and line.
+
+    Args:
+        path: the file of the module, which comes first.
+    """
+    for file in list_files_near(path):
+        with contextlib.suppress(InputError, OSError):
+            if file.stat().st_size <= _LARGEST_CODE:
+                yield from _list_nodes(file)
+
+
+def _list_nodes(file: Path) -> list[tuple[str, ast.AST]]:
+    """Return each syntax node of a file with the file and its line."""
+    found: list[tuple[str, ast.AST]] = []
+    for cell in read_python_cells(file):
+        place = f"{file}, {f'{cell.name}, ' if cell.name else ''}line "
+        nodes = ast.walk(ast.Module(list(cell.statements), []))
+        found += [(f"{place}{getattr(node, 'lineno', 1)}", node) for node in nodes]
+    return found
+
+
+def list_data_files_named_in_code(path: Path, suffixes: str) -> dict[Path, str]:
+    """Return the existing files whose names stand in the code of a module's file, or near it, each with the place in
+    the code. The files are looked for in the working folder and in the module's, and in folders below these.
+
+    Args:
+        path: the file of the module.
+        suffixes: a regular expression of the endings to look for.
+
+    Example:
+        >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
+        {PosixPath('vocab.json'): 'api.py, line 9'}
+    """
+    named: dict[str, str] = {}
+    for where, node in list_code_near(path):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.replace("\\", "/").rpartition("/")[2]
+            if re.search(rf"(?i)\.({suffixes})$", name):
+                named.setdefault(name, where)
+    files: dict[Path, tuple[Path, str]] = {}
+    for folder in dict.fromkeys((Path(), path.parent)):
+        for file in _list_data_files(folder):
+            # The last part of f"{kind}_model.pt" is a name's ending.
+            name = next((one for one in named if file.name == one or (one[0] in "_-." and file.name.endswith(one))), "")
+            if name:
+                files.setdefault(file.resolve(), (file, name))
+    order = [*named]
+    return {file: named[name] for file, name in sorted(files.values(), key=lambda found: order.index(found[1]))}
+
+
+def _list_data_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those below it, at most so many and so deep."""
+    waiting, count = [(folder, 0)], 0
+    while waiting:
+        place, depth = waiting.pop(0)
+        with contextlib.suppress(OSError):
+            for one in sorted(place.iterdir()):
+                count += 1
+                if count > _MOST_DATA_FILES:
+                    return
+                if one.is_file():
+                    yield one
+                elif one.is_dir() and depth < _DEEPEST and not one.name.startswith((".", "__")):
+                    waiting.append((one, depth + 1))

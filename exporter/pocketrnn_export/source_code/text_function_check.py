@@ -12,6 +12,7 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.tokenizer_in_function import write_tokenizer_of_function
 from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
 
 # The most functions that a message names.
@@ -50,9 +51,15 @@ def refuse_function_with_more_arguments(path: Path, name: str, given: Collection
         raise error
 
 
+def names_answering_function(name: str) -> bool:
+    """Return whether a function's name says that it answers a text, as `predict_sentiment` does."""
+    return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
+
+
 def list_text_functions(path: Path) -> list[str]:
-    """List functions whose names say that they split or clean texts, each as file.py:name. Functions that split texts
-    come first. The functions are in the given file and in Python files near it.
+    """List functions whose names say that they split or clean texts, each as file.py:name. Functions that answer texts
+    come first, since they clean and split them as the classifier does; then those that split texts. The functions are
+    in the given file and in Python files near it.
 
     Args:
         path: the file.
@@ -61,7 +68,11 @@ def list_text_functions(path: Path) -> list[str]:
     for file in list_files_near(path):
         with contextlib.suppress(InputError):
             for one in _list_statements(file):
-                if not isinstance(one, ast.FunctionDef) or one.decorator_list:
+                if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+                    continue
+                if names_answering_function(one.name) and write_tokenizer_of_function(file, one.name):
+                    found[f"{file}:{one.name}"] = -1
+                if one.decorator_list or isinstance(one, ast.AsyncFunctionDef):
                     continue
                 ranks = [i for i, pattern in enumerate(_TEXT_FUNCTIONS) if re.search(pattern, one.name, re.IGNORECASE)]
                 needed = one.args.args[: len(one.args.args) - len(one.args.defaults)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn_export.source_code.files_near_module import list_code_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_facts import Definition, find_defaults
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -25,6 +27,10 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 _LONGEST: Final = 10_000
 _LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
+# Names of dicts from words to ids, such as `self.word2idx`.
+_WORD_TO_ID: Final = re.compile(
+    r"(?i)(\w+\.)?(\w*vocab\w*|stoi|w2i|\w*(word|char|token)_?(2|to)_?(id|idx|index|ix|int)\w*)"
+)
 _SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
@@ -176,7 +182,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
+def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
     """Return a sentence for the user: the line that saves the vocabulary which the code in these files makes, such as
     the vocabulary of a torchtext Field."""
     for file, cell, tree in _list_code(paths):
@@ -196,6 +202,22 @@ def describe_vocabulary_to_save(paths: Iterable[Path]) -> str:
             if made.rpartition(".")[0].isidentifier() or made.isidentifier():
                 where = _describe_place(file, cell, node)
                 return f'{where} makes {made}: save it after that, json.dump({line}, open("vocab.json", "w")).'
+    return _describe_dict_to_save(paths)
+
+
+def _describe_dict_to_save(paths: Sequence[Path]) -> str:
+    """Return a sentence for the user: the line that saves the dict from words to ids which the code in these files, or
+    near them, makes."""
+    for path in paths:
+        for where, node in list_code_near(path):
+            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict | ast.DictComp):
+                continue
+            made = ast.unparse(node.targets[0])
+            if _WORD_TO_ID.fullmatch(made):
+                return (
+                    f"{where} makes {made}: save it where it is complete, before the training, with json.dump({made}, "
+                    'open("vocab.json", "w")); the ids must be those that the weights were trained with.'
+                )
     return 'If your code only makes it, save it there: json.dump(word_to_id, open("vocab.json", "w")).'
 
 

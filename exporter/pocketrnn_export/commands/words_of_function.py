@@ -1,0 +1,62 @@
+"""Take the part of a --tokenizer function that splits texts, if the function itself answers them or
+cannot be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+
+_MOST_FILES: Final = 20
+
+
+def take_words_of_function(options: dict[str, Any]) -> bool:
+    """Write the part of the --tokenizer function that splits texts to a file beside the output, and set --tokenizer to
+    it, also in the commands that messages suggest. Return False if no such part is found.
+
+    Args:
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.tokenizer_in_function import (
+        WRITTEN_NAME,
+        is_basic_english,
+        write_tokenizer_of_function,
+    )
+
+    named = parse_module_name(options["tokenizer"])
+    code = "" if named is None or named.name == WRITTEN_NAME else write_tokenizer_of_function(named.path, named.name)
+    if named is None or not code:
+        return False
+    parameters = click.get_current_context().params
+    if is_basic_english(code):
+        options["tokenizer"] = parameters["tokenizer"] = "basic_english"
+        print_line(
+            f"Note: {named.path}:{named.name} splits texts by torchtext's basic_english, which is taken.", err=True
+        )
+        return True
+    path = _write_code(Path(parameters["output"]), code)
+    options["tokenizer"] = parameters["tokenizer"] = f"{path}:{WRITTEN_NAME}"
+    print_line(
+        f"Note: The lines of {named.path}:{named.name} that split a text are now a function in {path}, and --tokenizer "
+        f"{path}:{WRITTEN_NAME} is taken.",
+        err=True,
+    )
+    return True
+
+
+def _write_code(output: Path, code: str) -> Path:
+    """Write code to a new file beside the output, or find it in one that was written before. Return the file."""
+    for number in range(1, _MOST_FILES):
+        path = output.with_name(f"{output.name}-words{number if number > 1 else ''}.py")
+        if not path.exists():
+            with write_whole_file(path, force=False) as file:
+                file.write(code.encode())
+            return path
+        if path.is_file() and path.read_bytes() == code.encode():
+            return path
+    return path

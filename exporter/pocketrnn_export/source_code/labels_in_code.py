@@ -1,0 +1,121 @@
+"""Find labels in the owner's code, to propose them. The code is read and not run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn_export.source_code.files_near_module import list_code_near
+
+_NAMES: Final = re.compile("label|class|categor|sentiment|emotion|intent|topic|target|columns", re.IGNORECASE)
+_ANSWERS: Final = re.compile("pred|prob|label|class|score|out|sent|result|logit|conf|ans", re.IGNORECASE)
+_MOST_LABELS: Final = 200
+
+
+@dataclass(frozen=True)
+class LabelsInCode:
+    """Labels that the code seems to name, in the order of the logits.
+
+    Attributes:
+        where: the file and line.
+        labels: the labels.
+    """
+
+    where: str
+    labels: tuple[str, ...]
+
+
+def find_labels_in_code(path: Path) -> list[LabelsInCode]:
+    """Find what may be the labels of a classifier in its file and the files near it: a list or a dict of a name like
+    `LABELS`, a dict from numbers to strings, or `"good" if prediction == 1 else "bad"`. Equal ones are found once.
+
+    Args:
+        path: the file of the module.
+
+    Example:
+        >>> find_labels_in_code(Path("api.py"))
+        [LabelsInCode(where='api.py, line 9', labels=('bad', 'good'))]
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for where, node in list_code_near(path):
+        for labels in _list_labels(node):
+            good = [one.strip() for one in labels]
+            if 1 < len({*good}) == len(good) <= _MOST_LABELS and all(good) and "," not in "".join(good):
+                found.setdefault(tuple(good), where)
+    return [LabelsInCode(where, labels) for labels, where in found.items()]
+
+
+def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
+    """Yield the labels that a piece of code seems to name."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+        is_own = isinstance(target, ast.Name) or (
+            isinstance(target, ast.Attribute) and _read_id(target.value) == "self"
+        )
+        is_named = is_own and _NAMES.search(_read_last_name(target)) is not None
+        if is_named and isinstance(node.value, ast.List | ast.Tuple):
+            yield _read_strings(node.value.elts)
+        elif isinstance(node.value, ast.Dict):
+            yield from _read_dict(node.value, is_named=is_named)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "map":
+        for argument in node.args:
+            if isinstance(argument, ast.Dict):
+                yield from _read_dict(argument, is_named=True)
+    elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+        yield from _read_dict(node.value, is_named=True)
+    elif isinstance(node, ast.IfExp):
+        yield _order_by_test(node.test, node.body, node.orelse)
+    elif isinstance(node, ast.If) and len(node.body) == len(node.orelse) == 1:
+        yield _order_by_test(node.test, *(getattr(one, "value", None) for one in (*node.body, *node.orelse)))
+
+
+def _read_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
+    """Yield the labels of a dict from numbers to labels; if its name says so, also of one from labels to numbers, and
+    of numbers from 1."""
+    pairs = [
+        (key.value, value.value)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)
+    ]
+    if len(pairs) != len(node.keys):
+        return
+    for numbered in (pairs, [(value, key) for key, value in pairs] if is_named else []):
+        by_number = {k: v for k, v in numbered if type(k) is int and isinstance(v, str)}
+        for first in (0, 1) if is_named else (0,):
+            if len(by_number) == len(pairs) > 1 and {*by_number} == {*range(first, first + len(pairs))}:
+                yield [by_number[i] for i in sorted(by_number)]
+
+
+def _order_by_test(test: ast.expr, body: ast.expr | None, other: ast.expr | None) -> Sequence[str]:
+    """Return the two strings of a choice by a prediction, that of the number 0 first; else nothing."""
+    strings = _read_strings([one for one in (body, other) if one is not None])
+    if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return ()
+    (operator,), (right,) = test.ops, test.comparators
+    number = right.value if isinstance(right, ast.Constant) else None
+    names = [_read_last_name(one) for one in ast.walk(test.left) if isinstance(one, ast.Name | ast.Attribute)]
+    if type(number) not in (int, float) or not any(_ANSWERS.search(name) for name in names):
+        return ()
+    of_one = (isinstance(operator, ast.Eq) and number == 1) or isinstance(operator, ast.Gt | ast.GtE)
+    of_zero = (isinstance(operator, ast.Eq) and number == 0) or isinstance(operator, ast.Lt | ast.LtE)
+    if not 0 <= number <= 1 or of_one == of_zero:  # type: ignore[operator]
+        return ()
+    return strings[::-1] if of_one else strings
+
+
+def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
+    """Return the strings of a list of nodes; nothing if one of them is no string."""
+    found = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return found if len(found) == len(nodes) else []
+
+
+def _read_last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else _read_id(node)
+
+
+def _read_id(node: ast.expr) -> str:
+    return str(getattr(node, "id", ""))

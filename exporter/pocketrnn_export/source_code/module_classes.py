@@ -1,0 +1,55 @@
+"""Find the classes of modules in a Python file or notebook. The file is not run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from pathlib import Path
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.files_near_module import list_files_near
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.syntax_tree_facts import find_methods
+
+_MOST_NAMED = 8
+
+
+def list_module_classes(path: Path) -> list[str]:
+    """List the names of the classes with a forward in a file. Left out are the parts of others: a class that another
+    one of them is made of, or derived from.
+
+    Args:
+        path: a Python file or notebook.
+
+    Example:
+        >>> list_module_classes(Path("model.py"))
+        ['Classifier']
+    """
+    classes: dict[str, ast.ClassDef] = {}
+    for cell in read_python_cells(path):
+        classes |= {one.name: one for one in cell.statements if isinstance(one, ast.ClassDef)}
+    found: dict[str, ast.ClassDef] = {}
+    for name, definition in classes.items():
+        bases = {getattr(base, "id", "") for base in definition.bases}
+        if bases & found.keys() or find_methods(definition, "forward"):
+            found[name] = definition
+    used = {
+        node.id
+        for name, definition in found.items()
+        for node in ast.walk(definition)
+        if isinstance(node, ast.Name) and node.id != name
+    }
+    return [name for name in found if name not in used] or [*found]
+
+
+def list_module_classes_near(path: Path) -> list[str]:
+    """List the classes with a forward in the files near a file, each as file.py:name.
+
+    Args:
+        path: the file, whose own classes are left out.
+    """
+    found: list[str] = []
+    for file in list_files_near(path)[1:]:
+        with contextlib.suppress(InputError):
+            found += [f"{file}:{name}" for name in list_module_classes(file)]
+    return found[:_MOST_NAMED]

@@ -1,0 +1,209 @@
+"""Write the part of a function that splits a text, such as `predict(text, model)`, as a function of its own. No file
+is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn_export.source_code.notebook import read_python_cells
+from pocketrnn_export.source_code.syntax_tree_facts import Function, Import, find_defaults
+
+WRITTEN_NAME: Final = "words"
+_BUILTINS: Final = frozenset(dir(builtins))
+_MOST_CALLS: Final = 3
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What makes the tokens of a text in a function: the statements before, and an expression."""
+
+    statements: Sequence[ast.stmt]
+    tokens: ast.expr
+
+
+def write_tokenizer_of_function(path: Path, name: str) -> str:
+    """Return the code of a file with a function `words(text)`. It makes the tokens whose ids the function looks up, as
+    in `[vocab.get(word, 1) for word in text.split()]`. Return an empty string if that part is not found, or needs more
+    than the text.
+
+    Args:
+        path: the file of the function.
+        name: the function.
+
+    Example:
+        >>> print(write_tokenizer_of_function(Path("api.py"), "predict"))
+        def words(text):
+            return text.lower().split()
+    """
+    statements = [one for cell in read_python_cells(path) for one in cell.statements]
+    functions = {one.name: one for one in statements if isinstance(one, Function)}
+    if name not in functions:
+        return ""
+    made = _write_words(functions[name], functions, WRITTEN_NAME, _MOST_CALLS)
+    if made is None:
+        return ""
+    helpers = _list_needed_statements(made, statements)
+    return "" if helpers is None else f"{ast.unparse(ast.Module([*helpers, *made], []))}\n"
+
+
+def is_basic_english(code: str) -> bool:
+    """Return whether written code does nothing but call `get_tokenizer("basic_english")`, whose package may be missing.
+
+    Args:
+        code: the result of `write_tokenizer_of_function`.
+    """
+    nodes = [*ast.walk(ast.parse(code))]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    made = [call for call in calls if ast.unparse(call) == "get_tokenizer('basic_english')"]
+    if len(made) != 1:
+        return False
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    own |= {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign) and node.value in made}
+    others = [call for call in calls if call not in made]
+    # With the tokenizer's name as the only constant, nothing else is done to the text.
+    is_plain = all(ast.unparse(call.func) in own and len(call.args) == 1 and not call.keywords for call in others)
+    changing = ast.Subscript | ast.BinOp | ast.IfExp | ast.stmt
+    kept = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.Assign | ast.Return
+    changes = [node for node in nodes if isinstance(node, changing | ast.comprehension) and not isinstance(node, kept)]
+    return is_plain and not changes
+
+
+def _write_words(function: Function, functions: dict[str, Function], name: str, deep: int) -> list[ast.stmt] | None:
+    """Return functions, the last of which makes the tokens of a text as `function` does; None if it is not known."""
+    helpers: list[ast.stmt] = []
+    found: _Split | None = None
+    for at, statement in enumerate(body := [*_flatten(function.body)]):
+        if (tokens := _find_looked_up(statement)) is None and deep:
+            for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
+                called = functions.get(getattr(call.func, "id", ""))
+                if called is None or called is function or not call.args:
+                    continue
+                inner = f"{name}_of_{called.name}"
+                if (made := _write_words(called, functions, inner, deep - 1)) is not None:
+                    helpers, tokens = made, ast.Call(ast.Name(inner, ast.Load()), [call.args[0]], [])
+                    break
+        if tokens is not None:
+            found = _Split(body[:at], tokens)
+            break
+    text = None if found is None else _keep_what_tokens_need(function, found)
+    return None if text is None else [*helpers, _make_function(name, *text)]
+
+
+def _flatten(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements, and in place of a `with` or `try` those in it."""
+    for one in statements:
+        if isinstance(one, ast.With | ast.Try):
+            yield from _flatten(one.body)
+        else:
+            yield one
+
+
+def _find_looked_up(statement: ast.stmt) -> ast.expr | None:
+    """Return TOKENS of `[vocab.get(word, 1) for word in TOKENS]` or `[vocab[word] for word in TOKENS]`."""
+    for node in ast.walk(statement):
+        if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) != 1:
+            continue
+        (generator,) = node.generators
+        word = getattr(generator.target, "id", None)
+        for part in ast.walk(node.elt):
+            got = part.args[0] if isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "get" and part.args \
+                else part.slice if isinstance(part, ast.Subscript) else None  # fmt: skip
+            if word is not None and getattr(got, "id", "") == word and not generator.ifs:
+                return generator.iter
+    return None
+
+
+def _keep_what_tokens_need(function: Function, split: _Split) -> tuple[str, list[ast.stmt], ast.expr] | None:
+    """Return the parameter that is the text, the statements that the tokens need, and the tokens. Return None if they
+    need another parameter without a default."""
+    kept: list[ast.stmt] = []
+    needed = _list_read_names(split.tokens)
+    for one in reversed(split.statements):
+        if needed & _list_changed_names(one) and not any(isinstance(part, ast.Return) for part in ast.walk(one)):
+            kept.insert(0, one)
+            needed |= _list_read_names(one)
+    defaults = find_defaults(function)
+    arguments = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    texts = [one for one in arguments if one in needed and one not in defaults]
+    if len(texts) != 1 or texts == ["self"]:
+        return None
+    given = [_make_assignment(one, defaults[one]) for one in arguments if one in needed & {*defaults}]
+    return texts[0], [*given, *kept], split.tokens
+
+
+def _make_assignment(name: str, value: ast.expr) -> ast.stmt:
+    return ast.parse(f"{name} = {ast.unparse(value)}").body[0]
+
+
+def _make_function(name: str, parameter: str, statements: Sequence[ast.stmt], tokens: ast.expr) -> ast.stmt:
+    """Make a function of a text. A parameter of which only one attribute is read, as `request.text`, is the text."""
+    # Unparsed and parsed again, since the owner's nodes must not change.
+    body = ast.parse(ast.unparse(ast.Module([*statements, ast.Return(tokens)], []))).body
+    made: ast.stmt = ast.parse(f"def {name}({parameter}): ...").body[0]
+    made.body = body  # type: ignore[attr-defined]
+    read = [node for node in ast.walk(made) if isinstance(node, ast.Name) and node.id == parameter]
+    attributes = [node for node in ast.walk(made) if isinstance(node, ast.Attribute) and node.value in read]
+    names = {node.attr for node in attributes}
+    called = {node.func for node in ast.walk(made) if isinstance(node, ast.Call)}
+    if len(attributes) == len(read) and len(names) == 1 and not called & {*attributes}:
+        made = _ReplaceAttribute(parameter).visit(made)
+    return ast.fix_missing_locations(made)
+
+
+class _ReplaceAttribute(ast.NodeTransformer):
+    """Replace `NAME.attribute` by `NAME`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return node.value if getattr(node.value, "id", "") == self._name else self.generic_visit(node)
+
+
+def _list_needed_statements(made: Sequence[ast.stmt], statements: Sequence[ast.stmt]) -> list[ast.stmt] | None:
+    """Return the imports, functions and constants of a file that some code needs; None if a name is not known."""
+    defined = {one.name for one in made if isinstance(one, ast.FunctionDef)}
+    waiting = [name for one in made for name in _list_free_names(one)]
+    kept: set[ast.stmt] = set()
+    while waiting:
+        if (name := waiting.pop()) in defined or name in _BUILTINS:
+            continue
+        defined.add(name)
+        makers = [one for one in statements if name in _list_defined_names(one)]
+        if not makers or not all(isinstance(one, Import | Function | ast.Assign) for one in makers):
+            return None
+        kept.update(makers)
+        waiting += [other for one in makers for other in _list_free_names(one)]
+    return [one for one in statements if one in kept]
+
+
+def _list_free_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement reads and does not make itself."""
+    own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+    return _list_read_names(node) - own - {
+        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+    }  # fmt: skip
+
+
+def _list_defined_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement of a file defines."""
+    if isinstance(node, Import):
+        return {one.asname or one.name.partition(".")[0] for one in node.names}
+    return _list_changed_names(node) | {getattr(node, "name", "")}
+
+
+def _list_read_names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+
+
+def _list_changed_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement assigns, and those of objects whose method is called for its effect."""
+    found = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        found |= {str(getattr(node.value.func.value, "id", ""))}
+    return found

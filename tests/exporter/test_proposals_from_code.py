@@ -1,0 +1,247 @@
+"""What the owner's code shows is proposed: the module of a file, labels, files, and the lines that split a text."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from module_sources import make_net, run_source
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
+from pocketrnn_export.source_code.labels_in_code import find_labels_in_code
+from pocketrnn_export.source_code.module_classes import list_module_classes
+from pocketrnn_export.source_code.tokenizer_in_function import is_basic_english, write_tokenizer_of_function
+
+pytestmark = pytest.mark.usefixtures("scant_proofs")
+WORDS = ["<PAD>", "<UNK>", *(f"w{i}" for i in range(20)), "good", "bad", "film"]
+FILE = """
+import re
+import torch
+from torch import nn
+import a_package_for_pages
+
+class Attention(nn.Module):
+    def forward(self, steps):
+        return steps.mean(1)
+
+class Net(nn.Module):
+    def __init__(self, vocab_size, pad_idx, dim=6):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, dim)
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+        self.pool = Attention()
+        self.fc = nn.Linear(dim, 2)
+
+    def forward(self, x):
+        return self.fc(self.pool(self.gru(self.embedding(x))[0]))
+
+def predict(text, model, vocab, longest=4):
+    text = re.sub("[^a-z ]", "", str(text).lower())
+    words = text.split()
+    ids = [vocab.get(word, vocab["<UNK>"]) for word in words]
+    ids = ids[:longest] + [0] * (longest - len(ids))
+    prediction = model(torch.tensor([ids])).argmax(1).item()
+    return "good" if prediction == 1 else "bad"
+
+def main():
+    page = a_package_for_pages.Page()
+    vocab = json.load(open("vocab.json"))
+    model.load_state_dict(torch.load("models/best.pt"))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(FILE)
+    Path("models").mkdir()
+    torch.save(make_net(FILE.replace("import a_package_for_pages", ""), len(WORDS), 0).state_dict(), "models/best.pt")
+    Path("vocab.json").write_text(json.dumps({word: i for i, word in enumerate(WORDS)}))
+    return tmp_path
+
+
+def export(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["export", *arguments, "-o", "out", "--no-torchscript"])
+
+
+def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners_function(folder: Path) -> None:
+    first = export("net.py")
+    assert first.exit_code == 2
+    line = shlex.split(first.stderr[first.stderr.index("Write: pocketrnn") :])[2:]
+    assert line[:2] == ["export", "net.py:Net"]
+    for option, value in {
+        "--weights": "models/best.pt",
+        "--vocabulary": "vocab.json",
+        "--labels": "bad,good",
+        "--tokenizer": "net.py:predict",
+    }.items():
+        assert line[line.index(option) + 1] == value
+    source = FILE.replace("import a_package_for_pages", "")
+    module, owners = make_net(source, len(WORDS), 0).eval(), run_source(source)["predict"]
+    vocab = {word: i for i, word in enumerate(WORDS)}
+    texts = [f"{'GOOD' if i % 3 else 'bad,'} Film! w{i} {'film ' * (i % 5)}x" for i in range(24)]
+    answers = [json.dumps({"text": text, "label": owners(text, module, vocab)}) for text in texts]
+    Path("pairs.jsonl").write_text("\n".join(answers))
+    second = CliRunner().invoke(main, [*line, "--pairs", "pairs.jsonl", "--rules", '{"min_width": 4, "max_width": 4}'])
+    assert second.exit_code == 0, second.stderr
+    assert "out-words.py:words" in second.stderr
+    assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("class A(nn.Module):\n def forward(self, x): pass\nclass B(A): pass", ["B"]),
+        ("class A:\n def forward(self, x): pass\nclass B:\n def forward(self, x): pass", ["A", "B"]),
+        ("class A:\n def predict(self, x): pass", []),
+    ],
+)
+def test_the_modules_of_a_file_are_those_that_no_other_one_contains(
+    tmp_path: Path, code: str, names: list[str]
+) -> None:
+    (tmp_path / "a.py").write_text(code)
+    assert list_module_classes(tmp_path / "a.py") == names
+
+
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [("from net import Net", "net.py:Net"), ("class Other(Net):\n def forward(self, x): pass", "page.py:Other")],
+)
+def test_a_file_without_a_module_leads_to_one_near_it(folder: Path, code: str, proposed: str) -> None:
+    Path("page.py").write_text(code)
+    result = export("page.py")
+    assert result.exit_code == 2
+    assert proposed in result.stderr
+
+
+def test_several_modules_of_a_file_are_named(folder: Path) -> None:
+    Path("net.py").write_text(f"{FILE}\nclass Second(nn.Module):\n    def forward(self, x):\n        return x\n")
+    result = export("net.py")
+    assert result.exit_code == 2
+    assert "net.py:Net, net.py:Second" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "labels"),
+    [
+        ("LABELS = ['sad', 'glad']", ("sad", "glad")),
+        ("self.columns = ['toxic', 'threat']", ("toxic", "threat")),
+        ("table = {1: 'Positive', 0: 'Negative'}", ("Negative", "Positive")),
+        ("class_names = {1: 'World', 2: 'Sports'}", ("World", "Sports")),
+        ("frame['y'] = frame['x'].map({'positive': 1, 'negative': 0})", ("negative", "positive")),
+        ("answer = {0: 'ham', 1: 'spam'}[number]", ("ham", "spam")),
+        ("print('spam' if prob >= 0.5 else 'ham')", ("ham", "spam")),
+        ("shown = 'ham' if pred.item() == 0 else 'spam'", ("ham", "spam")),
+        ("if output > 0.5:\n    shown = 'spam'\nelse:\n    shown = 'ham'", ("ham", "spam")),
+        ("frame.columns = ['target', 'text']", None),
+        ("device = 'cuda' if available else 'cpu'", None),
+        ("words = 'texts' if count > 1 else 'text'", None),
+        ("LABELS = ['one']", None),
+        ("LABELS = ['same', 'same']", None),
+        ("LABELS = ['a', name]", None),
+        ("vocab = {'<pad>': 0, 'oil': 1}", None),
+    ],
+)
+def test_labels_are_found_in_code_in_the_order_of_their_numbers(
+    tmp_path: Path, code: str, labels: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "a.py").write_text(code)
+    assert [one.labels for one in find_labels_in_code(tmp_path / "a.py")] == ([] if labels is None else [labels])
+
+
+def test_files_are_found_by_the_names_in_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("open(BASE + '/saved/words.json'), f'best_{kind}_model.pt', open('absent.json')")
+    Path("saved").mkdir()
+    for name in ("saved/words.json", "best_gru_model.pt", "other.json"):
+        Path(name).touch()
+    found = {*list_data_files_named_in_code(Path("a.py"), "json|pt")}
+    assert found == {Path("saved/words.json"), Path("best_gru_model.pt")}
+
+
+CLEANED = "def clean(t):\n    return re.sub('x', '', t)\nimport re\n"
+INNER = "def encode(t):\n    return [vocab.get(w, 1) for w in t.split('-')]\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "words"),
+    [
+        ("def f(t, model):\n    t = t.lower()\n    return model([v[w] for w in t.split()])", "A b", ["a", "b"]),
+        (f"{CLEANED}def f(t, m):\n    m.eval()\n    ids = [v[w] for w in clean(t).split()]", "ax b", ["a", "b"]),
+        (f"{INNER}def f(request):\n    return model(encode(request.text.lower()))", "A-b", ["a", "b"]),
+        (f"{INNER}async def f(request):\n    text = request.text\n    return encode(text)", "a-b", ["a", "b"]),
+        ("N = 1\ndef f(t, m):\n    return [v[w] if w in v else 0 for w in t.split()[:N]]", "a b", ["a"]),
+        ("def f(t, m, n=2):\n    with no_grad():\n        return [v[w] for w in t.split()[:n]]", "a b c", ["a", "b"]),
+        (
+            "def f(t, m):\n    if not t:\n        return 'none'\n    return [v.get(w, 0) for w in list(t)]",
+            "ab",
+            ["a", "b"],
+        ),
+        ("def f(t, m):\n    words = []\n    words.extend(t)\n    return [v[w] for w in words]", "ab", ["a", "b"]),
+    ],
+)
+def test_the_lines_of_a_function_that_split_a_text_become_a_function(
+    tmp_path: Path, code: str, text: str, words: list[str]
+) -> None:
+    (tmp_path / "a.py").write_text(code)
+    made: dict[str, Any] = run_source(write_tokenizer_of_function(tmp_path / "a.py", "f"))
+    assert made["words"](text) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tokens = tok(text)", True),
+        ("tokens = tok(text.lower())", False),
+        ("tokens = tok(text)[:9]", False),
+        ("tokens = [one for one in tok(text) if one]", False),
+        ("tokens = text.split()", False),
+    ],
+)
+def test_torchtexts_tokenizer_is_taken_without_its_package(tmp_path: Path, line: str, expected: bool) -> None:
+    begin = "from torchtext.data import get_tokenizer\ntok = get_tokenizer('basic_english')\n"
+    code = f"{begin}def g(text):\n    {line}\n    return [v[w] for w in tokens]\ndef f(t, m):\n    return m(g(t))"
+    (tmp_path / "a.py").write_text(code)
+    assert is_basic_english(write_tokenizer_of_function(tmp_path / "a.py", "f")) == expected
+
+
+def test_a_function_whose_file_makes_the_vocabulary_in_a_loop_is_read(folder: Path) -> None:
+    begin = "counts = {}\nfor text in texts:\n    counts[text] = 1\nvocab = {w: i for i, w in enumerate(counts)}\n"
+    Path("loop.py").write_text(
+        f"{begin}def encode(text):\n    return [vocab.get(w, 1) for w in text.lower().split('-')]"
+    )
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    result = export("net.py:Net", *given, "--tokenizer", "loop.py:encode")
+    assert result.exit_code == 0, result.stderr
+    assert Classifier.load("out").tokenize("GOOD film") == ["good", "film"]
+
+
+def test_a_length_in_a_file_that_imports_the_module_is_told(folder: Path) -> None:
+    Path("serve.py").write_text("from net import Net\nmax_len = 37\n")
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    assert "max_len=37" in export("net.py:Net", *given).stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(t, model):\n    return model(t)",
+        "def f(t, splitter):\n    return [v[w] for w in splitter(t)]",
+        "def f(t, m):\n    return [v[w] for w in unknown(t)]",
+        "def f(t, m):\n    return [v[w] for w in t.split() if w in v]",
+        "def f(t, m):\n    return [v[w.lower()] for w in t.split()]",
+        "def f(self, t):\n    return [v[w] for w in self.split(t)]",
+        "def g(t):\n    return [v[w] for w in t]",
+        "nlp = load('en')\nfor i in x: nlp = i\ndef f(t, m):\n    return [v[w] for w in nlp(t)]",
+    ],
+)
+def test_lines_that_need_more_than_the_text_are_no_function(tmp_path: Path, code: str) -> None:
+    (tmp_path / "a.py").write_text(code)
+    assert write_tokenizer_of_function(tmp_path / "a.py", "f") == ""
