@@ -122,12 +122,12 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
-            "Name the function that makes the words, --tokenizer file.py:words; or write one of the text, which calls "
-            "both.",
+            "Name the function that makes the words, --tokenizer file.py:words; or write a function of the text that "
+            "calls both.",
         )
     if takes_vocabulary:
         raise make_function_arguments_error(
-            where, needed, "" if name is None else _try_two_words(forms[0], words, name, where)
+            where, needed, "" if name is None else _describe_result_for_two_words(forms[0], words, name, where)
         )
     return forms[0]
 
@@ -243,7 +243,7 @@ def _returns_list_unchanged(function: Any) -> bool:
         return False
 
 
-def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
+def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
     """Call a function named `where` with two words and the vocabulary as its argument `name`. Return a sentence about
     its result."""
     text = " ".join(words[:2])

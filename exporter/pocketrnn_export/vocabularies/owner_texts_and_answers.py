@@ -31,10 +31,10 @@ Pair = tuple[str, Sequence[int]]
 Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 
 _LINE: Final = (
-    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
-    '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
-    "text, label (a|b for several), and probability (of that label; in a file without labels, of the second of two), "
-    "or a column with the probabilities of each label, named by it."
+    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of "ids", '
+    '"probabilities" that of "label", and a line with an answer needs no ids. Or give a CSV file with the columns '
+    "text, label (a|b for several) and probability (0.93: of that label; without the column label, of the second "
+    "of two labels), or with a column of probabilities for each label, named like the label."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
@@ -115,7 +115,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     without columns that are not read and rows without an answer."""
     rows = _read_rows(path)
     if rows and "text" not in rows[0]:
-        rows = _add_texts_beside(path, rows)
+        rows = _add_texts_of_other_file(path, rows)
     renamed = _find_label_columns(rows, labels)
     if renamed:
         _log.warning(
@@ -186,7 +186,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
 
 
-def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows with the texts from another CSV file in the same folder. A column that both files have, such as
     id, shows which text belongs to which row; this column is removed.
 
@@ -344,7 +344,7 @@ def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
-            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
+            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Give ids as whole numbers from 0 on.")
     return OwnersText(text, [operator.index(value) for value in values], answer=answer)
 
 
@@ -352,7 +352,7 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
     if not isinstance(values, list | tuple):
         raise InputError(f"{where} has {brief_text(values)} where its tokens should be.", remedy)
     if odd := [value for value in values if not isinstance(value, str)]:
-        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Tokens are strings.")
+        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Give each token as a string.")
     return list(values)
 
 
@@ -390,7 +390,7 @@ def map_answers_to_labels(
             replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
             for one in texts
         ]
-    numbers = [_read_single(one.answer) if len(labels) > 1 else None for one in texts]
+    numbers = [_read_single_probability(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
         number is not None and (one.label is None or number < _LIKELY)
@@ -408,7 +408,7 @@ def map_answers_to_labels(
             answer = {labels[0]: 1 - number, labels[1]: number}
         elif number is not None and one.label is not None:
             answer = {str(one.label): number}
-        found.append((one, _map_answer_with_label(replace(one, answer=answer), labels)))
+        found.append((one, _map_probabilities_and_check_label(replace(one, answer=answer), labels)))
     return found
 
 
@@ -421,7 +421,7 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
     return each if set(each) <= set(labels) else given
 
 
-def _read_single(answer: Any) -> float | None:
+def _read_single_probability(answer: Any) -> float | None:
     """Return an answer as a number if it is one probability, alone or in a list; else None."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
@@ -457,13 +457,13 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
                 )
             label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
             of_head = replace(one, answer=answer, label=label, head=name)
-            found.append((of_head, _map_answer_with_label(of_head, heads[name].labels)))
+            found.append((of_head, _map_probabilities_and_check_label(of_head, heads[name].labels)))
     return found
 
 
-def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer as a dict from labels to probabilities. Refuse a label that does not have the highest
-    probability."""
+def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -> Answer:
+    """Return the answer as a dict from labels to probabilities. If the owner gave a label too, refuse one that does not
+    have the highest probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -474,8 +474,8 @@ def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
             raise InputError(
                 f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
                 f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
-                "Leave out the label if it is the right one, and not the one that your classifier gives; else leave "
-                "out the probabilities.",
+                "Leave the label out if it is the true label and not the answer of your classifier; else leave the "
+                "probabilities out.",
             )
     return answer
 
