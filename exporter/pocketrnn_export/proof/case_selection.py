@@ -18,7 +18,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_pair_cases,
     make_random_cases,
     make_shape_grid,
-    replace_ids,
+    replace_unwanted_ids,
     separate_rows_of_ids_run_alone,
 )
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import read_compared_ids, read_condition_sizes
@@ -92,7 +92,7 @@ def make_cases_for_rules(
 
     def fit_case(case: Case) -> Case:
         (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
-        return replace_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
+        return replace_unwanted_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
 
     return add_features_and_feature_cases(found, features, fit_case, most=limits.max_batch)
 

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.module_runs.function_caches import Place, replace_entries
+from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
@@ -142,7 +142,7 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 
 def _find_replaceable_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
-) -> tuple[list[Place], dict[tuple[type, str], Any]]:
+) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
     """Find the functions in the files and classes of a module for which `function_of` gives another function, such as
     the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
     name of each method to its other function."""

@@ -25,7 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, are_equal_up_to_rounding
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
@@ -96,7 +96,11 @@ def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -
                     continue
                 done.add((met.site, kind))
                 failed = _run_with_error(module, inputs, met.site, kind)
-                if failed.error and failed.program is not None and not is_same_program(usual.program, failed.program):
+                if (
+                    failed.error
+                    and failed.program is not None
+                    and not are_equal_up_to_rounding(usual.program, failed.program)
+                ):
                     raise _make_caught_error_refusal(met, failed.error)
 
 
@@ -172,7 +176,7 @@ def _find_text_relation(
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.find_steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.find_steps_and_moves_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):

@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Iterable, Mapping
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
     one of its results, and for one with several operands whether the program lacks an operator of this name with these
     operands."""
     values = NodeValues(traced.program)(inputs)
-    made = _digest_values([*values.values()])
+    made = _digest_values([*values.values(), *_sort_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
@@ -99,6 +99,18 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
             missing = not any(all(map(_are_digests_near, given, other)) for other in alike)
             found[file, line, name, True] = found.get((file, line, name, True), False) or missing
     return found
+
+
+def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
+    """Return the sorted operand of each `argsort` of a program. In a module, the operator is `sort`, which gives it
+    beside the indices."""
+    return [
+        torch.sort(
+            values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)
+        )[0]
+        for node in values
+        if node.op == "call_function" and _name_operator(node.target) == "argsort"
+    ]
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:

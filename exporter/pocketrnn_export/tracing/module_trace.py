@@ -29,6 +29,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
 from pocketrnn_export.torch_internals import (
     LOGGERS,
+    avoid_kernel_choices,
     make_unknown_size_mode,
     make_unknown_size_tensor,
     replace_methods,
@@ -287,7 +288,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     mode = make_unknown_size_mode()
     # The tokens have two axes of unknown size, the lengths one.
     fakes = [make_unknown_size_tensor(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
-    with hide_exporter_messages(), torch.no_grad():
+    with hide_exporter_messages(), torch.no_grad(), avoid_kernel_choices():
         try:
             with make_export_session(traced, log, [Branch(sizes)]), mode:
                 traced(*fakes)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_user_frame, read_line
+from pocketrnn_export.intake.user_frames import describe_line, find_frame_outside_package, is_user_frame, read_line
 from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import make_equality_relation, record_guard
 from pocketrnn_export.tracing.rules.lengths import record_full_width
@@ -43,7 +43,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
     try:
         return proceed(call)
     except Exception:
-        caller = find_outside_frame(sys._getframe(1))
+        caller = find_frame_outside_package(sys._getframe(1))
         if is_user_frame(caller):
             session.log.raised.append(describe_line(caller))
         raise
@@ -144,7 +144,11 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     count = size_functions.FloorDiv(expression + width - 1, width)
     many = int(compute_value_at(count, session.branch.sizes))
     session.log.record_question(
-        Question(Condition(make_equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
+        Question(
+            Condition(make_equality_relation(count, many)),
+            True,
+            *read_line(find_frame_outside_package(sys._getframe(1))),
+        )
     )
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
