@@ -282,8 +282,8 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield rules that cut or pad texts in another way, with words for each way. Texts are cut to fewer tokens than
-    `shortest`, or padded to one width. Round numbers come first."""
+    """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
+    Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:

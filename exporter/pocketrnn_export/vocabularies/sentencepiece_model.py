@@ -280,7 +280,7 @@ def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
-    """Read the integer of a protobuf message at an offset. Return the integer, and the offset behind it."""
+    """Read the integer of a protobuf message at an offset. Return the integer, and the offset after it."""
     value = 0
     for place in range(10):
         if offset >= len(content):
