@@ -71,7 +71,7 @@ class OwnersText:
 
 
 def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return each text that has ids, with its ids."""
+    """Return a pair of the text and its ids for each text that has ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
@@ -98,12 +98,14 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
         document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
         if not isinstance(document, dict):
-            found.append(_make_text(document, where, _LINE))
+            found.append(_make_owners_text(document, where, _LINE))
             continue
         document |= {} if "probabilities" in document else _read_answer_members(document, where)
         text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
         answer = label if probabilities is None else _check_probabilities(probabilities, where)
-        one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
+        one = _make_owners_text(
+            [text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE
+        )
         if tokens is not None and ids is not None:
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
@@ -155,8 +157,8 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
 
 
 def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Leave out rows that have no probability and, in place of the label, a word such as ERROR, if other rows have
-    probabilities."""
+    """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. If no
+    row has a probability, return all rows."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
@@ -314,7 +316,7 @@ def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
         InputError: an item is not such a tuple.
     """
     try:
-        found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+        found = [_make_owners_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
     if twice := len(found) - len({one.text for one in found}):
@@ -322,8 +324,8 @@ def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
     return found
 
 
-def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Convert a tuple of a text, its ids or tokens, and an answer. Refuse an item of another form."""
+def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
+    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):

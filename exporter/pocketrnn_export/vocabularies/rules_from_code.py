@@ -138,14 +138,14 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _escape_in_class(character: str) -> str:
-    """Return a character as a class of `re` has it."""
+    """Return a character as it is written in a class of `re`, escaped if necessary."""
     return f"\\{character}" if character in "\\]^-[" else character
 
 
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
-    """Return all words of at most `most` characters that a text may have after the cleaning steps, if they may have
-    ASCII characters outside \\w: a pattern with \\b would cut inside such words. Return an empty list if a pattern
-    works, or if there are too many words."""
+    """Return all words of at most `most` characters that a text may have after the cleaning steps. Return an empty list
+    if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character outside
+    \\w."""
     left = _list_left_characters(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
         return []

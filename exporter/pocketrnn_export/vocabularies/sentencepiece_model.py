@@ -42,7 +42,7 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _ModelSettings:
-    """The settings of the trainer and the normalizer, or their defaults."""
+    """The settings of the trainer and the normalizer in a model. A missing setting has its default."""
 
     kind: int
     byte_fallback: bool

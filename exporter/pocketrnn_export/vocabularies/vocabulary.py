@@ -564,7 +564,8 @@ def _is_id_key(name: Any) -> bool:
 
 
 def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
-    """Return the tokens of a list of tokens, of (token, id), of (id, token), or of (token, count) by falling count."""
+    """Return the tokens in a list of tokens, of pairs with ids in either order, or of pairs (token, count) by falling
+    count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
