@@ -153,14 +153,14 @@ class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             frame = frame.f_back
         if frame is not None:
             line = frame.f_code.co_filename, frame.f_lineno
-            memory = {_find_memory(one) for one in read.values()}
+            memory = {_read_memory_address(one) for one in read.values()}
             # Not a view: its numbers are those that are there already.
-            made = _digest_values([one for one in list_tensors_in(result) if _find_memory(one) not in memory])
+            made = _digest_values([one for one in list_tensors_in(result) if _read_memory_address(one) not in memory])
             self.found.append((line, func, made, given))
         return result
 
 
-def _find_memory(value: Tensor) -> int:
+def _read_memory_address(value: Tensor) -> int:
     return value.untyped_storage().data_ptr()
 
 

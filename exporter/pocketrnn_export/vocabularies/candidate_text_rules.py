@@ -99,10 +99,10 @@ def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
 def _write_pattern_outside_ranges(kept: Sequence[str]) -> str:
     """Write the regular expression for all characters outside some ranges, with letters first: [^a-z0-9']+."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
-    return f"[^{''.join('-'.join(f'{_escape(point)}' for point in some) for some in ordered)}]+"
+    return f"[^{''.join('-'.join(f'{_escape_in_class(point)}' for point in some) for some in ordered)}]+"
 
 
-def _escape(point: str) -> str:
+def _escape_in_class(point: str) -> str:
     return f"\\{point}" if point in "\\]^-[&~|" else point
 
 

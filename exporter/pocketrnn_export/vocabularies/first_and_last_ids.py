@@ -42,7 +42,7 @@ def _list_rules_by_shown_members(rules: TextRules, rows: Sequence[Sequence[int]]
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
     cores = [core for row in rows if (core := strip_padding(row, padding))]
-    firsts, lasts = ([None, *_find_id_of_half([core[end] for core in cores])] for end in (0, -1))
+    firsts, lasts = ([None, *_list_id_of_at_least_half([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
 
@@ -58,7 +58,7 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
     return list(row[kept[0] : kept[-1] + 1]) if kept else []
 
 
-def _find_id_of_half(ids: Sequence[int]) -> list[int]:
+def _list_id_of_at_least_half(ids: Sequence[int]) -> list[int]:
     """Return a list with the id that is at least half of `ids`, or an empty list. It need not be all of them: a text
     that was cut may lack its first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]

@@ -122,7 +122,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     if renamed:
         _log.warning(
             "%s: %s are read as the probabilities of %s",
-            path, _list_names([*renamed]), _list_names([*renamed.values()]),
+            path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
         if len(labels) == 2 and len(renamed) == 1 and not multi_label:
@@ -137,7 +137,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        _log.warning("%s: not read, since no label has this name: %s", path, _list_names(unread))
+        _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
     rows = _leave_out_failed_rows(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -174,7 +174,7 @@ def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Seque
         words = dict.fromkeys(row["label"] for row, is_one in zip(rows, failed, strict=True) if is_one)
         _log.warning(
             "%s: %d rows are left out: %s is not a label, and they have no probability",
-            path, sum(failed), _list_names([*words]),
+            path, sum(failed), _write_names([*words]),
         )  # fmt: skip
         return [row for row, is_one in zip(rows, failed, strict=True) if not is_one]
     return rows
@@ -208,7 +208,7 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
                 break
     if len(found) != 1:
         several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
-        raise InputError(f"{path} has no column text: {_list_names([*rows[0]])}.{several}", _LINE)
+        raise InputError(f"{path} has no column text: {_write_names([*rows[0]])}.{several}", _LINE)
     ((other, column, texts),) = found
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
     return [{"text": texts[row.pop(column)], **row} for row in rows]
@@ -256,7 +256,7 @@ def _are_logarithms(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -
     )
 
 
-def _list_names(names: Sequence[str]) -> str:
+def _write_names(names: Sequence[str]) -> str:
     return ", ".join(map(short_repr, names[:8])) + ", ..." * (len(names) > 8)
 
 

@@ -110,7 +110,7 @@ def find_rules_from_answers(
     trial = _Trial(tokens, some, measure, tolerance)
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     try:
-        splits = _list_different_splits(whole, rules)
+        splits = _list_rules_with_different_ids(whole, rules)
         for widths in ((), _ROUND, _TENS, _SMALL) if is_open else ((),):
             if found := _list_agreeing_rules(trial, whole, splits, widths):
                 return sorted(found, key=lambda one: one.distance)
@@ -136,7 +136,7 @@ def _list_agreeing_rules(
     return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(whole.texts)]
 
 
-def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
+def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[TextRules]:
     """List usual text rules that give different ids to the texts. Rules with the fewest unknown words in the texts and
     the fewest unused words of the vocabulary come first; the best follow again with another id for unknown words, or
     without these words."""

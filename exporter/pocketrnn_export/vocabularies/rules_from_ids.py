@@ -176,7 +176,7 @@ def _list_changed_rules(
 
 def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
     """Yield rules that drop the words that the owner's ids never contain: as stop words, or as short words."""
-    dropped, kept = _find_dropped_words(encoder, pairs)
+    dropped, kept = _find_dropped_and_present_words(encoder, pairs)
     if not dropped or rules.stop_words:
         return
     longest = max(map(len, dropped))
@@ -185,7 +185,7 @@ def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: S
     yield replace(rules, stop_words=tuple(sorted(dropped)))
 
 
-def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
+def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
     """Return the words that the owner's ids never contain, and the words that the ids contain.
 
     Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it

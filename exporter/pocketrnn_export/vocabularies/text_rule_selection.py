@@ -140,7 +140,7 @@ def complete_rules_by_ids(
         len(pairs), "what your code does with the tokens" if is_split else "the text rules",
         f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
     )  # fmt: skip
-    if not is_split and (rivals := _describe_rivals(found, vocabulary, pairs)):
+    if not is_split and (rivals := _describe_other_agreeing_rules(found, vocabulary, pairs)):
         _log.warning(
             "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
             "--tokenizer file.py:name", rivals,
@@ -148,7 +148,7 @@ def complete_rules_by_ids(
     return found
 
 
-def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
+def _describe_other_agreeing_rules(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
     """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty string
     if there are no such rules."""
     own = TextEncoder(found, vocabulary.tokens)
