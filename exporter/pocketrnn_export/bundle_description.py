@@ -16,7 +16,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer_ids import KnownTexts
-from pocketrnn_export.vocabularies.spelling_ids import SpelledEncoder, Spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import SpelledEncoder, Spellings
 
 LabelsOf = Literal["texts", "tokens"]
 

@@ -119,12 +119,12 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     map_answers_to_labels,
     map_head_answers,
 )
-from pocketrnn_export.vocabularies.spelling_ids import make_spellings
-from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.text_to_id_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
+from pocketrnn_export.vocabularies.word_and_character_ids import make_spellings
 
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.

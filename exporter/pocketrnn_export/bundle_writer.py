@@ -25,7 +25,7 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows_together_and_alone
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
-from pocketrnn_export.vocabularies.spelling_ids import Spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12

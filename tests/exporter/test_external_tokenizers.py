@@ -28,7 +28,6 @@ from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.doubtful_ids_and_tokens import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.external_tokenizer_ids import collect_given_ids
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
-from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -145,7 +144,7 @@ def test_every_way_to_give_the_proof_its_texts(
             {"tokenizer": "external", "example_ids": [OwnersText("w1", [2, 5, 3], ["w1"])]},
             '"first_id": 2, "last_id": 3',
         ),
-        ({"tokenizer": "whitespace", "example_ids": [("w1 w2", ["w1", "w2"])]}, "w1 w2.*whitespace"),
+        ({"tokenizer": "whitespace", "example_ids": [("w1 w2", ["w1", "w2"])]}, "'w1 w2'.* whitespace"),
         ({"tokenizer": "external", "example_ids": [("w1 w2", None, "yes")]}, "tokenizer .*external"),
         ({"rules": TextRules("external", max_tokens=2), "example_ids": PAIRS}, "every text to 2"),
         ({"rules": FRAMED, "tokenizer": lambda _: 5, "example_texts": TEXTS}, "gives no tokens"),
@@ -275,11 +274,3 @@ def test_padded_ids_of_one_width_give_the_whole_rules(rows: list[list[int]], fra
     words = shlex.split(str(caught.value)[str(caught.value).index("--rules") :])
     written = json.loads(words[1])
     assert {"pad_side": "right", **written} == {"tokenizer": "external", **frame}
-
-
-def test_tokens_that_are_left_out_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    choose_rules(read_vocabulary(["w1", "w2"]), None, "external", [], [])
-    assert "unknown_id" in caplog.text
-    caplog.clear()
-    choose_rules(read_vocabulary(["w1", "<unk>"]), None, "external", [], [])
-    assert not caplog.text

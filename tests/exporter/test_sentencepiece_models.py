@@ -14,7 +14,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, make_rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap, read_sentencepiece
-from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
+from pocketrnn_export.vocabularies.text_to_id_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 

@@ -22,7 +22,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export, read_tokenizer
-from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
+from pocketrnn_export.vocabularies.text_to_id_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
 

@@ -63,7 +63,7 @@ from pocketrnn_export.intake.state_between_calls import (
 )
 from pocketrnn_export.intake.unsafe_layers_and_weights import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
-from pocketrnn_export.vocabularies.spelling_ids import Spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 _log = logging.getLogger(__name__)
 # The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.

@@ -19,6 +19,8 @@ from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL
 
+# The number of pairs in a batch, and the numbers of tokens of their first and of their second texts.
+_PairSizes = tuple[int, int, int]
 # The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
 _SIZES: Final = (*range(1, 10), 17, 40)
 _BATCHES: Final = (1, 2, 5)
@@ -65,9 +67,8 @@ def find_disobeyed_conditions(
     return list(filter(may_be_disobeyed, questions))
 
 
-def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
-    """Return the sizes (batch, tokens of the first text, tokens of the second) at which a condition is compared,
-    beginning with sizes near the numbers in the condition."""
+def _list_sizes_near_question(question: Question) -> list[_PairSizes]:
+    """Return the sizes at which a condition is compared, beginning with sizes near the numbers in the condition."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)

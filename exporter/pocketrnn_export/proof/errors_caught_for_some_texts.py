@@ -58,6 +58,8 @@ _SAID: Final = (
 
 # The place of a call: the code and the instruction of each frame up to forward.
 _Site = tuple[tuple[CodeType, int], ...]
+# Offsets in a function's code: the start and the end of a range, and the code that handles the errors of the range.
+_HandlerOffsets = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -276,8 +278,8 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return three offsets in a function's code for each error handler: the start and the end of the range whose errors
-    it handles, and its own."""
+def _list_error_handlers(code: CodeType) -> tuple[_HandlerOffsets, ...]:
+    """Return the offsets of each error handler in a function's code, with those of the range whose errors it
+    handles."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

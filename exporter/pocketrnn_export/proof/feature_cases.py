@@ -82,7 +82,7 @@ def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
     return Case(case.name, tokens, case.lengths + numbers.shape[1])
 
 
-def _draw_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
+def _draw_feature_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
     """Draw random features, float32 [rows, features]: numbers and ids of categories, as the graph takes them."""
     numbers: NDArray[np.float32] = draw_feature_numbers(features, generator.integers(0, 1 << 40, rows))
     return numbers
@@ -90,7 +90,7 @@ def _draw_rows(features: Features, generator: np.random.Generator, rows: int) ->
 
 def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: int) -> NDArray[np.float32]:
     """Draw features, float32 [rows, features]. The numbers of each row are scaled by one of `_SIZES`."""
-    numbers = _draw_rows(features, generator, rows)
+    numbers = _draw_feature_rows(features, generator, rows)
     sizes = generator.choice(_SIZES, rows).astype(np.float32)
     for column, (_, feature) in enumerate(features):
         if not isinstance(feature, Category):
@@ -103,12 +103,12 @@ def _draw_named_batches(
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield batches of features, float32 [rows, features], each with its name: first random features, then a batch for
     each feature, in which it takes all its ids or extreme numbers."""
-    yield "rows that differ in features only", _draw_rows(features, generator, _DRAWN)
+    yield "rows that differ in features only", _draw_feature_rows(features, generator, _DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):
             values: Any = feature.ids
         else:
             values = [*_ALONE, *((own - feature.mean) / feature.scale for own in _OWN)]
-        numbers = _draw_rows(features, generator, len(values))
+        numbers = _draw_feature_rows(features, generator, len(values))
         numbers[:, column] = np.array(values, np.float32)
         yield f"{name} of each {'id' if isinstance(feature, Category) else 'size'}", numbers

@@ -84,7 +84,7 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
     one of its results, and for one with several operands whether the program lacks an operator of this name with these
     operands."""
     values = NodeValues(traced.program)(inputs)
-    made = _digest_values([*values.values(), *_sort_operands_of_argsort(values)])
+    made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
@@ -101,9 +101,9 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
     return found
 
 
-def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
-    """Return the sorted operand of each `argsort` of a program. In a module, the operator is `sort`, which gives it
-    beside the indices."""
+def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
+    """Return the operand of each `argsort` of a program, sorted. The module runs `sort` instead, which also returns the
+    sorted operand."""
     return [
         torch.sort(
             values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)
@@ -153,14 +153,14 @@ class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             frame = frame.f_back
         if frame is not None:
             line = frame.f_code.co_filename, frame.f_lineno
-            memory = {_find_memory(one) for one in read.values()}
+            memory = {_read_memory_address(one) for one in read.values()}
             # Not a view: its numbers are those that are there already.
-            made = _digest_values([one for one in list_tensors_in(result) if _find_memory(one) not in memory])
+            made = _digest_values([one for one in list_tensors_in(result) if _read_memory_address(one) not in memory])
             self.found.append((line, func, made, given))
         return result
 
 
-def _find_memory(value: Tensor) -> int:
+def _read_memory_address(value: Tensor) -> int:
     return value.untyped_storage().data_ptr()
 
 

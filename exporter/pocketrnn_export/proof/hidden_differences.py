@@ -28,6 +28,8 @@ TEXT: Final = 1
 _DRAWS: Final = 12
 _SAME: Final = 1e-3
 _UNBOUNDED: Final = float("inf")
+# An index of a tensor: one slice for each axis.
+_Index = tuple[slice, ...]
 # The operators that only move numbers, or fill in numbers that do not come from the text.
 MOVES: Final = frozenset({
     "_to_copy", "alias", "clone", "contiguous", "cut", "cut_to_longest", "detach", "expand", "flip", "gather",
@@ -145,7 +147,7 @@ class HiddenDifferences:
             found = True
         return found or None
 
-    def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
+    def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> _Index | None:
         """Return the index that selects the numbers of the compared text from a value in both runs, or None if there is
         no such index."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
@@ -163,8 +165,8 @@ class HiddenDifferences:
         """Return whether a node may give other numbers in the second run than in the first for some text, by trying
         random operands."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
-        changing: dict[int, tuple[Any, ...]] = {}
-        differing: dict[int, tuple[Any, ...]] = {}
+        changing: dict[int, _Index] = {}
+        differing: dict[int, _Index] = {}
         reached = False
         for i, source in enumerate(narrow.nodes[: len(narrow.given)]):
             one, other = narrow.given[i], wide.given[i]
@@ -191,7 +193,7 @@ class HiddenDifferences:
         )
 
     def _has_differing_results(
-        self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
+        self, node: Node, changing: Mapping[int, _Index], differing: Mapping[int, _Index]
     ) -> bool:
         """Change a node's operands in the same way in both runs. Return whether its results then differ."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
@@ -221,7 +223,7 @@ class HiddenDifferences:
         with torch.no_grad():
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
-    def _draw_numbers(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
+    def _draw_numbers(self, source: Node, value: Tensor, part: _Index, wide: torch.Size) -> Tensor:
         """Draw random numbers for a text. Along an axis that is longer in the second run, the numbers are close to each
         other, so that all of them may be smaller than the numbers of the padding."""
         shape = value[part].shape

@@ -60,6 +60,8 @@ _SAME: Final = frozenset(
 
 _SAME_STEPS: Final = "Compute the same in every step of the loop, or use nn.RNN, nn.LSTM or nn.GRU."
 _TEXTS: Final = {1: "a text", 3: "three texts"}
+# Sentences for the user about what was not compared; empty if all was.
+Notes = tuple[str, ...]
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
 # For each function, how often each number occurs at each place of its arguments; and for each place, whether nearly all
@@ -77,7 +79,7 @@ def check_every_step(
     *,
     one_text: bool,
     bounds: Sequence[Sizes] = (),
-) -> tuple[str, ...]:
+) -> Notes:
     """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return notes
     on steps that were not checked.
 
@@ -129,7 +131,7 @@ def check_every_step(
     return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()
 
 
-def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
+def _write_unchecked_steps_note(loop: str, steps: int) -> Notes:
     """Return a note that a loop was compared up to this step; for 0, a note that only the answers of texts can show a
     difference."""
     if steps:

@@ -23,6 +23,8 @@ from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 # The largest number in a condition on a length that is tried; and the largest number of bounds.
 _LONGEST: Final = 20_000
 _MOST_BOUNDS: Final = 60
+# The number of texts in a batch, the tokens of the longest text, and those of the last text.
+_MixedBatchSizes = tuple[int, int, int]
 
 
 def check_batches_of_mixed_lengths(
@@ -92,9 +94,8 @@ def check_batches_of_mixed_lengths(
 
 def _list_sizes_on_both_sides_of_bounds(
     bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
-) -> list[tuple[int, int, int]]:
-    """Return the sizes of batches just below and above each condition on a length, as (rows, tokens of the longest
-    text, tokens of the last text)."""
+) -> list[_MixedBatchSizes]:
+    """Return the sizes of batches just below and above each condition on a length."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}

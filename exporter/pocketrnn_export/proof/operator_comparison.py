@@ -152,7 +152,7 @@ def _refuse_differing_group(
         if expected.dtype == np.float32:
             wide = {node: _convert_to_float64(value) for node, value in given.items()}
             exact = _compute_pytorch_result(group, values, wide, run)
-            terms = _compute_sizes_of_terms(group, values, wide, run)
+            terms = _sum_absolute_terms(group, values, wide, run)
         if (place := find_first_wrong_number(found, expected, exact, draw, terms)) is not None:
             line = find_node_line(group.last)
             name = str(group.last.target).partition(".")[2].partition(".")[0].strip("_")
@@ -316,7 +316,7 @@ def _compute_pytorch_result(
         return None
 
 
-def _compute_sizes_of_terms(
+def _sum_absolute_terms(
     group: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute for each number of a group's result the sum of its terms' absolute values. Return None if the operators

@@ -60,7 +60,7 @@ def find_row_number_use(
     needed = dict.fromkeys(find_needed_nodes(program))
     numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch)}
     for node in needed:
-        if _is_table_cut(node, values, batch):
+        if _cuts_table_to_batch_size(node, values, batch):
             return describe_node_line(node)
         for user in node.users if node in numbers else ():
             if user in needed and not _is_harmless_row_number_use(node, user, numbers, batch):
@@ -101,7 +101,7 @@ def _are_rows_different(rows: Tensor) -> bool:
     return bool((rows - rows[:1]).abs().gt(_SAME * max(1.0, float(rows.abs().max()))).any()) if rows.numel() else False
 
 
-def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
+def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
     """Return whether a node cuts a table with different rows, independent of the texts, to the batch size."""
     stated = node.meta.get("val")
     if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):

@@ -135,7 +135,7 @@ def _compares_with_tried_ids(name: str, number: Any) -> bool:
 
 
 def _finds_zero_vectors(node: Node, name: str, dependences: dict[Node, WordDependence]) -> bool:
-    """Return whether a node is `vectors.abs().sum(2) != 0`, or similar."""
+    """Return whether a node tells embedding vectors that are zero from others, as `vectors.abs().sum(2) != 0` does."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]

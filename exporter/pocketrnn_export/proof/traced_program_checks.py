@@ -18,7 +18,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.proof.compared_module import FreshCopyModule, is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
-from pocketrnn_export.proof.loop_iteration_comparison import check_every_step
+from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padding_sensitive_line
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.row_index_dependence import find_row_number_use
@@ -206,7 +206,7 @@ def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> di
     return {i: place for i, place in found.items() if place}
 
 
-def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[str, ...]:
+def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
     """Return a note if the order of equal values may change an answer of a program; else an empty tuple."""
     if not traced.sort_operators:
         return ()
@@ -219,9 +219,7 @@ def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> tuple[
     )
 
 
-def refuse_differences_at_other_sizes(
-    compared: FreshCopyModule, traced: TracedProgram, exported: Answers
-) -> tuple[str, ...]:
+def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> Notes:
     """Refuse a program with another answer than its module for some size. Return notes on what was not compared."""
 
     def do_answers_agree(sizes: Sizes) -> bool:

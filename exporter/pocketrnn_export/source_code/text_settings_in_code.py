@@ -21,7 +21,7 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     NamedLength,
     describe_lengths,
     names_length,
-    write_rules_member,
+    write_rules_option_with_members,
 )
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
@@ -136,11 +136,11 @@ def list_code_hints(
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"
         said.append(
             f"{line.where}, {short_repr(line.code, 60)} seems to give unknown words the id {number}, and the bundle "
-            f"{does}. If your code does so, give {write_rules_member(rules, unknown_id=number)}"
+            f"{does}. If your code does so, give {write_rules_option_with_members(rules, unknown_id=number)}"
         )
         if len(widths := {one.value for one in found.lengths}) == 1:
             (width,) = widths
-            both = write_rules_member(rules, unknown_id=number, min_width=width, max_width=width)
+            both = write_rules_option_with_members(rules, unknown_id=number, min_width=width, max_width=width)
             said.append(f"If your code gives unknown words the id {number} and pads to {width}, give both: {both}")
     if of_several_labels and found.sigmoids:
         # A loss says more than a sigmoid, which may be a gate.

@@ -93,7 +93,7 @@ class AnswerSource:
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, is_precise: bool = False
 ) -> dict[str, set[int]]:
-    """Return, for each label, the columns of the logits that agree with all answers.
+    """Return the columns of the logits that agree with all answers, as a set for each label.
 
     Args:
         source, rows, tolerance: as in `_find_unordered_labels`.
@@ -116,7 +116,8 @@ def find_possible_columns(
 
 
 def choose_tolerance(rows: Sequence[Row]) -> float:
-    """Return the allowed difference of probabilities. It is larger if the owner's are rounded to two decimals."""
+    """Return the allowed difference of probabilities. It is larger if the owner's probabilities are rounded to two
+    decimals."""
     numbers = [number for one, _ in rows if isinstance(one.answer, Mapping) for number in one.answer.values()]
     # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
@@ -134,16 +135,16 @@ def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | N
 
 
 def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference between found probabilities and the owner's answer. For a label as the answer,
-    return how far the probabilities are from those that give this label."""
+    """Return the largest difference between found probabilities and the owner's. If the owner's answer is a label,
+    return how far the found probabilities are from giving this label."""
     return max(float(measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def measure_label_distance(
     answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return the difference between the owner's answer and found probabilities for one label, as if the label had
-    this column of the probabilities. For a slice, return one difference for each column."""
+    """Return the difference between the owner's answer and found probabilities for one label, as if the label had this
+    column of the probabilities. For a slice, return one difference for each column."""
     value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value

@@ -47,7 +47,7 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
     """
     remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
     try:
-        found = _read_object(path, remedy)
+        found = _read_array_or_pickle(path, remedy)
     except InputError:
         raise
     except OSError as error:
@@ -83,7 +83,7 @@ def _convert_to_python(item: Any) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _read_object(path: Path, remedy: str) -> Any:
+def _read_array_or_pickle(path: Path, remedy: str) -> Any:
     """Read the array or the pickled object in a file. Refuse a large or compressed file, and several arrays."""
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)

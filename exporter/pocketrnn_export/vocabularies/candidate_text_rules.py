@@ -41,9 +41,11 @@ make_cleaning_steps: Final = functools.cache(cleaning)
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield rules to try. First come rules with each tokenizer, then with each named step, then with usual pairs of
-    steps, then rules that replace all characters outside words by spaces, as `re.findall` and `re.split` do. Last come
-    rules that remove all characters but small letters, digits and spaces, and line breaks between characters.
+    """Yield rules to try: first each tokenizer without a step, then each named step and usual pairs of steps.
+
+    Rules follow that replace all characters outside words by spaces, as `re.findall` and `re.split` do, then rules that
+    remove all characters but small letters, digits and spaces. The last rules cut a text into characters and drop line
+    breaks.
 
     Args:
         rules: where they have steps, no others are tried.
@@ -79,8 +81,8 @@ def make_removal_steps(removal: tuple[str, str]) -> tuple[CleaningStep, ...]:
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
-    """Yield patterns of all characters that the vocabulary's words do not contain. Digits count as characters of
-    words in some patterns.
+    """Yield regular expressions for all characters that the vocabulary's words do not contain. In one of them, digits
+    count as contained.
 
     A vocabulary may lack a word with a q: letters and digits of ASCII are taken together.
     """
@@ -91,16 +93,16 @@ def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
     for added in (full, [*full, whole[0]]) if full else ():
         ranges = make_ranges_from_points(merge_ranges([*words, *added]))
         if len(ranges) <= _MOST_RANGES:
-            yield _write_pattern(ranges)
+            yield _write_pattern_outside_ranges(ranges)
 
 
-def _write_pattern(kept: Sequence[str]) -> str:
+def _write_pattern_outside_ranges(kept: Sequence[str]) -> str:
     """Write the regular expression for all characters outside some ranges, with letters first: [^a-z0-9']+."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
-    return f"[^{''.join('-'.join(f'{_escape(point)}' for point in some) for some in ordered)}]+"
+    return f"[^{''.join('-'.join(f'{_escape_in_class(point)}' for point in some) for some in ordered)}]+"
 
 
-def _escape(point: str) -> str:
+def _escape_in_class(point: str) -> str:
     return f"\\{point}" if point in "\\]^-[&~|" else point
 
 
@@ -109,7 +111,9 @@ def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_points(list_range_points(ranges)))
-            tried = (*_BETWEEN_WORDS, _write_pattern(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
+            tried = (
+                (*_BETWEEN_WORDS, _write_pattern_outside_ranges(kept)) if len(kept) <= _MOST_RANGES else _BETWEEN_WORDS
+            )
             return next((one for one in tried if make_cleaning_steps(("sub", one, " ")) == tuple(steps)), "")
         case _:
             return ""

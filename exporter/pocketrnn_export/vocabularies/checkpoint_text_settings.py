@@ -128,16 +128,16 @@ def describe_lengths(lengths: Sequence[NamedLength], rules: Mapping[str, Any] = 
         said.append(
             f"{named}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your code cuts texts "
             f"there, give --max-tokens {value}; if it pads all to that width and the module reads the padding, "
-            f"{write_rules_member(rules, min_width=value, max_width=value)}. --pairs shows which"
+            f"{write_rules_option_with_members(rules, min_width=value, max_width=value)}. --pairs shows which"
         )
     return said
 
 
-def write_rules_member(rules: Mapping[str, Any], **members: int) -> str:
+def write_rules_option_with_members(rules: Mapping[str, Any], **members: int) -> str:
     """Write the option --rules for the command line, with the members of `rules` and with `members`.
 
     Example:
-        >>> write_rules_member({"first_id": 2}, unknown_id=0)
+        >>> write_rules_option_with_members({"first_id": 2}, unknown_id=0)
         '--rules \'{"first_id": 2, "unknown_id": 0}\''
     """
     return f"--rules {shlex.quote(json.dumps({**rules, **members}))}"

@@ -1,5 +1,5 @@
-"""Check the ids and tokens of texts that only the owner's code can split. They may show cut texts, padding or
-another vocabulary.
+"""Check the ids and tokens of texts that only the owner's code can split. They may show cut texts, padding or another
+vocabulary.
 
 A bundle that takes tokens cuts and pads by its rules, and looks words up in its vocabulary. Tokens that the owner has
 already cut do not show the whole text, whatever their answers are; but cut texts all end at one length. If the owner
@@ -109,7 +109,9 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         return
     remedy = "Give the ids without padding."
     if len({len(row) for row in rows}) == 1:
-        option = write_external_options({**collect_width_members(rules), **_find_frame_of_rows(rows, padding, side)})
+        option = write_external_options(
+            {**collect_width_members(rules), **_find_rule_members_of_padded_rows(rows, padding, side)}
+        )
         remedy = (
             f"Give {option} in place of --tokenizer external (the same members of TextRules in Python), with "
             "unknown_id if unknown words have an id of their own. Or give the ids without padding."
@@ -121,9 +123,9 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
     )
 
 
-def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return the members of text rules that padded rows of ids show, as a dict: their common width, the side of the
-    padding, and the first and last id that all rows have."""
+def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
+    """Return a dict of the members of text rules that padded rows of ids show: the width of all rows, the side of the
+    padding, and the first and the last id of all rows."""
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
@@ -133,8 +135,8 @@ def _find_frame_of_rows(rows: Sequence[Sequence[int]], padding: int, side: str) 
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that as many texts as in `lengths` have the largest length by chance. Lengths a little
-    below the largest show how frequent a length is."""
+    """Return the probability that so many of the `lengths` equal the largest by chance. Lengths a little below it show
+    how frequent one length is."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -181,8 +183,8 @@ def _count_found_words(words: Counter[str], text: str) -> int:
 
 
 def _normalize_word(token: str) -> str:
-    """Return the form that a token has in a text in lower case. Return an empty string for a token that proves
-    nothing, such as "<sep>" or a number."""
+    """Return the form that a token has in a text in lower case. Return an empty string for a token that proves nothing,
+    such as "<sep>" or a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.

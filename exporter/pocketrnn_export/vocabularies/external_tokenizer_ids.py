@@ -68,7 +68,7 @@ def collect_given_ids(
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
-    find_frame = functools.partial(_find_frame, rules, vocabulary, tokenizer, pairs)
+    find_frame = functools.partial(_find_rule_members, rules, vocabulary, tokenizer, pairs)
     for number, one in enumerate(pairs, 1):
         # The owner's module cannot take a text without ids, so its answer is not known.
         if one.ids or one.tokens:
@@ -100,7 +100,8 @@ def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Itera
 
 
 def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace each id of a text that is `rows` or more by the id of unknown words."""
+    """Replace each id from `rows` on by the id of unknown words, or drop it if there is no such id. Return the id of an
+    empty text if no id is left."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
@@ -130,7 +131,7 @@ def _read_pair_ids(
             )
         who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"
         if not around and rules.first_ids == rules.last_ids == ():
-            around = _find_ids_around(given, ours)
+            around = _find_first_and_last_id(given, ours)
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, but with the rules {who} "
@@ -143,7 +144,7 @@ def _read_pair_ids(
     return given
 
 
-def _find_frame(
+def _find_rule_members(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
     """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
@@ -170,9 +171,9 @@ def _find_frame(
     return written if agreed == len(texts) else {}
 
 
-def _find_ids_around(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
-    """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an
-    empty dict if the ids differ in another way."""
+def _find_first_and_last_id(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
+    """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an empty
+    dict if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given) - len(ours) - before
         if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):

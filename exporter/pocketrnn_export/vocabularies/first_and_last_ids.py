@@ -25,10 +25,10 @@ def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence
     widths = {len(row) for row in rows}
     other = _find_padding_id(rows) if len(widths) == 1 else None
     tried = [rules] if other in (None, rules.padding_id) else [rules, replace(rules, padding_id=other)]
-    return [one for some in tried for one in _list_framed_rules(some, rows, widths)]
+    return [one for some in tried for one in _list_rules_by_shown_members(some, rows, widths)]
 
 
-def _list_framed_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
+def _list_rules_by_shown_members(rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int]) -> list[TextRules]:
     """Return the rules with each combination of a first id, a last id and a width that the rows show."""
     padding, found = rules.padding_id, [rules]
     if len(widths) == 1 and any(padding in (row[0], row[-1]) for row in rows):
@@ -42,7 +42,7 @@ def _list_framed_rules(rules: TextRules, rows: Sequence[Sequence[int]], widths: 
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
     cores = [core for row in rows if (core := strip_padding(row, padding))]
-    firsts, lasts = ([None, *_find_usual_ids([core[end] for core in cores])] for end in (0, -1))
+    firsts, lasts = ([None, *_list_id_of_at_least_half([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
 
@@ -58,7 +58,7 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
     return list(row[kept[0] : kept[-1] + 1]) if kept else []
 
 
-def _find_usual_ids(ids: Sequence[int]) -> list[int]:
-    """Return a list of the id that is at least half of the given ids; an empty list if there is none. A text that was
-    cut may lack a first or last id."""
+def _list_id_of_at_least_half(ids: Sequence[int]) -> list[int]:
+    """Return a list with the id that is at least half of `ids`, or an empty list. It need not be all of them: a text
+    that was cut may lack its first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]

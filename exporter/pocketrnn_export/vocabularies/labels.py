@@ -29,8 +29,8 @@ _NESTED: Final = (
 
 
 def read_labels(given: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a
-    file of scikit-learn.
+    """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a file
+    of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under `id2label`, `label2id`, `labels`, `classes` or `class_names`, or a list of objects with `id` and `name` or
@@ -112,7 +112,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
-        raise InputError(f"{path} gives the labels other indices than they have under {first}.", _GIVE)
+        raise InputError(f"{path} maps the labels to other indices than they have under {first}.", _GIVE)
     return labels
 
 

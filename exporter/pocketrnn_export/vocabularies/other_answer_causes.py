@@ -86,7 +86,7 @@ def explain_difference(
 def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, AnyTextRules] | None:
     """Find text rules for which all answers agree, and describe them. Return None if no tried rules do."""
     rules, tokens = source.text.rules, source.text.vocabulary
-    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
+    if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
 
     def measure(number: int, ids: Sequence[int]) -> float:
@@ -103,7 +103,7 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     return f"All {len(rows):,} texts that were tried agree with --rules {option}.{more}", best
 
 
-def _has_plain_rules(source: AnswerSource) -> bool:
+def _is_split_by_text_rules(source: AnswerSource) -> bool:
     """Return whether a text is split by text rules that are no tokenizer of subwords and no code of the owner."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
@@ -114,7 +114,7 @@ def _find_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     more words of the vocabulary come through. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
-    if not _has_plain_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
+    if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return ""
     tokens = text.vocabulary
     some = [*enumerate(tokens)][:: len(tokens) // _WORDS + 1]
@@ -300,8 +300,8 @@ def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, id
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield rules that cut or pad texts in another way, with words for each way. Texts are cut to fewer tokens than
-    `shortest`, or padded to one width. Round numbers come first."""
+    """Yield rules that cut texts to fewer tokens than `shortest`, or pad them to one width, each after its description.
+    Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:

@@ -87,7 +87,7 @@ class OwnersFunction:
     def __call__(self, text: str) -> list[Any]:
         args, kwargs = self.bind(text)
         found = self.function(*args, **kwargs)
-        return _read_row(found, takes_list=self._takes_list)
+        return _read_tokens_or_ids(found, takes_list=self._takes_list)
 
 
 def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
@@ -128,12 +128,12 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     if makes_ids and _count_found_words(forms[0], words, vocabulary, of_ids=True, split=True):
         raise InputError(
             f"{where} takes the words of a text, and not a text.",
-            "Name the function that makes the words, --tokenizer file.py:words; or write one of the text, which calls "
-            "both.",
+            "Name the function that makes the words, --tokenizer file.py:words; or write a function of the text that "
+            "calls both.",
         )
     if takes_vocabulary:
         raise make_function_arguments_error(
-            where, needed, "" if name is None else _try_two_words(forms[0], words, name, where)
+            where, needed, "" if name is None else _describe_result_for_two_words(forms[0], words, name, where)
         )
     return forms[0]
 
@@ -249,7 +249,7 @@ def _returns_list_unchanged(function: Any) -> bool:
         return False
 
 
-def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
+def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
     """Call a function named `where` with two words and the vocabulary as its argument `name`. Return a sentence about
     its result."""
     text = " ".join(words[:2])
@@ -261,13 +261,13 @@ def _try_two_words(form: OwnersFunction, words: Sequence[str], name: str, where:
     return f"With your vocabulary as {name}, {where} {does} for {short_repr(text, 60)}, and not its ids."
 
 
-def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
+def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
     """Return the tokens or ids of one text from the result of the owner's function. The result is a string with spaces,
     a list, an array or a tensor of one row or column or of one-hot rows, or a tuple that contains one of these."""
     if isinstance(found, str):
         return found.split()
     if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):
-        rows = [_read_row(one, takes_list=takes_list) for one in found if hasattr(one, "__len__")]
+        rows = [_read_tokens_or_ids(one, takes_list=takes_list) for one in found if hasattr(one, "__len__")]
         return next((row for row in rows if all(isinstance(one, int) for one in row)), [*rows, []][0])
     if (numbers := _read_one_hot_rows(found)) is not None:
         return numbers
@@ -276,7 +276,7 @@ def _read_row(found: Any, *, takes_list: bool = False) -> list[Any]:
         return found  # type: ignore[no-any-return]  # the caller refuses it
     values: list[Any] = list(found)
     if len(values) == 1 and (takes_list or not isinstance(values[0], str | int)) and hasattr(values[0], "__len__"):
-        return _read_row(values[0])
+        return _read_tokens_or_ids(values[0])
     values = [one.tolist() if hasattr(one, "tolist") else one for one in values]
     if values and all(isinstance(one, list) and len(one) == 1 and not isinstance(one[0], str) for one in values):
         values = [one[0] for one in values]

@@ -29,7 +29,7 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
-from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
 from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_rules_option
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
 
@@ -103,10 +103,10 @@ def find_rules_of_function(
             of_code, agreed_of_code = find(usual=False)
             best = of_code if 2 * agreed_of_code >= agreed else best
     encoder = TextEncoder(best, vocabulary.tokens)
-    wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
+    wrong = [one for one in usual if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
         encoder = TextEncoder(replace(best, max_tokens=rules.max_tokens), vocabulary.tokens)
-        wrong = [one for one in usual if not agrees_with_ids(encoder, one.text, one.ids)]
+        wrong = [one for one in usual if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong:
         raise _make_refusal(encoder, vocabulary, wrong[0], (len(usual) - len(wrong), len(usual)), code)
     found, compared = "The text rules", {one.text for one in usual}
@@ -122,9 +122,9 @@ def find_rules_of_function(
     if rules is None and code is not None and code.unsaid:
         _log.warning(
             "%s No compared text shows the difference. Give texts that show it by --texts or --pairs",
-            _describe_unsaid_code(code),
+            _describe_code_without_rule(code),
         )
-    rare = [one for one in made if one not in usual and not agrees_with_ids(encoder, one.text, one.ids)]
+    rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
     if rare:
         _log.warning(
             "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
@@ -203,7 +203,8 @@ def _run_function(
     if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise InputError(
             f"tokenizer gives {brief_text(given)} on {short_repr(text)}, which is neither tokens nor ids.",
-            "Name the function that gives the tokens or the ids of a text: one that gives a label calls it.",
+            "Name the function that gives the tokens or the ids of a text. A function that gives a label usually calls "
+            "it.",
         )
     tokens: list[Any] = [*given]
     if tokens and all(type(token) is int and token >= 0 for token in tokens):
@@ -220,8 +221,8 @@ def _run_function(
 def _make_refusal(
     encoder: TextEncoder, vocabulary: Vocabulary, wrong: _Compared, counts: tuple[int, int], code: RulesInCode | None
 ) -> InputError:
-    """Return the error for rules that do not agree with the function. It names the first difference, the code that
-    no rule covers, and the nearest rules."""
+    """Return the error for rules that do not agree with the function. It names the first difference, the code that no
+    rule covers, and the nearest rules."""
     rules, (agreed, compared) = encoder.rules, counts
     problem = (
         f"{_describe_first_difference(encoder, wrong)} These rules agree on {agreed} of {compared} texts, "
@@ -229,7 +230,7 @@ def _make_refusal(
     )
     said, option = [], ""
     if code is not None and code.unsaid:
-        said.append(_describe_unsaid_code(code))
+        said.append(_describe_code_without_rule(code))
     if isinstance(rules, TextRules):
         option = write_rules_option(rules, make_implied_rules(vocabulary), () if code is None else code.steps)
         if len(option) <= _MOST_WRITTEN:
@@ -243,7 +244,7 @@ def _make_refusal(
     )
 
 
-def _describe_unsaid_code(code: RulesInCode) -> str:
+def _describe_code_without_rule(code: RulesInCode) -> str:
     """Return a sentence with the expressions of the function's source that no text rule does exactly."""
     more = "; and others" * (len(code.unsaid) > _NAMED_PLACES)
     return f"No text rule does exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."

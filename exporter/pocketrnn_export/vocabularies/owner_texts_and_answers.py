@@ -31,10 +31,10 @@ Pair = tuple[str, Sequence[int]]
 Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 
 _LINE: Final = (
-    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of the ids, '
-    '"probabilities" that of the label, and the ids may be left out beside these. Or a CSV file with the columns '
-    "text, label (a|b for several), and probability (of that label; in a file without labels, of the second of two), "
-    "or a column with the probabilities of each label, named by it."
+    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of "ids", '
+    '"probabilities" that of "label", and a line with an answer needs no ids. Or give a CSV file with the columns '
+    "text, label (a|b for several) and probability (0.93: of that label; without the column label, of the second "
+    "of two labels), or with a column of probabilities for each label, named like the label."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
@@ -71,7 +71,7 @@ class OwnersText:
 
 
 def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return each text that has ids, with its ids."""
+    """Return a pair of the text and its ids for each text that has ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
@@ -98,12 +98,14 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
         document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
         if not isinstance(document, dict):
-            found.append(_make_text(document, where, _LINE))
+            found.append(_make_owners_text(document, where, _LINE))
             continue
         document |= {} if "probabilities" in document else _read_answer_members(document, where)
         text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
         answer = label if probabilities is None else _check_probabilities(probabilities, where)
-        one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
+        one = _make_owners_text(
+            [text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE
+        )
         if tokens is not None and ids is not None:
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
@@ -115,12 +117,12 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     without columns that are not read and rows without an answer."""
     rows = _read_rows(path)
     if rows and "text" not in rows[0]:
-        rows = _add_texts_beside(path, rows)
+        rows = _add_texts_of_other_file(path, rows)
     renamed = _find_label_columns(rows, labels)
     if renamed:
         _log.warning(
             "%s: %s are read as the probabilities of %s",
-            path, _list_names([*renamed]), _list_names([*renamed.values()]),
+            path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
         if len(labels) == 2 and len(renamed) == 1 and not multi_label:
@@ -135,7 +137,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
     ]  # fmt: skip
     if unread:
-        _log.warning("%s: not read, since no label has this name: %s", path, _list_names(unread))
+        _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
     rows = _leave_out_failed_rows(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
@@ -155,8 +157,8 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
 
 
 def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Leave out rows that have no probability and, in place of the label, a word such as ERROR, if other rows have
-    probabilities."""
+    """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. If no
+    row has a probability, return all rows."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
@@ -172,7 +174,7 @@ def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Seque
         words = dict.fromkeys(row["label"] for row, is_one in zip(rows, failed, strict=True) if is_one)
         _log.warning(
             "%s: %d rows are left out: %s is not a label, and they have no probability",
-            path, sum(failed), _list_names([*words]),
+            path, sum(failed), _write_names([*words]),
         )  # fmt: skip
         return [row for row, is_one in zip(rows, failed, strict=True) if not is_one]
     return rows
@@ -186,7 +188,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
 
 
-def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows with the texts from another CSV file in the same folder. A column that both files have, such as
     id, shows which text belongs to which row; this column is removed.
 
@@ -206,7 +208,7 @@ def _add_texts_beside(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[s
                 break
     if len(found) != 1:
         several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
-        raise InputError(f"{path} has no column text: {_list_names([*rows[0]])}.{several}", _LINE)
+        raise InputError(f"{path} has no column text: {_write_names([*rows[0]])}.{several}", _LINE)
     ((other, column, texts),) = found
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
     return [{"text": texts[row.pop(column)], **row} for row in rows]
@@ -254,7 +256,7 @@ def _are_logarithms(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -
     )
 
 
-def _list_names(names: Sequence[str]) -> str:
+def _write_names(names: Sequence[str]) -> str:
     return ", ".join(map(short_repr, names[:8])) + ", ..." * (len(names) > 8)
 
 
@@ -314,7 +316,7 @@ def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
         InputError: an item is not such a tuple.
     """
     try:
-        found = [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+        found = [_make_owners_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
     if twice := len(found) - len({one.text for one in found}):
@@ -322,8 +324,8 @@ def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
     return found
 
 
-def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Convert a tuple of a text, its ids or tokens, and an answer. Refuse an item of another form."""
+def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
+    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
@@ -344,7 +346,7 @@ def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
-            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
+            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Give ids as whole numbers from 0 on.")
     return OwnersText(text, [operator.index(value) for value in values], answer=answer)
 
 
@@ -352,7 +354,7 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
     if not isinstance(values, list | tuple):
         raise InputError(f"{where} has {brief_text(values)} where its tokens should be.", remedy)
     if odd := [value for value in values if not isinstance(value, str)]:
-        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Tokens are strings.")
+        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Give each token as a string.")
     return list(values)
 
 
@@ -390,7 +392,7 @@ def map_answers_to_labels(
             replace(one, answer=_split_labels(one.answer, labels), label=_split_labels(one.label, labels))
             for one in texts
         ]
-    numbers = [_read_single(one.answer) if len(labels) > 1 else None for one in texts]
+    numbers = [_read_single_probability(one.answer) if len(labels) > 1 else None for one in texts]
     # A label that has less than a half of two is not the one whose probability this is.
     of_second = len(labels) == 2 and any(
         number is not None and (one.label is None or number < _LIKELY)
@@ -408,7 +410,7 @@ def map_answers_to_labels(
             answer = {labels[0]: 1 - number, labels[1]: number}
         elif number is not None and one.label is not None:
             answer = {str(one.label): number}
-        found.append((one, _map_answer_with_label(replace(one, answer=answer), labels)))
+        found.append((one, _map_probabilities_and_check_label(replace(one, answer=answer), labels)))
     return found
 
 
@@ -421,7 +423,7 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
     return each if set(each) <= set(labels) else given
 
 
-def _read_single(answer: Any) -> float | None:
+def _read_single_probability(answer: Any) -> float | None:
     """Return an answer as a number if it is one probability, alone or in a list; else None."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
@@ -457,13 +459,13 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
                 )
             label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
             of_head = replace(one, answer=answer, label=label, head=name)
-            found.append((of_head, _map_answer_with_label(of_head, heads[name].labels)))
+            found.append((of_head, _map_probabilities_and_check_label(of_head, heads[name].labels)))
     return found
 
 
-def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer as a dict from labels to probabilities. Refuse a label that does not have the highest
-    probability."""
+def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -> Answer:
+    """Return the answer as a dict from labels to probabilities. If the owner gave a label too, refuse one that does not
+    have the highest probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -474,8 +476,8 @@ def _map_answer_with_label(one: OwnersText, labels: Sequence[str]) -> Answer:
             raise InputError(
                 f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
                 f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
-                "Leave out the label if it is the right one, and not the one that your classifier gives; else leave "
-                "out the probabilities.",
+                "Leave the label out if it is the true label and not the answer of your classifier; else leave the "
+                "probabilities out.",
             )
     return answer
 

@@ -252,13 +252,13 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
     """Return the vocabulary that an unpickled object is or holds. Refuse an object without one."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
-            return _read_native_vocab(root, source)
+            return _read_compiled_vocab(root, source)
         if isinstance(root.state, dict):
             held = root.state.get("vocab")
             if root.name in _NEW_VOCAB and isinstance(held, _RecordedObject) and held.name == _NATIVE_VOCAB:
-                return _read_native_vocab(held, source)
+                return _read_compiled_vocab(held, source)
             if root.name in _OLD_VOCAB and isinstance(root.state.get("itos"), list):
-                return SavedVocab(root.state["itos"], _find_old_default(root.state))
+                return SavedVocab(root.state["itos"], _find_default_of_old_vocab(root.state))
         if root.name in _NEW_VOCAB | _OLD_VOCAB:
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
@@ -329,7 +329,7 @@ def _list_words(value: Any) -> list[Any]:
     return [value] if isinstance(value, _RecordedObject) else list(value)
 
 
-def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
+def _read_compiled_vocab(made: _RecordedObject, source: str) -> SavedVocab:
     """Read the contents of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
     state = made.state
     if (
@@ -346,7 +346,7 @@ def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
     return SavedVocab(state[2], state[1][0] if state[1] else None)
 
 
-def _find_old_default(state: dict[str, Any]) -> Any:
+def _find_default_of_old_vocab(state: dict[str, Any]) -> Any:
     """Return the id of the unknown word in a Vocab of old torchtext. It is `unk_index` from torchtext 0.5 on, and 0
     before that. `stoi` is not used, since each look-up of an unknown word added the word to `stoi`."""
     stoi = state.get("stoi")

@@ -80,9 +80,9 @@ class _Trial:
             self._known[key] = self._measure(number, ids)
         return self._known[key]
 
-    def find_first_missed(self, rules: TextRules) -> tuple[int, float]:
-        """Return how many texts the module answers as the owner does, up to the first other answer, and the largest
-        difference of these answers."""
+    def count_agreeing_before_first_miss(self, rules: TextRules) -> tuple[int, float]:
+        """Return how many texts the module answers as the owner does before the first other answer, and the largest
+        distance of these answers."""
         encoder, largest = TextEncoder(rules, self.tokens), 0.0
         for count, (number, text) in enumerate(self.texts):
             distance = self.measure(number, encoder.encode(text))
@@ -110,32 +110,33 @@ def find_rules_from_answers(
     trial = _Trial(tokens, some, measure, tolerance)
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     try:
-        splits = _list_different_splits(whole, rules)
+        splits = _list_rules_with_different_ids(whole, rules)
         for widths in ((), _ROUND, _TENS, _SMALL) if is_open else ((),):
-            if found := _list_agreeing(trial, whole, splits, widths):
+            if found := _list_agreeing_rules(trial, whole, splits, widths):
                 return sorted(found, key=lambda one: one.distance)
     except _EnoughError:
         pass
     return []
 
 
-def _list_agreeing(
+def _list_agreeing_rules(
     trial: _Trial, whole: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """List the rules in `splits`, with these widths, that give the owner's answers to all texts of `whole`. `trial` has
-    some of these texts, and chooses the rules to compare on all. Return only one, if its answers are nearly exact."""
+    """Return the rules in `splits`, with these widths, that give the owner's answers to all texts of `whole`. Only
+    rules that do so for the texts of `trial`, some of these, are compared on all. Return a single one as soon as its
+    answers are nearly exact."""
     found: list[AgreeingRules] = []
     for split in splits:
-        for one in _try_widths(trial, split, widths):
-            if one.distance < _SURELY and whole.find_first_missed(one.rules)[0] == len(whole.texts):
+        for one in _list_agreeing_widths(trial, split, widths):
+            if one.distance < _SURELY and whole.count_agreeing_before_first_miss(one.rules)[0] == len(whole.texts):
                 return [one]
             found.append(one)
     found.sort(key=lambda one: one.distance)
-    each = ((one.rules, *whole.find_first_missed(one.rules)) for one in found[:_COMPARED])
+    each = ((one.rules, *whole.count_agreeing_before_first_miss(one.rules)) for one in found[:_COMPARED])
     return [AgreeingRules(one, largest) for one, agreed, largest in each if agreed == len(whole.texts)]
 
 
-def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
+def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> list[TextRules]:
     """List usual text rules that give different ids to the texts. Rules with the fewest unknown words in the texts and
     the fewest unused words of the vocabulary come first; the best follow again with another id for unknown words, or
     without these words."""
@@ -154,16 +155,16 @@ def _list_different_splits(trial: _Trial, rules: TextRules) -> list[TextRules]:
     return [*ranked, *(replace(s, unknown_id=id_) for s in ranked[:_BEST] for id_ in others if id_ != unknown)]
 
 
-def _try_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
+def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
     """Yield the rules `split` with each width that gives the owner's answers to all texts of the trial. If `widths` is
-    empty, yield the rules themselves if they do, or else with each cut that does."""
+    empty, yield `split` without a width if that gives them, else with each cut that does."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers.
     number, probe = next((one for one in trial.texts if len(one[1].split()) > 1), trial.texts[-1])
     tried = [replace(split, min_width=width, max_width=width, pad_side=side, cut_side=cut)
              for width in widths for side in _SIDES for cut in _SIDES]  # fmt: skip
     if not widths:
-        agreed, largest = trial.find_first_missed(split)
+        agreed, largest = trial.count_agreeing_before_first_miss(split)
         if agreed == len(trial.texts):
             yield AgreeingRules(split, largest)
         elif 2 * agreed >= len(trial.texts):
@@ -173,6 +174,6 @@ def _try_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Itera
     for one in tried:
         if widths and trial.measure(number, TextEncoder(one, trial.tokens).encode(probe)) > trial.tolerance:
             continue
-        agreed, largest = trial.find_first_missed(one)
+        agreed, largest = trial.count_agreeing_before_first_miss(one)
         if agreed == len(trial.texts):
             yield AgreeingRules(one, largest)

@@ -91,8 +91,7 @@ class _NotReadError(Exception):
 
 
 def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
-    """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no
-    rules.
+    """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no rules.
 
     Args:
         function: the owner's function, or `functools.partial` of one. Parts of its code that do not depend on the text
@@ -139,14 +138,14 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _escape_in_class(character: str) -> str:
-    """Return a character as a class of `re` has it."""
+    """Return a character as it is written in a class of `re`, escaped if necessary."""
     return f"\\{character}" if character in "\\]^-[" else character
 
 
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
-    """Return all words of at most `most` characters that a text may have after the cleaning steps, if they may have
-    ASCII characters outside \\w: a pattern with \\b would cut inside such words. Return an empty list if a pattern
-    works, or if there are too many words."""
+    """Return all words of at most `most` characters that a text may have after the cleaning steps. Return an empty list
+    if there are too many, or if a pattern with \\b finds the same words: no word may have an ASCII character outside
+    \\w."""
     left = _list_left_characters(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, most + 1)) > _MOST_STOP_WORDS:
         return []
@@ -204,7 +203,7 @@ class _Reader:
         self.depth = 0
         self.first_line = 0
 
-    def note_unsaid(self, node: ast.AST, text: Any, why: str = "") -> Any:
+    def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
         """Add an expression that no text rule does exactly to `unsaid`, unless the code has already looked up the ids.
         Return `text` unchanged."""
         if self.looked_up is not None:
@@ -219,7 +218,9 @@ class _Reader:
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
-        return self.note_unsaid(node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)")
+        return self.note_code_without_rule(
+            node, text, f" (a dict of {len(table):,} words, but no text rule looks up words)"
+        )
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Follow the source of a function of the owner that is called with these arguments. Return the result, with
@@ -290,26 +291,26 @@ class _Reader:
                 if isinstance(item_value, _Text):
                     scope.values[name] = self.add_part(scope.values.get(name), item_value, statement)
                 elif isinstance(scope.values.get(name), _Text):
-                    self.note_unsaid(statement, None)
+                    self.note_code_without_rule(statement, None)
             case ast.Import() | ast.ImportFrom() | ast.FunctionDef():
                 made: dict[str, Any] = {}
                 module = ast.fix_missing_locations(ast.Module([statement], []))
                 exec(compile(module, "<rules>", "exec"), {**scope.names, **scope.values}, made)  # noqa: S102 - as above
                 scope.values.update(made)
             case ast.Expr() if scope.has_text(statement):
-                self.note_unsaid(statement, None)
+                self.note_code_without_rule(statement, None)
             case ast.Assign() if not scope.has_text(statement):
                 for target in statement.targets:
                     _bind_names(target, scope.evaluate(statement.value), scope)
             case ast.Assign() | ast.AugAssign() | ast.While():
-                self.note_unsaid(statement, None)
+                self.note_code_without_rule(statement, None)
         return None
 
     def add_part(self, before: Any, added: _Text, node: ast.AST) -> Any:
         """Return the stand-in for the list or string `before` after code added a word or a character of the text to
         it."""
         if isinstance(before, _Text):
-            return self.note_unsaid(node, before)
+            return self.note_code_without_rule(node, before)
         whole = replace(added, part=False)
         if added.tokenizer == "characters" and isinstance(before, str):
             return replace(whole, tokenizer="")
@@ -324,7 +325,7 @@ class _Reader:
             self.follow_statements(loop.body, scope)
             return
         if not isinstance(each, _Text) or not isinstance(loop.target, ast.Name):
-            self.note_unsaid(loop.iter, None)
+            self.note_code_without_rule(loop.iter, None)
             return
         variable = loop.target.id
         scope.values[variable] = _make_part_stand_in(each)
@@ -340,7 +341,7 @@ class _Reader:
                 case ast.If(test=ast.Compare(ops=[ast.In()])):
                     waiting = [*statement.body, *waiting]
                 case ast.If():
-                    self.note_unsaid(statement.test, None)
+                    self.note_code_without_rule(statement.test, None)
                 case _:
                     self.follow_statement(statement, scope)
 
@@ -387,7 +388,7 @@ class _Reader:
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In)
                 chosen = self.evaluate(body if known or self.decide_condition(test, scope) else orelse, scope)
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
-                return self.note_unsaid(node, chosen) if is_changed else chosen
+                return self.note_code_without_rule(node, chosen) if is_changed else chosen
             case ast.BoolOp(values=[first, *_]):
                 return self.evaluate(first, scope)
             # A batch of one text, too.
@@ -398,7 +399,7 @@ class _Reader:
             case ast.Tuple(elts=elements):
                 return tuple(self.evaluate(one, scope) for one in elements)
         inside = (self.find_text(part, scope) for part in ast.iter_child_nodes(node))
-        return self.note_unsaid(node, next((found for found in inside if found is not None), None))
+        return self.note_code_without_rule(node, next((found for found in inside if found is not None), None))
 
     def find_text(self, node: ast.AST, scope: _Scope) -> Any:
         """Return the stand-in for the text if an expression gives one; else None."""
@@ -420,7 +421,7 @@ class _Reader:
         kwargs = {str(one.arg): self.evaluate(one.value, scope) for one in node.keywords if one.arg}
         given = _list_stand_ins([*args, *kwargs.values()])
         if not given:
-            return self.note_unsaid(node, None)
+            return self.note_code_without_rule(node, None)
         if function is enumerate and isinstance(args[0], list):
             return [*enumerate(args[0])]
         text = given[0]
@@ -460,20 +461,20 @@ class _Reader:
         code = code or getattr(method, "__code__", None)
         libraries = tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))
         if code is None or code.co_filename.startswith(libraries):
-            return self.note_unsaid(node, text)
+            return self.note_code_without_rule(node, text)
         try:
             found = self.follow_call(function, args, kwargs)
         except _NotReadError:
             raise
         # Without source, or with other arguments.
         except Exception:
-            return self.note_unsaid(node, text)
-        return self.note_unsaid(node, text) if found is None else found
+            return self.note_code_without_rule(node, text)
+        return self.note_code_without_rule(node, text) if found is None else found
 
     def follow_method(self, node: ast.Call, value: Any, name: str, args: Sequence[Any]) -> Any:
         """Follow a call of a method on the text or its words, such as `lower`. Return the stand-in for its result."""
         if not isinstance(value, _Text):
-            return self.note_unsaid(node, None)
+            return self.note_code_without_rule(node, None)
         match name, [*args]:
             case (("lower" | "casefold"), []):
                 return value.add_steps("lowercase")
@@ -487,7 +488,7 @@ class _Reader:
                 if value.part:
                     # Words that were split at white space have none at their ends.
                     is_nothing = value.tokenizer not in ("space", "characters") and args in ([], [None], [" "])
-                    return value if is_nothing else self.note_unsaid(node, value)
+                    return value if is_nothing else self.note_code_without_rule(node, value)
                 return value.add_steps(("sub", _make_strip_pattern(name, *args), ""))
             case "translate", [table]:
                 return self.add_character_step(node, value, lambda one: one.translate(table))
@@ -495,13 +496,13 @@ class _Reader:
                 return value.add_steps(("sub", r"[^\x00-\x7f]", ""))
             case (("decode" | "tolist" | "copy"), _):
                 return value
-        return self.note_unsaid(node, value)
+        return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
         """Add a step for code that changes each character by itself."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
-            left_out: _Text = self.note_unsaid(node, text)
+            left_out: _Text = self.note_code_without_rule(node, text)
             return left_out
         changed = {one: other for code in _CODE_POINTS if (other := change(one := chr(code))) != one}
         if not changed:
@@ -517,7 +518,7 @@ class _Reader:
             one in by for one in changed for what, by in changed.items() if what != one
         ):
             return text.add_steps(*(Replace(one, other) for one, other in changed.items()))
-        found: _Text = self.note_unsaid(node, text)
+        found: _Text = self.note_code_without_rule(node, text)
         return found
 
     def follow_pattern(
@@ -528,24 +529,32 @@ class _Reader:
         written = pattern.pattern
         asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
         if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
-            return self.note_unsaid(node, text)
+            return self.note_code_without_rule(node, text)
         match name:
             case "sub" if isinstance(args[0], str):
                 return text.add_steps(("sub", written, args[0]))
-            case "findall" if between := _find_pattern_between(written):
+            case "findall" if between := _find_pattern_between_matches(written):
                 return replace(text.add_steps(("sub", between, " ")), tokenizer="whitespace", joined=False)
             case "split":
                 return replace(text.add_steps(("sub", written, " ")), tokenizer="whitespace", joined=False)
             case "findall" | "finditer":
                 text = replace(text, tokenizer="whitespace", joined=False)
-        return self.note_unsaid(node, text)
+        return self.note_code_without_rule(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
         """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in for the
         string."""
         if text.tokenizer == "characters":
-            return replace(text, tokenizer="") if not between else self.note_unsaid(node, replace(text, tokenizer=""))
-        return replace(text, joined=True) if between == " " else self.note_unsaid(node, replace(text, joined=True))
+            return (
+                replace(text, tokenizer="")
+                if not between
+                else self.note_code_without_rule(node, replace(text, tokenizer=""))
+            )
+        return (
+            replace(text, joined=True)
+            if between == " "
+            else self.note_code_without_rule(node, replace(text, joined=True))
+        )
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
         """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in for its result."""
@@ -567,7 +576,7 @@ class _Reader:
             _bind_names(one.target, each[0], of_text)
             return [self.evaluate(element, of_text)]
         if not isinstance(each, _Text) or not isinstance(one.target, ast.Name):
-            return self.note_unsaid(element, each)
+            return self.note_code_without_rule(element, each)
         inner, variable = _Scope(scope.names, dict(scope.values)), one.target.id
         inner.values[variable] = _make_part_stand_in(each)
         for condition in one.ifs:
@@ -576,7 +585,7 @@ class _Reader:
         if part.tokenizer == "characters" and not (isinstance(element, ast.Name) and element.id == variable):
             change = _compile_expression(element, variable, inner)
             return replace(self.add_character_step(element, part, change), part=False)
-        found = self.evaluate(element, inner) if inner.has_text(element) else self.note_unsaid(element, part)
+        found = self.evaluate(element, inner) if inner.has_text(element) else self.note_code_without_rule(element, part)
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
@@ -637,7 +646,7 @@ class _Reader:
             case ast.Compare(left=ast.Constant(value=str() as inside), ops=[ast.NotIn()], comparators=[ast.Name()]):
                 if len(inside) == 1 and not inside.isspace():
                     return part.add_steps(("sub", rf"\S*{re.escape(inside)}\S*", ""))
-                return self.note_unsaid(test, part.add_steps(("sub", rf"{re.escape(inside)}\S*", "")))
+                return self.note_code_without_rule(test, part.add_steps(("sub", rf"{re.escape(inside)}\S*", "")))
             case ast.Compare(ops=[ast.In()]):
                 return replace(part, drops_unknown=True)
             case ast.Call(func=ast.Attribute(value=ast.Name(), attr=kind)) if kind in _KEPT_IF:
@@ -646,21 +655,23 @@ class _Reader:
                 found = part.add_steps(*(("sub", *one) for one in _DROPPED_IF[kind]))
                 # Inside a word with other characters, such as "10,", the digits stay.
                 left_over = _list_left_characters(part.steps)
-                return found if left_over and _are_word_characters(left_over) else self.note_unsaid(test, found)
+                return (
+                    found if left_over and _are_word_characters(left_over) else self.note_code_without_rule(test, found)
+                )
         if begun := _find_excluded_beginning(test, variable):
-            return self.note_unsaid(test, part.add_steps(("sub", rf"{re.escape(begun)}\S*", "")))
-        return self.note_unsaid(test, part)
+            return self.note_code_without_rule(test, part.add_steps(("sub", rf"{re.escape(begun)}\S*", "")))
+        return self.note_code_without_rule(test, part)
 
     def follow_slice(self, node: ast.AST, value: Any, cut: ast.Slice, scope: _Scope) -> Any:
         """Follow the slices `words[:n]` and `words[-n:]`, which cut the text. Return the stand-in for the cut text."""
         if not isinstance(value, _Text) or not value.is_split or cut.step is not None:
-            return self.note_unsaid(node, value)
+            return self.note_code_without_rule(node, value)
         lower, upper = (None if end is None else scope.evaluate(end) for end in (cut.lower, cut.upper))
         if lower in (None, 0) and isinstance(upper, int) and upper > 0:
             return replace(value, max_tokens=upper, cut_side="right")
         if upper is None and isinstance(lower, int) and lower < 0:
             return replace(value, max_tokens=-lower, cut_side="left")
-        return value if lower in (None, 0) and upper is None else self.note_unsaid(node, value)
+        return value if lower in (None, 0) and upper is None else self.note_code_without_rule(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
         """Return the steps, without steps that change nothing because the text is split at white space."""
@@ -763,7 +774,7 @@ class _LambdaParameterRenamer(ast.NodeTransformer):
         return ast.Name("_each", node.ctx) if node.id == self.old else node
 
 
-def _find_pattern_between(pattern: str) -> str:
+def _find_pattern_between_matches(pattern: str) -> str:
     """Return a pattern for the characters between the matches of `re.findall`. Return an empty string if there is no
     such pattern."""
     bare = pattern.replace(r"\b", "")

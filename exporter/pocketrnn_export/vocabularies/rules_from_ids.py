@@ -1,5 +1,5 @@
-"""Find the text rules that agree best with the owner's ids. First try usual rules, then change the members that the
-ids show.
+"""Find the text rules that agree best with the owner's ids. First try usual rules, then change the members that the ids
+show.
 
 A text that rules miss often shows by its ids which member is wrong: the id of an unknown word, that of a text without a
 token, the width at which one long text was cut.
@@ -62,13 +62,14 @@ def find_rules_from_ids(
     ]
     some_texts, longest = pairs[:_FIRST_TEXTS], max(len(ids) for _, ids in pairs)
 
-    def score(one: TextRules) -> int:
+    def score_rules(one: TextRules) -> int:
         encoder = TextEncoder(one, tokens)
         return -sum(
-            agrees_with_ids(encoder, *pair) + _agrees_on_known_words(encoder, *pair, longest) for pair in some_texts
+            gives_owner_ids(encoder, *pair) + _gives_owner_ids_of_known_words(encoder, *pair, longest)
+            for pair in some_texts
         )
 
-    ranked = sorted(tried, key=score)[:_BEST]
+    ranked = sorted(tried, key=score_rules)[:_BEST]
     some = _choose_texts_to_complete_on(pairs)
     widest = longest if framed else None
     completed = [(one, *_complete_rules(one, tokens, some, widest)) for one in ranked]
@@ -80,15 +81,15 @@ def find_rules_from_ids(
     return max(whole, key=lambda found: found[1])
 
 
-def agrees_with_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
-    """Return whether rules give the owner's ids to a text. A text without ids agrees: the owner's module cannot take
-    it, so its answer is unknown."""
+def gives_owner_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
+    """Return whether rules give the owner's ids to a text. Return True if neither the owner nor the rules find a token:
+    the owner's module cannot take such a text."""
     return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
 
 
-def _agrees_on_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether the rules give a text the owner's ids of known words. Ids of unknown words and of padding are left
-    out, and so are ids of the rules behind the length `longest`."""
+def _gives_owner_ids_of_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
+    """Return whether the rules give a text the owner's ids of known words: of the first `longest` ids by the rules,
+    those that stand neither for unknown words nor for padding."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
@@ -117,19 +118,19 @@ def _complete_rules(
             which show neither widths nor the ids of other texts.
     """
 
-    def count(tried: TextRules) -> int:
+    def count_agreeing_texts(tried: TextRules) -> int:
         encoder = TextEncoder(tried, tokens)
-        return sum(agrees_with_ids(encoder, *pair) for pair in pairs)
+        return sum(gives_owner_ids(encoder, *pair) for pair in pairs)
 
-    best, agreed = rules, count(rules)
+    best, agreed = rules, count_agreeing_texts(rules)
     for _ in range(_ROUNDS):
         if agreed == len(pairs):
             break
         encoder = TextEncoder(best, tokens)
-        missed = [pair for pair in pairs if not agrees_with_ids(encoder, *pair)]
-        changed = [(count(one), one) for one in _list_changed_rules(encoder, best, missed, longest)]
+        missed = [pair for pair in pairs if not gives_owner_ids(encoder, *pair)]
+        changed = [(count_agreeing_texts(one), one) for one in _list_changed_rules(encoder, best, missed, longest)]
         # A list of words can be made to fit any few texts.
-        dropped = [(count(one), one) for one in _list_rules_that_drop_words(encoder, best, pairs)]
+        dropped = [(count_agreeing_texts(one), one) for one in _list_rules_that_drop_words(encoder, best, pairs)]
         changed += [one for one in dropped if one[0] == len(pairs) or one[0] >= agreed + _TEXTS_TO_DROP_BY]
         more, found = max(changed, key=lambda one: one[0], default=(agreed, best))
         if more <= agreed:
@@ -175,7 +176,7 @@ def _list_changed_rules(
 
 def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
     """Yield rules that drop the words that the owner's ids never contain: as stop words, or as short words."""
-    dropped, kept = _find_dropped_words(encoder, pairs)
+    dropped, kept = _find_dropped_and_present_words(encoder, pairs)
     if not dropped or rules.stop_words:
         return
     longest = max(map(len, dropped))
@@ -184,7 +185,7 @@ def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: S
     yield replace(rules, stop_words=tuple(sorted(dropped)))
 
 
-def _find_dropped_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
+def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
     """Return the words that the owner's ids never contain, and the words that the ids contain.
 
     Only the number of unknown words is seen: if a text shows as many as are still possible, all of them are kept; if it

@@ -42,7 +42,7 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _ModelSettings:
-    """The settings of the trainer and the normalizer, or their defaults."""
+    """The settings of the trainer and the normalizer in a model. A missing setting has its default."""
 
     kind: int
     byte_fallback: bool
@@ -280,7 +280,7 @@ def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
-    """Read the integer of a protobuf message at an offset. Return the integer, and the offset behind it."""
+    """Read the integer of a protobuf message at an offset. Return the integer, and the offset after it."""
     value = 0
     for place in range(10):
         if offset >= len(content):

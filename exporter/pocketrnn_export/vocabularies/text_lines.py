@@ -28,12 +28,14 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         near = suggest_near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
-            f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
+            f"{path} cannot be read: {error.strerror}.", near or "Give a text file with one entry in each line."
         ) from None
     if len(content) > _LARGEST:
-        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file, one entry a line.")
+        raise InputError(
+            f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file with one entry in each line."
+        )
     if lines[-1] == "":
         del lines[-1]
     if not lines:
-        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
+        raise InputError(f"{path} is empty.", "Give a text file with one entry in each line.")
     return lines

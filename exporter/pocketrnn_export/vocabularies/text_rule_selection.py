@@ -27,7 +27,7 @@ from pocketrnn_export.vocabularies.first_and_last_ids import list_rules_with_fir
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_comparison import find_rules_of_function
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
-from pocketrnn_export.vocabularies.rules_from_ids import agrees_with_ids, find_rules_from_ids
+from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
 from pocketrnn_export.vocabularies.text_rules_writing import describe_rules, write_nearest_rules, write_rules_option
 from pocketrnn_export.vocabularies.tokenizer_width_rules import write_agreeing_widths
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, make_implied_rules
@@ -131,7 +131,7 @@ def complete_rules_by_ids(
     if not isinstance(rules, TextRules) or not pairs or (len(pairs) < _TEXTS_TO_DECIDE_BY and not is_split):
         return rules
     encoder = TextEncoder(rules, vocabulary.tokens)
-    if all(agrees_with_ids(encoder, *pair) for pair in pairs):
+    if all(gives_owner_ids(encoder, *pair) for pair in pairs):
         return rules
     found, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs, first=[rules])
     same = all(
@@ -145,7 +145,7 @@ def complete_rules_by_ids(
         len(pairs), "what your code does with the tokens" if is_split else "the text rules",
         f"--rules {shlex.quote(option)}" if len(option) <= _LONGEST_OPTION else describe_rules(found),
     )  # fmt: skip
-    if not is_split and (rivals := _describe_rivals(found, vocabulary, pairs)):
+    if not is_split and (rivals := _describe_other_agreeing_rules(found, vocabulary, pairs)):
         _log.warning(
             "Other rules agree with your texts, too: %s. Give texts that show which is right, or name your function: "
             "--tokenizer file.py:name", rivals,
@@ -153,15 +153,15 @@ def complete_rules_by_ids(
     return found
 
 
-def _describe_rivals(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
-    """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty
-    string if there are no such rules."""
+def _describe_other_agreeing_rules(found: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> str:
+    """Describe other rules that agree with all pairs, but give other ids to texts that we make. Return an empty string
+    if there are no such rules."""
     own = TextEncoder(found, vocabulary.tokens)
     made = list(filter(has_ordinary_characters, make_texts_for_comparison(vocabulary.tokens)))
     said = []
     for rival in list_candidate_rules(replace(found, steps=()), vocabulary.tokens):
         encoder = TextEncoder(rival, vocabulary.tokens)
-        if not all(agrees_with_ids(encoder, *pair) for pair in pairs):
+        if not all(gives_owner_ids(encoder, *pair) for pair in pairs):
             continue
         if other := next((text for text in made if encoder.encode(text) != own.encode(text)), None):
             said.append(f"{describe_rules(rival)} (it differs at {short_repr(other, 40)})")
@@ -200,7 +200,7 @@ def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], to
     """Describe how the pipeline's ids of a text differ from the ids by the rules. Return an empty string for equal
     ids."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
-    if agrees_with_ids(encoder, text, ids):
+    if gives_owner_ids(encoder, text, ids):
         return ""
     more = len(ids) - len(ours)
     if more > 0 and list(ids) == [*ours, *[padding] * more]:
@@ -225,10 +225,8 @@ def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
 def _advise_on_rules(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]
 ) -> tuple[str, dict[str, str | None], str]:
-    """Return advice, options and rules. The advice names the rules that agree with the most texts of the owner. The
-    options correct the command if the rules agree with all texts. The third value is the rules, if they are too long
-    for a message.
-    """
+    """Return three values: advice that names the rules which agree with the most texts of the owner; the options that
+    correct the command, if the rules agree with all texts; the rules as JSON, if they are too long for a message."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (
@@ -272,7 +270,7 @@ def _advise_on_other_rules(
             f'\'{{"min_width": 200, "max_width": 200}}\'. {external}'
         )
     before = TextEncoder(rules, vocabulary.tokens)
-    given = sum(agrees_with_ids(before, *pair) for pair in pairs)
+    given = sum(gives_owner_ids(before, *pair) for pair in pairs)
     option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts. No other rules that were"
@@ -397,7 +395,7 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
     if never and isinstance(encoder.rules, TextRules):
         words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (" and others" if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
-        is_cured = 2 * _count_unreachable_in_their_case(encoder.rules, tokens, len(never)) < len(never)
+        is_cured = 2 * _count_unreachable_without_lowercase(encoder.rules, tokens, len(never)) < len(never)
         _log.warning(
             "%d %s of the vocabulary, as %s and in upper case, %s not come through the rules (%s): %s.%s",
             len(never), "word" if one else "words", "it stands" if one else "they stand", "does" if one else "do",
@@ -405,8 +403,9 @@ def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> N
         )  # fmt: skip
 
 
-def _count_unreachable_in_their_case(rules: TextRules, tokens: Sequence[str], now: int) -> int:
-    """Return how many words of the vocabulary no text can reach without lower-casing; `now` if rules need it."""
+def _count_unreachable_without_lowercase(rules: TextRules, tokens: Sequence[str], now: int) -> int:
+    """Return how many words of the vocabulary no text can reach if rules do not lower-case. Return `now` if they do
+    not, or must."""
     if not rules.lowercase or rules.tokenizer == "basic_english":
         return now
     return len(find_unreachable_words(TextEncoder(replace(rules, lowercase=False), tokens), enumerate(tokens)))

@@ -138,8 +138,8 @@ def _read_folder(folder: Path) -> Subwords:
 
 
 def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
-    """Return a dict from names, such as `pad_token`, to the special tokens in tokenizer_config.json. `usual` has the
-    tokens for names that are missing there."""
+    """Return the special tokens in tokenizer_config.json, by names such as `pad_token`. `usual` has the tokens for
+    names that are missing there."""
     found = {}
     for name, default in usual.items():
         value = config.get(name, default)

@@ -121,7 +121,7 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
             raise
         # Parts that are understood but that the rules refuse, such as bytes of bytes.
         raise InputError(
-            f"{source} needs something that the text rules cannot express. {error.problem}", EXTERNAL_WAY
+            f"{source}: the text rules cannot express this tokenizer. {error.problem}", EXTERNAL_WAY
         ) from None
     return Subwords(rules, tokens, content=text)
 
@@ -135,12 +135,12 @@ def _make_rules(document: Mapping[str, Any], reading: _JsonReader) -> tuple[Subw
     size = len(model.scores) if isinstance(model, Unigram) else len(ids)
     added, all_ids = reading.read_added_tokens_and_ids(document.get("added_tokens") or [], ids, size)
     tokens = reading.order_tokens_by_id(all_ids)
-    reading.check_distinct_tokens(added, tokens, steps)
+    reading.refuse_tokens_made_equal(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove_text, steps)):
         raise reading.make_refusal_error(
-            "Metaspace with the prepend_scheme first behind a normalizer that removes something"
+            "a Metaspace whose prepend_scheme is first, after a normalizer that may remove text"
         )
-    first, last = reading.read_frame_ids(document.get("post_processor"))
+    first, last = reading.read_ids_around_text(document.get("post_processor"))
     most, cut = reading.read_truncation(document.get("truncation"), len(first) + len(last))
     padding, width, side = reading.read_padding_rules(document.get("padding"), all_ids)
     if isinstance(model, Unigram):
@@ -394,8 +394,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model, the ids of its pieces, and the id of unknown pieces. `of_bytes` means that the model
-        gets characters for bytes."""
+        """Return the model, the ids of its pieces, and the id of unknown pieces. `of_bytes` means that the model gets
+        characters for bytes."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -508,7 +508,8 @@ class _JsonReader:
         if unknown not in given or min(scores) < min(scores[i] for i in given):
             piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
             raise self.make_refusal_error(
-                f"the piece {short_repr(piece, 40)} twice, the first one unknown or with the lowest score"
+                f"a model with the piece {short_repr(piece, 40)} twice, if the first one is the unknown piece or has "
+                "the lowest score"
             )
         return Unigram(tuple(scores), self._read_flag(part, "byte_fallback")), ids, unknown
 
@@ -533,7 +534,7 @@ class _JsonReader:
                     f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
-                raise self.make_refusal_error(f"single_word, which the added token {short_repr(text, 40)} has")
+                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with single_word")
             if (other := of_id.setdefault(number, text)) != text:
                 # The library numbers by the count of pieces, even if their ids have gaps.
                 raise InputError(
@@ -548,7 +549,7 @@ class _JsonReader:
             )
         return tuple(found.values()), every
 
-    def check_distinct_tokens(
+    def refuse_tokens_made_equal(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
         """Refuse added tokens that the normalizer makes equal. The library finds one of them at random.
@@ -575,7 +576,7 @@ class _JsonReader:
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 
-    def read_frame_ids(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def read_ids_around_text(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the ids that are added before and after the ids of a text."""
         if part is None:
             return (), ()
@@ -590,7 +591,7 @@ class _JsonReader:
             first: tuple[int, ...] = ()
             last: tuple[int, ...] = ()
             for inner in self._read_parts(part.get("processors"), "processors"):
-                before, after = self.read_frame_ids(inner)
+                before, after = self.read_ids_around_text(inner)
                 first, last = before + first, last + after
             return first, last
         raise self.make_refusal_error(f"the post-processor {brief_text(kind)}")

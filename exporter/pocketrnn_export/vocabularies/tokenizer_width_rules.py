@@ -20,7 +20,9 @@ from pocketrnn_export.vocabularies.tokenizer_json import PADDING_NAMES, Subwords
 _log = logging.getLogger(__name__)
 
 _MEMBERS: Final = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side", "padding_id")
-_GIVE: Final = f"With a tokenizer, rules may contain only {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
+_GIVE: Final = (
+    f"Leave it out: beside a tokenizer, rules may contain only {', '.join(_MEMBERS[:-1])} and {_MEMBERS[-1]}."
+)
 
 
 def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source: str) -> Subwords:
@@ -37,9 +39,7 @@ def add_widths_to_tokenizer(subwords: Subwords, given: Mapping[str, Any], source
             padded and nothing says which id pads them.
     """
     if others := [str(name) for name in given if name not in _MEMBERS]:
-        raise InputError(
-            f"{source} already contains the values of {short_repr(', '.join(others), 80)} in rules.", _GIVE
-        )
+        raise InputError(f"The rules give {short_repr(', '.join(others), 80)}, which {source} already defines.", _GIVE)
     widths = {name: value for name, value in given.items() if value is not None}
     if isinstance(token := widths.get("padding_id"), str):
         if token not in subwords.tokens:

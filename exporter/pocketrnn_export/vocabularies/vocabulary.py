@@ -182,8 +182,8 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}, but an embedding has no such "
-            "row.",
+            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}, but an embedding has no row "
+            "with a negative number.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
@@ -536,8 +536,8 @@ def _read_named_members(named: Sequence[tuple[Any, Any]], source: str, depth: in
 
 
 def _read_named_value(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction:
-    {"word2idx": {"7": "0"}}."""
+    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction: {"word2idx":
+    {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _make_vocabulary_with_unknown(_order_tokens(value, source))
@@ -564,7 +564,8 @@ def _is_id_key(name: Any) -> bool:
 
 
 def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
-    """Return the tokens of a list of tokens, of (token, id), of (id, token), or of (token, count) by falling count."""
+    """Return the tokens in a list of tokens, of pairs with ids in either order, or of pairs (token, count) by falling
+    count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]

@@ -15,7 +15,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.intake.call_line import Call, compile_call
-from pocketrnn_export.vocabularies.spelling_ids import Spellings
+from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))

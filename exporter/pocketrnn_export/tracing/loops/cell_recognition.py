@@ -375,12 +375,12 @@ def _complete_gru(
     the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014)."""
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:
-        def changed(values: Tensor) -> Tensor:
+        def set_gate_columns(values: Tensor) -> Tensor:
             values = values.clone()
             values[:, reset.part * iteration.hidden : (reset.part + 1) * iteration.hidden] = number
             return values
 
-        return {reset.node: changed}
+        return {reset.node: set_gate_columns}
 
     closed, opened = (
         iteration.fit_gate_argument(proposed, replace_reset_gate(0.0)),

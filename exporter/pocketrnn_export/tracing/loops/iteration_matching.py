@@ -29,8 +29,8 @@ _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
 @dataclass(eq=False)
 class LoopState:
-    """A value that each iteration of a loop passes to the next one: its node before the typical iteration, which stands
-    for all, and, once known, its node after it."""
+    """A value that each iteration of a loop passes to the following one: its node before the typical iteration, which
+    stands for all, and its node after this iteration, once it is matched."""
 
     before: Node
     first: Node

@@ -360,7 +360,7 @@ def _add_running_reduction(
     ((before, after),) = numbers.states
     of_state = {before, *dependent}
     adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
-    if numbers.sizes[before] == 0 or not (adds or all(_takes_maximum(node, of_state) for node in dependent)):
+    if numbers.sizes[before] == 0 or not (adds or all(_is_maximum_or_move(node, of_state) for node in dependent)):
         return False
     kinds = {_find_reduction_kind(numbers, before, after, scale) for scale in SCALES}
     if adds and kinds == {"sum"}:
@@ -386,7 +386,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
     return name in _PRODUCTS and not several and not any(map(loop.differs_between_texts, others))
 
 
-def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
+def _is_maximum_or_move(node: Node, of_state: Collection[Node]) -> bool:
     """Return whether a node takes the larger of two values, only moves numbers, or is a `where` whose condition does
     not depend on the state."""
     whole, name = read_operator_names(node)

@@ -19,6 +19,8 @@ from pocketrnn_export.intake.user_frames import is_user_file, parse_file
 from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 
+# The number of leading dots of an import, the module, and the names that are imported from it.
+_Import = tuple[int, str, tuple[str, ...]]
 _OWN: Final = f"{Path(__file__).parents[2]}{os.sep}"
 
 _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
@@ -80,12 +82,11 @@ def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleTyp
 
 
 @functools.lru_cache(maxsize=256)
-def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """Return the imports inside a file's functions, each as the number of leading dots, the module, and the names that
-    are imported from it."""
+def _find_imports_of_functions(file: str) -> tuple[_Import, ...]:
+    """Return the imports inside a file's functions."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    found: list[tuple[int, str, tuple[str, ...]]] = []
+    found: list[_Import] = []
     for node in (node for function in functions for node in ast.walk(function)):
         if isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))

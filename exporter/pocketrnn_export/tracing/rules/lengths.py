@@ -134,7 +134,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     if _writes_in_place(name):
         facts.forget(args[0])
         return
-    if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
+    if name == "full" and len(args) > 1 and _is_padded_width(session, args[1]) and result.dim() == 1:
         facts.note(result, lengths="given", whole=True, width=args[1])
         return
     known = facts.find_fact(args[0]).lengths
@@ -178,7 +178,7 @@ _WRITES: Final = frozenset({"__setitem__", *(f"__i{name}__" for name in ("add", 
 _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 0)})
 
 
-def _is_width(session: TraceSession, value: Any) -> bool:
+def _is_padded_width(session: TraceSession, value: Any) -> bool:
     """Return whether a value is the width of the padded batch, x.size(1), from which forward makes lengths if it gets
     none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)

@@ -23,6 +23,9 @@ from pocketrnn_export.tracing.session import (
 )
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
+# The number of a part of an index, the axis to which it applies, and the position of the step that it selects.
+_IndexedStep = tuple[int, int, Any]
+
 
 def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Run a call of torch. Record for its result the loop and the iteration in which it runs or, after the loop, those
@@ -58,10 +61,9 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """Return the parts of an index, and those among them that select one step of an axis whose length is a size of the
-    input: (number of the part, axis, position). The second list is empty if the index has other parts than numbers,
-    slices, new axes and an ellipsis."""
+def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[_IndexedStep]]:
+    """Return the parts of an index, and the steps that they select on axes whose length is a size of the input. The
+    second list is empty if the index has other parts than numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis

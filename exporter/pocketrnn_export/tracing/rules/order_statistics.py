@@ -98,7 +98,7 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
 def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
     """Return a rule that orders bools as 0 and 1. The first `truths` results become bools again."""
 
-    def compute_from_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
+    def compute_with_bools_as_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
             return declined("the input is not boolean")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
@@ -108,7 +108,7 @@ def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[.
             return found.to(torch.bool) if truths else found
         return type(found)((*(part.to(torch.bool) for part in found[:truths]), *found[truths:]))
 
-    return compute_from_integers
+    return compute_with_bools_as_integers
 
 
 @rule("searchsorted", decline=decline_unless_exporting)

@@ -212,7 +212,7 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
             return declined("TorchScript has the same pooling")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
-                x = _reduce_windows(x, axis, size, largest=largest)
+                x = _reduce_adaptive_windows(x, axis, size, largest=largest)
         if not whole:
             return x
         return x.amax(whole, keepdim=True) if largest else x.mean(whole, keepdim=True)
@@ -220,7 +220,7 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
     return compute_adaptive_pool
 
 
-def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
+def _reduce_adaptive_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
     """Reduce x [..., n, ...] to [..., count, ...]: take the maximum or the mean of each window along an axis."""
     size = x.shape[axis]
     window = torch.arange(count)

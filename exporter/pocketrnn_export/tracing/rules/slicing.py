@@ -132,8 +132,8 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", decline=decline_outside_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Rewrite `chunk` as cuts of equal width. The number of chunks is that for the sizes that the trace assumes, which
-    is recorded as a condition on sizes."""
+    """Rewrite `chunk` as cuts of equal width. The number of chunks is the one for the sizes that the trace assumes;
+    record this as a condition on sizes."""
     size = x.shape[dim]
     expression = session.rename_size(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:

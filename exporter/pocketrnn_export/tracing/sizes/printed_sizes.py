@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pocketrnn_export.intake.user_frames import is_installed_file, is_user_file, parse_file
 
@@ -21,13 +21,17 @@ _TEXT: Final = (
     ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.Tuple, ast.List, ast.Name, ast.Starred, ast.keyword, ast.IfExp,
     ast.GeneratorExp, ast.ListComp,
 )  # fmt: skip
+# A piece of source: its first line and column, and its last line and column.
+_SourceRange = tuple[int, int, int, int]
+# How code uses a value: it only prints or logs it, it only puts it into the message of an error, or anything else.
+OutputUse = Literal["printed", "raised", ""]
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _MAKES_TEXT: Final = frozenset({"str", "repr", "format", "ascii"})
 # `print`, `warnings.warn`, and the methods of loggers.
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
 
-def find_output_use(frame: FrameType) -> str:
+def find_output_use(frame: FrameType) -> OutputUse:
     """Return how user code uses the value that a frame computes now: "printed" if it is only printed or logged,
     "raised" if it is only part of an error's message, "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
@@ -63,13 +67,13 @@ def _find_users_frame(frame: FrameType) -> FrameType:
     return caller
 
 
-def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
+def _find_use_of_name(function: ast.AST, node: ast.Name) -> OutputUse:
     """Return how a function uses a variable in one place: "printed", "raised" or ""."""
     statement, path = _find_statement_and_path(function, _read_node_position(node))
     return "" if statement is None else _find_use_in_statement(statement, path)
 
 
-def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
+def _find_statement_and_path(tree: ast.AST, where: _SourceRange) -> tuple[ast.stmt | None, list[ast.AST]]:
     """Return the statement around a piece of the source, and the nodes from the statement down to the piece."""
     path = list(_list_enclosing_nodes(tree, where))
     for i, node in reversed([*enumerate(path)]):
@@ -78,7 +82,7 @@ def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) ->
     return None, []
 
 
-def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
+def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> OutputUse:
     """Return how a statement uses the expression at the end of a path: "printed", "raised" or ""."""
     if isinstance(statement, ast.Raise):
         return "raised"
@@ -121,9 +125,8 @@ def _is_output_call(call: ast.Call) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
-def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """Return the piece of source of the instruction that a frame is running: first line, first column, last line, last
-    column. Return None if it is not known."""
+def _find_current_position(frame: FrameType) -> _SourceRange | None:
+    """Return the piece of source of the instruction that a frame is running, or None if it is not known."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:
@@ -132,7 +135,7 @@ def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None
     return None
 
 
-def _list_enclosing_nodes(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
+def _list_enclosing_nodes(node: ast.AST, where: _SourceRange) -> Iterator[ast.AST]:
     """Yield the nodes that contain the piece of source `where`, from the outermost node to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
@@ -145,10 +148,10 @@ def _list_enclosing_nodes(node: ast.AST, where: tuple[int, int, int, int]) -> It
                 yield from _list_enclosing_nodes(child, where)
 
 
-def _read_node_position(node: Any) -> tuple[int, int, int, int]:
+def _read_node_position(node: Any) -> _SourceRange:
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
 
-def _contains_position(node: Any, where: tuple[int, int, int, int]) -> bool:
+def _contains_position(node: Any, where: _SourceRange) -> bool:
     line, column, end_line, end_column = _read_node_position(node)
     return (line, column) <= where[:2] and where[2:] <= (end_line, end_column)

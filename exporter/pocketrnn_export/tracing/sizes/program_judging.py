@@ -82,7 +82,7 @@ class AnswerJudge:
         """Return whether a program gives the module's answer for a batch of the sizes `case`. The module must run at
         these sizes."""
         if (id(attempt), case) not in self.verdicts:
-            self.verdicts[id(attempt), case] = self._agrees(attempt, case)
+            self.verdicts[id(attempt), case] = self._run_and_compare(attempt, case)
         return self.verdicts[id(attempt), case]
 
     def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
@@ -97,10 +97,10 @@ class AnswerJudge:
                 given = attempt.run_non_forgetting(case)
             except Exception:
                 return False
-            self.verdicts[id(attempt), case] = self._agrees(replace(attempt, run=lambda _: given), case)
+            self.verdicts[id(attempt), case] = self._run_and_compare(replace(attempt, run=lambda _: given), case)
         return not self.verdicts[id(attempt), case]
 
-    def _agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+    def _run_and_compare(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Run a program for a case, and return whether its answer is near the module's answer."""
         try:
             given = attempt.run(case)

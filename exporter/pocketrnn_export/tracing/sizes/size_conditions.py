@@ -283,7 +283,7 @@ def _fold_arguments(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return lambda _, *values: functools.reduce(function, values)
 
 
-def _fold_library_function(name: str) -> Callable[..., Any]:
+def _make_folded_library_function(name: str) -> Callable[..., Any]:
     return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
 
 
@@ -337,13 +337,13 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.Mul: _compute_checked_product,
     sympy.Pow: _compute_checked_power,
     sympy.Mod: _make_checked_division(operator.mod),
-    sympy.Min: _fold_library_function("minimum"),
-    sympy.Max: _fold_library_function("maximum"),
+    sympy.Min: _make_folded_library_function("minimum"),
+    sympy.Max: _make_folded_library_function("maximum"),
     sympy.Abs: lambda _, value: abs(value),
     sympy.floor: _make_rounding_function("floor"),
     sympy.ceiling: _make_rounding_function("ceil"),
-    sympy.And: _fold_library_function("logical_and"),
-    sympy.Or: _fold_library_function("logical_or"),
+    sympy.And: _make_folded_library_function("logical_and"),
+    sympy.Or: _make_folded_library_function("logical_or"),
     sympy.Not: lambda kind, value: kind.library.logical_not(value),
     sympy.Eq: lambda _, a, b: a == b,
     sympy.Ne: lambda _, a, b: a != b,
@@ -352,8 +352,8 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.Gt: lambda _, a, b: a > b,
     sympy.Ge: lambda _, a, b: a >= b,
     sympy.ITE: lambda kind, condition, a, b: kind.library.where(condition, a, b),
-    of_torch.Min: _fold_library_function("minimum"),
-    of_torch.Max: _fold_library_function("maximum"),
+    of_torch.Min: _make_folded_library_function("minimum"),
+    of_torch.Max: _make_folded_library_function("maximum"),
     of_torch.FloorDiv: _make_checked_division(operator.floordiv),
     of_torch.CleanDiv: _make_checked_division(operator.floordiv),
     of_torch.Mod: _make_checked_division(operator.mod),

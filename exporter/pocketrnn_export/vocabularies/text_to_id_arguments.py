@@ -51,10 +51,10 @@ def read_text_arguments(
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         if vocabulary is not None:
-            raise InputError("The tokenizer already contains vocabulary.", "Leave out vocabulary.")
+            raise InputError("The tokenizer already contains a vocabulary.", "Leave out vocabulary.")
         if not isinstance(rules, Mapping | None):
             raise InputError(
-                "The tokenizer already contains rules.",
+                "The tokenizer already contains text rules.",
                 "Leave out rules, or give only widths that the tokenizer's file does not state: "
                 "rules={'min_width': 200, 'max_width': 200}.",
             )
@@ -66,7 +66,7 @@ def read_text_arguments(
         return TextArguments(read_vocabulary(tokens), tokenizer, rules.rules, rules)
     if not isinstance(rules, TextRules | SubwordRules | None):
         raise InputError(
-            f"rules is of type {type(rules).__name__}.", "Give TextRules, or the result of read_tokenizer."
+            f"rules is of type {type(rules).__name__}.", "Give rules as TextRules, or as the result of read_tokenizer."
         )
     if vocabulary is None:
         raise InputError(
