@@ -82,7 +82,7 @@ from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
-from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids, select_answered_ids
+from pocketrnn_export.intake.batch_dependent_ids import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_line import Call
@@ -431,7 +431,7 @@ def export(
             )
     check_export_options(wanted)
     if description.output.of_tokens:
-        _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
+        _refuse_options_with_token_labels(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
         (refuse_options_with_two_texts if two_texts else refuse_options_with_features)(description, pairs, **excluded)
         torchscript = False
@@ -511,7 +511,8 @@ def _export_text_module(
     compared: bool,
     force: bool,
 ) -> Manifest:
-    """Export a module of texts as a bundle, in one attempt.
+    """Export a module of texts as a bundle. If several calls give different answers, choose the call by the owner's
+    answers.
 
     Args:
         module, path, description, wanted, kinds, force: as `export` has them.
@@ -781,7 +782,9 @@ def _choose_form_kinds(
     return chosen
 
 
-def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+def _refuse_options_with_token_labels(
+    rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
+) -> None:
     """Refuse options that a bundle with labels of tokens cannot have."""
     if streaming or edge:
         raise InputError(
@@ -886,7 +889,7 @@ def _prepare_again(
 def _add_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers, and add this to the provenance."""
+    """Log how padding changes the module's answers. Return the description with this effect in its provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())
@@ -925,7 +928,7 @@ def _add_padding_effect(
 def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
     """Find the ids that a module may take for padding. Leave out an id if the module fails on a text of this id
     only."""
-    candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
+    candidates = list_possible_padding_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 

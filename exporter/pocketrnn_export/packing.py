@@ -274,7 +274,10 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
                 "Pack it in float32.",
             )
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.",
+            f"Give the bundle from which {manifest.name} was made.",
+        )
     return folder, manifest
 
 

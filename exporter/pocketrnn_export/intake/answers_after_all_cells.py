@@ -41,11 +41,13 @@ def refuse_other_answers_after_all_cells(
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more seconds with --run-notebook, or shorten the training: the weights are not compared.",
+            "Give more seconds with --run-notebook, or let the notebook train for less long: the weights are not "
+            "compared.",
         ) from None
     except EOFError:
         raise InputError(
-            f"A cell of {named.path} ends the process.", "Correct it, or export without --run-notebook."
+            f"A cell of {named.path} ends the process.",
+            "Take the line that ends it out of the cell, or export without --run-notebook.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
@@ -55,8 +57,8 @@ def refuse_other_answers_after_all_cells(
     elif not are_equal_up_to_rounding(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
-            "Find the cells that change the values that it reads: give plain values with --set NAME=VALUE, or name "
-            "the object itself in place of its class.",
+            "A cell changes values that it reads: give these values with --set NAME=VALUE, or name the object that the "
+            "notebook makes in place of its class.",
         )
 
 

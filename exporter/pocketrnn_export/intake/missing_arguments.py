@@ -27,7 +27,7 @@ from pocketrnn_export.intake.non_size_arguments_from_weights import find_initial
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.class_definitions import find_class
+from pocketrnn_export.source_code.class_definitions import find_class_and_call
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class MissingArgumentsError(InputError):
         self.known, self.source = known, source
 
 
-def find_missing_arguments(
+def find_values_for_missing_arguments(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
@@ -316,7 +316,7 @@ def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | 
     Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
-    if (inside := find_class(statements, owner.__name__)) is not None:
+    if (inside := find_class_and_call(statements, owner.__name__)) is not None:
         return inside[0]
     # The source may be missing, or be another one than was run.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):

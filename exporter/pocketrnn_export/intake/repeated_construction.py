@@ -47,8 +47,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
                 if weights is None
-                else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
-                "again; or ask for random ones with --random-weights.",
+                else f"{weights.path} does not hold {name}: make it a parameter, a layer or a buffer, and save the "
+                "weights again; or ask for random ones with --random-weights.",
             )
     own = compute_probe_answer(module)
     if own is not None and answer is not None and not are_equal_up_to_rounding(own, answer):

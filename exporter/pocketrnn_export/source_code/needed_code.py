@@ -25,7 +25,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
-from pocketrnn_export.source_code.jupyter_names import checks_for_jupyter, depends_on_name
+from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
@@ -36,7 +36,7 @@ from pocketrnn_export.source_code.syntax_tree_facts import (
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
-    is_last_deleted,
+    is_deleted_at_end,
     list_statements,
     make_symbol_table,
 )
@@ -114,8 +114,9 @@ def find_needed_statements(
         ) from None
 
 
-def find_name_checks(cells: Iterable[Cell]) -> list[str]:
-    """Return the statements that depend on whether their file is run directly. Each is given with its line."""
+def list_statements_that_check_name(cells: Iterable[Cell]) -> list[str]:
+    """List the statements that depend on `__name__`, which differs if their file is run directly. Each is given with
+    its line."""
     return [
         f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
     ]
@@ -237,7 +238,7 @@ class _NeededSearch:
                 self.unresolved.add(name)
             return
         end = len(self._all) if before_index is None else before_index
-        if name in _BUILTINS and is_last_deleted(name, self._all[:end]):
+        if name in _BUILTINS and is_deleted_at_end(name, self._all[:end]):
             return
         earlier = [statement for statement in binding if statement.index < end]
         if not earlier:

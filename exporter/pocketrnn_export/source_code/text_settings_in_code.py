@@ -84,8 +84,9 @@ def find_open_settings(
 
 
 def _list_nodes_of_modules(tree: ast.AST) -> set[ast.AST]:
-    """Return the nodes of `__init__` and `forward` in classes with a forward, and of the methods that these call: a
-    length there is that of a table of positions, say, and cuts no text that the proof does not see cut."""
+    """Return the nodes of `__init__`, of `forward` and of the methods that these call, in classes with a forward. A
+    length there, such as that of a table of positions, cuts texts only inside the module, where the proof compares the
+    answers."""
     found: set[ast.AST] = set()
     for definition in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         methods = {one.name: one for one in definition.body if isinstance(one, ast.FunctionDef)}

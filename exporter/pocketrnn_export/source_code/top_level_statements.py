@@ -168,7 +168,7 @@ def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
         return symtable.symtable(ast.unparse(node), "statement", "exec")
 
 
-def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
+def is_deleted_at_end(name: str, statements: Sequence[Statement]) -> bool:
     """Return whether `del name` is the last statement about a name. A builtin with this name is visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:

@@ -19,7 +19,7 @@ from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer, write_external_argument
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function

@@ -101,7 +101,9 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
     required = [_make_slot(p) for p in own if p.default is p.empty]
     targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
-        yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
+        yield from (
+            _add_target_inputs(signature, targets) for signature in _list_signatures_of_one_argument(module, targets)
+        )
     elif len(own) == 1:
         yield from _list_tuple_signatures()
 
@@ -172,7 +174,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 # --- everything in one argument
 
 
-def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
+def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signature:
     """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
     contains all other inputs."""
     if not targets:

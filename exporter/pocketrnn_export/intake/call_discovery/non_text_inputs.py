@@ -174,10 +174,10 @@ def find_constant_inputs(
     return None
 
 
-def find_changing_inputs(
+def make_changing_inputs_failure(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
-    """Return the failure of a call whose answer changes, or may change, with the constants in the call; else None."""
+    """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
         (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
     ]
@@ -258,7 +258,7 @@ class _TracedAnswer:
 
     def is_like(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have the same numbers and the same program."""
-        return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
+        return is_equal_up_to_rounding(self.numbers, other.numbers) and is_same_program(self.program, other.program)
 
 
 def trace_answer(
@@ -302,7 +302,7 @@ def _compute_answer_tensors(
     return dict(find_float_tensors(answer)) or None
 
 
-def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
+def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
     """Return whether two answers have the same shape, and the same numbers up to rounding."""
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
@@ -377,7 +377,7 @@ def _may_mask_change_answer(
             if (
                 one is not None
                 and one.is_like(own)
-                and (other is None or not is_same_answer(other.numbers, own.numbers))
+                and (other is None or not is_equal_up_to_rounding(other.numbers, own.numbers))
             ):
                 return False
         told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
@@ -397,7 +397,7 @@ def find_call_with_other_mask(
             if (
                 own
                 and other
-                and is_same_answer(own.numbers, other.numbers)
+                and is_equal_up_to_rounding(own.numbers, other.numbers)
                 and not is_same_program(own.program, other.program)
             ):
                 return way.replace_value(i, value).line + suffix
@@ -408,10 +408,10 @@ def _is_padding_mask(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def find_unknown_inputs(
+def make_unknown_inputs_failure(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return a failure that names the inputs beside the text, if the module runs with none of the tried values.
+    """Return a failure that names the inputs in addition to the text, if the module runs with none of the tried values.
     Return None if the module has no such inputs."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
@@ -428,7 +428,7 @@ def find_unknown_inputs(
     )
 
 
-def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def make_number_inputs_failure(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
