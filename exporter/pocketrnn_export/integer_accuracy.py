@@ -101,7 +101,7 @@ def measure_integer_change(
         of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
         several_labels=before.manifest.output.activation == "sigmoid",
     )
-    _check_change(verdict, allowed)
+    _refuse_larger_change(verdict, allowed)
     return verdict
 
 
@@ -184,7 +184,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
     return np.concatenate([compute_logits_of_engine_input(classifier, [one]) for one in golden])
 
 
-def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
+def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
     """Refuse more changed labels, or a larger loss of accuracy, than is allowed."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.

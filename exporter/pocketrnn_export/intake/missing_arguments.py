@@ -137,16 +137,16 @@ def _list_parameters_without_argument(
 
 
 def _take_arguments_from_calls(
-    calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
+    calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
     equals the default or contradicts the checkpoint is left out."""
-    literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
+    literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
         for name, value in literals.items()
         # The checkpoint is of these weights, and the file may have changed since.
-        if not calls[name].confirms(others[name].default) and (name not in stated or stated[name] == value)
+        if not calls[name].confirms(parameters[name].default) and (name not in stated or stated[name] == value)
     }
 
 
@@ -189,7 +189,7 @@ def _log_taken_values(
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
 ) -> None:
-    """Log the values that were found for arguments, each with its source, and the arguments that keep an unconfirmed
+    """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
     default."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""

@@ -402,8 +402,8 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Return options with values for the names that a failing import would define, if the weights show them. Else
-    return an empty string."""
+    """Return command-line options that set the names of a failing import, if the weights show their values. Else return
+    an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]

@@ -147,7 +147,7 @@ class ExportableModule:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes beside a text."""
+        """The features that the module takes in addition to a text."""
         return self.convention.features
 
     @property

@@ -266,7 +266,7 @@ class _NeededSearch:
             found = {s: touched(s) for s in self._all if s.index not in run | tried}
             for statement, what in found.items():
                 if what and statement.index not in self.taken:
-                    self._try_statement(statement, what)
+                    self._take_or_note_statement(statement, what)
                 if what:
                     tried.add(statement.index)
             if not any(found.values()):
@@ -306,7 +306,7 @@ class _NeededSearch:
 
         return find_possible_changes
 
-    def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
+    def _take_or_note_statement(self, statement: Statement, touched: PossibleChanges) -> None:
         """Collect a statement that may change the collected code. If the statement is not safe to run, note it
         instead."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
@@ -447,8 +447,8 @@ class _NeededSearch:
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return `name.part`, such as `config.size`, if a likely value is known for this part and for nothing else of
-        the name. Else return the name."""
+        """Return `name.part`, such as `config.size`, if a likely value is known for exactly one part of the name, and
+        none for the name itself. Else return the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 

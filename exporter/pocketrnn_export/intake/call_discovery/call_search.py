@@ -1,4 +1,4 @@
-"""Find out how to call a module: try the usual calls on a few small batches.
+"""Find out how to call a module: try likely calls on a few small batches.
 
 A call works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
@@ -77,8 +77,8 @@ _LIKELY: Final = 4
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module: check the owner's call if there is one, else try the usual calls. Return the call
-    that works.
+    """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
+    convention of the call that works.
 
     Args:
         asked: the module, and what is known of it.
@@ -128,7 +128,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
 
 
 def _search_convention(asked: ModuleFacts) -> Convention:
-    """Try the usual calls, and return the convention of the call that works."""
+    """Try likely calls, and return the convention of the call that works."""
     ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
     try:
         found = _search_candidates(asked, ways)

@@ -18,7 +18,11 @@ from torch import nn
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
-from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
+from pocketrnn_export.intake.call_discovery.variadic_inputs import (
+    ReadInputs,
+    find_read_inputs,
+    list_optional_keyword_names,
+)
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The most inputs that are tried for a forward of *args or a tuple.
@@ -191,7 +195,7 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
     """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
-        names, more = _record_read_names(module, targets, keys=keys)
+        names, more = _record_names_read_by_forward(module, targets, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -317,7 +321,7 @@ class _RecordingFields:
         return self._give(name)
 
 
-def _record_read_names(
+def _record_names_read_by_forward(
     module: nn.Module, targets: Sequence[Slot], *, keys: bool
 ) -> tuple[dict[str, bool], tuple[str, ...]]:
     """Run forward, and return a dict from each name that it reads from its single argument to whether it fails without
@@ -396,7 +400,7 @@ def _find_optional_keywords(
     if not reads.keywords:
         return names
     required = [*keys, *(p.name for p in parameters if p.default is p.empty)]
-    further = [name for name in list_optional_names(module) if name not in taken | set(names)]
+    further = [name for name in list_optional_keyword_names(module) if name not in taken | set(names)]
     return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
 
 

@@ -92,7 +92,7 @@ def _ignores_tokens_past_lengths(
 ) -> bool:
     """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
     the index `i`."""
-    function = wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
+    function = wrap_answer_part(asked.compile(way.give_lengths_only_to(i).line), convention.line[len(way.line) :])
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and are_answers_near(answers[0], answers[2])
 

@@ -102,7 +102,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
     yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
     yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
     yield _ValueKind("a switch", ("False", "True"))
-    if constants := list(dict.fromkeys(_find_constants_of_module(asked.module)))[:24]:
+    if constants := list(dict.fromkeys(_find_constants_in_module_code(asked.module)))[:24]:
         yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
         keys = [constant for constant in constants if isinstance(constant, str)]
         for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
@@ -116,14 +116,15 @@ def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
 
 
 def _list_state_shapes(module: nn.Module) -> list[str]:
-    """Return the code of the shape of the initial state of the first recurrent layer."""
+    """Return code for the shape of an initial state, by the sizes of the first recurrent layer: a list of one shape.
+    Return an empty list without such a layer."""
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
     return []
 
 
-def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
+def _find_constants_in_module_code(module: nn.Module) -> Iterator[str | int | float]:
     """Yield the constant strings and numbers in the code of the module's classes."""
     if isinstance(module, torch.jit.ScriptModule):
         return
@@ -354,8 +355,8 @@ def note_inputs_with_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return a tuple with the line of the first call that gives a usual mask to the input and runs. Return an empty
-    tuple if none runs."""
+    """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
+    runs."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
