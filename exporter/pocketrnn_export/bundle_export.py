@@ -54,7 +54,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_pairs_for_proof,
     choose_texts_for_proof,
     encode_text_cases,
-    make_unrelated_texts,
+    make_texts_of_random_words,
 )
 from pocketrnn_export.crf_export import add_crf
 from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
@@ -77,8 +77,8 @@ from pocketrnn_export.feature_arguments import (
 from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
-from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
@@ -92,16 +92,16 @@ from pocketrnn_export.module_check_by_owner_answers import refuse_module_with_ot
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_arguments_beside_input,
     refuse_arguments_of_other_kind,
+    refuse_arguments_with_input_and_output,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
 from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
-from pocketrnn_export.proof.case_provenance import make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.compared_id_cases import find_compared_ids
-from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
@@ -339,7 +339,7 @@ def export(
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_arguments_beside_input(beside_input, input, output)
+        refuse_arguments_with_input_and_output(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -964,8 +964,13 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
 
 
 def _list_small_graph_constants(forms: Iterable[Form]) -> list[int]:
-    """Return the small whole numbers that are constants of the ONNX graph."""
-    return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
+    """Return the small whole numbers that are constants of the ONNX graph among the forms."""
+    return [
+        number
+        for form in forms
+        if isinstance(form.entry, Graph)
+        for number in list_integers_near_constants(form.content)
+    ]
 
 
 def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
@@ -1004,7 +1009,9 @@ def _choose_accepted_texts(
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += select_texts_within_limits(
-            limits, make_unrelated_texts(description.text.vocabulary, description.text.rules, (least,)), description
+            limits,
+            make_texts_of_random_words(description.text.vocabulary, description.text.rules, (least,)),
+            description,
         )
     if private.issuperset(inside):
         raise ExportError(

@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_ca
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows
+from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows_together_and_alone
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
@@ -100,7 +100,7 @@ def write_bundle(
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_hazard_rows(classifier, answers, plan.engine_rows)
+        compared += compare_hazard_rows_together_and_alone(classifier, answers, plan.engine_rows)
         compared += compare_decoded_labels(classifier, plan.labels, answers, plan.engine_rows)
         manifest = replace(
             manifest,

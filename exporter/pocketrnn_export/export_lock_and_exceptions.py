@@ -12,7 +12,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, Terminated, first_line
 from pocketrnn_export.comparing.torch_threads import use_one_thread
-from pocketrnn_export.diagnose.first_difference import name_differing_line
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
 
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
@@ -36,7 +36,7 @@ def lock_exports() -> Iterator[None]:
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
     """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
     try:
-        with name_differing_line(), keep_module_unchanged(module):
+        with add_first_difference_to_error(), keep_module_unchanged(module):
             yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise

@@ -95,7 +95,7 @@ from pocketrnn_export.integer_packing import (
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import compare_number_rules, make_number_proof
 from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
@@ -234,7 +234,7 @@ def _pack_bundle(
             )
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
-            check_can_stream(manifest.input, limits)
+            refuse_rules_that_cannot_stream(manifest.input, limits)
         stream, step = make_step_graph(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
@@ -504,7 +504,7 @@ def _make_proof_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) 
             manifest.graph.limits, _choose_texts_of_proof(manifest, description), description
         )
         drawn = make_cases_for_graph(
-            given.rules, manifest.graph, manifest.provenance, turns=turns, features=manifest.features
+            given.rules, manifest.graph, manifest.provenance, further_tokens=turns, features=manifest.features
         )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1

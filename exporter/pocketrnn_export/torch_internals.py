@@ -36,6 +36,7 @@ from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._export import utils as _export_operators
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
@@ -65,6 +66,7 @@ __all__ = [
     "DispatchMode",
     "FunctionMode",
     "answer_size_conditions",
+    "avoid_kernel_choices",
     "cache_known_operators",
     "cache_onnx_registry",
     "call_forward_directly",
@@ -264,6 +266,22 @@ def make_unknown_size_mode() -> FakeTensorMode:
     Each unknown size has its own symbol, even if two sizes are equal.
     """
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+
+
+@contextlib.contextmanager
+def avoid_kernel_choices() -> Iterator[None]:
+    """While the block runs, PyTorch chooses no kernel of a convolution by its sizes, as in torch.export.
+
+    Without: where forward runs with unknown sizes, the choice is a condition such as `batch >= 16`, and a module may be
+    refused for it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+            # In 2.8, the plain kernel takes no unknown sizes by itself.
+            stack.enter_context(enable_python_dispatcher())
+        yield
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:

@@ -31,7 +31,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.proof.feature_cases import add_features, make_example_features
+from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases, make_example_features
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -198,7 +198,7 @@ def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tm
     ("kind", "said"),
     [
         (zoo.MeanOfBatch, "batch|texts"),
-        (zoo.BranchOnPrice, "values"),
+        pytest.param(zoo.BranchOnPrice, "values", marks=pytest.mark.slow),
         (zoo.OfTokens, "for each token"),
         (zoo.Blind, "same answer"),
         (zoo.OneTensor, r"feature_modules.py:\d+.*\(x\).*features"),
@@ -330,7 +330,7 @@ def of_case(tokens: Any, lengths: Any) -> Any:
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     features: Features = make_features({**PRICE, **USER})
     plain = {"shapes": make_shape_grid(zoo.WORDS, 0, ragged=True)}
-    cases = add_features(plain, features, lambda case: case, most=4)
+    cases = add_features_and_feature_cases(plain, features, lambda case: case, most=4)
     drawn = np.concatenate([of_case(case.tokens, case.lengths) for some in cases.values() for case in some])
     assert set(drawn[:, 1]) == set(range(zoo.USERS))
     sizes = np.abs(drawn[:, 0])

@@ -467,10 +467,11 @@ def test_the_line_that_saves_a_vocabulary_is_told_where_none_is_given(code: str,
     assert (folder / "trains.py").exists()
 
 
-def test_a_dict_of_the_checkpoint_with_the_name_of_an_object_is_named(folder: Path) -> None:
-    made = "class Made(Small):\n    def __init__(self, words, config):\n        super().__init__(words, config.size)\n"
-    code = f"class Config:\n    size = 2\n\n\n{MODEL}\n\n{made}"
-    Path("with_config.py").write_text(code)
+def test_a_dict_of_the_checkpoint_is_named_for_an_object_that_it_does_not_fill(folder: Path) -> None:
+    made = (
+        "class Made(Small):\n    def __init__(self, words, config):\n        super().__init__(words, config.make())\n"
+    )
+    Path("with_config.py").write_text(f"{MODEL}\n\n{made}")
     state = {"model_state_dict": make(MODEL, "Small", 20, 8, True).state_dict()}
     torch.save({**state, "config": {"size": 8, "layers": {"rnn": 1}}}, "config.pt")
     with pytest.raises(MissingArgumentsError, match=r'"config\.pt"\)\["config"\].*size, layers'):

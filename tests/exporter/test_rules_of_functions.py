@@ -105,14 +105,14 @@ def ids(text: str) -> list[int]:
 @pytest.mark.parametrize(
     "function",
     [
-        stop_words_and_lengths,
+        pytest.param(stop_words_and_lengths, marks=pytest.mark.slow),
         pytest.param(joined_again, marks=pytest.mark.slow),
-        characters_left_out,
-        translated,
-        a_loop_over_words,
-        functools.partial(a_loop_over_words, most=2),
+        pytest.param(characters_left_out, marks=pytest.mark.slow),
+        pytest.param(translated, marks=pytest.mark.slow),
+        pytest.param(a_loop_over_words, marks=pytest.mark.slow),
+        pytest.param(functools.partial(a_loop_over_words, most=2), marks=pytest.mark.slow),
         pytest.param(found_words, marks=pytest.mark.slow),
-        a_list_of_replacements,
+        pytest.param(a_list_of_replacements, marks=pytest.mark.slow),
         OwnTokenizer("[^a-zA-Z0-9]"),
         pytest.param(ids, marks=pytest.mark.slow),
         lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(),
@@ -138,6 +138,29 @@ def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixtur
         '--rules \'{"tokenizer": "whitespace", "lowercase": false, "steps": [{"sub": ["[^a-zA-Z0-9]", " "]}'
         in caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda text: list(text.strip().lower()),
+        pytest.param(lambda text: list(re.sub(r"\s+", " ", text.rstrip(" \n"))), marks=pytest.mark.slow),
+        pytest.param(lambda text: [c for c in text.lstrip("-^]\\ ") if c != "!"], marks=pytest.mark.slow),
+        pytest.param(lambda text: text.strip().split(" "), marks=pytest.mark.slow),
+    ],
+)
+def test_blanks_at_the_ends_are_removed_before_letters(function: Callable[[str], list[str]]) -> None:
+    letters = read_vocabulary(["<pad>", "<unk>", *string.ascii_lowercase, " ", "-", "\\", ""])
+    rules = choose_rules(letters, None, function, [], [" -good film ", "\n \\ a- \n", "\xa0bad!\x1c"])
+    encoder = TextEncoder(rules, letters.tokens)
+    for text in ("  a\t", "a", " \n", "a b ", "-^a", "\u3000a \u2028", "", " a  b!"):
+        assert encoder.encode(text) == (encoder.look_up(function(text)) or [rules.empty_id]), text
+
+
+def test_a_pattern_of_lines_is_not_one_of_the_ends_of_a_text() -> None:
+    pattern = re.compile("^ +", re.MULTILINE)
+    found = read_rules_in_code(lambda text: list(pattern.sub("", text)))
+    assert found is None or found.unsaid
 
 
 PUNCTUATION = {chr(code) for code in range(0x20, 0x30)} - {" "}
@@ -238,7 +261,9 @@ def no_beginning(text: str) -> list[str]:
             [r"http\S*", r"@\S*", r"\b\d+\b"],
             ["'http' not in w", "w[:1] != '@'", "not w.isdigit()"],
         ),
-        (no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"]),
+        pytest.param(
+            no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"], marks=pytest.mark.slow
+        ),
         (lambda text: [FULL.get(w, w) for w in text.split()], [], ["FULL.get(w, w) (a dict of 2 words"]),
     ],
 )
@@ -290,7 +315,7 @@ def test_a_difference_at_rare_characters_is_told(caplog: pytest.LogCaptureFixtur
     ("keeps", "written"),
     [
         (lambda word: word not in STOP_WORDS, '"stop_words": ["a", "of", "the"]'),
-        (lambda word: len(word) > 1, '{"sub": ["\\\\b\\\\w{1,1}\\\\b", ""]}'),
+        pytest.param(lambda word: len(word) > 1, '{"sub": ["\\\\b\\\\w{1,1}\\\\b", ""]}', marks=pytest.mark.slow),
     ],
 )
 def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], written: str) -> None:

@@ -16,8 +16,9 @@ from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 
 @contextlib.contextmanager
-def name_differing_line() -> Iterator[None]:
-    """Add to the error that the block raises the place where the exported program first differs from the module.
+def add_first_difference_to_error() -> Iterator[None]:
+    """If the block raises an error of the proof, add the place where the exported program first differs from the
+    module.
 
     Raises:
         AnswersDifferError: the block raised one.

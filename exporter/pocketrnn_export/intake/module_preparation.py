@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
+from pocketrnn_export.comparing.first_missing_operation import LineFinder, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.form_runs import make_module_run
@@ -29,8 +29,8 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_non_padding_id,
     convert_to_pairs,
     make_shape_grid,
-    replace_ids,
-    select_neighbour_cases,
+    replace_unwanted_ids,
+    select_cases_for_row_independence,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, select_cases_of_answered_lengths
@@ -189,7 +189,7 @@ class ExportableModule:
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
-        return replace_ids(real, self.alone, self.ids) if self.alone else real
+        return replace_unwanted_ids(real, self.alone, self.ids) if self.alone else real
 
     def refuse_batch_dependence(self, cases: Iterable[Case]) -> None:
         """Refuse a module that answers a text in one of these batches differently than alone.
@@ -370,7 +370,7 @@ def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequ
         prepared = add_ids_that_need_own_batch(prepared, range(ids))
         alone = _are_rows_independent(prepared, full)
     if not alone:
-        case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
+        case = prepared.fit_cases_to_module(select_cases_for_row_independence(full))[0]
         run = prepared.make_reference().run
         raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
@@ -425,7 +425,7 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
     return lambda tokens, lengths: make_run()(tokens, lengths)
 
 
-def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
+def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: LineFinder) -> str:
     """Return the operation of forward at which a graph first differs from forward, with its line. Return an empty
     string for two texts and for features."""
     if prepared.two_texts or prepared.features:
@@ -441,7 +441,9 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
     reference = prepared.make_reference()
     return are_texts_independent(
         reference,
-        select_cases_of_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid))),
+        select_cases_of_answered_lengths(
+            reference.run, prepared.fit_cases_to_module(select_cases_for_row_independence(grid))
+        ),
     )
 
 

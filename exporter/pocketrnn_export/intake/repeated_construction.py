@@ -51,7 +51,7 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
                 "weights again; or ask for random ones with --random-weights.",
             )
     own = compute_probe_answer(module)
-    if own is not None and answer is not None and not are_equal_up_to_rounding(own, answer):
+    if own is not None and answer is not None and not are_near_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
             "random numbers, or depends on the time when it is made or its file is run.",
@@ -79,7 +79,7 @@ def compute_probe_answer(module: nn.Module) -> Any:
     return None
 
 
-def are_equal_up_to_rounding(one: Any, other: Any) -> bool:
+def are_near_answers(one: Any, other: Any) -> bool:
     """Return whether two answers, as arrays, have the same shape and are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,11 @@ _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "net
 _ARGUMENTS: Final = ("hyper_parameters", "hparams", "hyperparameters", "args", "config")
 # Lightning's checkpoints name some 10 other classes. torch searches the whole list for each name.
 _MOST_CLASSES: Final = 50
+# A class has some 20 settings, and a script some 60.
+_MOST_SETTINGS: Final = 200
+_NOT_SETTINGS: Final = re.compile(
+    r"optim|sched|vocab|stoi|itos|2i|to_?i(nd|d)?x?|label|class_|state_dict", re.IGNORECASE
+)
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
 
 
@@ -42,12 +48,15 @@ class SavedWeights:
         tensors: the weights by name.
         arguments: the arguments of the module in the checkpoint; plain values only. Often empty.
         dicts: the members of the checkpoint that are dicts, each with its keys. Often empty.
+        settings: each dict of the checkpoint that may hold settings, by its place, as `config.model`. Its values are
+            plain ones, and lists and dicts of these. The place of the checkpoint itself is empty. Often empty.
     """
 
     path: Path
     tensors: Mapping[str, Tensor] = field(repr=False)
     arguments: Mapping[str, Any]
     dicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def beginning(self) -> str:
@@ -68,10 +77,11 @@ def read_weights(path: Path) -> SavedWeights:
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":
-        state, arguments, dicts = _read_safetensors(path), {}, {}
+        state, arguments, dicts, settings = _read_safetensors(path), {}, {}, {}
     else:
         saved = _read_torch_save(path)
         state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
+        settings = dict(_find_settings(saved))
         members = saved.items() if isinstance(saved, Mapping) else ()
         dicts = {str(name): tuple(map(str, held)) for name, held in members if isinstance(held, Mapping)}
         # torch 2.8 takes a storage that its archive does not hold, and reads beyond it.
@@ -79,7 +89,7 @@ def read_weights(path: Path) -> SavedWeights:
             raise _make_damaged_file_error(path, ValueError("a tensor is larger than the file"))
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return SavedWeights(path, state, arguments, dicts)
+    return SavedWeights(path, state, arguments, dicts, settings)
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
@@ -281,6 +291,38 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
         for name, value in given.items()
         if isinstance(name, str) and name.isidentifier() and type(value) in (int, float, str, bool)
     }
+
+
+def _find_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each dict of a checkpoint that may hold settings, with its place. Vocabularies, labels, and the states of
+    optimizers are left out."""
+    held = saved.state if isinstance(saved, _UnreadObject) else saved
+    if not isinstance(held, Mapping) or place.count(".") > 2:
+        return
+    plain = {
+        name: value
+        for name, value in ((name, _read_plain_value(value)) for name, value in held.items())
+        if isinstance(name, str) and name.isidentifier() and value is not ...
+    }
+    if plain and len(held) <= _MOST_SETTINGS:
+        yield place, plain
+    for name, member in held.items():
+        if isinstance(name, str) and not _NOT_SETTINGS.search(name):
+            yield from _find_settings(member, f"{place}.{name}".strip("."))
+
+
+def _read_plain_value(value: Any, depth: int = 0) -> Any:
+    """Return a plain value, or a list or dict of plain values; `...` for anything else."""
+    if value is None or type(value) in (int, float, str, bool):
+        return value
+    held = value.state if isinstance(value, _UnreadObject) else value
+    if depth > 3 or not isinstance(held, list | tuple | Mapping) or len(held) > _MOST_SETTINGS:
+        return ...
+    if isinstance(held, Mapping):
+        parts = {name: _read_plain_value(one, depth + 1) for name, one in held.items()}
+        return ... if ... in parts.values() else parts
+    values = [_read_plain_value(one, depth + 1) for one in held]
+    return ... if any(one is ... for one in values) else type(held)(values)
 
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:

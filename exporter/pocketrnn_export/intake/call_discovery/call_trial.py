@@ -59,7 +59,12 @@ from pocketrnn_export.intake.feature_call import add_feature_ids, draw_features
 from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
+from pocketrnn_export.module_runs.operator_recording import (
+    PROBABILITIES,
+    SHAPES,
+    OperatorRecorder,
+    are_equal_up_to_rounding,
+)
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
@@ -292,10 +297,11 @@ def have_same_program(
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
         leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
     one, other = (
-        operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
+        operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")
+        for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
-    return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
+    return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
 
 
 def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
