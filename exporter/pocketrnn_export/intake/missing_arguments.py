@@ -154,13 +154,13 @@ class _OwnerValues:
 
     @property
     def proposed(self) -> dict[str, Any]:
-        """A value of each argument for a line to copy."""
+        """A value for each argument, for a line that the user can copy."""
         written = {name: _Written(one.written) for name, one in self.settings.items()}
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
     @property
     def told_calls(self) -> list[str]:
-        """A phrase on all arguments that the same calls give."""
+        """Phrases for a message: the calls, each time with all arguments that these calls give."""
         places = dict.fromkeys(one.where_and_verb for one in self.calls.values())
         given = {
             place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.where_and_verb == place]
@@ -170,7 +170,7 @@ class _OwnerValues:
 
     @property
     def told_values(self) -> list[str]:
-        """A phrase on the source of each value."""
+        """Phrases for a message: each value, with the file or the calls that show it."""
         told = [f"{name}={one.written}, {one.source}" for name, one in self.settings.items()]
         return told + [
             f"{_write_values({name: one.values[0]})}, as {one.where_and_verb} it" for name, one in self.calls.items()
@@ -212,8 +212,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of `config.model.dim`, given as its parts, in a checkpoint, or else among the options of a
-    command line; `...` if neither has it. The dict with the most of the same parts at the end of its place counts."""
+    """Return the value of a setting in a checkpoint, or else among the options of a command line; `...` if neither has
+    it. `parts` are the names in `config.model.dim`. If several dicts have the last name, the dict counts whose place
+    ends with the most of the other names."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:
