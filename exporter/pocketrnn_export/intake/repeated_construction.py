@@ -149,7 +149,7 @@ def _make_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | No
     except BaseException as error:
         return InputError(
             f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
-            "The file must not change other files or global state when it is imported.",
+            "Let the file change neither other files nor global state when it is imported.",
         )
 
 

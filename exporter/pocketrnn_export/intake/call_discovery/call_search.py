@@ -373,9 +373,9 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 def _have_equal_answers_and_programs(
     one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]
 ) -> bool:
-    """Return whether two calls give the same answers. Logits and the probabilities of these logits count as the same.
-    If the calls differ only in the output that they read, the operators must be the same, too, since the outputs may
-    differ only for rare texts."""
+    """Return whether two calls give equal answers, up to rounding. Logits and the probabilities of these logits count
+    as equal. If the calls differ only in the output that they read, the operators must be equal, too, since the outputs
+    may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

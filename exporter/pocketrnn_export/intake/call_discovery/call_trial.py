@@ -333,7 +333,12 @@ def _check_call(
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
-        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check the module's weights, and how it is called.")
+        return FailedCall(
+            line,
+            Reason.USELESS_LOGITS,
+            problem,
+            "Load the trained weights, and give the call that your code makes: --call, or call=.",
+        )
     if asked.of_tokens and not _depends_on_neighbour_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
@@ -461,7 +466,9 @@ def _explain_infinity(
         convention.line,
         Reason.USELESS_LOGITS,
         f"The module gives logits that are not finite numbers{place}.",
-        "Check its weights, and what that line computes for 0 and negative numbers." if line else "Check its weights.",
+        "Check the module's weights, and what that line computes for 0 and negative numbers."
+        if line
+        else "Check the module's weights.",
     )
 
 

@@ -26,8 +26,8 @@ ROUNDING: Final = 2e-6
 
 
 def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. For this check, the lengths are an object that raises when the
-    module uses it."""
+    """Return whether a call uses the lengths of the texts. For this check, the lengths are an object that raises when
+    the module uses it."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False

@@ -151,8 +151,8 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_constant_inputs(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants
-    with which the module runs; None if it never runs."""
+    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
+    which the module gives finite numbers; None if no constants do."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -258,7 +258,7 @@ class _TracedAnswer:
     reads_beside: bool
 
     def is_like(self, other: _TracedAnswer) -> bool:
-        """Return whether both answers have the same numbers and the same program."""
+        """Return whether both answers have equal numbers and equal programs, up to rounding."""
         return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
             self.program, other.program
         )
