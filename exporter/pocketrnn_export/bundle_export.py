@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Unpack, overload
+from typing import Any, Final, NamedTuple, Unpack, overload
 
 from torch import nn
 
@@ -593,6 +593,15 @@ def _choose_call_by_answers(
     raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
 
 
+class _ProofTexts(NamedTuple):
+    """The user's texts, and every text of the proof. The description has the ids of the texts if the owner's code
+    splits texts."""
+
+    description: Description
+    users: Sequence[Any]
+    every: list[Any]
+
+
 def _choose_proof_texts(
     description: Description,
     tokenizer: str | Tokenizer | None,
@@ -600,26 +609,28 @@ def _choose_proof_texts(
     example_texts: Sequence[Any],
     *,
     examples: bool,
-) -> tuple[Description, list[Any], list[Any]]:
-    """Choose the user's texts and all texts of the proof. Return the description before them; it also gets the ids of
-    these texts if the owner's code splits texts."""
+) -> _ProofTexts:
+    """Choose the texts of the proof: the user's, and made ones. Add their ids to the description if the owner's code
+    splits texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
-        return description, given_pairs, choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        chosen = choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, given_pairs, chosen)
     if description.text.features:
         texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
-        return description, list(example_texts), texts_beside
+        return _ProofTexts(description, list(example_texts), texts_beside)
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
-        return description, texts, choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        chosen = choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, texts, chosen)
     function = tokenizer if callable(tokenizer) else None
     given = collect_given_ids(
         rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
     )
     made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
-    return replace(description, known=known), list(given), list(known)
+    return _ProofTexts(replace(description, known=known), list(given), list(known))
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:

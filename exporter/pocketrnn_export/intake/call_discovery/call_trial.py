@@ -334,10 +334,7 @@ def _check_call(
     if torch.allclose(texts[1:], texts[:-1], rtol=ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
         return FailedCall(
-            line,
-            Reason.USELESS_LOGITS,
-            problem,
-            "Load the trained weights, and give the call that your code makes: --call, or call=.",
+            line, Reason.USELESS_LOGITS, problem, "Load the trained weights, or give the call: --call, call=."
         )
     if asked.of_tokens and not _depends_on_neighbour_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
