@@ -615,15 +615,15 @@ def _choose_proof_texts(
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
-        chosen = choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
-        return _ProofTexts(description, given_pairs, chosen)
+        every_pair = choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, given_pairs, every_pair)
     if description.text.features:
         texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
         return _ProofTexts(description, list(example_texts), texts_beside)
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
-        chosen = choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
-        return _ProofTexts(description, texts, chosen)
+        every_text = choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, texts, every_text)
     function = tokenizer if callable(tokenizer) else None
     given = collect_given_ids(
         rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
