@@ -35,7 +35,7 @@ WINGS = (
         "module_runs",
         "comparing",
         "json_file",
-        "refused_options",
+        "refused_options_error",
         "safe_pickle_reader",
         "vocabularies",
     ),

@@ -66,7 +66,7 @@ class Description:
 
     @property
     def token_id_count(self) -> int:
-        """The number of token ids in the text rules and the vocabulary.
+        """How many token ids there are, with those of the text rules and of the vocabulary.
 
         With characters, that of the proof, which is larger: each spelling of a word has an id.
         """
@@ -103,7 +103,7 @@ class Description:
 
 
 def validate_name(name: str) -> str:
-    """Check the name of a classifier, and return it.
+    """Refuse a name of a classifier that is empty, too long or cannot be printed. Return the name.
 
     Raises:
         InputError: it is empty, too long or cannot be printed.
@@ -115,7 +115,7 @@ def validate_name(name: str) -> str:
 
 
 def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Check the labels, and return them as a tuple.
+    """Refuse fewer than two labels, and labels that are repeated, empty or not strings. Return the labels as a tuple.
 
     Raises:
         InputError: there are fewer than two, or one is repeated, empty or not a string.
@@ -155,7 +155,7 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
 def make_label_output(
     labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
 ) -> LabelOutput:
-    """Make the output of a classifier with these labels.
+    """Return the `LabelOutput` of a classifier. Refuse unusable labels and thresholds.
 
     Raises:
         InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
@@ -172,7 +172,7 @@ def make_text_output(
     *,
     multi_label: bool,
 ) -> LabelOutput | TagOutput:
-    """Make the output of a module that takes texts: labels of each text, or of each token.
+    """Return the output of a module that takes texts: a `LabelOutput`, or a `TagOutput` for labels of tokens.
 
     Raises:
         InputError: as `make_label_output`; `labels_of` is unknown; or a token is to have several labels, or none.
@@ -190,7 +190,7 @@ def make_text_output(
 
 
 def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Check the thresholds of the labels, and return them as a tuple.
+    """Refuse thresholds unless there is a probability for each label. Return them as a tuple; None without thresholds.
 
     Raises:
         InputError: there is not one for each label, or one is not a probability.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Unpack, overload
+from typing import Any, Final, NamedTuple, Unpack, overload
 
 from torch import nn
 
@@ -82,7 +82,7 @@ from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_ne
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
-from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids, select_answered_ids
+from pocketrnn_export.intake.batch_dependent_ids import list_possible_padding_ids, select_answered_ids
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_line import Call
@@ -431,7 +431,7 @@ def export(
             )
     check_export_options(wanted)
     if description.output.of_tokens:
-        _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
+        _refuse_options_with_token_labels(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
         (refuse_options_with_two_texts if two_texts else refuse_options_with_features)(description, pairs, **excluded)
         torchscript = False
@@ -511,7 +511,8 @@ def _export_text_module(
     compared: bool,
     force: bool,
 ) -> Manifest:
-    """Export a module of texts as a bundle, in one attempt.
+    """Export a module of texts as a bundle. If several calls give different answers, choose the call by the owner's
+    answers.
 
     Args:
         module, path, description, wanted, kinds, force: as `export` has them.
@@ -592,6 +593,15 @@ def _choose_call_by_answers(
     raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
 
 
+class _ProofTexts(NamedTuple):
+    """The user's texts, and every text of the proof. The description has the ids of the texts if the owner's code
+    splits texts."""
+
+    description: Description
+    users: Sequence[Any]
+    every: list[Any]
+
+
 def _choose_proof_texts(
     description: Description,
     tokenizer: str | Tokenizer | None,
@@ -599,26 +609,28 @@ def _choose_proof_texts(
     example_texts: Sequence[Any],
     *,
     examples: bool,
-) -> tuple[Description, list[Any], list[Any]]:
-    """Choose the user's texts and all texts of the proof. Return the description before them; it also gets the ids of
-    these texts if the owner's code splits texts."""
+) -> _ProofTexts:
+    """Choose the texts of the proof: the user's, and made ones. Add their ids to the description if the owner's code
+    splits texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
-        return description, given_pairs, choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        every_pair = choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, given_pairs, every_pair)
     if description.text.features:
         texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
-        return description, list(example_texts), texts_beside
+        return _ProofTexts(description, list(example_texts), texts_beside)
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
-        return description, texts, choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        every_text = choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        return _ProofTexts(description, texts, every_text)
     function = tokenizer if callable(tokenizer) else None
     given = collect_given_ids(
         rules, vocabulary, rows=description.token_id_count, tokenizer=function, pairs=pairs, texts=example_texts
     )
     made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
-    return replace(description, known=known), list(given), list(known)
+    return _ProofTexts(replace(description, known=known), list(given), list(known))
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
@@ -781,7 +793,9 @@ def _choose_form_kinds(
     return chosen
 
 
-def _check_tagger_arguments(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+def _refuse_options_with_token_labels(
+    rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
+) -> None:
     """Refuse options that a bundle with labels of tokens cannot have."""
     if streaming or edge:
         raise InputError(
@@ -886,7 +900,7 @@ def _prepare_again(
 def _add_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log how padding changes the module's answers, and add this to the provenance."""
+    """Log how padding changes the module's answers. Return the description with this effect in its provenance."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())
@@ -925,7 +939,7 @@ def _add_padding_effect(
 def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
     """Find the ids that a module may take for padding. Leave out an id if the module fails on a text of this id
     only."""
-    candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
+    candidates = list_possible_padding_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 

@@ -135,7 +135,7 @@ def compress(
     check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
     folder = find_bundle_folder(bundle)
     if is_packed_file(folder):
-        raise InputError(f"{folder} is a packed file.", "Give the bundle that it was made from.")
+        raise InputError(f"{folder} is a packed file, not a bundle.", "Give the bundle that it was made from.")
     original = Classifier.load(folder)
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
     _check_arguments(manifest, storage, data, max_loss)

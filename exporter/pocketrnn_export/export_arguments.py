@@ -108,7 +108,8 @@ def check_export_options(wanted: ExportOptions) -> None:
     """
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
         raise InputError(
-            f"The tolerance is {wanted.tolerance}, which is out of range.", "Give a finite number from 0, such as 1e-5."
+            f"The tolerance is {wanted.tolerance}, which is out of range.",
+            "Give a finite number of 0 or more, such as 1e-5.",
         )
     if wanted.gives not in (None, "logits", "probabilities"):
         raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")

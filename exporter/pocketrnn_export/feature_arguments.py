@@ -34,20 +34,20 @@ def read_features(given: str) -> FeaturesGiven:
     path = Path(given)
     if path.suffix != ".json":
         return [name.strip() for name in given.split(",")]
-    form = 'Write {"price": {"mean": 3.1, "scale": 2.0}, "kind": ["book", "film"]}, or a list of names.'
+    remedy = 'Write {"price": {"mean": 3.1, "scale": 2.0}, "kind": ["book", "film"]}, or a list of names.'
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise DataError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}.", form) from None
-    document = parse_json(text, given, form)
+        raise DataError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from None
+    document = parse_json(text, given, remedy)
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
-        raise DataError(f"{given} is neither a list nor an object.", form)
-    return {name: _read_feature(name, members, given, form) for name, members in document.items()}
+        raise DataError(f"{given} is neither a list nor an object.", remedy)
+    return {name: _read_feature(name, members, given, remedy) for name, members in document.items()}
 
 
-def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Category:
+def _read_feature(name: str, members: Any, file: str, remedy: str) -> Number | Category:
     """Make the number or the category that the JSON members of a feature describe."""
     if isinstance(members, list):
         return Category(members)
@@ -55,7 +55,7 @@ def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Cat
         return Number(**members)
     if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
         return Category(members["values"], members.get("unknown"))
-    raise DataError(f"In {file}, {name} is neither a number nor a category.", form)
+    raise DataError(f"In {file}, {name} is neither a number nor a category.", remedy)
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:

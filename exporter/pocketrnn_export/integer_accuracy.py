@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def measure_integer_change(
         of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
         several_labels=before.manifest.output.activation == "sigmoid",
     )
-    _check_change(verdict, allowed)
+    _refuse_larger_change(verdict, allowed)
     return verdict
 
 
@@ -154,13 +154,20 @@ def _collect_answers(
     )
 
 
+class _LabelledRows(NamedTuple):
+    """Rows, their labels, bool [rows, labels], and whether these are known, bool [rows]; None of each without data."""
+
+    rows: list[Any] | None
+    right: Flags | None
+    known: Flags | None
+
+
 def _find_distinct_labelled_rows(
     data: LabelledTexts | LabelledSequences | None,
-) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Return each different row once, with its labels, bool [rows, labels], and whether they are known, bool [rows]. Of
-    equal rows, one with known labels is taken. Without data, each of the three is None."""
+) -> _LabelledRows:
+    """Return each different row of the data once. Of equal rows, one with known labels is taken."""
     if data is None:
-        return None, None, None
+        return _LabelledRows(None, None, None)
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
     right, known = read_target_labels(data)
     places: dict[Any, int] = {}
@@ -169,7 +176,7 @@ def _find_distinct_labelled_rows(
         if not known[places.setdefault(key, place)] and known[place]:
             places[key] = place
     kept = sorted(places.values())
-    return [rows[place] for place in kept], right[kept], known[kept]
+    return _LabelledRows([rows[place] for place in kept], right[kept], known[kept])
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
@@ -184,7 +191,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
     return np.concatenate([compute_logits_of_engine_input(classifier, [one]) for one in golden])
 
 
-def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
+def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
     """Refuse more changed labels, or a larger loss of accuracy, than is allowed."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.

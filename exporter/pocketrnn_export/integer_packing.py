@@ -52,20 +52,20 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
 
 
 def add_integer_measurement(
-    made: Manifest,
+    manifest: Manifest,
     before: Parity,
-    lines: Iterable[Comparison],
-    apart: float,
+    comparisons: Iterable[Comparison],
+    tolerance: float,
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
     """Return a packed file's manifest with the measured effect of integer arithmetic.
 
     Args:
-        made: its manifest before.
+        manifest: its manifest before.
         before: the proof of the float32 file, which stays part of the new one.
-        lines: the later comparisons: its integers, their effect, and the ways to open it.
-        apart: the tolerance between its answers.
+        comparisons: the later comparisons: its integers, their effect, and the ways to open it.
+        tolerance: the tolerance between its answers.
         form: the integer program.
         verdict: how much integers change the answers.
     """
@@ -75,9 +75,11 @@ def add_integer_measurement(
         "float32": list(form.left),
         "measured": verdict.document,
     }
-    parity = replace(before, tolerance=max(apart, before.tolerance), comparisons=(*before.comparisons, *lines))
-    packed = {**made.provenance["packed"], "int8": stated}
-    return replace(made, parity=parity, provenance={**made.provenance, "packed": packed})
+    parity = replace(
+        before, tolerance=max(tolerance, before.tolerance), comparisons=(*before.comparisons, *comparisons)
+    )
+    packed = {**manifest.provenance["packed"], "int8": stated}
+    return replace(manifest, parity=parity, provenance={**manifest.provenance, "packed": packed})
 
 
 def mark_proof_as_unmeasured(parity: Parity) -> Parity:

@@ -26,7 +26,7 @@ _TEXTS = 200
 def refuse_module_with_other_answers(
     prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
 ) -> None:
-    """Refuse a module that answers the first texts in another way than its owner's classifier.
+    """Refuse a module whose answers to the first texts differ from those of its owner's classifier.
 
     Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
 

@@ -274,7 +274,10 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
                 "Pack it in float32.",
             )
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.",
+            f"Give the bundle from which {manifest.name} was made.",
+        )
     return folder, manifest
 
 
@@ -422,7 +425,8 @@ def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest
 def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare a packed file with the reference: opened in both ways, its step graph and streams, and in the runtime."""
+    """Compare a packed file with the reference: its program, its step program and its streams, for each way to open the
+    file; and the runtime's answers to texts."""
     given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:

@@ -26,7 +26,8 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
             raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
         if not all(isinstance(text, str) for text in both):
             raise InputError(
-                f"The pair at position {i} of example_texts holds something that is not a string.", "Give strings."
+                f"The pair at position {i} of example_texts holds something that is not a string.",
+                "Give example_texts as [(first, second), ...], each a string.",
             )
         texts += both
     return texts

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+def filter_exporter_log(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
     """While the block runs, add a filter to all loggers of the exporter.
 
     A filter on one logger does not reach its children.
@@ -107,14 +107,14 @@ class ProgressLines(logging.Handler):
             self._show(self._held)
             self._held, self._shown = None, now
         elif record.name == PROGRESS:
-            line, step = self._number_repeated_step(record), getattr(record, "step", "")
+            line, step = self._write_step_message(record), getattr(record, "step", "")
             pause = _SECONDS_OF_ONE_STEP if step == self._step else _SECONDS
             if now >= max(self._from, self._shown + pause):
                 self._show(f"  {line} ...")
                 self._shown, self._step = now, step
 
-    def _number_repeated_step(self, record: logging.LogRecord) -> str:
-        """Return the message of a step. If the step began before, add how many times it began."""
+    def _write_step_message(self, record: logging.LogRecord) -> str:
+        """Return the message of a step. If the step began before, write how many times it has begun."""
         message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
         time_of_step, most = self._counts.get(step, (1, -1))
         if done <= most:

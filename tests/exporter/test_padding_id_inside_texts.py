@@ -25,7 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import Case, Widths, replace_unwanted_ids, separate_rows_of_ids_run_alone
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
-from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids
+from pocketrnn_export.intake.batch_dependent_ids import list_possible_padding_ids
 from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
@@ -242,7 +242,7 @@ def test_what_is_tried_is_what_may_be_padding() -> None:
     module = module_of(modules.CountMean, 120, 57)
     module.special = torch.tensor([60, 61])  # type: ignore[assignment]
     module.a_size = 500
-    found = find_candidate_ids(module, ids=120, special=[7, 9])
+    found = list_possible_padding_ids(module, ids=120, special=[7, 9])
     assert {0, 1, 7, 9, 57, 60, 61, 119} <= set(found)
     assert max(found) < 120
     assert len(found) == len(set(found)) < 30

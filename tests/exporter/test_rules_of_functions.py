@@ -17,7 +17,7 @@ import pytest
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
-from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids

@@ -64,7 +64,7 @@ from pocketrnn_export.commands.source_argument import complete_source
 from pocketrnn_export.commands.words_of_function import take_words_of_function
 from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -667,7 +667,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
-    from pocketrnn_export.progress import filter_records
+    from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_labels import find_labels_in_checkpoint
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -678,11 +678,11 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
     labels: Any = None
     # The notes are logged where both are read once more.
     if "labels" in needed and options["labels"] is None:
-        with contextlib.suppress(InputError), filter_records(lambda _: False):
+        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
             labels = find_labels_in_checkpoint(weights)
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
-        with contextlib.suppress(InputError), filter_records(lambda _: False):
+        with contextlib.suppress(InputError), filter_exporter_log(lambda _: False):
             if set(read_vocabulary(weights).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
@@ -978,10 +978,10 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
-    from pocketrnn_export.progress import filter_records
+    from pocketrnn_export.progress import filter_exporter_log
 
     # Its notes are logged where the module's weights are read.
-    with filter_records(lambda _: False):
+    with filter_exporter_log(lambda _: False):
         held = read_weights(weights)
     return read_word_vector_vocabulary(path, held)
 

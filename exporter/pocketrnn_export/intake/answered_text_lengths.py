@@ -16,8 +16,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
-    """Return the smallest number of tokens, from 1 to `tried_up_to`, of a text that the module answers. A standard
-    deviation over steps needs more than 1 token, for example."""
+    """Return how many tokens a text must have for a finite answer of the module: from 1 to `tried_up_to`. A standard
+    deviation over steps needs more than 1, for example."""
     for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)

@@ -18,7 +18,7 @@ from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import run_all_cells
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.new_process_run import run_in_process
-from pocketrnn_export.intake.repeated_construction import are_equal_up_to_rounding, compute_probe_answer
+from pocketrnn_export.intake.repeated_construction import are_near_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 
 _log = logging.getLogger(__name__)
@@ -41,22 +41,24 @@ def refuse_other_answers_after_all_cells(
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more seconds with --run-notebook, or shorten the training: the weights are not compared.",
+            "Give more seconds with --run-notebook, or let the notebook train for less long: the weights are not "
+            "compared.",
         ) from None
     except EOFError:
         raise InputError(
-            f"A cell of {named.path} ends the process.", "Correct it, or export without --run-notebook."
+            f"A cell of {named.path} ends the process.",
+            "Take the line that ends it out of the cell, or export without --run-notebook.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
     own = compute_probe_answer(module)
     if own is None or answer is None:
         _log.warning("All cells of %s have run, but %s was not compared: it takes no tokens", named.path, named.name)
-    elif not are_equal_up_to_rounding(own, answer):
+    elif not are_near_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
-            "Find the cells that change the values that it reads: give plain values with --set NAME=VALUE, or name "
-            "the object itself in place of its class.",
+            "A cell changes values that it reads: give these values with --set NAME=VALUE, or name the object that the "
+            "notebook makes in place of its class.",
         )
 
 

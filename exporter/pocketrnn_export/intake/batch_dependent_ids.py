@@ -28,7 +28,7 @@ _FIRST: Final = 8
 _MOST: Final = 96
 
 
-def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
+def list_possible_padding_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
     """Return the ids that a module may treat as padding: the special ids, the first ids and the last id, ids in
     attributes (`self.pad_idx`), and ids with an embedding of zeros."""
     found = [*special, *range(_FIRST), ids - 1]

@@ -47,7 +47,7 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
     def capture_numbers(*args: Any, **kwargs: Any) -> Any:
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
         if not given:
-            raise ValueError(f"{names[0]} is given no numbers")
+            raise ValueError(f"given_to: the call passes no tensor of floats to {names[0]}")
         raise _CapturedNumbers(given[0])
 
     vars(owner)[names[0]] = capture_numbers
@@ -58,7 +58,7 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
         return found.numbers
     finally:
         del vars(owner)[names[0]]
-    raise ValueError(f"{names[0]} is not called")
+    raise ValueError(f"given_to: the call does not call {names[0]}")
 
 
 # The names that a line of a call may use besides module, tokens and lengths.

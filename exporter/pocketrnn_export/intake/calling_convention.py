@@ -98,7 +98,7 @@ class Convention:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes beside a text; empty without features."""
+        """The features that the module takes in addition to a text; empty without features."""
         return self.function.features if isinstance(self.function, FeatureCall) else ()
 
     @property

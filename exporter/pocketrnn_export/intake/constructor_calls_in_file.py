@@ -63,8 +63,8 @@ class GivenByCalls:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of the class: its place, the arguments that it gives as syntax trees, whether it unpacks further ones, and
-    the literals of the names that it may use."""
+    """A call of the class: its place, the arguments that it gives as syntax trees, whether it unpacks further
+    arguments, and the literals of the names that it may use."""
 
     place: str
     given: Mapping[str, ast.expr]

@@ -30,7 +30,7 @@ from pocketrnn_export.comparing.logit_comparison import (
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_weight_precision
+from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states
 from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
@@ -76,7 +76,7 @@ class OwnersModule:
         lines = []
         with restore_module(self.module), torch.no_grad():
             set_eval_mode(self.module)
-            precision = read_weight_precision(self.module)
+            precision = read_dtypes_other_than_float32(self.module)
             if precision is not None:
                 if any(t.device.type != "cpu" for t in self.module.parameters()):
                     self.module.cpu()

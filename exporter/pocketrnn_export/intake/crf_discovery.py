@@ -107,7 +107,7 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
 
 
 def make_neutral_crf(labels: int) -> Crf:
-    """Return a CRF that gives each token its likeliest label by itself."""
+    """Return a CRF without transitions: each token gets its likeliest label."""
     return _make_crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
 
 
@@ -255,7 +255,7 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
 
 
 def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first CRF that decodes random emissions in the same way as the method. Return None without one."""
+    """Return the first CRF that decodes random emissions to the same labels as the method. Return None without one."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]

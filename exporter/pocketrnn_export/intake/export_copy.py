@@ -92,7 +92,7 @@ def has_torchscript(module: nn.Module) -> bool:
 
 
 def replace_torchscript(module: nn.Module) -> nn.Module:
-    """Return a copy in which modules that can be traced replace all TorchScript.
+    """Return a copy in which a module that can be traced replaces each TorchScript module.
 
     Raises:
         ExportError: the weights or control flow of TorchScript depend on its input.

@@ -81,7 +81,7 @@ def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
             waiting += vars(value).values() if hasattr(value, "__dict__") else ()
 
 
-def read_weight_precision(module: nn.Module) -> str | None:
+def read_dtypes_other_than_float32(module: nn.Module) -> str | None:
     """Return the dtypes of a module's weights, such as `float16`; None if all weights are float32."""
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}

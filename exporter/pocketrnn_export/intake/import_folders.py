@@ -65,7 +65,8 @@ def _list_packages(folder: Path) -> list[Path]:
 
 
 def _list_folders_above(folder: Path) -> list[Path]:
-    """Return the folders above a folder up to the top of its project, or only the next one if none is the top."""
+    """Return the folders above a folder, up to the top of its project. If no folder is such a top, return only the
+    parent folder."""
     near = [folder, *folder.parents][: _MOST_FOLDERS + 1]
     tops = [i for i, one in enumerate(near) if any((one / name).exists() for name in _PROJECT_FILES)]
     return near[1 : tops[0] + 1] if tops else near[1:2]

@@ -34,7 +34,7 @@ from pocketrnn_export.intake.settings_objects import FoundSettings, find_setting
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
-from pocketrnn_export.source_code.class_definitions import find_class
+from pocketrnn_export.source_code.class_definitions import find_class_and_call
 from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
@@ -58,7 +58,7 @@ class MissingArgumentsError(InputError):
         self.known, self.source = known, source
 
 
-def find_missing_arguments(
+def find_values_for_missing_arguments(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
     """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
@@ -154,13 +154,13 @@ class _OwnerValues:
 
     @property
     def proposed(self) -> dict[str, Any]:
-        """A value of each argument for a line to copy."""
+        """A value for each argument, for a line that the user can copy."""
         written = {name: _Written(one.written) for name, one in self.settings.items()}
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
     @property
     def told_calls(self) -> list[str]:
-        """A phrase on all arguments that the same calls give."""
+        """Phrases for a message: the calls, each time with all arguments that these calls give."""
         places = dict.fromkeys(one.where_and_verb for one in self.calls.values())
         given = {
             place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.where_and_verb == place]
@@ -170,7 +170,7 @@ class _OwnerValues:
 
     @property
     def told_values(self) -> list[str]:
-        """A phrase on the source of each value."""
+        """Phrases for a message: each value, with the file or the calls that show it."""
         told = [f"{name}={one.written}, {one.source}" for name, one in self.settings.items()]
         return told + [
             f"{_write_values({name: one.values[0]})}, as {one.where_and_verb} it" for name, one in self.calls.items()
@@ -212,8 +212,9 @@ def _search_owner_files(
 def _find_setting(
     parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> Any:
-    """Return the value of `config.model.dim`, given as its parts, in a checkpoint, or else among the options of a
-    command line; `...` if neither has it. The dict with the most of the same parts at the end of its place counts."""
+    """Return the value of a setting in a checkpoint, or else among the options of a command line; `...` if neither has
+    it. `parts` are the names in `config.model.dim`. If several dicts have the last name, the dict counts whose place
+    ends with the most of the other names."""
     held: dict[int, list[Any]] = {}
     for place, values in settings.items():
         if parts[-1] in values:
@@ -260,16 +261,16 @@ def _list_parameters_without_argument(
 
 
 def _take_arguments_from_calls(
-    calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
+    calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
     equals the default or contradicts the checkpoint is left out."""
-    literals = {name: calls[name].values[0] for name in others if name in calls and calls[name].is_one_literal}
+    literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
         for name, value in literals.items()
         # The checkpoint is of these weights, and the file may have changed since.
-        if not calls[name].confirms(others[name].default) and (name not in stated or stated[name] == value)
+        if not calls[name].confirms(parameters[name].default) and (name not in stated or stated[name] == value)
     }
 
 
@@ -314,7 +315,7 @@ def _log_taken_values(
     place: str,
     others: Sequence[str],
 ) -> None:
-    """Log the values that were found for arguments, each with its source, and the arguments that keep an unconfirmed
+    """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
     default. `place` is where the checkpoint has its values, and `others` are phrases on further arguments."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
@@ -444,7 +445,7 @@ def _find_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | 
     Return None if its code is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
-    if (inside := find_class(statements, owner.__name__)) is not None:
+    if (inside := find_class_and_call(statements, owner.__name__)) is not None:
         return inside[0]
     # The source may be missing, or be another one than was run.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):

@@ -25,19 +25,19 @@ from torch import nn
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.import_folders import add_import_folders, import_package_of_file
-from pocketrnn_export.intake.missing_arguments import find_missing_arguments
+from pocketrnn_export.intake.missing_arguments import find_values_for_missing_arguments
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
 from pocketrnn_export.intake.settings_of_file import add_settings_of_file, find_settings_of_file
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
-from pocketrnn_export.source_code.class_definitions import find_class, find_imported_class
-from pocketrnn_export.source_code.jupyter_names import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.class_definitions import find_class_and_call, find_imported_class
+from pocketrnn_export.source_code.jupyter_and_main_names import pretend_jupyter, replace_name_by_main
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
-    find_name_checks,
     find_needed_statements,
     list_defined_names,
+    list_statements_that_check_name,
 )
 from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
 from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
@@ -214,7 +214,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         try:
             found = find_needed_statements([cell], _list_wanted_names(named), str(path), set())
         except InputError:
-            _warn_of_name_checks(named, find_name_checks([cell]))
+            _warn_of_name_checks(named, list_statements_that_check_name([cell]))
         else:
             _warn_of_code_not_run(found.alone, [])
             _warn_of_name_checks(named, found.asks)
@@ -308,7 +308,7 @@ def _are_needed_statements_safe(
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
     """Return advice to name the class instead of the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
-    found = find_class(statements, named.name)
+    found = find_class_and_call(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
     is_class = found is not None and found[1] is None and bool(named.args or keywords)
     if found is not None and is_class:
@@ -400,8 +400,8 @@ def _run_statement(
 
 
 def _suggest_values(statement: Statement, likely: Mapping[str, str]) -> str:
-    """Return options with values for the names that a failing import would define, if the weights show them. Else
-    return an empty string."""
+    """Return command-line options that set the names of a failing import, if the weights show their values. Else return
+    an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely[name]}')}" for name in likely if name.split(".")[0] in statement.binds
     ]
@@ -432,7 +432,7 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
     where = f"{named.path}:{named.name}"
     args, kwargs = _evaluate_arguments(named, file)
     if callable(found):
-        kwargs |= find_missing_arguments(found, args, kwargs, named, weights)
+        kwargs |= find_values_for_missing_arguments(found, args, kwargs, named, weights)
     try:
         made = found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
     # A user's code may raise any exception, and call sys.exit.

@@ -35,14 +35,13 @@ from pocketrnn_export.comparing.proof_inputs import (
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, select_cases_of_answered_lengths
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
-from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, find_candidate_ids
+from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, list_possible_padding_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_call_search import find_convention_with_characters
-from pocketrnn_export.intake.checked_runs import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
@@ -56,6 +55,7 @@ from pocketrnn_export.intake.feature_call_search import find_convention_with_fea
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.max_norm_embeddings import find_exceeded_max_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.padding_effect import find_padding_fault
+from pocketrnn_export.intake.probability_check_and_run_errors import make_explaining_run, make_probability_checking_run
 from pocketrnn_export.intake.state_between_calls import (
     assigns_without_effect,
     refuse_dependence_on_calls,
@@ -147,7 +147,7 @@ class ExportableModule:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes beside a text."""
+        """The features that the module takes in addition to a text."""
         return self.convention.features
 
     @property
@@ -291,7 +291,7 @@ def prepare_module(
     prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
         return prepared
-    return _find_padding_and_ids_run_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+    return _find_padding_and_ids_run_alone(prepared, list_possible_padding_ids(module, ids=ids, special=[padding_id]))
 
 
 def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:

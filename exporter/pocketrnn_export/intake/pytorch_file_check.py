@@ -25,7 +25,8 @@ _SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
 def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Check and return the entries of an archive. Other files have no entries.
+    """Refuse an archive that is damaged, or whose entries take more memory than its size allows. Return its entries;
+    other files have none.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
@@ -48,7 +49,7 @@ def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def check_pickles(path: Path) -> None:
-    """Check the pickles of a file of `torch.save` before they are read.
+    """Refuse a file of `torch.save` if one of its pickles is too large, or makes an object from a size alone.
 
     Raises:
         InputError: `check_archive_entries` refuses the archive; a pickle is too large, or makes an object from a size

@@ -47,11 +47,11 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
                 if weights is None
-                else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
-                "again; or ask for random ones with --random-weights.",
+                else f"{weights.path} does not hold {name}: make it a parameter, a layer or a buffer, and save the "
+                "weights again; or ask for random ones with --random-weights.",
             )
     own = compute_probe_answer(module)
-    if own is not None and answer is not None and not are_equal_up_to_rounding(own, answer):
+    if own is not None and answer is not None and not are_near_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
             "random numbers, or depends on the time when it is made or its file is run.",
@@ -79,7 +79,7 @@ def compute_probe_answer(module: nn.Module) -> Any:
     return None
 
 
-def are_equal_up_to_rounding(one: Any, other: Any) -> bool:
+def are_near_answers(one: Any, other: Any) -> bool:
     """Return whether two answers, as arrays, have the same shape and are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
@@ -149,7 +149,7 @@ def _make_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | No
     except BaseException as error:
         return InputError(
             f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
-            "The file must not change other files or global state when it is imported.",
+            "Let the file change neither other files nor global state when it is imported.",
         )
 
 

@@ -58,8 +58,8 @@ class FoundSettings:
 
 @dataclass(frozen=True)
 class _Reads:
-    """The settings that a class reads from its argument: as attributes, as members, and those that may be missing. If
-    `others`, the class also uses the object in another way, such as as an argument of a function."""
+    """The settings that a class reads from its argument: as attributes, as members, and those that may be missing.
+    `others` says whether the class also uses the object otherwise, for example passes it to a function."""
 
     attributes: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
@@ -200,8 +200,8 @@ class _Source:
     is_saved: bool = False
 
     def has_any_of(self, read: Collection[str], name: str) -> bool:
-        """Return whether it has any of the settings that are read, or if none are, whether it has the name of the
-        argument."""
+        """Return whether these values have any of the settings in `read`. If `read` is empty, return whether their dict
+        has the name of the argument."""
         return bool(self.values.keys() & read) if read else self.name == name
 
 
@@ -248,8 +248,8 @@ def _find_reads(definition: ast.ClassDef, name: str) -> _Reads:
 
 
 def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
-    """Return whether a class calls a method of its argument, or asks for its length, or for the length of one of its
-    attributes, as of a vocabulary."""
+    """Return whether a class calls a method of its argument, or takes the length of the argument or of one of its
+    attributes, as for a vocabulary."""
     for node in ast.walk(definition):
         if isinstance(node, ast.Call):
             func = node.func
@@ -272,8 +272,8 @@ def _find_settings_class(maker: Any, name: str) -> type | None:
 
 
 def _list_fields(kind: type) -> dict[str, bool]:
-    """Return a dict from the arguments of a class of settings to whether they are needed; an empty one for a class
-    that is not of settings."""
+    """Return a dict from each field of a class of settings to whether the field needs a value. Return an empty dict for
+    any other class."""
     if not dataclasses.is_dataclass(kind) and not (hasattr(kind, "_fields") or hasattr(kind, "model_fields")):
         return {}
     parameters = inspect.signature(kind).parameters.values()
@@ -293,7 +293,8 @@ def _find_shown_settings(definition: ast.ClassDef, name: str, weights: SavedWeig
 
 
 def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> Any:
-    """Make the object: of its own class, a dict, an object with attributes, or both."""
+    """Make the object of settings: of the class `kind` if that is given, else a dict, an object with attributes, or
+    both in one."""
     if kind is not None:
         return kind(**values)
     parts = {name: Settings(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -303,7 +304,7 @@ def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) 
 
 
 def _write_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> str:
-    """Write the object as code that SOURCE may have."""
+    """Write the object of settings as Python code, for an argument in SOURCE."""
     if kind is None and not reads.attributes:
         return "{" + ", ".join(f'"{name}": {_write_value(value)}' for name, value in values.items()) + "}"
     named = "SimpleNamespace" if kind is None else kind.__name__

@@ -15,7 +15,7 @@ from pocketrnn_export.source_code.class_definitions import (
     list_init_defaults,
     list_init_names,
     read_called_name,
-    walk_usual_init,
+    walk_init_without_optional_branches,
 )
 from pocketrnn_export.source_code.syntax_tree_facts import find_methods
 
@@ -176,7 +176,7 @@ def _is_literal(node: ast.expr) -> bool:
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
     """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class. A layer in an nn.Sequential has
     its index in the name: `NAME.0`."""
-    for node in walk_usual_init(definition):
+    for node in walk_init_without_optional_branches(definition):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             for target in node.targets:
                 if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":

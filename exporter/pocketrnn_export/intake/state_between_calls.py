@@ -267,7 +267,8 @@ def _depends_on_list_length(
 
 
 def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
-    """Return whether the same operators and constants compute two answers with the same numbers."""
+    """Return whether two answers have equal numbers up to rounding. If the operators of both were recorded, these must
+    be equal, too."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
     return bool(near) and (not both or are_equal_up_to_rounding(one.program or (), other.program or ()))

@@ -17,13 +17,13 @@ def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str)
     """
     names = {argument}
     for node in ast.walk(definition):
-        if isinstance(node, ast.Assign) and _strip_call(node.value) == argument:
+        if isinstance(node, ast.Assign) and _write_without_method_call(node.value) == argument:
             names.update(ast.unparse(target) for target in node.targets)
     found = [value for node in ast.walk(definition) for value in _list_strings_compared_by(node, names)]
     return list(dict.fromkeys(found))
 
 
-def _strip_call(node: ast.expr) -> str:
+def _write_without_method_call(node: ast.expr) -> str:
     """Return the code of an expression without a method call at its end, such as `.lower()`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
         node = node.func.value
@@ -35,15 +35,15 @@ def _list_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
     match node:
         case ast.Compare():
             sides = [node.left, *node.comparators]
-            if any(_strip_call(side) in names for side in sides):
+            if any(_write_without_method_call(side) in names for side in sides):
                 yield from (part for side in sides for part in _list_strings(side))
-        case ast.Subscript(value=ast.Dict() as table, slice=key) if _strip_call(key) in names:
+        case ast.Subscript(value=ast.Dict() as table, slice=key) if _write_without_method_call(key) in names:
             yield from _list_strings(table)
         case ast.Call(func=ast.Attribute(value=ast.Dict() as table, attr="get"), args=[key, *_]):
-            yield from _list_strings(table) if _strip_call(key) in names else ()
-        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _strip_call(key) in names:
+            yield from _list_strings(table) if _write_without_method_call(key) in names else ()
+        case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _write_without_method_call(key) in names:
             yield from _RECURRENT if ast.unparse(owner) in ("nn", "torch.nn") else ()
-        case ast.Match(subject=subject, cases=cases) if _strip_call(subject) in names:
+        case ast.Match(subject=subject, cases=cases) if _write_without_method_call(subject) in names:
             values = (
                 inner.value for case in cases for inner in ast.walk(case.pattern) if isinstance(inner, ast.MatchValue)
             )

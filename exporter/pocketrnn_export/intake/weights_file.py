@@ -333,7 +333,8 @@ def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputEr
         else "a whole module"
     )
     return InputError(
-        f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE
+        f"{path} is a pickle with objects other than tensors, such as {held[:300]}; reading it could run any code.",
+        _SAVE_ALONE,
     )
 
 

@@ -106,8 +106,8 @@ def _reads_missing_values(file: Path) -> bool:
 
 
 def _read_words(path: Path) -> tuple[list[str], dict[int, Tensor]]:
-    """Return the words of a file, and the vectors of some of them by their positions. A word that occurs again has a
-    placeholder, as no text gets its second id."""
+    """Return the words of a file, and the vectors of some of them by their positions. A placeholder replaces a word
+    that occurs again, since no text gets its second id."""
     size = path.stat().st_size
     words: list[str] = []
     vectors: dict[int, Tensor] = {}
@@ -143,8 +143,8 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 
 def _find_first_row(table: Tensor, vectors: dict[int, Tensor], others: int) -> tuple[int, float]:
-    """Return the row of an embedding at which the vectors of a file begin, and the share of compared vectors that the
-    rows are like. If no place fits, return the usual number of rows before them and 0."""
+    """Return the row of an embedding at which the vectors of a file begin, and the share of the compared vectors that
+    are like their rows. If fewer than half are, return the number of rows that code usually puts before them, and 0."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

@@ -49,7 +49,7 @@ class FeatureModule(nn.Module):
 
     @property
     def features(self) -> Features:
-        """The names and kinds of the features that the module takes beside a text."""
+        """The names and kinds of the features that the module takes in addition to a text."""
         return self.called.convention.features
 
 

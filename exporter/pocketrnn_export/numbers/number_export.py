@@ -55,7 +55,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
-from pocketrnn_export.progress import filter_records
+from pocketrnn_export.progress import filter_exporter_log
 from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
@@ -440,7 +440,7 @@ def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
         records.append(record)
         return False
 
-    with filter_records(collect_and_hide):
+    with filter_exporter_log(collect_and_hide):
         yield records
 
 

@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.torch_threads import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
-from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_weight_precision
+from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
@@ -130,7 +130,9 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
     # A user's module may raise anything.
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
         set_eval_mode(module)
-        if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
+        if read_dtypes_other_than_float32(module) is not None or any(
+            t.device.type != "cpu" for t in module.parameters()
+        ):
             convert_to_float32(module)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
             answer = owners.called(module)(*inputs)

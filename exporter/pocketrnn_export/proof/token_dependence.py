@@ -38,7 +38,7 @@ class WordDependence(IntEnum):
     ANYTHING = 5
 
 
-# Ids below this are tried, as in `padding_effect.find_candidate_ids`, and each number that forward compares with.
+# Ids below this are tried, as in `batch_dependent_ids.py`, and each number that forward compares with an id.
 _TRIED: Final = 8
 _COMPARED: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _SAME: Final = frozenset({

@@ -33,7 +33,7 @@ from pocketrnn_export.source_code.syntax_tree_facts import (
     Import,
     find_methods,
     is_flat_container,
-    is_plain_value,
+    is_number_or_string_value,
     list_arguments,
     may_return_self,
     reads_own_state,
@@ -141,7 +141,7 @@ class ChangeFinder:
                 kinds[name] = _ALIVE
             elif name in set_by_functions:
                 kinds[name] = _OBJECT
-            elif simple and all(is_plain_value(value, plain) for value in values):
+            elif simple and all(is_number_or_string_value(value, plain) for value in values):
                 kinds[name] = _PLAIN
                 plain.add(name)
             else:
@@ -214,7 +214,9 @@ class ChangeFinder:
         done = statement.now
         of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
         unknown = {method for of, method in done.methods if _read_top_name(of) == name and of_file}
-        return name in map(_read_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
+        return name in map(_read_top_name, done.writes) or any(
+            self._may_method_change_object(method) for method in unknown
+        )
 
     def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
         """Return the class of the object that a statement creates: `Net` for `model = Net()`."""
@@ -223,7 +225,7 @@ class ChangeFinder:
         nodes = [one.node for one in self._binding.get(called, ())]
         return next((node for node in reversed(nodes) if isinstance(node, ast.ClassDef)), None)
 
-    def _may_change_object(self, method: str) -> bool:
+    def _may_method_change_object(self, method: str) -> bool:
         """Return whether a method with this name may change its object. All methods of the file with this name are
         considered."""
         found = [one for s in self._all if isinstance(s.node, ast.ClassDef) for one in find_methods(s.node, method)]
@@ -256,7 +258,7 @@ class ChangeFinder:
             if name in self._alive and name in total.loads:
                 found.add(name)
             called = name in total.calls or any(
-                _read_top_name(of) == name and self._may_change_object(method) for of, method in total.methods
+                _read_top_name(of) == name and self._may_method_change_object(method) for of, method in total.methods
             )
             if name in written | weights or self._is_passed_to_changer(total, name) or (called and not of_file):
                 found.add(name)
@@ -275,7 +277,7 @@ class ChangeFinder:
             or (total.sets_given and bool(handed))
             or any(map(self._is_unknown_receiver, handed))
             or any(
-                of == name and method not in HARMLESS_METHODS and self._may_change_object(method)
+                of == name and method not in HARMLESS_METHODS and self._may_method_change_object(method)
                 for of, method in total.methods
             )
             or (name in total.calls and self._has_stateful_forward(name))

@@ -9,9 +9,9 @@ from pathlib import Path
 from pocketrnn_export.source_code.syntax_tree_facts import find_defaults, find_methods
 
 
-def find_class(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Return the last class with a name, and None. For the name of an object that `name = Class(...)` makes, return
-    this class and the call. Return None alone if there is neither."""
+def find_class_and_call(statements: Iterable[ast.stmt], name: str) -> tuple[ast.ClassDef, ast.Call | None] | None:
+    """Find the class of a name, and the call that makes its object. For a class, return its last definition, and None
+    as the call. For `name = Class(...)`, return this class and this call. Return None alone if there is neither."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -45,7 +45,7 @@ def list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
     """Return a dict from each parameter and local name of `__init__` to whether `__init__` assigns to it."""
     arguments = [method.args for method in find_methods(definition, "__init__")]
     found = {a.arg: False for one in arguments for a in (*one.posonlyargs, *one.args, *one.kwonlyargs)}
-    nodes = walk_usual_init(definition)
+    nodes = walk_init_without_optional_branches(definition)
     return found | {n.id: True for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
@@ -70,16 +70,16 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
     return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and next(iter(of)) in parameters}
 
 
-def walk_usual_init(definition: ast.ClassDef) -> Iterator[ast.AST]:
+def walk_init_without_optional_branches(definition: ast.ClassDef) -> Iterator[ast.AST]:
     """Yield the syntax nodes of `__init__`. Branches that run only if the caller gives a parameter whose default is
     None are left out."""
     defaults = list_init_defaults(definition).items()
     absent = {name for name, value in defaults if isinstance(value, ast.Constant) and value.value is None}
     for method in find_methods(definition, "__init__"):
-        yield from _walk_usual_code(method, absent)
+        yield from _walk_without_optional_branches(method, absent)
 
 
-def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
+def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
     """Yield the syntax nodes below a node. Branches that run only if the caller gives one of the `absent` parameters
     are left out."""
     yield node
@@ -90,7 +90,7 @@ def _walk_usual_code(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST
         skipped = tests.get(ast.unparse(node.test), [])
     for child in ast.iter_child_nodes(node):
         if child not in skipped:
-            yield from _walk_usual_code(child, absent)
+            yield from _walk_without_optional_branches(child, absent)
 
 
 def read_called_name(call: ast.Call) -> str:

@@ -15,7 +15,7 @@ from pocketrnn_export.source_code.syntax_tree_facts import (
     find_methods,
     strip_decorator_call,
 )
-from pocketrnn_export.source_code.top_level_statements import Statement, is_last_deleted, walk_code_run_now
+from pocketrnn_export.source_code.top_level_statements import Statement, is_deleted_at_end, walk_code_run_now
 
 # Builtins that a top-level statement may not call: they read, ask, exit, or give a different value each time.
 _OTHER_BUILTINS: Final = frozenset({
@@ -76,7 +76,7 @@ class HarmlessStatements:
             root = root.value
         name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
         binding: Sequence[Statement] = []
-        if isinstance(root, ast.Name) and not is_last_deleted(root.id, before):
+        if isinstance(root, ast.Name) and not is_deleted_at_end(root.id, before):
             binding = self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, Import)), None)
         if imported is not None:
@@ -97,18 +97,20 @@ class HarmlessStatements:
             return ""
         definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | Function)), None)
         if isinstance(definition, ast.ClassDef | Function):
-            return "" if self._reads_nothing(definition, seen) else name
+            return "" if self._neither_reads_nor_trains(definition, seen) else name
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
         """Return whether the file defines a method with this name, and no such method reads files or trains."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]
-        return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
+        return (
+            bool(found) and method not in _READING and all(self._neither_reads_nor_trains(one, seen) for one in found)
+        )
 
-    def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Return whether a function or constructor neither reads files nor trains, judged by the names of the functions
-        that it calls."""
+    def _neither_reads_nor_trains(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
+        """Return whether a function or constructor neither reads files nor trains. The names of the functions that it
+        calls show this."""
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):
@@ -119,7 +121,7 @@ class HarmlessStatements:
             if name in _READING:
                 return False
             own = [s.node for s in self._binding.get(name, ()) if isinstance(s.node, ast.ClassDef | Function)]
-            if own and name not in seen and not self._reads_nothing(own[-1], seen):
+            if own and name not in seen and not self._neither_reads_nor_trains(own[-1], seen):
                 return False
         return True
 

@@ -92,7 +92,7 @@ class Mentions:
             setattr(self, one.name, mine or others if isinstance(mine, bool | str) else mine | others)
 
 
-def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
+def collect_mentions_now_and_in_calls(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
     """Return two objects: the names that a top-level statement uses when it runs, and the names that the functions in
     it use when they are called."""
     reader = _MentionReader(packages)
@@ -298,7 +298,7 @@ class _MentionReader:
         elif node.attr in CHANGING_METHODS and to is not None:
             # `map(config.update, ...)`
             self.record_object_write(node, node.value)
-        root = _find_root(node)
+        root = _find_base_object(node)
         if not isinstance(root, ast.Name):
             self.read_value_expression(root, "" if to is None else to)
         elif root.id not in self.local:
@@ -317,7 +317,7 @@ class _MentionReader:
             and _is_harmless_command(node)
         ):
             return
-        root = _find_root(called)
+        root = _find_base_object(called)
         name = root.id if isinstance(root, ast.Name) else ""
         if isinstance(called, ast.Name) and name not in self.local:
             self.now.calls.add(name)
@@ -345,7 +345,7 @@ class _MentionReader:
         for keyword in node.keywords:
             if keyword.arg == "out" or keyword.arg in WRITING:
                 self.record_writes([keyword.value, *node.args])
-        roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_root(one), ast.Name)}
+        roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_base_object(one), ast.Name)}
         receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
         for argument in arguments:
             self.read_handed_value(argument, given, set() if given is None else receiver)
@@ -372,7 +372,11 @@ class _MentionReader:
             self.returned.add(f"{root}.{method}")
         if changes:
             of_package = root in self.packages and root not in self.local
-            if not of_package or method.startswith("__") or (method in CHANGING_METHODS and of is not _find_root(of)):
+            if (
+                not of_package
+                or method.startswith("__")
+                or (method in CHANGING_METHODS and of is not _find_base_object(of))
+            ):
                 self.record_object_write(called, of)
             if of_package or not root or hasattr(builtins, root):
                 # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
@@ -468,6 +472,6 @@ def _sets_attribute(node: ast.Attribute) -> bool:
     return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
 
 
-def _find_root(node: ast.AST) -> ast.AST:
+def _find_base_object(node: ast.AST) -> ast.AST:
     """Return the expression at the start of attributes and items: `a` for `a.b[0]`."""
     return list(_list_chain(node))[-1]

@@ -25,7 +25,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.imported_file_changes import ImportableFiles
-from pocketrnn_export.source_code.jupyter_names import checks_for_jupyter, depends_on_name
+from pocketrnn_export.source_code.jupyter_and_main_names import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Function,
@@ -36,7 +36,7 @@ from pocketrnn_export.source_code.syntax_tree_facts import (
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
-    is_last_deleted,
+    is_deleted_at_end,
     list_statements,
     make_symbol_table,
 )
@@ -114,8 +114,9 @@ def find_needed_statements(
         ) from None
 
 
-def find_name_checks(cells: Iterable[Cell]) -> list[str]:
-    """Return the statements that depend on whether their file is run directly. Each is given with its line."""
+def list_statements_that_check_name(cells: Iterable[Cell]) -> list[str]:
+    """List the statements that depend on `__name__`, which differs if their file is run directly. Each is given with
+    its line."""
     return [
         f"{s.cell_and_line}: `{s.title}`" for s in list_statements(cells) if not s.alone and depends_on_name(s.node)
     ]
@@ -237,7 +238,7 @@ class _NeededSearch:
                 self.unresolved.add(name)
             return
         end = len(self._all) if before_index is None else before_index
-        if name in _BUILTINS and is_last_deleted(name, self._all[:end]):
+        if name in _BUILTINS and is_deleted_at_end(name, self._all[:end]):
             return
         earlier = [statement for statement in binding if statement.index < end]
         if not earlier:
@@ -265,7 +266,7 @@ class _NeededSearch:
             found = {s: touched(s) for s in self._all if s.index not in run | tried}
             for statement, what in found.items():
                 if what and statement.index not in self.taken:
-                    self._try_statement(statement, what)
+                    self._take_or_note_statement(statement, what)
                 if what:
                     tried.add(statement.index)
             if not any(found.values()):
@@ -305,7 +306,7 @@ class _NeededSearch:
 
         return find_possible_changes
 
-    def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
+    def _take_or_note_statement(self, statement: Statement, touched: PossibleChanges) -> None:
         """Collect a statement that may change the collected code. If the statement is not safe to run, note it
         instead."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
@@ -446,8 +447,8 @@ class _NeededSearch:
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_likely_name(self, name: str) -> str:
-        """Return `name.part`, such as `config.size`, if a likely value is known for this part and for nothing else of
-        the name. Else return the name."""
+        """Return `name.part`, such as `config.size`, if a likely value is known for exactly one part of the name, and
+        none for the name itself. Else return the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 

@@ -74,9 +74,9 @@ def find_open_settings(
     unknown: dict[int, _CodeLine] = {}
     sigmoids: list[_CodeLine] = []
     for path, cell, tree in _list_code(paths):
-        of_modules = _list_nodes_of_modules(tree)
+        of_modules = _list_nodes_of_module_classes(tree)
         for node in ast.walk(tree):
-            for name, value in _list_numbers(node) if node not in of_modules else ():
+            for name, value in _list_named_numbers(node) if node not in of_modules else ():
                 if names_length(name) and 1 < value.value <= _LONGEST:
                     found.setdefault((name, value.value), _describe_place(path, cell, value))
             if (number := _read_id_of_unknown(node)) is not None:
@@ -89,9 +89,10 @@ def find_open_settings(
     return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids)
 
 
-def _list_nodes_of_modules(tree: ast.AST) -> set[ast.AST]:
-    """Return the nodes of `__init__` and `forward` in classes with a forward, and of the methods that these call: a
-    length there is that of a table of positions, say, and cuts no text that the proof does not see cut."""
+def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
+    """Return the nodes of `__init__`, of `forward` and of the methods that these call, in classes with a forward. A
+    length there, such as that of a table of positions, cuts texts only inside the module, where the proof compares the
+    answers."""
     found: set[ast.AST] = set()
     for definition in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         methods = {one.name: one for one in definition.body if isinstance(one, ast.FunctionDef)}
@@ -100,7 +101,7 @@ def _list_nodes_of_modules(tree: ast.AST) -> set[ast.AST]:
             if (method := methods.pop(waiting.pop(), None)) is not None:
                 nodes = [*ast.walk(method)]
                 found.update(nodes)
-                waiting += [_read_name(node.func) for node in nodes if isinstance(node, ast.Call)]
+                waiting += [_read_last_name(node.func) for node in nodes if isinstance(node, ast.Call)]
     return found
 
 
@@ -173,7 +174,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
             parts = [part for statement in node.body for part in ast.walk(statement)]
             is_split = any(
                 isinstance(part, ast.Call)
-                and _read_name(part.func) == splitter
+                and _read_last_name(part.func) == splitter
                 and any(getattr(one, "id", "") == text for argument in part.args for one in ast.walk(argument))
                 for part in parts
             )
@@ -194,7 +195,7 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
             elif (
                 isinstance(node, ast.Assign)
                 and isinstance(node.value, ast.Call)
-                and _read_name(node.value.func) == "build_vocab_from_iterator"
+                and _read_last_name(node.value.func) == "build_vocab_from_iterator"
             ):
                 made = ast.unparse(node.targets[0])
                 line = f'{{"tokens": {made}.get_itos(), "default_index": {made}.get_default_index()}}'
@@ -283,14 +284,14 @@ def _describe_place(path: Path, cell: Cell, node: ast.AST) -> str:
     return f"{path}, {f'{cell.name}, ' if cell.name else ''}line {getattr(node, 'lineno', 1)}"
 
 
-def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
+def _list_named_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
     """Yield each name that a piece of code gives a whole number, with the syntax node of the number. Such names are
     variables, arguments, parameters with defaults, keys of dicts, and options of argparse."""
     pairs: list[tuple[str | None, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
-        pairs += [(_read_name(target), node.value) for target in node.targets]
+        pairs += [(_read_last_name(target), node.value) for target in node.targets]
     elif isinstance(node, ast.AnnAssign):
-        pairs.append((_read_name(node.target), node.value))
+        pairs.append((_read_last_name(node.target), node.value))
     elif isinstance(node, Definition):
         pairs += find_defaults(node).items()
     elif isinstance(node, ast.Dict):
@@ -298,13 +299,15 @@ def _list_numbers(node: ast.AST) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, ast.Call):
         default = next((k.value for k in node.keywords if k.arg == "default"), None)
         pairs += [(k.arg, k.value) for k in node.keywords]
-        pairs += [(getattr(a, "value", None), default) for a in node.args if _read_name(node.func) == "add_argument"]
+        pairs += [
+            (getattr(a, "value", None), default) for a in node.args if _read_last_name(node.func) == "add_argument"
+        ]
     for name, value in pairs:
         if isinstance(name, str) and isinstance(value, ast.Constant) and type(value.value) is int:
             yield name.lstrip("-").replace("-", "_"), value
 
 
-def _read_name(node: ast.expr) -> str:
+def _read_last_name(node: ast.expr) -> str:
     """Return the last name of an expression: NAME for `NAME`, `self.NAME` and `module.NAME`."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
@@ -315,7 +318,7 @@ def _read_id_of_unknown(node: ast.AST) -> int | None:
     if not isinstance(node, ast.ListComp | ast.GeneratorExp):
         return None
     made, fallback = node.elt, None
-    if isinstance(made, ast.Call) and _read_name(made.func) == "get" and len(made.args) == 2:
+    if isinstance(made, ast.Call) and _read_last_name(made.func) == "get" and len(made.args) == 2:
         fallback = made.args[1]
     elif isinstance(made, ast.IfExp) and isinstance(made.body, ast.Subscript) and isinstance(made.test, ast.Compare):
         is_looked_up = isinstance(made.test.ops[0], ast.In)
@@ -336,6 +339,6 @@ def _list_sigmoids(tree: ast.Module) -> Iterator[ast.AST]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = _read_name(node.func)
+            name = _read_last_name(node.func)
             if name in _LOSSES or (name in _SIGMOIDS and node not in inside):
                 yield node

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
+from pocketrnn_export.source_code.name_references import Mentions, collect_mentions_now_and_in_calls
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.syntax_tree_facts import (
     Definition,
@@ -93,7 +93,12 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
     packages = {name for node in nodes for name, _ in list_imported_names(node)}
     return [
         Statement(
-            i, cell, part, frozenset() if alone else find_bound_names(part), *collect_mentions(part, packages), alone
+            i,
+            cell,
+            part,
+            frozenset() if alone else find_bound_names(part),
+            *collect_mentions_now_and_in_calls(part, packages),
+            alone,
         )
         for i, (cell, part, alone) in enumerate(parts)
     ]
@@ -168,7 +173,7 @@ def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
         return symtable.symtable(ast.unparse(node), "statement", "exec")
 
 
-def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
+def is_deleted_at_end(name: str, statements: Sequence[Statement]) -> bool:
     """Return whether `del name` is the last statement about a name. A builtin with this name is visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:

@@ -20,7 +20,7 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, Te
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
-from pocketrnn_export.refused_options import RefusedOptionsError
+from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.candidate_text_rules import list_candidate_rules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.first_and_last_ids import list_rules_with_first_and_last_ids

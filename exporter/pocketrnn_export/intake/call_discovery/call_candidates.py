@@ -1,4 +1,4 @@
-"""List the lines of code that may call a module, the likely lines first. They cover the usual forms of forward.
+"""List the lines of code that may call a module, the likely lines first. They cover the common forms of forward.
 
 One table lists the possible values of each input by its role. One input is the text, at most one the lengths, and at
 most one the mask. Any other input gets a constant, and only if its value does not change the answer
@@ -91,7 +91,7 @@ class CallCandidate:
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
-    def set_lengths_at(self, i: int) -> CallCandidate:
+    def give_lengths_only_to(self, i: int) -> CallCandidate:
         """Return a candidate that gives the lengths of the texts to one input only. Every other input of lengths
         gets the width of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"

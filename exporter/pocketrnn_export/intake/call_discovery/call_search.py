@@ -1,4 +1,4 @@
-"""Find out how to call a module: try the usual calls on a few small batches.
+"""Find out how to call a module: try likely calls on a few small batches.
 
 A call works if the module runs, gives finite numbers for each text, repeats them in a second call, gives
 different texts different answers, and answers each text as it does alone. The batches have sizes that occur nowhere
@@ -50,8 +50,8 @@ from pocketrnn_export.intake.call_discovery.logits_or_probabilities import add_a
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.non_text_inputs import (
     find_call_with_other_mask,
-    find_number_input,
-    find_unknown_inputs,
+    make_number_inputs_failure,
+    make_unknown_inputs_failure,
     note_inputs_with_defaults,
 )
 from pocketrnn_export.intake.call_discovery.optional_lengths import (
@@ -77,8 +77,8 @@ _LIKELY: Final = 4
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module: check the owner's call if there is one, else try the usual calls. Return the call
-    that works.
+    """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
+    convention of the call that works.
 
     Args:
         asked: the module, and what is known of it.
@@ -128,7 +128,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
 
 
 def _search_convention(asked: ModuleFacts) -> Convention:
-    """Try the usual calls, and return the convention of the call that works."""
+    """Try likely calls, and return the convention of the call that works."""
     ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
     try:
         found = _search_candidates(asked, ways)
@@ -139,7 +139,7 @@ def _search_convention(asked: ModuleFacts) -> Convention:
     if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
         # These explain why forward of a tagger fails: then other methods are not tried.
         own = [failed for failed in found if failed.reason > Reason.NO_LOGITS]
-        answered = None if own else _search_methods(asked)
+        answered = None if own else _search_methods_other_than_forward(asked)
         if answered is not None:
             return answered
     if (beside := make_characters_error(asked)) is not None:
@@ -147,12 +147,14 @@ def _search_convention(asked: ModuleFacts) -> Convention:
     failures = found
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
-        failures += [said for said in (find_number_input(asked, ways), find_unknown_inputs(ways, first)) if said][:1]
+        failures += [
+            said for said in (make_number_inputs_failure(asked, ways), make_unknown_inputs_failure(ways, first)) if said
+        ][:1]
     if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
         failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
-        failures += filter(None, [find_unknown_inputs(ways, first, ("other", "targets"))])
+        failures += filter(None, [make_unknown_inputs_failure(ways, first, ("other", "targets"))])
     raise _make_refusal(asked, failures)
 
 
@@ -175,7 +177,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
     return found
 
 
-def _search_methods(asked: ModuleFacts) -> Convention | None:
+def _search_methods_other_than_forward(asked: ModuleFacts) -> Convention | None:
     """Return the convention of another method than forward, for a tagger whose forward gives no numbers of labels.
     Return None if no method works.
 
@@ -299,9 +301,9 @@ def _find_working_calls(
                         "",
                     )
                 )
-            elif not any(_have_same_answers(found, other, asked, widths) for other in working_calls):
+            elif not any(_have_equal_answers_and_programs(found, other, asked, widths) for other in working_calls):
                 working_calls.append(found)
-        certain = certain or (bool(working_calls) and not way.setup and way is ways[0] and _needs_no_comparison(way))
+        certain = certain or (bool(working_calls) and not way.setup and way is ways[0] and _is_only_possible_call(way))
     # The right one of two opposite masks is the one with which tokens past the length change the answer less.
     return [working for working in working_calls if not working.leaks] or working_calls, failures
 
@@ -317,7 +319,7 @@ def _can_decode_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
     return False
 
 
-def _needs_no_comparison(way: CallCandidate) -> bool:
+def _is_only_possible_call(way: CallCandidate) -> bool:
     """Return whether the names of forward's inputs leave a single possible call: with tokens, or tokens and lengths."""
     return way.signature is not None and all(
         slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
@@ -368,10 +370,12 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
     return (f"By the order of the features, {'; '.join(by_order)}. If this is wrong, give the call: --call, or call=.",)
 
 
-def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
-    """Return whether two calls give the same answers. Logits and the probabilities of these logits count as the same.
-    If the calls differ only in the output that they read, the operators must be the same, too, since the outputs may
-    differ only for rare texts."""
+def _have_equal_answers_and_programs(
+    one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]
+) -> bool:
+    """Return whether two calls give equal answers, up to rounding. Logits and the probabilities of these logits count
+    as equal. If the calls differ only in the output that they read, the operators must be equal, too, since the outputs
+    may differ only for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or asked.heads or working.convention.units == 1 else "softmax"

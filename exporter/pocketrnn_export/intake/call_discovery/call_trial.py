@@ -30,7 +30,7 @@ from pocketrnn_export.intake.call_discovery.label_output_check import (
 from pocketrnn_export.intake.call_discovery.length_use import (
     ROUNDING,
     depends_on_lengths,
-    stops_exactly_at_length,
+    reads_exactly_to_length,
     works_as_mask,
 )
 from pocketrnn_export.intake.call_discovery.logits_location import (
@@ -41,7 +41,7 @@ from pocketrnn_export.intake.call_discovery.logits_location import (
 )
 from pocketrnn_export.intake.call_discovery.missing_logits import explain_missing_logits, find_missing_logits_reason
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import find_changing_inputs, find_constant_inputs
+from pocketrnn_export.intake.call_discovery.non_text_inputs import find_constant_inputs, make_changing_inputs_failure
 from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.trial_answers import (
     answer_texts_one_by_one,
@@ -170,14 +170,14 @@ def _try_call(
             read_answer_part(answer, written, *batch).float().reshape(rows, -1)
             for batch, answer in zip(batches, answers, strict=True)
         ]
-        alike = [other for other in working_calls if not other.leaks and _has_same_answers(other, given)]
+        alike = [other for other in working_calls if not other.leaks and _gave_near_answers(other, given)]
         of_this = [(suffix, other.suffix) for other in alike if other.way is not None and other.way.line == line]
         # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
         # texts.
         if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
-        refused = None if way is None else find_changing_inputs(asked, way, suffix, batches)
+        refused = None if way is None else make_changing_inputs_failure(asked, way, suffix, batches)
         one = refused or _check_call(asked, convention, batches, way)
         if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
@@ -186,7 +186,7 @@ def _try_call(
     if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
-        yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+        yield from _judge_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
 
 
 def _answer_trial_batches(
@@ -252,7 +252,7 @@ def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
     return wrap_answer(function, compile_call(joined.write_call("module")))
 
 
-def _choose_outputs(
+def _judge_outputs(
     asked: ModuleFacts,
     outcomes: Sequence[WorkingCall | FailedCall],
     flow: FlowRecorder,
@@ -304,7 +304,7 @@ def have_same_program(
     return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
 
 
-def _has_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
+def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
     """Return whether a working call gave these answers to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
@@ -333,8 +333,10 @@ def _check_call(
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=ROUNDING, atol=1e-7):
         problem = "The module gives the same answer for every text."
-        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check the module's weights, and how it is called.")
-    if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
+        return FailedCall(
+            line, Reason.USELESS_LOGITS, problem, "Load the trained weights, or give the call: --call, call=."
+        )
+    if asked.of_tokens and not _depends_on_neighbour_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
             advice = (
@@ -344,12 +346,12 @@ def _check_call(
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=depends_on_lengths(asked, convention, batches))
-    exact, fails_alone = _check_answer_shapes(asked, convention, batches[0])
+    exact, fails_alone = _check_shapes_and_single_text(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
     if not convention.one_text and (mixes := _find_batch_dependence(asked, convention, batches, answers)) is not None:
         return mixes
     leaks = False
-    if way is not None and way.plain == LENGTH_FIRST and not stops_exactly_at_length(asked, convention, batches[-1]):
+    if way is not None and way.plain == LENGTH_FIRST and not reads_exactly_to_length(asked, convention, batches[-1]):
         problem = "The module does not use a row's first number as its length: ids past that length change its answer."
         return FailedCall(line, Reason.RAISES, problem, "Give the call: --call, or call=.")
     # Lengths that forward does not read are not checked.
@@ -383,7 +385,7 @@ def _answer_with_same_features(
     ]
 
 
-def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _depends_on_neighbour_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
     tokens, lengths = batch
     other = asked.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
@@ -461,7 +463,9 @@ def _explain_infinity(
         convention.line,
         Reason.USELESS_LOGITS,
         f"The module gives logits that are not finite numbers{place}.",
-        "Check its weights, and what that line computes for 0 and negative numbers." if line else "Check its weights.",
+        "Check the module's weights, and what that line computes for 0 and negative numbers."
+        if line
+        else "Check the module's weights.",
     )
 
 
@@ -502,7 +506,9 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     )
 
 
-def _check_answer_shapes(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
+def _check_shapes_and_single_text(
+    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
+) -> tuple[bool, bool]:
     """Return whether the answers have the shapes of the graph's answers, and whether the call fails on one text."""
     tokens, lengths = batch
     exact, fails_alone = True, False

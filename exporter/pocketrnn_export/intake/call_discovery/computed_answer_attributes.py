@@ -54,9 +54,9 @@ def find_computed_parts(holder: Any, held: set[int]) -> Iterator[tuple[str, Any]
         elif _is_computed(member) and (part := read_attribute(holder, name)) is not _MISSING and id(part) not in held:
             yield f".{name}", part
     asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
-    yield from _find_parts_by_name(holder, asked, held, ".{}", lambda name: read_attribute(holder, name))
+    yield from _find_values_by_name(holder, asked, held, ".{}", lambda name: read_attribute(holder, name))
     asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
-    yield from _find_parts_by_name(
+    yield from _find_values_by_name(
         holder, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: holder[name])
     )
     if "__call__" in members and not isinstance(holder, torch.nn.Module):
@@ -80,11 +80,11 @@ def _read_value_or_missing(read_value: Any) -> Any:
     return _MISSING
 
 
-def _find_parts_by_name(
+def _find_values_by_name(
     holder: Any, functions: Sequence[Any], held: set[int], suffix_form: str, read_part: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Yield (suffix, value) for each value that an object computes for a name. The names are usual ones, and strings in
-    the code of the object's class."""
+    """Yield (suffix, value) for each value that an object computes for a name. Common names are tried, and the strings
+    in the code of the object's class."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

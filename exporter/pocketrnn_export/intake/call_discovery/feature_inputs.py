@@ -44,7 +44,7 @@ def _list_assignments_with_named(
     required = [i for i in open_ if signature.slots[i].required]
     seen = set()
     for places in (required, open_) if required else (open_,):
-        for groups in _list_groups(left):
+        for groups in _list_feature_groupings(left):
             if len(groups) == len(places) and (key := (tuple(places), groups)) not in seen:
                 seen.add(key)
                 yield {
@@ -82,7 +82,7 @@ def _make_singular(word: str) -> str:
     return word.removesuffix("s") if len(word) > 2 else word
 
 
-def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
+def _list_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
     """Yield the ways to group the features, with one group of names for each input. A group is one feature, all
     features that are numbers, or all categories."""
     names = tuple((name,) for name, _ in left)

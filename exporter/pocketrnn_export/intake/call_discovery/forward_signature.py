@@ -18,7 +18,11 @@ from torch import nn
 from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
-from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
+from pocketrnn_export.intake.call_discovery.variadic_inputs import (
+    ReadInputs,
+    find_read_inputs,
+    list_optional_keyword_names,
+)
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # The most inputs that are tried for a forward of *args or a tuple.
@@ -101,7 +105,9 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
     required = [_make_slot(p) for p in own if p.default is p.empty]
     targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
-        yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
+        yield from (
+            _add_target_inputs(signature, targets) for signature in _list_signatures_of_one_argument(module, targets)
+        )
     elif len(own) == 1:
         yield from _list_tuple_signatures()
 
@@ -172,7 +178,7 @@ def _find_tokens_slot(slots: Sequence[Slot]) -> int:
 # --- everything in one argument
 
 
-def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
+def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signature:
     """Return a signature that also has inputs for target labels. A call gives them by name after the argument that
     contains all other inputs."""
     if not targets:
@@ -189,7 +195,7 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
     """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
-        names, more = _record_read_names(module, targets, keys=keys)
+        names, more = _record_names_read_by_forward(module, targets, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -315,7 +321,7 @@ class _RecordingFields:
         return self._give(name)
 
 
-def _record_read_names(
+def _record_names_read_by_forward(
     module: nn.Module, targets: Sequence[Slot], *, keys: bool
 ) -> tuple[dict[str, bool], tuple[str, ...]]:
     """Run forward, and return a dict from each name that it reads from its single argument to whether it fails without
@@ -394,7 +400,7 @@ def _find_optional_keywords(
     if not reads.keywords:
         return names
     required = [*keys, *(p.name for p in parameters if p.default is p.empty)]
-    further = [name for name in list_optional_names(module) if name not in taken | set(names)]
+    further = [name for name in list_optional_keyword_names(module) if name not in taken | set(names)]
     return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
 
 

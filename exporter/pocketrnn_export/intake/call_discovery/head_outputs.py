@@ -83,12 +83,12 @@ def find_head_outputs(
     answer, rows = known[0][1], len(known[0][0])
     units, total = asked.head_sizes, asked.classes
     if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, total):
-        note = f"forward gives the numbers of all heads in one output, taken in the order {_list_names(asked)}."
+        note = f"forward gives the numbers of all heads in one output, taken in the order {', '.join(asked.heads)}."
         ends = list(itertools.accumulate(units))
         parts = tuple(f"[:, {end - count}:{end}]" for end, count in zip(ends, units, strict=True))
         return JoinedHeads("", units, parts, note=note)
     if len(set(units)) == 1 and isinstance(answer, Tensor) and len({tuple(one.shape) for _, one in known}) == 1:
-        note = f"forward gives a row of numbers for each head, taken in the order {_list_names(asked)}."
+        note = f"forward gives a row of numbers for each head, taken in the order {', '.join(asked.heads)}."
         for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
             if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
                 return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
@@ -159,7 +159,7 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
     chosen = {name: found[0] for name, found in named.items()}
     if len({one.suffix for one in chosen.values()}) < len(chosen):
         return (
-            f"two of the heads {_list_names(asked)} have the name of one output",
+            f"two of the heads {', '.join(asked.heads)} have the name of one output",
             "Give each head the name of its output.",
         )
     return chosen
@@ -196,7 +196,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
             return _explain_token_outputs(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
-            problem = f"forward names its outputs ({said}), but the heads are called {_list_names(asked)}"
+            problem = f"forward names its outputs ({said}), but the heads are called {', '.join(asked.heads)}"
             return (problem, f"Give the heads the names of their outputs. {_JOIN_YOURSELF}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
@@ -235,7 +235,3 @@ def _explain_counts(
         f"labels of the head{'s' * (len(names) > 1)} {heads}",
         f"Give each head as many labels as its output has numbers. {_JOIN_YOURSELF}",
     )
-
-
-def _list_names(asked: ModuleFacts) -> str:
-    return ", ".join(asked.heads)

@@ -77,12 +77,12 @@ def list_setup_statements(module: nn.Module) -> list[str]:
         if isinstance(layer, nn.RNNBase):
             continue
         makers = list(find_state_methods(layer))
-        kept = _find_kept_states(layer)
+        kept = _list_state_attributes(layer)
         for name, arguments in makers:
             call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
-        states += [f"{target}.{name} = {made}" for name, made in _find_kept_zeros(layer)]
+        states += [f"{target}.{name} = {made}" for name, made in _list_zero_state_attributes(layer)]
     setup = "; ".join(sizes)
     found = [f"{setup}; "] if setup else []
     for state in states:
@@ -93,15 +93,16 @@ def list_setup_statements(module: nn.Module) -> list[str]:
     return found[:12]
 
 
-def _find_kept_states(layer: nn.Module) -> list[str]:
-    """Return the attributes, such as `hidden`, whose names say that a module keeps its state there between calls."""
+def _list_state_attributes(layer: nn.Module) -> list[str]:
+    """Return the names of attributes, such as `hidden`, in which a module seems to keep its state between calls."""
     code = getattr(getattr(type(layer), "forward", None), "__code__", None)
     named = set(code.co_names if code is not None else ()) | vars(layer).keys()
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
 
 
-def _find_kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield each attribute that holds zeros [layers, batch, hidden], with code that makes such zeros for any batch."""
+def _list_zero_state_attributes(layer: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the name of each attribute that holds zeros [layers, batch, hidden], with code that makes such zeros for
+    any batch."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

@@ -25,8 +25,8 @@ from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecor
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """The reason why one output of a module is not the answer, and the code that reads the output which is. `other` is
-    empty if that output is unknown."""
+    """Why one output of a module is not the answer, and the code that reads the right output (`other`, empty if it is
+    unknown)."""
 
     fails: FailedCall
     other: str = ""

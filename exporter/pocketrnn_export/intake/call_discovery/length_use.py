@@ -26,8 +26,8 @@ ROUNDING: Final = 2e-6
 
 
 def depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Return whether the answer depends on the lengths. For this check, the lengths are an object that raises when the
-    module uses it."""
+    """Return whether a call uses the lengths of the texts. For this check, the lengths are an object that raises when
+    the module uses it."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -70,7 +70,7 @@ def works_as_mask(
         return True
     if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
         return True
-    return _stops_at_lengths_of_input(asked, convention, way, i, batch)
+    return _ignores_tokens_past_lengths(asked, convention, way, i, batch)
 
 
 def note_inputs_unlike_lengths(
@@ -80,24 +80,25 @@ def note_inputs_unlike_lengths(
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
-        if not _stops_at_lengths_of_input(asked, convention, way, i, batch):
+        if not _ignores_tokens_past_lengths(asked, convention, way, i, batch):
             yield (
                 f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
                 "If it is not the length, give the right call: --call, or call=."
             )
 
 
-def _stops_at_lengths_of_input(
+def _ignores_tokens_past_lengths(
     asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
-    """Return whether tokens past the lengths leave the answer unchanged, if only this input gets the lengths."""
-    function = wrap_answer_part(asked.compile(way.set_lengths_at(i).line), convention.line[len(way.line) :])
+    """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
+    the index `i`."""
+    function = wrap_answer_part(asked.compile(way.give_lengths_only_to(i).line), convention.line[len(way.line) :])
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and are_answers_near(answers[0], answers[2])
 
 
-def stops_exactly_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Return whether the last token of a text changes the answer, and the tokens past the length do not."""
+def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Return whether the last token of a text changes the answer, and no token past the length does."""
     answers = _compute_answers_around_ends(asked, convention, batch)
     if answers is None:
         return False

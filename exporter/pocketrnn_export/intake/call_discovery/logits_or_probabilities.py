@@ -298,11 +298,14 @@ def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention
     """Return the convention of a module that gives probabilities, as its owner says. Refuse numbers that cannot be
     probabilities."""
     if not probed.are_between_zero_and_one:
-        raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
+        raise ExportError(
+            "The module is exported with --gives probabilities, but gives numbers below 0 or above 1.",
+            "Export it with --gives logits.",
+        )
     total = probed.find_common_sum(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
-            "The module gives numbers that do not sum to 1.",
+            "The module is exported with --gives probabilities, but its numbers for a text do not sum to 1.",
             "If your code drops a class, keep the class and give its label, or divide by the sum: "
             "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If a text may have several labels, give "
             "--multi-label. If the numbers are not probabilities, give --gives logits.",

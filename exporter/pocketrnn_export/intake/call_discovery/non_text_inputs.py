@@ -102,7 +102,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
     yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
     yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
     yield _ValueKind("a switch", ("False", "True"))
-    if constants := list(dict.fromkeys(_find_constants_of_module(asked.module)))[:24]:
+    if constants := list(dict.fromkeys(_find_constants_in_module_code(asked.module)))[:24]:
         yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
         keys = [constant for constant in constants if isinstance(constant, str)]
         for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
@@ -116,14 +116,15 @@ def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
 
 
 def _list_state_shapes(module: nn.Module) -> list[str]:
-    """Return the code of the shape of the initial state of the first recurrent layer."""
+    """Return code for the shape of an initial state, by the sizes of the first recurrent layer: a list of one shape.
+    Return an empty list without such a layer."""
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
     return []
 
 
-def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
+def _find_constants_in_module_code(module: nn.Module) -> Iterator[str | int | float]:
     """Yield the constant strings and numbers in the code of the module's classes."""
     if isinstance(module, torch.jit.ScriptModule):
         return
@@ -150,8 +151,8 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_constant_inputs(
     asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> CallCandidate | None:
-    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants
-    with which the module runs; None if it never runs."""
+    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
+    which the module gives finite numbers; None if no constants do."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -174,10 +175,10 @@ def find_constant_inputs(
     return None
 
 
-def find_changing_inputs(
+def make_changing_inputs_failure(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
-    """Return the failure of a call whose answer changes, or may change, with the constants in the call; else None."""
+    """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
         (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
     ]
@@ -257,8 +258,10 @@ class _TracedAnswer:
     reads_beside: bool
 
     def is_like(self, other: _TracedAnswer) -> bool:
-        """Return whether both answers have the same numbers and the same program."""
-        return is_same_answer(self.numbers, other.numbers) and are_equal_up_to_rounding(self.program, other.program)
+        """Return whether both answers have equal numbers and equal programs, up to rounding."""
+        return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
+            self.program, other.program
+        )
 
 
 def trace_answer(
@@ -302,7 +305,7 @@ def _compute_answer_tensors(
     return dict(find_float_tensors(answer)) or None
 
 
-def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
+def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
     """Return whether two answers have the same shape, and the same numbers up to rounding."""
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
@@ -354,8 +357,8 @@ def note_inputs_with_defaults(
 def _find_masked_call(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
-    """Return a tuple with the line of the first call that gives a usual mask to the input and runs. Return an empty
-    tuple if none runs."""
+    """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
+    runs."""
     masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
@@ -377,7 +380,7 @@ def _may_mask_change_answer(
             if (
                 one is not None
                 and one.is_like(own)
-                and (other is None or not is_same_answer(other.numbers, own.numbers))
+                and (other is None or not is_equal_up_to_rounding(other.numbers, own.numbers))
             ):
                 return False
         told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
@@ -397,7 +400,7 @@ def find_call_with_other_mask(
             if (
                 own
                 and other
-                and is_same_answer(own.numbers, other.numbers)
+                and is_equal_up_to_rounding(own.numbers, other.numbers)
                 and not are_equal_up_to_rounding(own.program, other.program)
             ):
                 return way.replace_value(i, value).line + suffix
@@ -408,10 +411,10 @@ def _is_padding_mask(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def find_unknown_inputs(
+def make_unknown_inputs_failure(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return a failure that names the inputs beside the text, if the module runs with none of the tried values.
+    """Return a failure that names the inputs in addition to the text, if the module runs with none of the tried values.
     Return None if the module has no such inputs."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
@@ -428,7 +431,7 @@ def find_unknown_inputs(
     )
 
 
-def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def make_number_inputs_failure(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.call_candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.non_text_inputs import is_same_answer, trace_answer
+from pocketrnn_export.intake.call_discovery.non_text_inputs import is_equal_up_to_rounding, trace_answer
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
 from pocketrnn_export.module_runs.operator_recording import Program
 
@@ -72,7 +72,7 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
         with contextlib.suppress(Exception, SystemExit):
             given = list(_make_batches_of_every_id(asked, rows=rows, without=without))
             answers = ([call_and_restore_state(asked.module, call, *batch) for call in calls] for batch in given)
-            if all(is_same_answer(one, other) for one, other in answers):
+            if all(is_equal_up_to_rounding(one, other) for one, other in answers):
                 return without
     return None
 
@@ -101,6 +101,6 @@ def _agrees_for_every_id(
     """Return whether texts with every id get the same answers with lengths and without lengths."""
     for batch in _make_batches_of_every_id(asked, rows=rows):
         one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
-        if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):
+        if one is not None and other is not None and not is_equal_up_to_rounding(one.numbers, other.numbers):
             return False
     return True

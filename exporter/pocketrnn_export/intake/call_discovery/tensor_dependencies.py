@@ -148,8 +148,8 @@ class FlowRecorder(FunctionMode):
         return bool(last) and last <= _STATES
 
     def shares_last_weights(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether two tensors depend on the same layer output: an output of the last layer with weights before
-        `one`, such as attention weights of which `one` is a mean."""
+        """Return whether `other` is computed from an output of the layer that has the last weights before `one`. For
+        example, `one` is a mean of attention weights, and `other` is these weights."""
         given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 

@@ -50,7 +50,7 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
     return replace(reads[-1], names=tuple(dict.fromkeys(name for one in reads for name in one.names)))
 
 
-def list_optional_names(module: nn.Module) -> list[str]:
+def list_optional_keyword_names(module: nn.Module) -> list[str]:
     """Return the names of optional parameters that forward may pass on in its **kwargs: those of its class's methods,
     of its layers' forwards, and of functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]

@@ -1,4 +1,4 @@
-"""Wrap the run of a module: explain its failures, and check that its logits give the probabilities of the module."""
+"""Wrap the run of a module: check that its logits give the module's probabilities, and explain its failures."""
 
 from __future__ import annotations
 
