@@ -61,7 +61,11 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.unsafe_layers_and_weights import refuse_nonfinite_weights, refuse_unsafe_layers
+from pocketrnn_export.intake.unsafe_layers_and_weights import (
+    make_nonfinite_weights_error,
+    refuse_unsafe_layers,
+    set_nonfinite_weights_to_zero,
+)
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
 
@@ -72,6 +76,9 @@ _NEIGHBOURS: Final = 1e-3
 _SHORTEST: Final = 8
 # If the likely ids do not explain how a batch changes an answer, all ids are tried, unless there are more than this.
 _FEW: Final = 512
+# The texts of a batch in which each id is tried, and the tokens of each.
+_ROWS_OF_IDS: Final = 16
+_TOKENS_OF_IDS: Final = 10
 # The second text of an example has this many more tokens, so that the two lengths differ.
 _MORE_OF_SECOND: Final = 4
 
@@ -256,8 +263,10 @@ def prepare_module(
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
+    nonfinite = set_nonfinite_weights_to_zero(reference)
+    if nonfinite and (values or samples or of_tokens or two_texts or features or spellings):
+        raise make_nonfinite_weights_error(nonfinite)
     traceable = replace_torchscript(reference)
-    refuse_nonfinite_weights(reference)
     widths = widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
@@ -275,10 +284,13 @@ def prepare_module(
     is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
+    given = _make_owners_module(module, called, asked, convention)
+    if nonfinite:
+        _refuse_reads_of_nonfinite_weights(nonfinite, asked, given, reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
-        widths=widths, given=_make_owners_module(module, called, asked, convention),
+        widths=widths, given=given,
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
@@ -303,6 +315,22 @@ def _make_owners_module(
     """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
     given = unwrap_module(module)
     return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
+
+
+def _refuse_reads_of_nonfinite_weights(
+    weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule, copied: nn.Module
+) -> None:
+    """Refuse a module that reads weights which are infinite or NaN. In the copy, these numbers are 0."""
+    rows, width = 1 if asked.one_text else _ROWS_OF_IDS, asked.widths.clip(_TOKENS_OF_IDS)
+    ids = np.resize(np.arange(asked.ids, dtype=np.int64), (-(-asked.ids // (rows * width)), rows, width))
+    cases = [Case("all ids", one, np.full(rows, width, np.int64)) for one in ids]
+    run = make_module_run(copied, takes_lengths=owners.takes_lengths)
+    if not owners.answers_as_copy(run, cases):
+        raise make_nonfinite_weights_error(weights)
+    _log.warning(
+        "Some numbers of the module's %s are not finite. No answer reads them, as texts with each of the %d ids show; "
+        "in the bundle they are 0", " and ".join(weights), asked.ids,
+    )  # fmt: skip
 
 
 def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
