@@ -264,8 +264,6 @@ def prepare_module(
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
     nonfinite = set_nonfinite_weights_to_zero(reference)
-    if nonfinite and (values or samples or of_tokens or two_texts or features or spellings):
-        raise make_nonfinite_weights_error(nonfinite)
     traceable = replace_torchscript(reference)
     widths = widths or Widths()
     asked = ModuleFacts(
@@ -285,8 +283,7 @@ def prepare_module(
     called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     given = _make_owners_module(module, called, asked, convention)
-    if nonfinite:
-        _refuse_reads_of_nonfinite_weights(nonfinite, asked, given, reference)
+    _refuse_reads_of_nonfinite_weights(nonfinite, asked, given, reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
@@ -320,7 +317,12 @@ def _make_owners_module(
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule, copied: nn.Module
 ) -> None:
-    """Refuse a module that reads weights which are infinite or NaN. In the copy, these numbers are 0."""
+    """Refuse a module that reads weights which are infinite or NaN. In the copy, these numbers are 0. A module that does
+    other things than label one text is refused without a run."""
+    if not weights:
+        return
+    if asked.values or asked.samples or asked.of_tokens or asked.two_texts or asked.features or asked.spellings:
+        raise make_nonfinite_weights_error(weights)
     rows, width = 1 if asked.one_text else _ROWS_OF_IDS, asked.widths.clip(_TOKENS_OF_IDS)
     ids = np.resize(np.arange(asked.ids, dtype=np.int64), (-(-asked.ids // (rows * width)), rows, width))
     cases = [Case("all ids", one, np.full(rows, width, np.int64)) for one in ids]
