@@ -317,8 +317,8 @@ def _make_owners_module(
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule, copied: nn.Module
 ) -> None:
-    """Refuse a module that reads weights which are infinite or NaN. In the copy, these numbers are 0. A module that does
-    other things than label one text is refused without a run."""
+    """Refuse a module that reads weights which are infinite or NaN; in the copy, these numbers are 0. A module that does
+    more than label one text is refused without a run."""
     if not weights:
         return
     if asked.values or asked.samples or asked.of_tokens or asked.two_texts or asked.features or asked.spellings:
