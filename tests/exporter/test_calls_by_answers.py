@@ -55,8 +55,8 @@ def test_the_owners_answers_decide_between_two_calls(
 @pytest.mark.parametrize(
     ("examples", "said"),
     [
-        ([], "--pairs"),
-        ([PLAIN], "--pairs"),
+        pytest.param([], "--pairs", marks=pytest.mark.slow),
+        pytest.param([PLAIN], "--pairs", marks=pytest.mark.slow),
         ([(*PLAIN, answer(PLAIN[1], lengths=True))], "None of your texts"),
         ([(*PLAIN, [0.25] * zoo.CLASSES)], "None of them"),
     ],

@@ -514,7 +514,7 @@ def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp
     assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
 
 
-@pytest.mark.parametrize("axes", ["batch sequence", "axis_0 axis_1"])
+@pytest.mark.parametrize("axes", [pytest.param("batch sequence", marks=pytest.mark.slow), "axis_0 axis_1"])
 def test_axes_are_not_turned_since_a_batch_has_as_many_rows_as_the_file_steps(axes: str, tmp_path: Path) -> None:
     named = {"x": dict(enumerate(axes.split()))}
     file = written(ByCell(), tmp_path / "cell.onnx", torch.randn(3, 5), names=["x"], axes=named)
@@ -892,7 +892,9 @@ class ForOneRow(Steps):
 
 
 @pytest.mark.parametrize("fixed", [[0], [0, 1]])
-@pytest.mark.parametrize("module", [Kept, Squeezed, ForOneRow])
+@pytest.mark.parametrize(
+    "module", [Kept, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Squeezed, ForOneRow))]
+)
 def test_a_file_of_one_row_is_right_for_that_only(module: type[Steps], fixed: list[int], tmp_path: Path) -> None:
     file = written(module(), tmp_path / "one.onnx", torch.randn(1, 7, 2), names=["x"], fixed=fixed)
     found = checked(module(), file)
@@ -918,7 +920,13 @@ class TextBesideTheOthers(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("fixed", "sizes"), [([0, 1], "x [3, 7{}] only"), ([0], "batch 3 only"), ([1], "rows of 7 {} only"), ([], "")]
+    ("fixed", "sizes"),
+    [
+        pytest.param([0, 1], "x [3, 7{}] only", marks=pytest.mark.slow),
+        ([0], "batch 3 only"),
+        pytest.param([1], "rows of 7 {} only", marks=pytest.mark.slow),
+        ([], ""),
+    ],
 )
 @pytest.mark.parametrize("module", [BesideTheOthers, pytest.param(TextBesideTheOthers, marks=pytest.mark.slow)])
 def test_a_file_whose_rows_depend_on_each_other_is_right_for_its_sizes(

@@ -274,7 +274,9 @@ def test_the_file_takes_some_of_the_inputs_that_have_a_default(
     assert (found.is_right, found.inputs) == (True, {name: name for name in names})
 
 
-@pytest.mark.parametrize("names", [["input_ids", "attention_mask"], ["onnx::0", "onnx::1"]])
+@pytest.mark.parametrize(
+    "names", [pytest.param(["input_ids", "attention_mask"], marks=pytest.mark.slow), ["onnx::0", "onnx::1"]]
+)
 def test_the_file_takes_all_inputs_that_have_a_default(names: list[str], tmp_path: Path) -> None:
     class Masked(Words):
         def forward(self, input_ids: Tensor, attention_mask: Any = None) -> Any:
@@ -620,7 +622,7 @@ class InThreeRows(Words):
         return self.out(states.reshape(3, 9, 4).mean(1)) + 0 * text[:, :1]
 
 
-@pytest.mark.parametrize("call", [None, "module(tokens[:, :int(lengths.max())])"])
+@pytest.mark.parametrize("call", [pytest.param(None, marks=pytest.mark.slow), "module(tokens[:, :int(lengths.max())])"])
 def test_rows_that_a_frozen_reshape_takes_for_others_are_looked_at(call: str | None, tmp_path: Path) -> None:
     file = written(InThreeRows(), tmp_path / "frozen.onnx", TOKENS[:, [0, 1, 2, 3, 4, 5, 6, 0, 1]])
     found = checked(Words(), file, call=call)

@@ -348,7 +348,7 @@ def test_a_part_in_double_precision_is_exported_in_float32_and_the_difference_is
     np.testing.assert_allclose(bundle, copy_free_answer(module), atol=1e-5)
 
 
-@pytest.mark.parametrize("part", ["rnn", "out"])
+@pytest.mark.parametrize("part", [pytest.param("rnn", marks=pytest.mark.slow), "out"])
 def test_a_cast_to_half_precision_is_refused_with_the_cast_to_write(part: str) -> None:
     module = of_class(forward=lambda s, x: s.out(s.rnn(s.emb(x).bfloat16())[1][-1])).bfloat16()
     if part == "out":
@@ -383,7 +383,11 @@ def begins_in(name: str) -> Any:
 @pytest.mark.parametrize(
     ("held", "remedy"),
     [
-        (torch.randn(1, 64, 5), r'--call "module\.held = torch\.zeros\(1, tokens\.size\(0\), 5\); module\(tokens\)"'),
+        pytest.param(
+            torch.randn(1, 64, 5),
+            r'--call "module\.held = torch\.zeros\(1, tokens\.size\(0\), 5\); module\(tokens\)"',
+            marks=pytest.mark.slow,
+        ),
         pytest.param(32, r'--call "module\.held = tokens\.size\(0\); module\(tokens\)"', marks=pytest.mark.slow),
         (nn.Parameter(torch.randn(1, 8, 5)), r"module\.held .*8 texts: .* \[1, 1, 5\]"),
     ],

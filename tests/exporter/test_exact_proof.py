@@ -270,7 +270,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
         pytest.param(user_modules.PackedLastState, gates_swapped, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, bias_dropped, marks=pytest.mark.slow),
         pytest.param(user_modules.PackedLastState, read_backwards, marks=pytest.mark.slow),
-        (user_modules.PackedLastState, lengths_ignored),
+        pytest.param(user_modules.PackedLastState, lengths_ignored, marks=pytest.mark.slow),
         pytest.param(user_modules.TimeMajorSorted, reset_gate_before, marks=pytest.mark.slow),
         (user_modules.PackedLastState, one_weight_off),
         (user_modules.PackedLastState, one_row_off),

@@ -91,7 +91,10 @@ def test_the_output_of_each_head_is_found(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("kind", "said"), [(zoo.Stacked, "a row"), (lambda: zoo.Tuple(3, 3), r"a is answer\[0\]")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(zoo.Stacked, "a row"), pytest.param(lambda: zoo.Tuple(3, 3), r"a is answer\[0\]", marks=pytest.mark.slow)],
+)
 def test_heads_of_as_many_labels_are_taken_in_order_and_it_is_said(
     kind: Any, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,7 +178,7 @@ def test_what_is_beside_the_heads_is_told(caplog: pytest.LogCaptureFixture) -> N
         (lambda: zoo.Dict(3, 3), {"a": XYZ, "b": XYZ}, r"mood, topic.*a, b"),
         (zoo.WithTags, HEADS, r"2 numbers .* token .*answer\[1\].*'mood'.*labels_of='tokens'"),
         (zoo.One, {"topic": TOPICS, "mood": XYZ}, r"answer with 6.*call="),
-        (zoo.ByTask, HEADS, "task"),
+        pytest.param(zoo.ByTask, HEADS, "task", marks=pytest.mark.slow),
         (zoo.Dict, {"mood": MOODS, "mood_logits": MOODS}, "mood, mood_logits"),
     ],
 )  # fmt: skip
@@ -203,7 +206,7 @@ def test_the_owner_joins_heads_by_a_line_or_a_function() -> None:
         ({"heads": {"topic": TOPICS, "mood": ["good", "good"]}}, "'mood'.*'good'.* 2 times"),
         ({"heads": {"topic": TOPICS, "mood": 2}}, "'mood'"),
         ({"heads": {"topic": TOPICS, 7: MOODS}}, "7"),
-        ({"heads": [TOPICS, MOODS]}, "map"),
+        ({"heads": [TOPICS, MOODS]}, "dict"),
         ({"labels": TOPICS}, "labels and heads"),
         ({"thresholds": (0.5, 0.5)}, "LabelOutput"),
         ({"two_texts": True}, "two texts"),

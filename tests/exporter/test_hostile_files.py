@@ -162,8 +162,7 @@ def compared_pairs(path: Path) -> None:
         pytest.param(
             {"text": "oil", "ids": [3], "tokens": ["oil"], "label": "a", "probabilities": {"a": 0.75, "b": 0.25}},
             of_file(compared_pairs, "pairs.jsonl"),
-            id="pairs",
-        ),
+            id="pairs", marks=pytest.mark.slow),
         pytest.param({"mean": [1, 2], "scale": [1, 2]}, of_file(read_scaler, "s.json"), id="scaler"),
         pytest.param({"cells": [CELL], "metadata": {"kernelspec": {"language": "python"}}},
                      of_file(read_notebook, "n.ipynb"), id="notebook"),

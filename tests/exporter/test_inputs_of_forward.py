@@ -204,7 +204,9 @@ def test_lengths_that_are_counted_if_none_are_given_are_asked_about(kind: type[n
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [(zoo.CharactersOfAText, "text_len is given"), (zoo.CountsFullRows, "")], ids=["other", "lengths"]
+    ("kind", "said"),
+    [(zoo.CharactersOfAText, "text_len is given"), pytest.param(zoo.CountsFullRows, "", marks=pytest.mark.slow)],
+    ids=["other", "lengths"],
 )
 def test_what_is_only_called_a_length_is_told(kind: type[nn.Module], said: str) -> None:
     notes = " ".join(prepared(kind).convention.notes)

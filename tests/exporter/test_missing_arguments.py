@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
@@ -155,7 +155,7 @@ def test_only_rates_of_dropout_and_the_padding_of_an_embedding_are_without_effec
 ) -> None:
     (definition,) = ast.parse(f"class Net(nn.Module):\n def __init__(self, p): {init}").body
     assert isinstance(definition, ast.ClassDef)
-    assert find_values_without_effect(definition) == expected
+    assert find_arguments_without_effect(definition) == expected
 
 
 @pytest.mark.usefixtures("folder")
@@ -181,7 +181,7 @@ def test_padding_that_forward_may_read_from_its_layer_has_an_effect(forward: str
     code = f"class Net:\n def __init__(self, p):\n  {init}\n def forward(self, x): {forward}"
     (definition,) = ast.parse(code).body
     assert isinstance(definition, ast.ClassDef)
-    assert find_values_without_effect(definition) == ({"p": None} if is_idle else {})
+    assert find_arguments_without_effect(definition) == ({"p": None} if is_idle else {})
 
 
 def test_a_stored_rate_counts_by_its_own_uses() -> None:
@@ -189,7 +189,7 @@ def test_a_stored_rate_counts_by_its_own_uses() -> None:
     for used, expected in (("F.dropout(x, self.p, self.training)", {"p": 0.0}), ("x * self.p", {})):
         (definition,) = ast.parse(code.format(used)).body
         assert isinstance(definition, ast.ClassDef)
-        assert find_values_without_effect(definition) == expected
+        assert find_arguments_without_effect(definition) == expected
 
 
 EITHER = """
@@ -467,10 +467,11 @@ def test_the_line_that_saves_a_vocabulary_is_told_where_none_is_given(code: str,
     assert (folder / "trains.py").exists()
 
 
-def test_a_dict_of_the_checkpoint_with_the_name_of_an_object_is_named(folder: Path) -> None:
-    made = "class Made(Small):\n    def __init__(self, words, config):\n        super().__init__(words, config.size)\n"
-    code = f"class Config:\n    size = 2\n\n\n{MODEL}\n\n{made}"
-    Path("with_config.py").write_text(code)
+def test_a_dict_of_the_checkpoint_is_named_for_an_object_that_it_does_not_fill(folder: Path) -> None:
+    made = (
+        "class Made(Small):\n    def __init__(self, words, config):\n        super().__init__(words, config.make())\n"
+    )
+    Path("with_config.py").write_text(f"{MODEL}\n\n{made}")
     state = {"model_state_dict": make(MODEL, "Small", 20, 8, True).state_dict()}
     torch.save({**state, "config": {"size": 8, "layers": {"rnn": 1}}}, "config.pt")
     with pytest.raises(MissingArgumentsError, match=r'"config\.pt"\)\["config"\].*size, layers'):

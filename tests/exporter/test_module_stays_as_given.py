@@ -163,7 +163,9 @@ def test_other_ways_to_export(kind: type[Base], options: dict[str, Any], tmp_pat
         export(module, tmp_path / "b", vocabulary=WORDS, progress=False, **options)
 
 
-@pytest.mark.parametrize("kind", [BatchNorm, Counter, CountsInItsFile, LazyBuffer, NoGradLeft])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(BatchNorm, marks=pytest.mark.slow), Counter, CountsInItsFile, LazyBuffer, NoGradLeft]
+)
 def test_a_check(kind: type[Base], tmp_path: Path) -> None:
     module, given = made(kind), torch.ones(2, 5, dtype=torch.int64)
     with warnings.catch_warnings():

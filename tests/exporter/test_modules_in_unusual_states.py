@@ -223,19 +223,20 @@ def with_scripted_layer() -> nn.Module:
         (meta, r"emb\.weight .*meta device.*to_empty"),
         (lazy, r"out\.weight .*no shape.*Run"),
         (with_old_weights, r"layer rnn .*weight_hh_l0.*module\.cpu\(\)"),
-        (with_scripted_layer, r"cannot be frozen.*Export the nn\.Module"),
+        pytest.param(with_scripted_layer, r"cannot be frozen.*Export the nn\.Module", marks=pytest.mark.slow),
         (StatisticsOfABatch, r"out\.0 is a BatchNorm1d without running statistics.*LayerNorm"),
         (Exits, r"fails on batch 7 x sequence 17.*SystemExit: 3\. "),
-        (
+        pytest.param(
             ExitsAtOnce,
             r"fails at test_modules_in_unusual_states\.py:\d+: SystemExit: 4, .*module\(tokens\).*torch\.randint",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             GivesAListOnceInAWhile,
             r"fails on 2 texts of 1 token: RuntimeError: shape '\[2, 4\]' is invalid",
             marks=pytest.mark.slow,
         ),
-        (Labels, r"tensor of torch\.int64.*not labels"),
+        pytest.param(Labels, r"tensor of torch\.int64.*not labels", marks=pytest.mark.slow),
     ],
 )
 def test_what_a_module_raises_is_one_sentence(made: Callable[[], nn.Module], reason: str, tmp_path: Path) -> None:

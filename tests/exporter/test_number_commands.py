@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("end", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("end", [pytest.param("csv", marks=pytest.mark.slow), "tsv", "jsonl", "parquet"])
 def test_a_recording_is_answered_in_windows_from_any_file(end: str, folder: Path) -> None:
     result = run("classify", "-b", folder / "b", "--input", folder / f"r.{end}", "--json")
     found = [json.loads(line) for line in result.output.splitlines()]
@@ -131,7 +131,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--channels", "3"], "--labels"),
+        pytest.param(["--channels", "3"], "--labels", marks=pytest.mark.slow),
         (["--channels", "3", "--labels", "a,b,c,d", "--values", "v"], "--labels"),
         (["--channels", "x,x,z", "--labels", "a,b,c,d"], "twice"),
         (["--channels", "3", "--labels", "a,b,c,d", "--mean", "1,2"], "mean has 2 values for 3 channels"),

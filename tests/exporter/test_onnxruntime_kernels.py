@@ -293,7 +293,7 @@ def test_logarithms_of_powers_are_whole(width: int) -> None:
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        (lambda x: functional.leaky_relu(x, 0.57), "0.57"),
+        pytest.param(lambda x: functional.leaky_relu(x, 0.57), "0.57", marks=pytest.mark.slow),
         (lambda x: torch.add(x, x.sin(), alpha=0.57), "0.57"),
     ],
 )

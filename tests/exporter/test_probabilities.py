@@ -190,7 +190,7 @@ def test_probabilities_that_a_product_of_matrices_gives_are_asked_about(made: Ca
 @pytest.mark.parametrize(
     ("end", "classes", "kind"),
     [
-        (byhand, 1, "softmax"),
+        pytest.param(byhand, 1, "softmax", marks=pytest.mark.slow),
         pytest.param(SUMS["squares"], 4, "softmax", marks=pytest.mark.slow),
         (byhand, 4, "sigmoid"),
     ],

@@ -186,7 +186,9 @@ class DrawsBySeed(Encoder):
     [
         (TakesBags, r"offsets.*, offsets=None.*module\(tokens, None\)"),
         pytest.param(AsksForNoNumber, r"line\.py:\d+: `if torch\.isnan.*torch\.nan_to_num", marks=pytest.mark.slow),
-        (ChoosesByCond, r"torch\.cond at test_refusals_name_the_line.*torch\.where"),
+        pytest.param(
+            ChoosesByCond, r"torch\.cond at test_refusals_name_the_line.*torch\.where", marks=pytest.mark.slow
+        ),
         pytest.param(LooksInArrays, r"line\.py:\d+: `found = .*NumPy.*torch\.where", marks=pytest.mark.slow),
         pytest.param(LooksInLists, r"line\.py:\d+: `return self.*row\.index", marks=pytest.mark.slow),
         pytest.param(CountsBytes, r"line\.py:\d+: `return self.*nbytes.*element_size", marks=pytest.mark.slow),
@@ -195,8 +197,14 @@ class DrawsBySeed(Encoder):
         (DrawsForRareTexts, r"random numbers.*line\.py:\d+: `.*functional\.dropout"),
         pytest.param(DrawsAnewForRareTexts, r"random numbers.*: `noise = .*default_rng\(\)", marks=pytest.mark.slow),
         pytest.param(DrawsBySeed, r"generator.*: `.*torch\.randn.*buffer", marks=pytest.mark.slow),
-        (HalvesItsStates, r"test_refusals_name_the_line\.py:\d+: .*float32.*weight\.dtype"),
-        (AsksInTorchScript, r"test_refusals_name_the_line\.py:\d+: `return self\.fc\(self\.pool"),
+        pytest.param(
+            HalvesItsStates, r"test_refusals_name_the_line\.py:\d+: .*float32.*weight\.dtype", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            AsksInTorchScript,
+            r"test_refusals_name_the_line\.py:\d+: `return self\.fc\(self\.pool",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             DropsHardlyEver,
             r"'Dropout'.*name_the_line\.py:\d+: `.*dropout.*random.*training=self\.training",

@@ -169,11 +169,13 @@ def test_a_function_that_opens_the_vocabulary_gets_it(vocabulary: str, folder: P
 @pytest.mark.parametrize(
     "options",
     [
-        [],
-        ["--rules", '{"tokenizer": "space"}'],
+        pytest.param([], marks=pytest.mark.slow),
+        pytest.param(["--rules", '{"tokenizer": "space"}'], marks=pytest.mark.slow),
         ["--tokenizer", "whitespace"],
-        ["--tokenizer", "net.py:tokenize"],
-        ["--tokenizer", "net.py:tokenize", "--rules", '{"tokenizer": "external"}'],
+        pytest.param(["--tokenizer", "net.py:tokenize"], marks=pytest.mark.slow),
+        pytest.param(
+            ["--tokenizer", "net.py:tokenize", "--rules", '{"tokenizer": "external"}'], marks=pytest.mark.slow
+        ),
         ["--tokenizer", "external"],
     ],
 )
@@ -210,11 +212,11 @@ def test_what_a_checkpoint_does_not_hold_is_asked_for_with_the_arguments(folder:
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
-        ("net.py:tokenise", "net.py defines no tokenise.*tokenize"),
+        pytest.param("net.py:tokenise", "net.py defines no tokenise.*tokenize", marks=pytest.mark.slow),
         ("net.py:STOP_WORDS", "not a function"),
         ("net.py:with_table", r"takes text, table.*with_table\(table=\.\.\.\)"),
-        ("net.py:tokenize(3)", "without names"),
-        ("nothing.py:tokenize", "not a file"),
+        pytest.param("net.py:tokenize(3)", "without names", marks=pytest.mark.slow),
+        pytest.param("nothing.py:tokenize", "not a file", marks=pytest.mark.slow),
     ],
 )
 def test_a_function_that_cannot_be_used_is_refused(tokenizer: str, said: str, folder: Path) -> None:

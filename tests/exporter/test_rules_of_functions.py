@@ -105,14 +105,14 @@ def ids(text: str) -> list[int]:
 @pytest.mark.parametrize(
     "function",
     [
-        stop_words_and_lengths,
+        pytest.param(stop_words_and_lengths, marks=pytest.mark.slow),
         pytest.param(joined_again, marks=pytest.mark.slow),
-        characters_left_out,
-        translated,
-        a_loop_over_words,
-        functools.partial(a_loop_over_words, most=2),
+        pytest.param(characters_left_out, marks=pytest.mark.slow),
+        pytest.param(translated, marks=pytest.mark.slow),
+        pytest.param(a_loop_over_words, marks=pytest.mark.slow),
+        pytest.param(functools.partial(a_loop_over_words, most=2), marks=pytest.mark.slow),
         pytest.param(found_words, marks=pytest.mark.slow),
-        a_list_of_replacements,
+        pytest.param(a_list_of_replacements, marks=pytest.mark.slow),
         OwnTokenizer("[^a-zA-Z0-9]"),
         pytest.param(ids, marks=pytest.mark.slow),
         lambda text: re.sub("[^a-zA-Z]", " ", text).lower().split(),
@@ -261,7 +261,9 @@ def no_beginning(text: str) -> list[str]:
             [r"http\S*", r"@\S*", r"\b\d+\b"],
             ["'http' not in w", "w[:1] != '@'", "not w.isdigit()"],
         ),
-        (no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"]),
+        pytest.param(
+            no_beginning, ["lowercase", r"@\S*", r"\S*\&\S*"], ["not w.startswith('@')"], marks=pytest.mark.slow
+        ),
         (lambda text: [FULL.get(w, w) for w in text.split()], [], ["FULL.get(w, w) (a dict of 2 words"]),
     ],
 )
@@ -313,7 +315,7 @@ def test_a_difference_at_rare_characters_is_told(caplog: pytest.LogCaptureFixtur
     ("keeps", "written"),
     [
         (lambda word: word not in STOP_WORDS, '"stop_words": ["a", "of", "the"]'),
-        (lambda word: len(word) > 1, '{"sub": ["\\\\b\\\\w{1,1}\\\\b", ""]}'),
+        pytest.param(lambda word: len(word) > 1, '{"sub": ["\\\\b\\\\w{1,1}\\\\b", ""]}', marks=pytest.mark.slow),
     ],
 )
 def test_pairs_show_the_words_that_are_left_out(keeps: Callable[[str], bool], written: str) -> None:

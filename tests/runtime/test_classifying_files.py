@@ -481,7 +481,11 @@ def test_options_that_do_not_fit_are_status_2(folder: Path, padded: Path, argume
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows"), [("csv", [b"text\n", b"oil\n", b"team\n"]), ("jsonl", [b'{"text": "x"}\n'] * 2)]
+    ("kind", "rows"),
+    [
+        ("csv", [b"text\n", b"oil\n", b"team\n"]),
+        pytest.param("jsonl", [b'{"text": "x"}\n'] * 2, marks=pytest.mark.slow),
+    ],
 )
 def test_rows_of_a_pipe_are_answered_as_they_arrive(padded: Path, kind: str, rows: list[bytes]) -> None:
     with subprocess.Popen(

@@ -39,11 +39,12 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
     if not isinstance(forward, FunctionType):
         return []
     names = forward.__globals__
-    return [(name, names) for name in _find_batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
+    return [(name, names) for name in _list_batch_size_names(forward.__code__) if type(names.get(name)) is int]
 
 
 @functools.cache
-def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of globals with a batch size that code reads. The results are cached, since `dis` is slow."""
+def _list_batch_size_names(code: CodeType) -> tuple[str, ...]:
+    """Return the names of the globals that code reads and whose names mean a batch size. The results are cached, since
+    `dis` is slow."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))

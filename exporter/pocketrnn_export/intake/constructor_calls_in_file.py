@@ -6,7 +6,7 @@ import ast
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
@@ -49,6 +49,9 @@ class GivenByCalls:
         places = list(dict.fromkeys(self.places))
         if len(places) == 1:
             return f"{places[0]} calls"
+        if places[0].endswith(")"):
+            # Several files: `train.py (line 3), predict.py (line 9) call`.
+            return f"{', '.join(places)} call"
         kind = places[0].split()[0]
         return f"{kind}s {', '.join(place.removeprefix(f'{kind} ') for place in places)} call"
 
@@ -69,8 +72,13 @@ class _Call:
     known: Mapping[str, Any]
 
 
-def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect.Signature) -> dict[str, GivenByCalls]:
-    """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
+def find_constructor_arguments(
+    cells: Sequence[Cell],
+    class_name: str,
+    signature: inspect.Signature,
+    find_value: Callable[[Sequence[str]], Any] = lambda _: ...,
+) -> dict[str, GivenByCalls]:
+    """Find the calls of a class in its file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
     fit the signature is left out.
@@ -79,6 +87,8 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
+        find_value: a function that finds the value of `args.dim` or `config["model"]["dim"]`, given as the names of its
+            parts; it returns `...` for an unknown value.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
@@ -99,7 +109,11 @@ def find_given_values(cells: Sequence[Cell], class_name: str, signature: inspect
                     except TypeError:
                         continue
                     calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
-    return {parameter: _collect_given_values(parameter, calls) for parameter in signature.parameters} if calls else {}
+    return (
+        {parameter: _collect_arguments_of_parameter(parameter, calls, find_value) for parameter in signature.parameters}
+        if calls
+        else {}
+    )
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
@@ -120,14 +134,39 @@ def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
     return found
 
 
-def _collect_given_values(parameter: str, calls: Sequence[_Call]) -> GivenByCalls:
-    """Return the values that the calls give to one parameter, with the places of the calls."""
+def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls:
+    """Join what the calls in two files give to one parameter."""
+    return GivenByCalls(
+        (*first.values, *second.values), (*first.written, *second.written), (*first.places, *second.places)
+    )
+
+
+def _read_parts(expression: ast.expr | None) -> list[str]:
+    """Return the names of the parts of `config.model.dim` or `config["model"]["dim"]`; an empty list for other code."""
+    if isinstance(expression, ast.Name):
+        return [expression.id]
+    if isinstance(expression, ast.Attribute):
+        parts, last = _read_parts(expression.value), expression.attr
+    elif isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Constant):
+        parts, last = _read_parts(expression.value), str(expression.slice.value)
+    else:
+        return []
+    return [*parts, last] if parts else []
+
+
+def _collect_arguments_of_parameter(
+    parameter: str, calls: Sequence[_Call], find_value: Callable[[Sequence[str]], Any]
+) -> GivenByCalls:
+    """Return the arguments that the calls give to one parameter, with the places of the calls."""
     values, written = [], []
     for call in calls:
         expression = call.given.get(parameter)
         if isinstance(expression, ast.Name) and expression.id in call.known:
             values.append(call.known[expression.id])
             written.append(f"{expression.id}={values[-1]!r}")
+        elif len(parts := _read_parts(expression)) > 1 and (value := find_value(parts)) is not ...:
+            values.append(value)
+            written.append(f"{ast.unparse(expression) if expression else ''}={value!r}")
         elif isinstance(expression, ast.expr):
             written.append(ast.unparse(expression))
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import inspect
 import itertools
 import json
@@ -12,23 +13,31 @@ import logging
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
-from pocketrnn_export.intake.constructor_calls_in_file import GivenByCalls, find_given_values
+from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
+from pocketrnn_export.intake.constructor_calls_in_file import (
+    GivenByCalls,
+    find_constructor_arguments,
+    join_given_values,
+)
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.intake.non_size_arguments_from_weights import find_cell_names, find_initial_matrices
+from pocketrnn_export.intake.non_size_arguments_from_weights import find_initial_matrices, find_layer_kind_arguments
+from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_class
+from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
+from pocketrnn_export.source_code.parser_defaults import read_parser_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -71,54 +80,168 @@ def find_missing_arguments(
         signature = inspect.signature(maker)
     except (ValueError, TypeError):
         return {}
-    takes = _list_other_parameters(signature, args, kwargs, named)
+    takes = _list_parameters_without_argument(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
     cells: Sequence[Cell] = ()
     with contextlib.suppress(InputError):
         cells = read_python_cells(named.path)
     definition = _find_definition(maker, cells) if inspect.isclass(maker) else None
-    stated = {} if weights is None else {name: weights.arguments[name] for name in takes if name in weights.arguments}
+    stated, place = _find_stated_arguments(takes, weights)
     shown, taken, unused, matrices = dict[str, Any](), dict[str, Any](), dict[str, Any](), dict[str, Any]()
     if definition is not None and weights is not None:
         shown |= find_parameter_values(definition, weights.tensors)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
-        unused |= find_values_without_effect(definition) if _has_own_code_only(maker) else {}
+        unused |= find_arguments_without_effect(definition) if _has_own_code_only(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
-        cells_shown = find_cell_names(definition, of_cells, weights.tensors)
+        cells_shown = find_layer_kind_arguments(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
         matrices = find_initial_matrices(definition, [name for name in required if name not in taken], weights.tensors)
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
-    calls = find_given_values(cells, named.name, signature)
+    calls = find_constructor_arguments(cells, named.name, signature)
     others = {
         name: parameter for name, parameter in takes.items() if name not in shown | unused | said | taken | matrices
     }
-    called = _take_from_calls(calls, others, stated)
+    called = _take_arguments_from_calls(calls, others, stated)
     found_values = {**taken, **said, **idle, **called, **matrices}
+    missing = [name for name in required if name not in found_values]
+    near = _search_owner_files(maker, missing, named, definition, weights)
+    found_values |= near.values
     if missing := [name for name in required if name not in found_values]:
         values = {name: found_values.get(name, ...) for name in takes if name in found_values or name in missing}
+        values |= near.proposed
         values = {name: value for name, value in values.items() if name not in matrices}
-        objects = [name for name in missing if _takes_object(signature.parameters[name], definition)]
+        objects = [n for n in missing if n not in near.settings and _takes_object(signature.parameters[n], definition)]
         compared = (
             {}
             if definition is None
             else {name: list_strings_compared_with_argument(definition, name) for name in missing}
         )
-        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared)
+        _refuse_missing_arguments(named, signature, missing, values, weights, objects, compared, near)
     for name in _find_contradicting_arguments(
         maker, args, {**kwargs, **found_values}, called.keys() - required, weights
     ):
         del called[name], found_values[name]
     left = {n: other.default for n, other in others.items() if n not in found_values and n not in stated}
-    _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls)
+    _log_taken_values(named, weights, [taken | matrices, said, idle, called], left, calls, place, near.told_values)
     if weights is not None:
         made_with = {name: found_values.get(name, parameter.default) for name, parameter in takes.items()}
         _log_unused_checkpoint_values(named, weights, {k: v for k, v in stated.items() if k not in taken}, made_with)
     return found_values
 
 
-def _list_other_parameters(
+@dataclass(frozen=True)
+class _Written:
+    """A value that is known as code only."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class _OwnerValues:
+    """What the checkpoint and the files near a class show of its missing arguments: the objects of settings, and how
+    the files call the class."""
+
+    settings: Mapping[str, FoundSettings]
+    calls: Mapping[str, GivenByCalls]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that nothing contradicts."""
+        made = {name: one.value for name, one in self.settings.items() if one.value is not None}
+        return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
+
+    @property
+    def proposed(self) -> dict[str, Any]:
+        """A value of each argument for a line to copy."""
+        written = {name: _Written(one.written) for name, one in self.settings.items()}
+        return written | {name: one.values[0] for name, one in self.calls.items()}
+
+    @property
+    def told_calls(self) -> list[str]:
+        """A phrase on all arguments that the same calls give."""
+        places = dict.fromkeys(one.where_and_verb for one in self.calls.values())
+        given = {
+            place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.where_and_verb == place]
+            for place in places
+        }
+        return [f"{place} it with {_join_names(some)}" for place, some in given.items()]
+
+    @property
+    def told_values(self) -> list[str]:
+        """A phrase on the source of each value."""
+        told = [f"{name}={one.written}, {one.source}" for name, one in self.settings.items()]
+        return told + [
+            f"{_write_values({name: one.values[0]})}, as {one.where_and_verb} it" for name, one in self.calls.items()
+        ]
+
+
+def _search_owner_files(
+    maker: Any,
+    missing: Sequence[str],
+    named: ModuleName,
+    definition: ast.ClassDef | None,
+    weights: SavedWeights | None,
+) -> _OwnerValues:
+    """Search the checkpoint for objects of settings, and the Python files near the class for settings and calls."""
+    if not missing:
+        return _OwnerValues({}, {})
+    paths = list_files_near(named.path)
+    # The first of several command lines that fit counts: one that makes the class itself.
+    parsers = sorted(read_parser_defaults(paths), key=lambda one: named.name not in one.path.read_text("utf-8"))
+    settings = {name: find_settings(maker, name, definition, weights, parsers) for name in missing}
+    defaults = {one.path: one.values for one in parsers}
+    saved = {} if weights is None else weights.settings
+    calls: dict[str, GivenByCalls] = {}
+    for path in paths:
+        cells: Sequence[Cell] = ()
+        with contextlib.suppress(InputError):
+            cells = read_python_cells(path)
+        find_value = functools.partial(_find_setting, settings=saved, options=defaults.get(path, {}))
+        given = find_constructor_arguments(
+            cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value
+        )
+        for name, one in given.items():
+            if name in missing and settings[name] is None and one.values:
+                placed = replace(one, places=tuple(f"{path} ({place})" for place in one.places))
+                calls[name] = join_given_values(calls[name], placed) if name in calls else placed
+    return _OwnerValues({name: one for name, one in settings.items() if one is not None}, calls)
+
+
+def _find_setting(
+    parts: Sequence[str], *, settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
+) -> Any:
+    """Return the value of `config.model.dim`, given as its parts, in a checkpoint, or else among the options of a
+    command line; `...` if neither has it. The dict with the most of the same parts at the end of its place counts."""
+    held: dict[int, list[Any]] = {}
+    for place, values in settings.items():
+        if parts[-1] in values:
+            names = place.split(".")[::-1]
+            alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(names, parts[-2::-1], strict=False))
+            held.setdefault(len([*alike]), []).append(values[parts[-1]])
+    found = held[max(held)] if held else [options.get(parts[-1])]
+    return found[0] if found[0] is not None and all(one == found[0] for one in found) else ...
+
+
+def _find_stated_arguments(takes: Collection[str], weights: SavedWeights | None) -> tuple[dict[str, Any], str]:
+    """Return the arguments that a checkpoint holds by name, from its dict that has most of them, and the place of this
+    dict as a phrase."""
+    if weights is None:
+        return {}, ""
+    # The first of those with equally many names counts.
+    dicts = {"": weights.arguments, **{f" in {place}": held for place, held in weights.settings.items() if place}}
+    dicts |= {" at its top": weights.settings[""]} if "" in weights.settings else {}
+    # A dict may be an object of settings, which is made elsewhere.
+    plain = {
+        place: {name: value for name, value in held.items() if name in takes and not isinstance(value, Mapping)}
+        for place, held in dicts.items()
+    }
+    place = max(plain, key=lambda place: len(plain[place]))
+    return plain[place], place
+
+
+def _list_parameters_without_argument(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName
 ) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class that still have no argument. Refuse arguments that do not fit the class."""
@@ -126,8 +249,8 @@ def _list_other_parameters(
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
         raise InputError(
-            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            "Give the arguments that it takes.",
+            f"The arguments do not fit {named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
+            f"Give arguments that {named.name} takes.",
         ) from None
     return {
         name: parameter
@@ -136,7 +259,7 @@ def _list_other_parameters(
     }
 
 
-def _take_from_calls(
+def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that
@@ -188,13 +311,16 @@ def _log_taken_values(
     values: Sequence[Mapping[str, Any]],
     left: Mapping[str, Any],
     calls: Mapping[str, GivenByCalls],
+    place: str,
+    others: Sequence[str],
 ) -> None:
     """Log the values that were found for arguments, each with its source, and the arguments that keep an unconfirmed
-    default."""
+    default. `place` is where the checkpoint has its values, and `others` are phrases on further arguments."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).where_and_verb} it" if calls else ""
-    how = (f"by the shapes in {path}", f"as {path} says", "without effect on its answers", where)
+    how = (f"by the shapes in {path}", f"as {path} says{place}", "without effect on its answers", where)
     told = [f"{_write_values(one)}, {why}" for one, why in zip(values, how, strict=True) if one]
+    told += others
     kept: dict[str, dict[str, Any]] = {}
     for name, default in left.items():
         call = calls.get(name)
@@ -239,6 +365,7 @@ def _refuse_missing_arguments(
     weights: SavedWeights | None,
     objects: Sequence[str],
     compared: Mapping[str, Sequence[str]],
+    near: _OwnerValues,
 ) -> None:
     """Refuse a class that needs more arguments. The message says what the weights and the code show of these arguments,
     and how to write the call."""
@@ -247,10 +374,11 @@ def _refuse_missing_arguments(
         for name, some in compared.items()
         if some
     ]
+    known += [f"{one}." for one in near.told_calls]
     if weights is None:
         known.append("With --weights FILE, the sizes that its tensors show are used.")
     else:
-        if shown := {name: value for name, value in values.items() if name not in missing}:
+        if shown := {name: value for name, value in values.items() if name not in (*missing, *near.calls)}:
             known.append(f"{weights.path} shows {_write_values(shown)}.")
         layers = describe_layers(weights.tensors) or weights.beginning
         known.append(f"It holds {layers}." if shown else f"{weights.path} holds {layers}.")
@@ -300,8 +428,8 @@ def _write_values(values: Mapping[str, Any]) -> str:
 def _write_value(value: Any) -> str:
     """Return a value as Python code. A string gets double quotation marks, since single ones enclose the code in a
     shell."""
-    if value is ...:
-        return "..."
+    if value is ... or isinstance(value, _Written):
+        return "..." if value is ... else value.code
     if isinstance(value, torch.Tensor | np.ndarray):
         return f"zeros({', '.join(map(str, value.shape))})"
     return json.dumps(value) if isinstance(value, str) and value.isprintable() and value.isascii() else repr(value)

@@ -10,11 +10,9 @@ import importlib.util
 import inspect
 import linecache
 import logging
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -25,7 +23,8 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
-from pocketrnn_export.intake.given_file_check import check_file_exists
+from pocketrnn_export.intake.file_existence_check import check_file_exists
+from pocketrnn_export.intake.import_folders import add_import_folders, import_package_of_file
 from pocketrnn_export.intake.missing_arguments import find_missing_arguments
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
 from pocketrnn_export.intake.sizes_from_weights import find_global_values, find_parameter_values, write_arguments
@@ -76,7 +75,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
         InputError, ExportError: as `load_module` does; or there is no such function.
     """
     check_file_exists(named.path)
-    with _add_import_folders(named.path):
+    with add_import_folders(named.path):
         file = _run_file(named, weights)
         made = _make_module(named, file, weights)
     if named.function is None:
@@ -91,7 +90,10 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
 
 
 def load_text_function(
-    named: ModuleName, read_from: str = "", content: Mapping[str, int] | None = None
+    named: ModuleName,
+    read_from: str = "",
+    content: Mapping[str, int] | None = None,
+    module_file: Path | None = None,
 ) -> Callable[..., Any]:
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
@@ -100,13 +102,15 @@ def load_text_function(
             object that can be called; or a class of such objects, which is made with the arguments.
         read_from, content: the name of a file of words, and the ids of its words. A name that the code makes by opening
             this file gets these ids, and the code is not run.
+        module_file: the file of the module. Its code imports from its own folders, and this file may import from them,
+            too.
 
     Raises:
         InputError: there is no such name, or it is not a function.
         ExportError: the file raises an error.
     """
     check_file_exists(named.path)
-    with _add_import_folders(named.path):
+    with add_import_folders(named.path, [] if module_file is None else [module_file]):
         try:
             file = _run_file(named, None)
         except NeededNamesError as error:
@@ -115,7 +119,8 @@ def load_text_function(
                 raise
             _log.warning("%s of %s is used as a dict from the words of %s to their ids", ", ".join(read), named.path,
                          read_from)  # fmt: skip
-            made = {name: ast.parse(repr(dict(content or {})), mode="eval").body for name in read}
+            # Parsing the code of a large dict would take seconds.
+            made = {name: ast.Constant(dict(content or {})) for name in read}  # type: ignore[arg-type]
             file = _run_file(replace(named, values={**(named.values or {}), **made}), None)
         found = getattr(file, named.name, None)
         args, kwargs = _evaluate_arguments(named, file)
@@ -141,7 +146,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         ExportError: a cell raises.
     """
     cells, _ = read_notebook(named.path)
-    with _add_import_folders(named.path):
+    with add_import_folders(named.path):
         file = _make_empty_module(named.path)
         sys.modules[file.__name__] = file
         vars(file)["get_ipython"] = _JupyterStandIn
@@ -158,25 +163,6 @@ class _JupyterStandIn:
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
-
-
-@contextmanager
-def _add_import_folders(path: Path) -> Iterator[None]:
-    """While the block runs, import from the file's folder first, and hide the options of the command line from the
-    file."""
-    folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
-    sys.path[:0] = folders
-    here, options = Path.cwd(), sys.argv
-    sys.argv = [str(path)]
-    try:
-        yield
-    finally:
-        sys.argv = options
-        # The user's code may change the working folder, to which the paths of the command line are relative.
-        os.chdir(here)
-        for folder in folders:
-            if folder in sys.path:
-                sys.path.remove(folder)
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
@@ -198,7 +184,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     file = _make_empty_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported.", "Give the Python file that defines the module.")
+        raise InputError(f"{path} cannot be imported as Python.", "Give the .py file that defines the module.")
     try:
         file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(file)
@@ -252,7 +238,7 @@ def _run_needed_statements(
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)
-        if in_arguments and _can_be_run(named, cells, _list_wanted_names(named), values.keys()):
+        if in_arguments and _are_needed_statements_safe(named, cells, _list_wanted_names(named), values.keys()):
             # It is a name in the arguments that needs more.
             raise InputError(
                 error.problem,
@@ -280,8 +266,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that the user gives for names of the file. `config.vocab` is a part of the object
-    `config`."""
+    """Evaluate the values that the user gives for names of the file. A value for `config.vocab` becomes a part of the
+    object `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -298,7 +284,9 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
     return values
 
 
-def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]) -> bool:
+def _are_needed_statements_safe(
+    named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]
+) -> bool:
     """Return whether all statements that some names need are safe to run."""
     try:
         find_needed_statements(cells, names, str(named.path), known_values)
@@ -319,7 +307,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
         imported = find_imported_class(statements, named.name, named.path.parent)
         return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
-    if not _can_be_run(named, cells, [definition.name], frozenset()):
+    if not _are_needed_statements_safe(named, cells, [definition.name], frozenset()):
         return ""
     given = write_arguments(definition, found[1], weights.tensors)
     if given is None:
@@ -366,7 +354,7 @@ def _run_statement(
     named: ModuleName,
     likely: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file. For a message, `likely` has values of names that fit the weights."""
+    """Run a statement of the file. If it fails, the message proposes the values in `likely`, which fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -385,6 +373,8 @@ def _run_statement(
         if not isinstance(error, ImportError):
             remedy = "Install that package anew" if statement.is_import else "Correct it"
             remedy += f", or copy the class to a Python file{' without it' * statement.is_import}.{instead}"
+        elif getattr(statement.node, "level", 0) and file.__package__:
+            remedy = f"Put the file that it imports into the folder that {path} names, or write the class without it."
         elif getattr(statement.node, "level", 0):
             folder = path.absolute().parent.name
             remedy = (
@@ -413,9 +403,11 @@ def _make_empty_module(path: Path) -> ModuleType:
     # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
     # Python file of the same name may be in its folder.
     name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
-    taken = name in sys.modules or not name.isidentifier()
-    file = ModuleType(f"exported_{abs(hash(path))}" if taken else name)
-    file.__file__, file.__package__ = str(path), ""
+    package = import_package_of_file(path)
+    inside = f"{package}." if package else ""
+    taken = f"{inside}{name}" in sys.modules or not name.isidentifier()
+    file = ModuleType(f"{inside}exported_{abs(hash(path))}" if taken else f"{inside}{name}")
+    file.__file__, file.__package__ = str(path), package
     return file
 
 
@@ -461,6 +453,8 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
+            if part.id == "SimpleNamespace" and part.id not in names:
+                return SimpleNamespace
             if part.id not in names:
                 raise InputError(f"The arguments name {part.id}, which {path} does not define.", NO_VALUES)
             return names[part.id]

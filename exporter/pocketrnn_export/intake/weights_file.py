@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -29,6 +30,11 @@ _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "net
 _ARGUMENTS: Final = ("hyper_parameters", "hparams", "hyperparameters", "args", "config")
 # Lightning's checkpoints name some 10 other classes. torch searches the whole list for each name.
 _MOST_CLASSES: Final = 50
+# A class has some 20 settings, and a script some 60.
+_MOST_SETTINGS: Final = 200
+_NOT_SETTINGS: Final = re.compile(
+    r"optim|sched|vocab|stoi|itos|2i|to_?i(nd|d)?x?|label|class_|state_dict", re.IGNORECASE
+)
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
 
 
@@ -42,12 +48,15 @@ class SavedWeights:
         tensors: the weights by name.
         arguments: the arguments of the module in the checkpoint; plain values only. Often empty.
         dicts: the members of the checkpoint that are dicts, each with its keys. Often empty.
+        settings: each dict of the checkpoint that may hold settings, by its place, as `config.model`. Its values are
+            plain ones, and lists and dicts of these. The place of the checkpoint itself is empty. Often empty.
     """
 
     path: Path
     tensors: Mapping[str, Tensor] = field(repr=False)
     arguments: Mapping[str, Any]
     dicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def beginning(self) -> str:
@@ -68,10 +77,11 @@ def read_weights(path: Path) -> SavedWeights:
     """
     check_weights_exist(path)
     if path.suffix == ".safetensors":
-        state, arguments, dicts = _read_safetensors(path), {}, {}
+        state, arguments, dicts, settings = _read_safetensors(path), {}, {}, {}
     else:
         saved = _read_torch_save(path)
         state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
+        settings = dict(_find_settings(saved))
         members = saved.items() if isinstance(saved, Mapping) else ()
         dicts = {str(name): tuple(map(str, held)) for name, held in members if isinstance(held, Mapping)}
         # torch 2.8 takes a storage that its archive does not hold, and reads beyond it.
@@ -79,7 +89,7 @@ def read_weights(path: Path) -> SavedWeights:
             raise _make_damaged_file_error(path, ValueError("a tensor is larger than the file"))
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return SavedWeights(path, state, arguments, dicts)
+    return SavedWeights(path, state, arguments, dicts, settings)
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
@@ -92,7 +102,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
         InputError: names or shapes do not fit; the message names the first ones.
     """
     own, path = module.state_dict(), weights.path
-    state = _match_names(weights, own)
+    state = _add_or_remove_prefix(weights, own)
     missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     problems = []
@@ -113,8 +123,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
             raise InputError(
-                f"{name} in {path} is of {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
-                "Save the weights as they were trained.",
+                f"{name} in {path} is {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
+                "Save module.state_dict() of the trained module, without a conversion of its types.",
             )
     module.load_state_dict(dict(state))
     # A recurrent layer caches the weights of its parametrizations and renews them when it is moved. Not module.cpu():
@@ -122,9 +132,9 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights with the module's names, if the names in the file differ only by one prefix. Else return the
-    weights unchanged."""
+def _add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the weights with the module's names, if the names in the file differ from these only by one prefix. Else
+    return the weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state
@@ -143,7 +153,8 @@ def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Ma
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix with which most of `names` occur in `longer`. Return an empty string if no prefix helps."""
+    """Return the prefix that turns most of `names` into names in `longer`. Return an empty string if no prefix
+    helps."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -178,7 +189,7 @@ def _read_torch_save(path: Path) -> Any:
             f"Give it in place of the module's file: {path}.",
         )
     check_pickles(path)
-    others = _find_other_classes(path)
+    others = _find_classes_outside_torch(path)
     few = others if len(others) <= _MOST_CLASSES and all(map(str.isprintable, others)) else []
     stand_ins: list[Any] = [(_DictStandIn if name.lower().endswith("dict") else _UnreadObject, name) for name in few]
     try:
@@ -199,7 +210,7 @@ def _read_torch_save(path: Path) -> Any:
     return saved
 
 
-def _find_other_classes(path: Path) -> list[str]:
+def _find_classes_outside_torch(path: Path) -> list[str]:
     """Return the names of classes and functions in a file that torch does not load by default."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -228,8 +239,11 @@ class _DictStandIn:
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
     """Return the tensors by name, from the saved object itself or from its member with the weights."""
     if not isinstance(saved, Mapping) or not saved:
-        kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
-        raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
+        kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
+        raise InputError(
+            f"{path} holds {kind}, and no tensors by name.",
+            "Save the weights with torch.save(module.state_dict(), ...).",
+        )
     if _is_state_dict(saved):
         return {str(name): tensor for name, tensor in saved.items()}
     for key in _NESTED:
@@ -277,6 +291,38 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
         for name, value in given.items()
         if isinstance(name, str) and name.isidentifier() and type(value) in (int, float, str, bool)
     }
+
+
+def _find_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each dict of a checkpoint that may hold settings, with its place. Vocabularies, labels, and the states of
+    optimizers are left out."""
+    held = saved.state if isinstance(saved, _UnreadObject) else saved
+    if not isinstance(held, Mapping) or place.count(".") > 2:
+        return
+    plain = {
+        name: value
+        for name, value in ((name, _read_plain_value(value)) for name, value in held.items())
+        if isinstance(name, str) and name.isidentifier() and value is not ...
+    }
+    if plain and len(held) <= _MOST_SETTINGS:
+        yield place, plain
+    for name, member in held.items():
+        if isinstance(name, str) and not _NOT_SETTINGS.search(name):
+            yield from _find_settings(member, f"{place}.{name}".strip("."))
+
+
+def _read_plain_value(value: Any, depth: int = 0) -> Any:
+    """Return a plain value, or a list or dict of plain values; `...` for anything else."""
+    if value is None or type(value) in (int, float, str, bool):
+        return value
+    held = value.state if isinstance(value, _UnreadObject) else value
+    if depth > 3 or not isinstance(held, list | tuple | Mapping) or len(held) > _MOST_SETTINGS:
+        return ...
+    if isinstance(held, Mapping):
+        parts = {name: _read_plain_value(one, depth + 1) for name, one in held.items()}
+        return ... if ... in parts.values() else parts
+    values = [_read_plain_value(one, depth + 1) for one in held]
+    return ... if any(one is ... for one in values) else type(held)(values)
 
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:

@@ -10,12 +10,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.vocabularies.owner_function_call import find_vocabulary_argument, make_function_arguments_error
 
-# The most functions that a message names, and the most files that are read for them.
+# The most functions that a message names.
 _MOST_CALLED = 4
-_MOST_FILES = 60
 # The names of functions that split texts, and of those that only clean them.
 _TEXT_FUNCTIONS = ("tokeni[sz]e(?!d)", "split|words", "encode|to_ids|numericali|vectori|to_seq", "clean|prepro|normali")
 
@@ -52,17 +52,13 @@ def refuse_function_with_more_arguments(path: Path, name: str, given: Collection
 
 def list_text_functions(path: Path) -> list[str]:
     """List functions whose names say that they split or clean texts, each as file.py:name. Functions that split texts
-    come first. The functions are in the given file, in Python files of its folder, and in the working folder and its
-    subfolders.
+    come first. The functions are in the given file and in Python files near it.
 
     Args:
         path: the file.
     """
-    here = Path()
-    folders = sorted(here.glob("*/*.py")) if (here / path).resolve().is_relative_to(here.resolve()) else []
-    files = [path, *sorted(path.parent.glob("*.py")), *sorted(here.glob("*.py")), *folders][:_MOST_FILES]
     found: dict[str, int] = {}
-    for file in dict.fromkeys(files):
+    for file in list_files_near(path):
         with contextlib.suppress(InputError):
             for one in _list_statements(file):
                 if not isinstance(one, ast.FunctionDef) or one.decorator_list:

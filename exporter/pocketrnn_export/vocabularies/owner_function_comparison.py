@@ -7,6 +7,7 @@ are compared with the function on the owner's texts, on words of the vocabulary,
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import shlex
 import time
@@ -16,13 +17,17 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, short_repr
-from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.refused_options import RefusedOptionsError
-from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer, write_external_argument
+from pocketrnn_export.vocabularies.external_tokenizer_advice import (
+    advise_external_tokenizer,
+    collect_width_members,
+    write_external_argument,
+)
 from pocketrnn_export.vocabularies.made_texts_for_comparison import has_ordinary_characters, make_texts_for_comparison
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
@@ -250,8 +255,10 @@ def _make_refusal(
             said.append(f"The nearest rules are --rules {shlex.quote(option)}.")
             option = ""
     said.append("docs/text-rules.md says what rules can do.")
+    # The function stays beside these rules: it splits the texts that are compared.
+    own_code = json.dumps({"tokenizer": EXTERNAL, **collect_width_members(rules)})
     return RefusedOptionsError(
-        problem, f"{' '.join(said)} {advise_external_tokenizer(vocabulary, rules)}", nearest=option
+        problem, f"{' '.join(said)} {advise_external_tokenizer(vocabulary, rules)}", {"rules": own_code}, option
     )
 
 

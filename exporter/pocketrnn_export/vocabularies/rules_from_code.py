@@ -499,6 +499,10 @@ class _Reader:
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
         """Add a step for code that changes each character by itself."""
+        if not isinstance(change("a"), str):
+            # A function that splits texts, for example, which would be called a million times.
+            left_out: _Text = self.note_unsaid(node, text)
+            return left_out
         changed = {one: other for code in _CODE_POINTS if (other := change(one := chr(code))) != one}
         if not changed:
             return text

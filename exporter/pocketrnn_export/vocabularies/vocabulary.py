@@ -9,6 +9,7 @@ import ast
 import codecs
 import collections
 import contextlib
+import itertools
 import json
 import logging
 import operator
@@ -431,7 +432,9 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
         )
     if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
         raise DataError(
-            f"{path} holds word vectors, not a vocabulary.", "Give one token in each line, without numbers."
+            f"{path} holds word vectors, and not the ids of its words.",
+            "Give the weights, too, which show these ids: --weights FILE. In Python, give the words in the order of "
+            'their ids, such as ["<pad>", *words] if the embedding has one row more than the file.',
         )
     if len(lines) == 1 and len(re.split(r"[\s,;:]+", lines[0].strip())) >= _PARTS_OF_DATA:
         raise DataError(
@@ -439,6 +442,17 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
         )
     _refuse_invalid_tokens(lines, str(path), "line", 1)
     return tuple(lines)
+
+
+def is_word_vector_file(path: Path) -> bool:
+    """Return whether a file has a word and its vector in each line, as GloVe's have. The first line may be another one,
+    as in the text form of word2vec, where it has the number of words."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = [line.rstrip("\n") for line in itertools.islice(file, 6)]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return len(lines) > 2 and all(map(_is_vector_line, lines[1:]))
 
 
 def _is_vector_line(line: str) -> bool:

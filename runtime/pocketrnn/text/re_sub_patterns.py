@@ -231,7 +231,7 @@ class _Parser:
             return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
         least, most = _parse_repetition(sign)
         if (least, most, more) in ((0, None, ""), (1, None, "")):
-            alternatives = _drop_repeated(alternatives)
+            alternatives = _drop_contained_alternatives(alternatives)
         if not all(len(alternative) == 1 and alternative[0].is_single for alternative in alternatives):
             raise _NoEqualStepError(source, "it repeats more than one character")
         if max(least, most or 0) > LONGEST_RUN:
@@ -288,8 +288,8 @@ class _Parser:
 
 
 def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Items]:
-    """Split an alternative whose first item may match nothing into alternatives with and without that item: a run must
-    begin with a code point."""
+    """If the first item of an alternative may match nothing, make two alternatives: with the item, and without it. A
+    run must begin with a code point."""
     if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -297,7 +297,7 @@ def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Item
 
 
 def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
-    """Split each item that may match nothing before a boundary into two alternatives: with the item, and without it.
+    """Where an item before a boundary may match nothing, make two alternatives: with the item, and without it.
 
     An item after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two
     of the same kind.
@@ -316,17 +316,17 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
     return [*without, *there] if first.is_lazy else [*there, *without]
 
 
-def _drop_repeated(alternatives: list[_Items]) -> list[_Items]:
-    """Drop alternatives of one character that other alternatives contain: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
+def _drop_contained_alternatives(alternatives: list[_Items]) -> list[_Items]:
+    """Drop alternatives that repeat single characters of other alternatives: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
     ones = [alternative for alternative in alternatives if len(alternative) == 1 and alternative[0].is_single]
     points = merge_ranges(point for alternative in ones for point in alternative[0].points)
 
-    def repeats(alternative: _Items) -> bool:
+    def is_contained(alternative: _Items) -> bool:
         return any(item.least for item in alternative) and not any(
             _subtract_points(item.points, points) for item in alternative
         )
 
-    return [alternative for alternative in alternatives if alternative in ones or not repeats(alternative)]
+    return [alternative for alternative in alternatives if alternative in ones or not is_contained(alternative)]
 
 
 def _parse_repetition(sign: str) -> tuple[int, int | None]:
@@ -377,7 +377,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
     # The replacement has escapes, such as \n.
     by = re.compile("x").sub(by, "x")
     if len(found) == 1:
-        if what := _find_string(found[0]):
+        if what := _find_only_string(found[0]):
             return (Replace(what, by),)
         item = found[0][0]
         others = complement_points(item.points)
@@ -446,7 +446,7 @@ def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
     return make_ranges_from_points(points)
 
 
-def _find_string(items: _Items) -> str:
+def _find_only_string(items: _Items) -> str:
     """Return the only string that the items match; empty if they match several strings or a string that is too long."""
     if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
         return ""
@@ -463,7 +463,7 @@ def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> 
     is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
     strings: list[str] = []
     if len(found) == 1 and is_whole and len(references) == 1:
-        if what := _find_string(found[0]):
+        if what := _find_only_string(found[0]):
             strings = [what]
         elif len(found[0]) == 1 and found[0][0].is_single and not _has_half_surrogate(found[0][0].points):
             codes = sum(end - start + 1 for start, end in found[0][0].points)
@@ -515,12 +515,12 @@ def _make_items_possessive(items: _Items) -> _Items:
         made[i : i + 2] = _merge_overlapping_items(*made[i : i + 2])
     for i, item in enumerate(made):
         if item.least != item.most and any(other.is_required for other in made[i + 1 :]):
-            _check_without_backtracking(item, made[i + 1 :])
+            _refuse_item_that_backtracks(item, made[i + 1 :])
     return made
 
 
-def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
-    """Check that no item has to give back code points for the items after it."""
+def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
+    """Refuse an item that may have to give back code points to the items after it."""
     for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.

@@ -199,6 +199,14 @@ def make_characters_error(asked: ModuleFacts) -> ExportError | None:
     )
 
 
+_SENTENCES_TO_IDS: Final = """\
+S, W = ..., ...
+def encode(text):
+    rows = [[ids.get(word, 0) for word in split_words(sentence)][:W] for sentence in split_sentences(text)[:S]]
+    rows += [[]] * (S - len(rows))
+    return [one for row in rows for one in row + [0] * (W - len(row))]"""
+
+
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
     """Return the error for a module that takes several rows of ids or samples for each text. `line` gives the module
     each text as one row."""
@@ -211,12 +219,18 @@ def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
             "in --call "
             '"module(torch.stack([samples[..., :3], samples[..., 3:]], 1))", or call= with a function.',
         )
-    return ExportError(
+    rows = re.sub(r"\btokens\.unsqueeze\(1\)", "tokens.view(-1, S, W)", line)
+    rows = re.sub(r"\btokens\.unsqueeze\(2\)", "tokens.view(-1, S, W).transpose(1, 2)", rows)
+    error = ExportError(
         "The module takes several rows of ids for each text, such as a document of sentences [batch, sentences, "
         "words] or a pair of texts. But a bundle reads a text as one row, and does not split it into sentences.",
-        f"{single if 'unsqueeze(1)' in line else ''}To make these rows from a text's ids yourself, write a function of "
-        "(module, tokens, lengths) in the module's file, and give its name: --call rows, or call=rows.",
+        f"{single if 'unsqueeze(1)' in line else ''}If your code pads each text to S sentences of W words, write a "
+        f"file split.py with these lines, put your numbers for S and W, and give --tokenizer split.py:encode --call "
+        f'"{rows}", or call=:\n{_SENTENCES_TO_IDS}\n'
+        "docs/modules.md#documents-of-sentences has an example.",
     )
+    error.of_lines = True
+    return error
 
 
 def _join_parameter_names(asked: ModuleFacts) -> str:

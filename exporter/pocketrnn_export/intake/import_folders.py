@@ -1,0 +1,106 @@
+"""The folders from which the code of a user's file is imported, and the package of a file with relative imports."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.notebook import read_python_cells
+
+# Files at the top of a project. Its code is run from there.
+_PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
+# A file lies up to three folders below the top of its project in most of them: src/package/models/lstm.py.
+_MOST_FOLDERS: Final = 3
+
+
+@contextmanager
+def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator[None]:
+    """While the block runs, import from the file's folder first, and hide the options of the command line from the
+    file.
+
+    Args:
+        path: the file.
+        other_files: the other files of the command. What is not found for the file is searched for in their folders.
+    """
+    first, last = _list_import_folders([path, *other_files])
+    sys.path[:0], sys.path[len(sys.path) :] = first, last
+    here, options = Path.cwd(), sys.argv
+    sys.argv = [str(path)]
+    try:
+        yield
+    finally:
+        sys.argv = options
+        # The user's code may change the working folder, to which the paths of the command line are relative.
+        os.chdir(here)
+        for folder in (*first, *last):
+            if folder in sys.path:
+                sys.path.remove(folder)
+
+
+def _list_import_folders(files: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Return the folders to search before the installed packages, and the folders to search after them.
+
+    Before: each file's folder, the working folder, and the folder above a package that contains the file. After: the
+    folders above, up to the top of the project.
+    """
+    folders = [file.absolute().parent for file in files]
+    packages = [folder.parents[0] for start in folders for folder in _list_packages(start)]
+    first = dict.fromkeys(map(str, [folders[0], Path.cwd(), *folders[1:], *packages]))
+    above = dict.fromkeys(str(folder) for start in folders for folder in _list_folders_above(start))
+    return [*first], [folder for folder in above if folder not in first]
+
+
+def _list_packages(folder: Path) -> list[Path]:
+    """Return a folder and those above it, as long as each is a package, that is, has a file `__init__.py`."""
+    return list(itertools.takewhile(lambda one: (one / "__init__.py").is_file(), [folder, *folder.parents]))
+
+
+def _list_folders_above(folder: Path) -> list[Path]:
+    """Return the folders above a folder up to the top of its project, or only the next one if none is the top."""
+    near = [folder, *folder.parents][: _MOST_FOLDERS + 1]
+    tops = [i for i, one in enumerate(near) if any((one / name).exists() for name in _PROJECT_FILES)]
+    return near[1 : tops[0] + 1] if tops else near[1:2]
+
+
+def import_package_of_file(path: Path) -> str:
+    """Import the package that a file with relative imports is in, and return its name, such as `project.models`.
+    Return an empty string for a file without relative imports.
+
+    The package's name has as many folders as the imports go up. If its own code fails, as on a package that only
+    training needs, the folders are made a package without this code.
+    """
+    try:
+        statements = [node for cell in read_python_cells(path) for node in cell.statements]
+    except InputError:
+        return ""
+    levels = [node.level for top in statements for node in ast.walk(top) if isinstance(node, ast.ImportFrom)]
+    if not max(levels, default=0):
+        return ""
+    folder = path.absolute().parent
+    number = max(*levels, len(_list_packages(folder)))
+    folders = [folder, *folder.parents][:number][::-1]
+    names = [one.name for one in folders]
+    if not all(map(str.isidentifier, names)):
+        return ""
+    sys.path.insert(0, str(folders[0].parent))
+    try:
+        importlib.import_module(".".join(names))
+    # A user's code may raise any exception, and call sys.exit.
+    except (Exception, SystemExit):
+        for i, one in enumerate(folders, 1):
+            name = ".".join(names[:i])
+            if name not in sys.modules:
+                package = sys.modules[name] = ModuleType(name)
+                package.__path__ = [str(one)]
+    finally:
+        sys.path.remove(str(folders[0].parent))
+    return ".".join(names)

@@ -1,0 +1,245 @@
+"""Make the object of settings that a class takes, such as `config` or `args`, from what a checkpoint or the owner's
+files say.
+
+Training scripts save a dict of settings beside the weights, declare a dataclass of them, or read them from the command
+line by argparse, whose defaults are then the values. The class reads them as `config.dim` or `config["dim"]`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import typing
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final
+
+from pocketrnn_export.intake.sizes_from_weights import find_size_expression_values
+from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.source_code.class_definitions import find_stored_parameters
+from pocketrnn_export.source_code.parser_defaults import ParserDefaults
+
+# The methods of a dict by which code reads it.
+_METHODS: Final = ("get", "items", "keys", "values", "copy", "pop", "setdefault", "update")
+
+
+class Settings(dict[str, Any]):
+    """A dict whose members are attributes, too.
+
+    Example:
+        >>> Settings(dim=3).dim, Settings(dim=3)["dim"]
+        (3, 3)
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass(frozen=True)
+class FoundSettings:
+    """The object of settings for an argument of a class.
+
+    Attributes:
+        value: the object; None if no source has all settings.
+        written: the object as code. `...` stands for an unknown setting.
+        source: the place of the values, as the end of a sentence: `as net.pt says in config.model`.
+    """
+
+    value: Any
+    written: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """The settings that a class reads from its argument: as attributes, as members, and those that may be missing. If
+    `others`, the class also uses the object in another way, such as as an argument of a function."""
+
+    attributes: frozenset[str] = frozenset()
+    members: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    others: bool = False
+
+    @property
+    def needed(self) -> frozenset[str]:
+        return (self.attributes | self.members) - self.optional
+
+
+def find_settings(
+    maker: Any,
+    name: str,
+    definition: ast.ClassDef | None,
+    weights: SavedWeights | None,
+    parsers: Iterable[ParserDefaults],
+) -> FoundSettings | None:
+    """Find the object of settings for an argument of a class. Return None for an argument that is not such an object.
+
+    Where the shapes of the weights show another value than the source, the value of the weights is taken.
+
+    Args:
+        maker: the class.
+        name: the argument.
+        definition: the code of the class.
+        weights: the weights, maybe of a checkpoint that holds the settings.
+        parsers: the defaults of the command lines in the owner's files.
+    """
+    reads = _Reads(others=True) if definition is None else _find_reads(definition, name)
+    kind = _find_settings_class(maker, name)
+    fields = {} if kind is None else _list_fields(kind)
+    is_other = definition is not None and _is_used_as_other_object(definition, name)
+    if (kind is not None and not fields) or (kind is None and is_other):
+        return None
+    needed = {one for one, required in fields.items() if required} if fields else reads.needed
+    read = fields.keys() if fields else reads.needed | reads.optional
+    shown = {} if weights is None or definition is None else _find_shown_settings(definition, name, weights)
+    if fields:
+        shown = {one: value for one, value in shown.items() if one in fields}
+    sources = list(_list_sources(name, weights, parsers))
+    fitting = [one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, name)]
+    if not fitting and fields and needed <= shown.keys():
+        fitting = [_Source({}, "", "by its defaults")]
+    if not fitting:
+        missing = {one: shown.get(one, ...) for one in sorted(needed)}
+        return FoundSettings(None, _write_settings(missing, reads, kind)) if missing else None
+    best = max(fitting, key=lambda one: len(read & one.values.keys()))
+    contradicted = {one: value for one, value in shown.items() if best.values.get(one) != value}
+    values = {one: value for one, value in {**best.values, **contradicted}.items() if not fields or one in fields}
+    shapes = f" and the shapes in {weights.path}" if weights is not None and contradicted else ""
+    told = {one: value for one, value in values.items() if one in read} or values
+    # The file of a dataclass or of a command line may have changed since, or other options were given.
+    unsure = [] if best.is_saved else [one for one in told if one not in shown]
+    advice = f"; if you trained with another {' or '.join(unsure)}, give it in SOURCE, as here" if unsure else ""
+    return FoundSettings(
+        _make_settings(values, reads, kind), _write_settings(told, reads, kind), f"{best.phrase}{shapes}{advice}"
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Values of settings, the name of the dict that holds them, a phrase on its place, and whether they were saved with
+    the weights."""
+
+    values: Mapping[str, Any]
+    name: str
+    phrase: str
+    is_saved: bool = False
+
+    def has_any_of(self, read: Collection[str], name: str) -> bool:
+        """Return whether it has any of the settings that are read, or if none are, whether it has the name of the
+        argument."""
+        return bool(self.values.keys() & read) if read else self.name == name
+
+
+def _list_sources(name: str, weights: SavedWeights | None, parsers: Iterable[ParserDefaults]) -> Iterator[_Source]:
+    """Yield each set of settings: first those of the checkpoint, of which the one with the argument's name comes first;
+    then the defaults of command lines."""
+    if weights is not None:
+        for place in sorted(weights.settings, key=lambda place: place.split(".")[-1] != name):
+            where = f" in {place}" if place else ""
+            yield _Source(
+                weights.settings[place], place.split(".")[-1], f"as {weights.path} says{where}", is_saved=True
+            )
+    for parser in parsers:
+        yield _Source(parser.values, "", f"by the defaults of the command line of {parser.path}")
+
+
+def _find_reads(definition: ast.ClassDef, name: str) -> _Reads:
+    """Return the settings that a class reads from its argument, or from the attribute that holds it."""
+    held = {name} | {
+        attribute for attribute, parameter in find_stored_parameters(definition).items() if parameter == name
+    }
+    parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
+    attributes, members, optional, others = set[str](), set[str](), set[str](), False
+    for node in ast.walk(definition):
+        if not isinstance(node, ast.Name | ast.Attribute) or ast.unparse(node) not in held:
+            continue
+        parent = parents[node]
+        if isinstance(parent, ast.Attribute):
+            call = parents[parent]
+            if parent.attr not in _METHODS:
+                attributes.add(parent.attr)
+            elif isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
+                members.add(str(call.args[0].value))
+                optional.add(str(call.args[0].value))
+        elif isinstance(parent, ast.Subscript) and isinstance(parent.slice, ast.Constant):
+            members.add(str(parent.slice.value))
+        elif isinstance(parent, ast.Call) and getattr(parent.func, "id", "") in ("getattr", "hasattr"):
+            if isinstance(key := parent.args[1], ast.Constant):
+                attributes.add(str(key.value))
+                optional.add(str(key.value))
+        elif not isinstance(parent, ast.Assign | ast.AnnAssign):
+            others = True
+    return _Reads(frozenset(attributes), frozenset(members), frozenset(optional), others)
+
+
+def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
+    """Return whether a class calls a method of its argument, or asks for its length, or for the length of one of its
+    attributes, as of a vocabulary."""
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Call):
+            func = node.func
+            if isinstance(func, ast.Attribute) and ast.unparse(func.value) == name and func.attr not in _METHODS:
+                return True
+            if getattr(func, "id", "") == "len" and ast.unparse(node.args[0]).split(".")[0] == name:
+                return True
+    return False
+
+
+def _find_settings_class(maker: Any, name: str) -> type | None:
+    """Return the class in the annotation of an argument, if it is one of the owner's."""
+    found: Any = None
+    init = maker.__init__ if inspect.isclass(maker) else maker
+    # An annotation may name what is not imported.
+    with contextlib.suppress(Exception):
+        found = typing.get_type_hints(init).get(name)
+    owned = isinstance(found, type) and found.__module__ not in ("builtins", "argparse", "types", "typing")
+    return found if owned and not issubclass(found, dict) else None
+
+
+def _list_fields(kind: type) -> dict[str, bool]:
+    """Return a dict from the arguments of a class of settings to whether they are needed; an empty one for a class
+    that is not of settings."""
+    if not dataclasses.is_dataclass(kind) and not (hasattr(kind, "_fields") or hasattr(kind, "model_fields")):
+        return {}
+    parameters = inspect.signature(kind).parameters.values()
+    return {one.name: one.default is one.empty for one in parameters}
+
+
+def _find_shown_settings(definition: ast.ClassDef, name: str, weights: SavedWeights) -> dict[str, int]:
+    """Return the settings that the shapes of the weights show."""
+    held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
+    found: dict[str, int] = {}
+    for expression, size in find_size_expression_values(definition, weights.tensors).items():
+        node = ast.parse(expression, mode="eval").body
+        key = getattr(node, "attr", getattr(getattr(node, "slice", None), "value", None))
+        if isinstance(node, ast.Attribute | ast.Subscript) and ast.unparse(node.value) in held and key:
+            found[str(key)] = size
+    return found
+
+
+def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> Any:
+    """Make the object: of its own class, a dict, an object with attributes, or both."""
+    if kind is not None:
+        return kind(**values)
+    parts = {name: Settings(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    if reads.others or (reads.attributes and reads.members):
+        return Settings(parts)
+    return SimpleNamespace(**parts) if reads.attributes else parts
+
+
+def _write_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> str:
+    """Write the object as code that SOURCE may have."""
+    if kind is None and not reads.attributes:
+        return "{" + ", ".join(f'"{name}": {_write_value(value)}' for name, value in values.items()) + "}"
+    named = "SimpleNamespace" if kind is None else kind.__name__
+    return f"{named}({', '.join(f'{name}={_write_value(value)}' for name, value in values.items())})"
+
+
+def _write_value(value: Any) -> str:
+    return "..." if value is ... else repr(value)

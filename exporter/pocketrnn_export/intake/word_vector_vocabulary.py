@@ -1,0 +1,123 @@
+"""Read a file of word vectors, such as GloVe's, as the vocabulary of a module whose embedding was made of it.
+
+The embedding often has rows before those of the file, for padding and unknown words. The rows themselves show where the
+file's vectors begin.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.vocabularies.vocabulary import PADDING, PLACEHOLDER, UNKNOWN, Vocabulary
+
+_log = logging.getLogger(__name__)
+
+# A word and at least 5 numbers, of which one has a decimal point at least.
+_LINE: Final = re.compile(r"\S.*?((?: -?\d+(?:\.\d+)?(?:e-?\d+)?){5,})\s*")
+# Rows besides those of the file: padding, unknown, start and end.
+_MOST_OTHER_ROWS: Final = 4
+_COMPARED: Final = 200
+# Training moves a vector by less than its length; two vectors of different words have a cosine of some 0.1 to 0.4.
+_ALIKE: Final = 0.7
+_FIRST_TOKENS: Final = ((), (PADDING,), (PADDING, UNKNOWN))
+
+
+def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary:
+    """Read the words of a file of word vectors as a vocabulary, with the ids that they have in the embedding.
+
+    Args:
+        path: the file.
+        weights: the weights that hold the embedding.
+
+    Raises:
+        DataError: the file is damaged, or no embedding was made of it.
+    """
+    words, vectors = _read_words(path)
+    width = len(next(iter(vectors.values())))
+    tables = {
+        name: tensor
+        for name, tensor in weights.tensors.items()
+        if tensor.dim() == 2 and tensor.shape[1] == width and 0 <= len(tensor) - len(words) <= _MOST_OTHER_ROWS
+    }
+    if not tables:
+        raise DataError(
+            f"{path} holds the vectors of {len(words):,} words, but no embedding in {weights.path} has as many rows "
+            f"and {width} columns, so its words are not those of the module.",
+            "Give the vocabulary that your code makes: a file with one token in each line, or a JSON object from token "
+            "to id.",
+        )
+    name, table = next(iter(tables.items()))
+    others = len(table) - len(words)
+    begin, share = _find_first_row(table, vectors, others)
+    first = _FIRST_TOKENS[begin] if begin < len(_FIRST_TOKENS) else tuple(f"{PLACEHOLDER}{i}>" for i in range(begin))
+    unknown = begin - 1 if begin else len(words) if others else None
+    reason = (
+        f"from row {begin} on, the rows of {name} are the vectors of the file"
+        if share
+        else f"{name} has {others} rows more than the file, but none is a vector of it; compare the ids with --pairs"
+    )
+    unknown_words = "no id" if unknown is None else f"the id {unknown}"
+    _log.warning(
+        "%s holds word vectors. Its words have the ids from %s on (%s). Unknown words get %s.",
+        path, begin, reason, unknown_words,
+    )  # fmt: skip
+    return Vocabulary((*first, *words), unknown)
+
+
+def _read_words(path: Path) -> tuple[list[str], dict[int, Tensor]]:
+    """Return the words of a file, and the vectors of some of them by their positions. A word that occurs again has a
+    placeholder, as no text gets its second id."""
+    size = path.stat().st_size
+    words: list[str] = []
+    vectors: dict[int, Tensor] = {}
+    known: set[str] = set()
+    step, width = 0, 0
+    for number, line in enumerate(_read_lines(path), 1):
+        if not width:
+            found = _LINE.fullmatch(line)
+            if found is None:
+                if number == 1:
+                    # The number of words and of columns.
+                    continue
+                raise DataError(f"Line {number} of {path} is not a word and its vector.", "Delete the line.")
+            width, step = len(found[1].split()), max(1, size // (len(line) + 1) // _COMPARED)
+        word, *numbers = line.rstrip().rsplit(" ", width)
+        if len(words) % step == 0:
+            try:
+                vectors[len(words)] = torch.tensor([float(one) for one in numbers])
+            except ValueError:
+                raise DataError(f"Line {number} of {path} is not a word and its vector.", "Delete the line.") from None
+        words.append(f"{PLACEHOLDER}{len(words)}>" if word in known or not word else word)
+        known.add(word)
+    return words, {place: one for place, one in vectors.items() if len(one) == width}
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.", "Save it as UTF-8.") from None
+
+
+def _find_first_row(table: Tensor, vectors: dict[int, Tensor], others: int) -> tuple[int, float]:
+    """Return the row of an embedding at which the vectors of a file begin, and the share of compared vectors that the
+    rows are like. If no place fits, return the usual number of rows before them and 0."""
+    places: Sequence[int] = sorted(vectors)
+    rows = torch.stack([vectors[place] for place in places])
+    shares = {}
+    for begin in range(others + 1):
+        there = table[torch.tensor(places) + begin].float()
+        shares[begin] = float((torch.cosine_similarity(rows, there) > _ALIKE).float().mean())
+    begin = max(shares, key=lambda one: shares[one])
+    return (begin, shares[begin]) if shares[begin] > 0.5 else (min(others, len(_FIRST_TOKENS) - 1), 0.0)
