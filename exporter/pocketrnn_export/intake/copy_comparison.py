@@ -132,10 +132,10 @@ class OwnersModule:
             for case in cases:
                 # A user's module may raise anything.
                 try:
-                    answers = [run(case.tokens, case.lengths) for run in (own, copy)]
+                    given, copied = own(case.tokens, case.lengths), copy(case.tokens, case.lengths)
                 except Exception:
                     return False
-                if not np.isfinite(answers[0]).all() or not np.array_equal(*answers):
+                if not np.isfinite(given).all() or not np.array_equal(given, copied):
                     return False
         return True
 

@@ -264,8 +264,7 @@ def prepare_module(
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
     nonfinite = set_nonfinite_weights_to_zero(reference)
-    traceable = replace_torchscript(reference)
-    widths = widths or Widths()
+    traceable, widths = replace_torchscript(reference), widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
@@ -286,15 +285,14 @@ def prepare_module(
     )
     called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
-    given = _make_owners_module(module, called, asked, convention)
-    _refuse_reads_of_nonfinite_weights(nonfinite, asked, given, reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=asked.activation,
-        widths=widths, given=given,
+        widths=widths, given=_make_owners_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
+    _refuse_reads_of_nonfinite_weights(nonfinite, asked, prepared.given, reference)
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
@@ -319,11 +317,11 @@ def _make_owners_module(
 
 
 def _refuse_reads_of_nonfinite_weights(
-    weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule, copied: nn.Module
+    weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
     """Refuse a module that reads weights which are infinite or NaN; in the copy, these numbers are 0. Without a run,
     refuse a module that does more than label one text."""
-    if not weights:
+    if not weights or owners is None:
         return
     if asked.values or asked.samples or asked.of_tokens or asked.two_texts or asked.features or asked.spellings:
         raise make_nonfinite_weights_error(weights)
