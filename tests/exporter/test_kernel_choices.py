@@ -1,13 +1,15 @@
-"""A kernel chosen by sizes is no condition of a module, nor is an operator that gives more than is used."""
+"""Nothing that PyTorch chooses by itself is a condition of a module: a kernel, unused results, rounding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.forward_value_comparison import ForwardValues
 from pocketrnn_export.tracing.module_trace import follow_forward, trace_program
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
@@ -66,3 +68,20 @@ def test_a_program_that_only_has_the_indices_of_a_sort_computes_the_sort() -> No
     with torch.no_grad():
         traced = trace_program(module, own, None, TraceLog())
     assert ForwardValues(module).are_computed(traced, own, (torch.randint(20, (40, 1)), torch.ones(40).long()))
+
+
+class ZerosAsState(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.gru = nn.GRU(8, 4, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.gru(self.embedding(tokens), torch.zeros(1, len(tokens), 4))[1][0]
+
+
+def test_rounding_is_measured_where_forward_makes_float32_tensors() -> None:
+    module = FreshCopyModule(ZerosAsState().eval(), (torch.zeros(3, 7, dtype=torch.int64),), 20)
+    answer = module.compute_float64_logits(Sizes(3, 7))
+    assert answer.dtype == np.float64
+    assert 0 < abs(answer - module(module.draw_inputs(Sizes(3, 7)))).max() < 1e-5

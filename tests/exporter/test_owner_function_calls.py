@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
+from pocketrnn_export.vocabularies import owner_function_comparison
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, find_vocabulary_argument
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -312,3 +314,22 @@ def test_the_way_out_calls_another_function() -> None:
 
     with pytest.raises(InputError, match=r"def encode_text\(text\): return encode\(text, \.\.\.\).*not a label"):
         adapt_owner_function(encode, KNOWN, "a.py:encode")
+
+
+def test_a_function_is_called_once_for_each_text_and_long_calls_are_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    function = adapt_owner_function(lambda text: called.append(text) or text.split(), KNOWN)
+    asked = len(called)
+    monkeypatch.setattr(owner_function_comparison.time, "monotonic", lambda: 0.5 * (len(called) - asked))
+    caplog.set_level(logging.INFO)
+    choose_rules(KNOWN, None, function, [], ["oil, film"])
+    compared = owner_function_comparison.list_compared_texts(function, KNOWN, ["oil, film"])
+    texts = [text for text in called if isinstance(text, str) and text in compared]
+    assert len(texts) == len({*texts}) == len(compared)
+    told = [one.getMessage() for one in caplog.records if one.getMessage().startswith("Calling your tokenizer with")]
+    assert len(told) == 1
+    number, seconds = map(int, re.findall(r"\d+", told[0]))
+    assert number > 100
+    assert 0.4 * number < seconds < 0.6 * number

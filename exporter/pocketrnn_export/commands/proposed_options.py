@@ -26,14 +26,14 @@ def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.progress import filter_records
+    from pocketrnn_export.progress import filter_exporter_log
     from pocketrnn_export.source_code.files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
     from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
     found: list[tuple[Path, str]] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
-        with contextlib.suppress(InputError, OSError), filter_records(lambda _: False):
+        with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             is_read = file.stat().st_size <= _LARGEST_VOCABULARY and not holds_weights(file)
             if is_read and len(read_vocabulary(file).tokens) >= _FEWEST_WORDS:
                 found.append((file, where))

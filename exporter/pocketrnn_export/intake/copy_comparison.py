@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from pocketrnn_export.comparing.logit_comparison import (
     summarize_differences,
 )
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
-from pocketrnn_export.comparing.proof_inputs import Case, Logits
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.random_draw_line import find_drawing_line, read_generator_states
@@ -122,6 +122,22 @@ class OwnersModule:
                 "by the module's identity: the export copies the module by copy.deepcopy.",
             )
         return [*lines, CandidateComparison(found.line, ())]
+
+    def answers_as_copy(self, copy: Run, cases: Iterable[Case]) -> bool:
+        """Return whether the copy and the owner's module, in float32, give equal and finite answers to some cases."""
+        with restore_module(self.module), torch.no_grad():
+            set_eval_mode(self.module)
+            convert_to_float32(self.module)
+            own = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
+            for case in cases:
+                # A user's module may raise anything.
+                try:
+                    given, copied = own(case.tokens, case.lengths), copy(case.tokens, case.lengths)
+                except Exception:
+                    return False
+                if not np.isfinite(given).all() or not np.array_equal(given, copied):
+                    return False
+        return True
 
     def _compare_all_answers(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]

@@ -61,7 +61,11 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.unsafe_layers_and_weights import refuse_nonfinite_weights, refuse_unsafe_layers
+from pocketrnn_export.intake.unsafe_layers_and_weights import (
+    make_nonfinite_weights_error,
+    refuse_unsafe_layers,
+    set_nonfinite_weights_to_zero,
+)
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule, TwoTextModule, wrap_for_trace
 from pocketrnn_export.vocabularies.word_and_character_ids import Spellings
 
@@ -72,6 +76,9 @@ _NEIGHBOURS: Final = 1e-3
 _SHORTEST: Final = 8
 # If the likely ids do not explain how a batch changes an answer, all ids are tried, unless there are more than this.
 _FEW: Final = 512
+# The texts of a batch in which each id is tried, and the tokens of each.
+_ROWS_OF_IDS: Final = 16
+_TOKENS_OF_IDS: Final = 10
 # The second text of an example has this many more tokens, so that the two lengths differ.
 _MORE_OF_SECOND: Final = 4
 
@@ -256,9 +263,8 @@ def prepare_module(
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
-    traceable = replace_torchscript(reference)
-    refuse_nonfinite_weights(reference)
-    widths = widths or Widths()
+    nonfinite = set_nonfinite_weights_to_zero(reference)
+    traceable, widths = replace_torchscript(reference), widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
@@ -286,6 +292,7 @@ def prepare_module(
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_extracted_numbers(asked, convention),
     )  # fmt: skip
+    _refuse_reads_of_nonfinite_weights(nonfinite, asked, prepared.given, reference)
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
@@ -307,6 +314,27 @@ def _make_owners_module(
     """Wrap the owner's module, so that its answers can be compared with those of the exported copy."""
     given = unwrap_module(module)
     return OwnersModule(given, called, convention.takes_lengths, asked.head_sizes)
+
+
+def _refuse_reads_of_nonfinite_weights(
+    weights: Sequence[str], asked: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
+) -> None:
+    """Refuse a module that reads weights which are infinite or NaN; in the copy, these numbers are 0. Without a run,
+    refuse a module that does more than label one text."""
+    if not weights or owners is None:
+        return
+    if asked.values or asked.samples or asked.of_tokens or asked.two_texts or asked.features or asked.spellings:
+        raise make_nonfinite_weights_error(weights)
+    rows, width = 1 if asked.one_text else _ROWS_OF_IDS, asked.widths.clip(_TOKENS_OF_IDS)
+    ids = np.resize(np.arange(asked.ids, dtype=np.int64), (-(-asked.ids // (rows * width)), rows, width))
+    cases = [Case("all ids", one, np.full(rows, width, np.int64)) for one in ids]
+    run = make_module_run(copied, takes_lengths=owners.takes_lengths)
+    if not owners.answers_as_copy(run, cases):
+        raise make_nonfinite_weights_error(weights)
+    _log.warning(
+        "Some numbers of the module's %s are not finite. No answer reads them, as texts with each of the %d ids show; "
+        "in the bundle they are 0", " and ".join(weights), asked.ids,
+    )  # fmt: skip
 
 
 def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:

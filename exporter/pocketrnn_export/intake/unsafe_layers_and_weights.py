@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -12,6 +13,9 @@ from pocketrnn_export.torch_internals import BatchNorm
 
 # Layers that the exporter knows by their class.
 _LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
+
+# The most rows of a weight that a message names.
+_MOST_ROWS: Final = 5
 
 
 def refuse_unsafe_layers(module: nn.Module) -> None:
@@ -62,11 +66,22 @@ def _refuse_sparse_tensors(module: nn.Module) -> None:
                 )
 
 
-def refuse_nonfinite_weights(module: nn.Module) -> None:
-    """Refuse a module with a weight that is infinite or NaN."""
+def set_nonfinite_weights_to_zero(module: nn.Module) -> list[str]:
+    """Set the numbers of weights that are infinite or NaN to 0. Return for each such weight its name, with the rows in
+    which the numbers were."""
+    found = []
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            raise ExportError(
-                f"The module's weight {name} holds a number that is not finite.",
-                "Train the module again, or correct the weight; if minus infinity marks what is not allowed, use -1e4.",
-            )
+            rows = (~torch.isfinite(weight.detach())).reshape(len(weight), -1).any(1).nonzero().flatten().tolist()
+            shown = ", ".join(map(str, rows[:_MOST_ROWS])) + ", ..." * (len(rows) > _MOST_ROWS)
+            found.append(f"{name} (in {len(rows):,} of its {len(weight):,} rows, from 0: {shown})")
+            weight.data.copy_(torch.nan_to_num(weight.data, 0.0, 0.0, 0.0))
+    return found
+
+
+def make_nonfinite_weights_error(weights: Sequence[str]) -> ExportError:
+    """Make the error for a module that reads weights which are infinite or NaN."""
+    return ExportError(
+        f"The module's weight {weights[0]} holds a number that is not finite.",
+        "Train the module again, or correct the weight; if minus infinity marks what is not allowed, use -1e4.",
+    )

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
 
+# Stands for a line of the user's code in a message, where torch does not tell the line.
+UNKNOWN_LINE: Final = "in a line that PyTorch does not name"
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _TORCH: Final = f"{TORCH_FOLDER}{os.sep}"
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
@@ -121,7 +123,7 @@ def _parse_source(source: str) -> ast.Module | None:
 def describe_user_line(frame: FrameType | None) -> str:
     """Describe the line of the user's code that called a frame, for messages. Say that the line is not known if none is
     found."""
-    return describe_user_line_if_known(frame) or "a line that is not known"
+    return describe_user_line_if_known(frame) or UNKNOWN_LINE
 
 
 def describe_user_line_if_known(frame: FrameType | None) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
@@ -108,7 +109,7 @@ class FreshCopyModule:
     def compute_float64_logits(self, sizes: Sizes) -> Any:
         """Compute the logits in double precision for inputs of these sizes. The module may raise any error."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.draw_inputs(sizes))
-        return _compute_logits(copy_without_comparison(self.module).double(), inputs)
+        return _compute_logits(make_float64_copy(self.module), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
         """Return whether a graph gives the module's answer to some inputs, up to `APART`. If the module fails, return

@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.torch_threads import restore_threads
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
-from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line
 from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
@@ -69,7 +69,7 @@ class _RecordedProgram:
     def describe_line(self, index: int) -> str:
         """Return the line of user code that calls the operator at this index, or the last operator if there are
         fewer."""
-        return self.lines[min(index, len(self.lines) - 1)] if self.lines else "a line that is not known"
+        return self.lines[min(index, len(self.lines) - 1)] if self.lines else UNKNOWN_LINE
 
 
 def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:

@@ -1,9 +1,10 @@
-"""Estimate how long a proof takes, from the time of two runs of the module."""
+"""Estimate how long a proof takes, from the time of a few runs of the module."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn_export.comparing.logit_comparison import Reference
@@ -27,15 +28,38 @@ def estimate_proof_seconds(reference: Reference, cases: Mapping[str, Sequence[Ca
         forms: how many runs of forms are compared with it.
     """
     every = [case for some in cases.values() for case in some]
-    cells = sum(case.tokens.size for case in every)
     if not every:
         return 0.0
-    usual = min(every, key=lambda case: abs(case.tokens.size - cells / len(every)))
-    share = usual.tokens.size / cells
-    single = _measure_seconds(reference.run, usual) / share
-    double = 0.0 if reference.float64_run is None else _measure_seconds(reference.float64_run, usual) / share
-    texts = sum(case.tokens.size for case in cases.get("texts", ())) / cells
-    return single * (_OWN_RUNS + forms) + double * (_DOUBLE_RUNS + DRAWS * texts)
+    single = _measure_cost(reference.run, every)
+    double = _Cost() if reference.float64_run is None else _measure_cost(reference.float64_run, every)
+    texts = cases.get("texts", ())
+    return (
+        single.estimate_seconds(every) * (_OWN_RUNS + forms)
+        + double.estimate_seconds(every) * _DOUBLE_RUNS
+        + double.estimate_seconds(texts) * DRAWS
+    )
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """The seconds of a run on a case: some for each call, and some for each token."""
+
+    of_call: float = 0.0
+    of_token: float = 0.0
+
+    def estimate_seconds(self, cases: Sequence[Case]) -> float:
+        """Estimate how many seconds the runs on some cases take."""
+        return self.of_call * len(cases) + self.of_token * sum(case.tokens.size for case in cases)
+
+
+def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
+    """Measure a run on the smallest case and on one of about the mean size."""
+    mean = sum(case.tokens.size for case in cases) / len(cases)
+    small = min(cases, key=lambda case: case.tokens.size)
+    usual = min(cases, key=lambda case: abs(case.tokens.size - mean))
+    seconds, more = _measure_seconds(run, small), _measure_seconds(run, usual)
+    of_token = max(0.0, more - seconds) / max(1, usual.tokens.size - small.tokens.size)
+    return _Cost(max(0.0, seconds - of_token * small.tokens.size), of_token)
 
 
 def _measure_seconds(run: Callable[..., Any], case: Case) -> float:

@@ -61,7 +61,7 @@ def explain_difference(
         return way
     most = min(len(rows[:MOST_TEXTS]) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     near = _find_other_size(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most) if most else None
-    if near is not None and (rows[wrong[0]][0].ids_agree or not _has_plain_rules(source)):
+    if near is not None and (rows[wrong[0]][0].ids_agree or not _is_split_by_text_rules(source)):
         return near[0], None
     if rows[wrong[0]][0].ids_agree:
         return (

@@ -50,7 +50,8 @@ class WordIds(dict[str, int]):
 
 
 class OwnersFunction:
-    """An owner's function as a function of one text that gives a list of tokens or of ids.
+    """An owner's function as a function of one text that gives a list of tokens or of ids. It is called once for each
+    text, since it may be slow.
 
     Args:
         function: the function.
@@ -69,6 +70,7 @@ class OwnersFunction:
         self, function: Callable[..., Any], text: str, arguments: Mapping[str, Any], *, takes_list: bool
     ) -> None:
         self.function, self._text, self._arguments, self._takes_list = function, text, arguments, takes_list
+        self._found: dict[str, list[Any]] = {}
 
     @property
     def has_own_ids(self) -> bool:
@@ -85,9 +87,14 @@ class OwnersFunction:
         return ([], {**self._arguments, self._text: given}) if self._text else ([given], {**self._arguments})
 
     def __call__(self, text: str) -> list[Any]:
+        # It is also called with the words of a text, to find out what it takes.
+        if isinstance(text, str) and text in self._found:
+            return self._found[text][:]
         args, kwargs = self.bind(text)
-        found = self.function(*args, **kwargs)
-        return _read_tokens_or_ids(found, takes_list=self._takes_list)
+        found = _read_tokens_or_ids(self.function(*args, **kwargs), takes_list=self._takes_list)
+        if isinstance(text, str) and isinstance(found, list):
+            self._found[text] = found[:]
+        return found
 
 
 def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:

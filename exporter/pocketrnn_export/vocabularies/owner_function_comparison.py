@@ -10,7 +10,8 @@ import functools
 import json
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -20,6 +21,7 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.refused_options_error import RefusedOptionsError
 from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     advise_external_tokenizer,
@@ -40,6 +42,9 @@ _NAMED_PLACES: Final = 8
 _UNFRAMED: Final[Mapping[str, Any]] = dict.fromkeys(("first_id", "last_id", "max_width", "min_width"))
 # The longest rules that a note has; stop words make them long.
 _MOST_WRITTEN: Final = 400
+# The seconds of calls that show how long all take, and the longest time that needs no line.
+_SECONDS_TO_ESTIMATE: Final = 1.0
+_SECONDS_UNTOLD: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def find_rules_of_function(
         implied = replace(implied, unknown_id=None)
     plain = implied if rules is None else rules
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
-    owners = [_run_function(function, text, look_up, vocabulary) for text in texts]
+    owners = [_run_function(function, text, look_up, vocabulary) for text in _tell_long_calls(texts)]
     made = _run_on_made_texts(function, look_up, vocabulary)
     gives_ids = any(one.tokens is None for one in [*owners, *made])
     if rules is not None and not gives_ids:
@@ -170,7 +175,7 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
     fails."""
     words = _list_ordinary_words(vocabulary)
     found = []
-    for text in (*make_texts_for_comparison(words), *words):
+    for text in _tell_long_calls([*make_texts_for_comparison(words), *words]):
         try:
             one = _run_function(function, text, look_up, vocabulary)
         except InputError:
@@ -179,6 +184,20 @@ def _run_on_made_texts(function: Tokenizer, look_up: Any, vocabulary: Vocabulary
         if text not in words or one.tokens in ([text], None):
             found.append(one)
     return found
+
+
+def _tell_long_calls(texts: Sequence[str]) -> Iterator[str]:
+    """Yield texts with which the owner's function is called. Log once how long that takes, if it is not short, and then
+    how many are done."""
+    started, is_told = time.monotonic(), False
+    for done, text in enumerate(log_item_progress(texts, "Calling your tokenizer")):
+        seconds = time.monotonic() - started
+        if not is_told and seconds > _SECONDS_TO_ESTIMATE:
+            most = seconds / done * len(texts)
+            is_told = most > _SECONDS_UNTOLD
+            if is_told:
+                _log.info("Calling your tokenizer with %d texts, which takes about %.0f seconds", len(texts), most)
+        yield text
 
 
 def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:

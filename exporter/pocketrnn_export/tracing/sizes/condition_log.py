@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE
 from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
 
 
@@ -55,7 +56,7 @@ class Question:
     @property
     def where(self) -> str:
         """The line of user code that tested the condition, formatted for error messages."""
-        return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
+        return f"{self.file}:{self.line}: `{self.source}`" if self.line else UNKNOWN_LINE
 
 
 @dataclass

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_line, is_user_frame
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 
 
@@ -31,7 +31,7 @@ def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
         if "NotImplemented should not be used" not in str(error):
             raise
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if is_user_frame(frame)]
-        place = describe_line(frames[-1]) if frames else "a line that is not known"
+        place = describe_line(frames[-1]) if frames else UNKNOWN_LINE
         raise log.record_refusal(
             ExportError(
                 f"The module calls a method of a number with a size, which does not work in a trace: {place}.",
