@@ -62,8 +62,8 @@ def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> Non
         at, ids = 0, []
         for end in sorted(rng.choices(range(len(text) + 1), k=3)):
             if cut := cuts.find_last_cut(text[at:end]):
-                ids += pieces.encode(text[at : at + cut], goes_on=at > 0)
+                ids += pieces.encode(text[at : at + cut], continues_text=at > 0)
                 at += cut
                 found += 1
-        assert ids + pieces.encode(text[at:], goes_on=at > 0) == pieces.encode(text), (at, ascii(text))
+        assert ids + pieces.encode(text[at:], continues_text=at > 0) == pieces.encode(text), (at, ascii(text))
     assert found > drawn // 3

@@ -342,7 +342,7 @@ def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sente
         ('{"steps": "letters"}', "steps is 'letters', .*array"),
         ('{"steps": ["stem"]}', "no step 'stem'"),
         ('{"steps": [["a", "aa"], ["a", "aa"], ["a", "a"], ["a", 1]]}', "is 1, .*string"),
-        (r'{"steps": [{"sub": ["^a", ""]}]}', r"'\^' .*--tokenizer external"),
+        (r'{"steps": [{"sub": ["a^", ""]}]}', r"'\^' .*--tokenizer external"),
         ('{"steps": [{"sub": ["a"]}]}', "not a step"),
         ('{"steps": [{"sub": ["a", 1]}]}', "1"),
         ('{"steps": [["", " "]]}', "step .*0 characters"),

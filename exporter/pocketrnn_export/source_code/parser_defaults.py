@@ -43,8 +43,8 @@ def find_parser_defaults(statements: Iterable[ast.stmt]) -> dict[str, Any]:
     """Return a dict from the names of options to their defaults, for the options that code declares by argparse.
 
     Example:
-        >>> find_parser_defaults(ast.parse('p.add_argument("--rnn-dim", type=int, default=64)').body)
-        {'rnn_dim': 64}
+        >>> find_parser_defaults(ast.parse('p.add_argument("--batch-size", type=int, default=64)').body)
+        {'batch_size': 64}
     """
     found: dict[str, Any] = {}
     for statement in statements:
