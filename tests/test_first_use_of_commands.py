@@ -17,7 +17,7 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.grouped_options import Command, list_command_examples
+from pocketrnn.commands.grouped_help_and_shared_options import Command, list_command_examples
 from pocketrnn.commands.option_names_in_messages import translate_to_options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings

@@ -43,7 +43,7 @@ WINGS = (
         "source_code",
         "bundle_description",
         "intake",
-        "module_answer_comparison",
+        "module_check_by_owner_answers",
         "tracing",
         "proof",
         "crf_export",
@@ -53,7 +53,8 @@ WINGS = (
     *(
         "bundle_writer",
         "diagnose",
-        "export_guards",
+        "export_lock_and_exceptions",
+        "single_text_fallback",
         "predicted_label_comparison",
         "integer_accuracy",
         "integer_packing",

@@ -110,7 +110,7 @@ def validate_name(name: str) -> str:
     """
     if not name or len(name) > 200 or not name.isprintable():
         wrong = "is empty" if not name else "is longer than 200 characters" if len(name) > 200 else "cannot be printed"
-        raise InputError(f"The name {name[:40]!r} {wrong}.", "Give another name.")
+        raise InputError(f"The name {name[:40]!r} {wrong}.", "Give a name of 1 to 200 characters that can be printed.")
     return name
 
 
@@ -129,11 +129,12 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
         ordered = "sorted(labels, key=labels.get)"
         if all(isinstance(label, str) and label for label in labels.values()):
             ordered = "[labels[i] for i in sorted(labels, key=int)]"
-        raise InputError("labels is a map.", f"Give a list of the names in the order of their ids: {ordered}.")
+        raise InputError("labels is a dict.", f"Give a list of the names in the order of their ids: {ordered}.")
     if len(labels) and all(isinstance(label, list | tuple) for label in labels):
         raise InputError(
             "labels holds lists.",
-            'For several heads give heads= in its place: {"mood": ["bad", "good"], "topic": [...]} (docs/heads.md).',
+            'For one head, give a list of names. For several, give heads={"mood": ["bad", "good"], "topic": [...]} '
+            "instead of labels (docs/heads.md).",
         )
     if odd := [label for label in labels if not (isinstance(label, str) and label)]:
         raise InputError(f"labels holds {short_repr(odd[0], 40)}, which is not a name.", "Give a list of names.")

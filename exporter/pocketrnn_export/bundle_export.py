@@ -44,9 +44,9 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.character_arguments import (
     CharactersGiven,
-    check_character_arguments,
-    compare_characters,
+    check_characters_of_texts,
     read_characters,
+    refuse_options_with_characters,
     separate_characters_from_texts,
 )
 from pocketrnn_export.comparing.proof_inputs import (
@@ -54,7 +54,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_pairs_for_proof,
     choose_texts_for_proof,
     encode_text_cases,
-    make_unrelated_texts,
+    make_texts_of_random_words,
 )
 from pocketrnn_export.crf_export import add_crf
 from pocketrnn_export.diagnose.faulty_trace_rules import export_without_faulty_rules
@@ -67,43 +67,44 @@ from pocketrnn_export.export_arguments import (
     OwnersPair,
     check_export_options,
 )
-from pocketrnn_export.export_guards import convert_exceptions, lock_exports, run_with_single_text_fallback
+from pocketrnn_export.export_lock_and_exceptions import convert_exceptions, lock_exports
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
-    check_feature_arguments,
     choose_texts_with_features,
     freeze_texts_with_features,
+    refuse_options_with_features,
 )
 from pocketrnn_export.forms.edge_profile import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.character_input_graph import replace_ids_by_characters
-from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
-from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids, keep_answered_ids
+from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids, select_answered_ids
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
-from pocketrnn_export.module_answer_comparison import compare_module_with_answers
+from pocketrnn_export.module_check_by_owner_answers import refuse_module_with_other_answers
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_arguments_beside_input,
     refuse_arguments_of_other_kind,
+    refuse_arguments_with_input_and_output,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
-from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
+from pocketrnn_export.pair_arguments import flatten_pairs, refuse_options_with_two_texts
 from pocketrnn_export.progress import AFTER_AN_ERROR, show_progress
-from pocketrnn_export.proof.case_provenance import make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_compared_ids_entry, make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.compared_id_cases import find_compared_ids
-from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
+from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 from pocketrnn_export.source_code.text_settings_in_code import find_uncompared_length_and_unknown_id, list_code_hints
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
@@ -338,7 +339,7 @@ def export(
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_arguments_beside_input(beside_input, input, output)
+        refuse_arguments_with_input_and_output(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -390,7 +391,9 @@ def export(
     spelled = None if characters is None else read_characters(characters)
     if spelled is not None:
         other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
-        check_character_arguments(of_tokens=labels_of == "tokens", beside=other, one_text=one_text, **excluded)
+        refuse_options_with_characters(
+            of_tokens=labels_of == "tokens", other_input=other, one_text=one_text, **excluded
+        )
         torchscript = False
     example_ids, owners_characters = (
         (example_ids, []) if spelled is None else separate_characters_from_texts(example_ids)
@@ -415,11 +418,11 @@ def export(
         several or make_text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": read_package_versions()},
     )
-    _refuse_unchecked_tokens(chosen, pairs)
+    _refuse_tokens_without_ids_or_answer(chosen, pairs)
     verdict = _judge_text_rules(description, text, pairs, each_text)
     description = description.add_provenance({TEXT_RULES: verdict.document})
     if spelled is not None:
-        said = compare_characters(description.text, spelled, owners_characters)
+        said = check_characters_of_texts(description.text, spelled, owners_characters)
         description = description.add_provenance({"characters": said})
         if not owners_characters:
             _log.warning(
@@ -430,13 +433,13 @@ def export(
     if description.output.of_tokens:
         _check_tagger_arguments(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts or beside:
-        (check_pair_arguments if two_texts else check_feature_arguments)(description, pairs, **excluded)
+        (refuse_options_with_two_texts if two_texts else refuse_options_with_features)(description, pairs, **excluded)
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     if spelled is not None:
         description = replace(description, spellings=make_spellings(description.text, spelled, texts))
-    _warn_of_labels_without_answer(description, _select_answered_texts(description, answers))
+    _warn_of_labels_without_answer(description, _make_answered_texts(description, answers))
     make = functools.partial(
         _export_text_module,
         module,
@@ -451,17 +454,17 @@ def export(
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
-        _warn_of_few_words(module, text.vocabulary.tokens)
+        _warn_of_small_vocabulary(module, text.vocabulary.tokens)
         manifest = export_without_faulty_rules(make)
-    _log_verdicts(manifest, _list_hints(module, chosen, text, pairs, manifest))
+    _log_verdicts(manifest, _list_hints_from_owners_code(module, chosen, text, pairs, manifest))
     return manifest
 
 
-def _list_hints(
+def _list_hints_from_owners_code(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List settings for texts and answers that the owner's code names, but no argument and no pair shows. Each is a
-    sentence with advice. The code is that of the module and of the tokenizer."""
+    """Return a sentence with advice for each setting that the code of the module or of the tokenizer names, and that no
+    argument and no pair shows. The settings are those of texts and answers."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -517,30 +520,30 @@ def _export_text_module(
         compared: whether the owner gave texts with their ids or answers.
     """
     prepare = _make_prepare_function(module, description, wanted)
-    answered = _select_answered_texts(description, answers)
-    compare = functools.partial(compare_module_with_answers, description=description, answered=answered)
+    answered = _make_answered_texts(description, answers)
+    compare = functools.partial(refuse_module_with_other_answers, description=description, answered=answered)
     try:
         prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
     except AmbiguousCallError as error:
         call = _choose_call_by_answers(module, description, error, answers)
         prepare = functools.partial(prepare, call=call)
         prepared, forms = _prepare_module_and_forms(prepare, kinds, description, compare, one_text=wanted.one_text)
-    inputs = _find_graph_entry(forms)[0].inputs
+    inputs = _find_graph_and_bounds(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
         forms = replace_ids_by_characters(forms, description.spellings, words)
     description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
-    graph, bounds = _find_graph_entry(forms)
+    graph, bounds = _find_graph_and_bounds(forms)
     program = next((form.program for form in forms if form.program is not None), None)
     phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
     description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
     _warn_of_extra_embedding_rows(graph, description, compared=compared)
     private = frozenset(() if wanted.examples else given)
-    texts = _select_usable_texts(graph.limits, texts, description, private)
+    texts = _choose_accepted_texts(graph.limits, texts, description, private)
     description = _add_padding_effect(prepared, graph, description, texts)
-    refuse_batch_dependent_answers(prepared, graph.limits, bounds, _find_small_constants(forms))
+    refuse_batch_dependent_answers(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
     loud, tried = (
         find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
         _find_possible_padding_ids(prepared),
@@ -597,8 +600,8 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """Return the description, the user's texts, and all texts of the proof. If the owner's code splits texts, the
-    description gets the ids of these texts."""
+    """Choose the user's texts and all texts of the proof. Return the description before them; it also gets the ids of
+    these texts if the owner's code splits texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -618,22 +621,21 @@ def _choose_proof_texts(
     return replace(description, known=known), list(given), list(known)
 
 
-def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse a text that has tokens, but neither ids nor an answer, if the rules split texts: nothing would compare the
-    tokens."""
+def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
+    """Refuse a text whose tokens the owner gives without ids and without an answer, if the rules split texts: nothing
+    would compare the tokens."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
-                f"{short_repr(one.text, 40)} has its tokens but no ids, and {rules.tokenizer} splits texts itself.",
-                "Give its ids, or the answer of your classifier.",
+                f"example_ids has only the tokens of {short_repr(one.text, 40)}, but the rules split texts by "
+                f"{rules.tokenizer}: nothing compares these tokens.",
+                "Give the ids of the text, or your classifier's answer to it.",
             )
 
 
-def _select_answered_texts(
-    description: Description, answers: Sequence[tuple[OwnersText, Answer]]
-) -> list[AnsweredText]:
-    """Select the texts that have an answer of the owner. A text without ids counts, too, since the owner may answer it
-    without the module."""
+def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
+    """Make an `AnsweredText` of each text with an answer of the owner. A text without ids counts, too, since the owner
+    may answer it without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -668,27 +670,28 @@ def _warn_of_labels_without_answer(description: Description, answered: Sequence[
 def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules. The number of answers that equal the owner's is added later."""
+    """Return the verdict on the text rules: with what they were compared, and on how many texts. The number of answers
+    that equal the owner's is added later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
     compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
     if compared:
-        shown_too = _may_show_unknown_words(description, text, pairs)
+        shown_too = _may_hold_unknown_words(description, text, pairs)
         return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
         given = list_compared_texts(tokenizer, text.vocabulary, [*map(str, texts), *(one.text for one in pairs)])
         if getattr(tokenizer, "gives_ids", False):
-            shown_too = _may_show_unknown_words(description, text, [OwnersText(one) for one in given])
+            shown_too = _may_hold_unknown_words(description, text, [OwnersText(one) for one in given])
             return TextVerdict("compared", len(given), "ids", unknown_words=shown_too)
-        shown_too = _may_show_unknown_words(description, text, [one for one in pairs if one.answer is not None])
+        shown_too = _may_hold_unknown_words(description, text, [one for one in pairs if one.answer is not None])
         return TextVerdict("compared", len(given), "tokens", unknown_words=shown_too)
     if read is not None:
         number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
     answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
     if answers:
-        shown_too = _may_show_unknown_words(description, text, pairs)
+        shown_too = _may_hold_unknown_words(description, text, pairs)
         return TextVerdict("compared", answers, "answers", unknown_words=shown_too)
     if external:
         return TextVerdict("external")
@@ -696,8 +699,9 @@ def _judge_text_rules(
     return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
 
 
-def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether the owner's texts may have a word that the vocabulary lacks, so that a comparison shows its id."""
+def _may_hold_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
+    """Return whether the owner's texts may hold a word that the vocabulary lacks. A comparison of these texts then
+    shows the id of unknown words."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -710,8 +714,9 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the verdicts on the graph and on the text rules, the steps that were not compared, the hints, and whether the
-    user's texts are in the bundle. The log record is a warning if a verdict is open or there is a hint."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. The log
+    record is a warning if a verdict is open or there is a hint. Also log that the bundle holds the user's texts, if it
+    does."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -735,7 +740,7 @@ def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
 def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
-    """Return a function that prepares the module: it finds how to call the module, and takes only `one_text`."""
+    """Return `prepare_module` with all its arguments except `one_text`."""
     return functools.partial(
         prepare_module,
         module,
@@ -839,12 +844,18 @@ def _prepare_module_and_forms(
         forms = _make_forms(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
-        graph, _ = _find_graph_entry(forms)
+        graph, _ = _find_graph_and_bounds(forms)
         told = {i: 0.0 for i in graph.alone if i not in prepared.ids_run_alone}
         prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
         # The graph's constants include the numbers that forward compares ids with.
         rules = description.text.rules
-        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_find_small_constants(forms)]
+        numbers = [
+            rules.unknown_id,
+            rules.empty_id,
+            *rules.first_ids,
+            *rules.last_ids,
+            *_list_small_graph_constants(forms),
+        ]
         tried = add_ids_that_need_own_batch(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _make_forms(kinds, tried, description)
@@ -912,9 +923,10 @@ def _add_padding_effect(
 
 
 def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
-    """Find the ids that a module may take for padding, if it answers a text of only such ids."""
+    """Find the ids that a module may take for padding. Leave out an id if the module fails on a text of this id
+    only."""
     candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
-    return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
+    return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 
 def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
@@ -924,8 +936,8 @@ def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _warn_of_few_words(module: nn.Module, tokens: Sequence[str]) -> None:
-    """Warn, before the work, if every embedding has many more rows than the vocabulary has words."""
+def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
+    """Warn if every embedding has many more rows than the vocabulary has words."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
     if rows >= _FEW_WORDS * len(tokens):
         _log.warning(
@@ -948,9 +960,14 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, com
         )  # fmt: skip
 
 
-def _find_small_constants(forms: Iterable[Form]) -> list[int]:
+def _list_small_graph_constants(forms: Iterable[Form]) -> list[int]:
     """Return the small whole numbers that are constants of the ONNX graph among the forms."""
-    return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
+    return [
+        number
+        for form in forms
+        if isinstance(form.entry, Graph)
+        for number in list_integers_near_constants(form.content)
+    ]
 
 
 def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
@@ -967,7 +984,7 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
             except (Exception, SystemExit) as error:
                 raise UntraceableError(
                     f"The module has no {kind.name} form: {type(error).__name__}: {first_line(error).rstrip('.')}.",
-                    "Simplify what the message names.",
+                    "In forward, use another operation in place of the one that the error names.",
                 ) from error
             continue
         try:
@@ -978,29 +995,33 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
     return forms
 
 
-def _select_usable_texts(
+def _choose_accepted_texts(
     limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
 ) -> list[Any]:
-    """Select the texts of the proof that the module accepts. Refuse if no text is left that may be shown."""
+    """Choose the texts of the proof that the module accepts. If all of them are private, add made texts with as many
+    words as the module needs. Refuse if none is left that the bundle may show."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += select_texts_within_limits(
-            limits, make_unrelated_texts(description.text.vocabulary, description.text.rules, (least,)), description
+            limits,
+            make_texts_of_random_words(description.text.vocabulary, description.text.rules, (least,)),
+            description,
         )
     if private.issuperset(inside):
         raise ExportError(
             "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
             "word.",
-            "Give example_texts (on the command line, --texts) that it takes.",
+            "Give texts that the module answers: example_texts=[...], on the command line --texts FILE.",
         )
     return inside
 
 
-def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Find the graph's entry for classifier.json, and the sizes around each size condition in forward."""
+def _find_graph_and_bounds(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+    """Return the graph's entry for classifier.json, and the sizes (texts, tokens) around each size condition in
+    forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -91,8 +91,9 @@ class ProofPlan:
     spellings: Spellings | None = None
 
     @property
-    def steps(self) -> NDArray[Any] | None:
-        """The engine's input for each id of a case, samples or words with characters; None if the ids are the input."""
+    def engine_rows(self) -> NDArray[Any] | None:
+        """What each id of a case stands for in the engine's input: a sample, or a word with its characters. None if the
+        engine takes the ids."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
@@ -113,9 +114,10 @@ class ProofPlan:
 def refuse_batch_dependent_answers(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
-    """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls.
+    """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls. Also refuse a
+    module whose copy runs other operators.
 
-    The batch size and the lengths of the other texts are changed. Also refuse a module whose copy runs other operators.
+    The batch size and the lengths of the other texts are changed.
 
     Args:
         prepared: the module.
@@ -144,7 +146,7 @@ def refuse_batch_dependent_answers(
                 raise
             advice = "A pair's answer must depend on its own tokens only, and not on the sizes of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.check_neighbours(make_boundary_cases(bounds, ids, padding_id, ragged=False))
+    prepared.refuse_batch_dependence(make_boundary_cases(bounds, ids, padding_id, ragged=False))
 
 
 def make_module_proof_cases(
@@ -281,7 +283,7 @@ def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers
 def judge_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the comparisons of the forms as the proof if they pass. Else raise an error that has the forms and the
+    """Return the proof: the comparisons of the forms, if all pass. Else raise an error that holds the forms and the
     answers.
 
     Raises:
@@ -294,7 +296,8 @@ def judge_forms(
 
 
 def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
-    """Return the comparisons as the proof if all pass. If the plan names a report, write the report first.
+    """Return the proof: all comparisons, if they pass, after those of an earlier proof. If the plan names a report,
+    write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.
@@ -312,9 +315,9 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Reword the lines of a proof for sequences of numbers.
+    """Reword the lines of a proof for sequences of numbers, and merge the lines of the step graph.
 
-    All kinds of inputs of the step graph get one line together, since a microcontroller keeps these lines in flash.
+    The step graph gets one line for all kinds of inputs, since a microcontroller keeps these lines in flash.
     """
     inputs = {"texts": "sequences", "every id": "every drawn row"}
     lines: dict[tuple[str, ...], Comparison] = {}

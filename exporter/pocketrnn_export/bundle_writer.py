@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, Logits, encode_text_ca
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_export import compare_decoded_labels
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows
+from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end, compare_hazard_rows_together_and_alone
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 from pocketrnn_export.vocabularies.spelling_ids import Spellings
@@ -100,19 +100,20 @@ def write_bundle(
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_hazard_rows(classifier, answers, plan.steps)
-        compared += compare_decoded_labels(classifier, plan.labels, answers, plan.steps)
+        compared += compare_hazard_rows_together_and_alone(classifier, answers, plan.engine_rows)
+        compared += compare_decoded_labels(classifier, plan.labels, answers, plan.engine_rows)
         manifest = replace(
             manifest,
             parity=judge_proof(plan, compared, answers),
-            provenance=_add_owners_answers(manifest.provenance, compare_answers(classifier, plan.answered)),
+            provenance=_add_answer_comparison(manifest.provenance, compare_answers(classifier, plan.answered)),
         )
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
     return manifest
 
 
-def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Add the comparison with the owner's answers to the text rules in the provenance."""
+def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
+    """Return the provenance with the comparison with the owner's answers, which stands in the entry of the text
+    rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -122,7 +123,7 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
 
 
 def _replace_spellings_by_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
-    """Replace ids of spellings in the cases by the ids of the words."""
+    """Return the cases with the ids of words in place of the ids of spellings."""
     return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 

@@ -34,17 +34,17 @@ def read_characters(given: CharactersGiven) -> Characters:
     return make_characters(given)
 
 
-def check_character_arguments(*, of_tokens: bool, beside: str, **options: bool) -> None:
+def refuse_options_with_characters(*, of_tokens: bool, other_input: str, **options: bool) -> None:
     """Refuse options that a bundle with characters cannot have.
 
-    They are labels of texts, other inputs in addition to a text, which `beside` names, and the options of
+    They are labels of texts, an input in addition to a text, which `other_input` names, and the options of
     `refuse_options`.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
-    if beside:
-        raise InputError(f"{what}, so it cannot take {beside}, too.", f"Leave {beside} or characters out.")
+    if other_input:
+        raise InputError(f"{what}, so it cannot take {other_input}, too.", f"Leave {other_input} or characters out.")
     refuse_options(what, **options)
 
 
@@ -65,8 +65,9 @@ def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], lis
     return pairs, spelled
 
 
-def compare_characters(text_input: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
-    """Compare the characters of the owner's texts with the bundle's characters; return a phrase for the provenance.
+def check_characters_of_texts(text_input: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
+    """Refuse `characters` if the owner's texts have other ids of characters. Return a phrase for the provenance: how
+    many texts were compared.
 
     Args:
         text_input: the text rules and the vocabulary.
@@ -82,15 +83,16 @@ def compare_characters(text_input: TextInput, characters: Characters, owners: Se
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(
-                    f"In {short_repr(text, 40)}, the characters of the token {i} are {ours}, but yours are "
-                    f"{list(theirs)}.",
-                    "Give the vocabulary, the width and the ids of padding and unknown characters as your pipeline has "
-                    "them; lowercase=True where it spells words in lower case.",
+                    f"The ids of the characters of token {i} in {short_repr(text, 40)} are {ours} by the argument "
+                    f"characters, but {list(theirs)} in example_ids.",
+                    "Give characters the vocabulary, the width and the ids of padding and unknown characters of your "
+                    "pipeline; and lowercase=True if it spells words in lower case.",
                 )
         if len(own) != len(rows):
             raise InputError(
-                f"{short_repr(text, 40)} has {len(own)} tokens, but yours has the characters of {len(rows)}.",
-                "Give a row of characters for each id.",
+                f"{short_repr(text, 40)} has {len(own)} tokens by the rules, but example_ids has the characters of "
+                f"{len(rows)}.",
+                "Give one row of characters for each token of the text.",
             )
     return f"compared: {len(owners)} text{'s' * (len(owners) > 1)}" if owners else "not compared"
 

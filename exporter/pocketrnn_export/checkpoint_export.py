@@ -48,7 +48,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
 
 
 def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Read the module in a checkpoint's folder, and all other arguments of `export`.
+    """Read the arguments of `export` from a checkpoint's folder: the module, and a dict of the others.
 
     Raises:
         CheckpointError: the folder is not a checkpoint, or is damaged.
@@ -59,7 +59,7 @@ def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """Make all arguments of `export`, with the module, from a checkpoint."""
+    """Make the arguments of `export` from a checkpoint: the module, and a dict of the others."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 

@@ -40,7 +40,7 @@ from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
 from pocketrnn_export.predicted_label_comparison import (
     check_data_labels,
-    compare_labels,
+    compare_answers_and_labels,
     compute_label_margins,
     compute_predicted_labels,
     read_target_labels,
@@ -192,12 +192,15 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
-            "Use the bundle as it is.",
+            "Use the bundle without compression.",
         )
     if "compression" in manifest.provenance:
-        raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
+        raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.",
+            f"Give the bundle from which {manifest.name} was made.",
+        )
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
@@ -214,7 +217,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if rows is None:
         if not _list_compression_steps(manifest, storage):
             raise InputError(
-                "The options leave nothing to do in the bundle.",
+                "These options change nothing in the bundle.",
                 "Store weights as int8 or float16, or keep fewer words.",
             )
         return
@@ -291,7 +294,8 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the original graph with the graph whose weights are rounded."""
+    """Compare the original graph with the graph whose weights are rounded. Refuse rounded weights that make an answer
+    infinite or NaN."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -299,10 +303,12 @@ def _compare_rounded_graph(
     lines = []
     for inputs in before.kinds:
         cases, logits = zip(*before.compute_answers(inputs, one_row=not plan.rows_alone), strict=True)
-        lines.append(compare_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
+        lines.append(
+            compare_answers_and_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line
+        )
     if not all(np.isfinite(line.largest_difference) for line in lines):
         raise CompressionError(
-            "With rounded weights, an answer is not finite where the original's is.",
+            "With rounded weights, an answer is infinite or NaN, but not with the original weights.",
             "Store weights as float16 or float32.",
         )
     return lines
@@ -327,7 +333,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     # The labels of a text that is not taken are never used.
     labels = [compute_predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
     right = labels[0] if data is None else read_target_labels(data)[0]
-    asked = measured & _find_informative_texts(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
+    asked = measured & _mark_texts_that_show_lost_labels(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
     taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.texts)
@@ -349,16 +355,18 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Make the inputs of a bundle for golden examples: their texts, or their ids without those that it lacks."""
+    """Make a bundle's inputs from golden examples: the texts, or the ids if the owner's code splits texts. Ids that the
+    graph no longer has become the id of unknown words."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
 
 
-def _find_informative_texts(
+def _mark_texts_that_show_lost_labels(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Mark the texts that can show a lost label, bool [texts]: with a known word, and far from rounding."""
+    """Mark the texts that can show a lost label, bool [texts]. Such a text has a known word, and its label is not
+    decided by rounding."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
@@ -389,7 +397,8 @@ def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> No
 def _make_compressed_provenance(
     manifest: Manifest, storage: Storage, steps: Sequence[StageMeasurement], data: LabelledTexts | None
 ) -> dict[str, Any]:
-    """Add to the provenance of a bundle how it was compressed, and the measurements of the last step."""
+    """Return the provenance of a bundle with a further entry: how it was compressed, and the measurements after the
+    last step."""
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
         "words": storage.rows or len(manifest.text.vocabulary),

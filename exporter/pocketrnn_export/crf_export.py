@@ -68,9 +68,9 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Add the CRF of a tagger to the description. Also return the owner's decoder, for a later comparison.
+    """Return the description with the CRF of a tagger, and the owner's decoder for a later comparison.
 
-    Without a CRF, the description is unchanged.
+    Without a CRF, the description is unchanged. The decoder is None if there is nothing to compare.
 
     Args:
         prepared: the module.
@@ -85,14 +85,14 @@ def add_crf(
         return description, None
     if isinstance(wanted, Crf):
         if not wanted.over_tokens:
-            _refuse_padded_texts(description, "crf")
+            _refuse_crf_on_padded_texts(description, "crf")
         return replace(description, output=replace(description.output, crf=wanted)), None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
     called = _find_call_captured_by_given_to(convention)
     if called is None and not _is_forward_call(convention):
-        found = _find_crf_by_calls(module, convention, description, description.output)
+        found = _find_labelling_call_and_crf(module, convention, description, description.output)
         if found is not None:
             return found
         unknown = unknown or find_transition_layer(module, len(description.output.labels))
@@ -104,7 +104,7 @@ def add_crf(
                 "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
             )
         return description, None
-    _refuse_padded_texts(description, decoder.where)
+    _refuse_crf_on_padded_texts(description, decoder.where)
     _log.log(
         logging.WARNING if called is None else logging.INFO,
         "The labels are decoded by the module's CRF (%s)%s", decoder.where,
@@ -119,12 +119,14 @@ def add_crf(
     return described, OwnersLabels(decoder, whole)
 
 
-def _find_crf_by_calls(
+def _find_labelling_call_and_crf(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find the CRF with which another call of the module decodes its labels; None without a CRF.
+    """Find another call of the module that gives labels, and the CRF that decodes them. Return the description with
+    this CRF, and the owner's decoder; None without such a call.
 
-    The CRF must give these labels for the module's emissions. If that call gives the likeliest labels, there is no CRF.
+    The CRF must give these labels for the module's emissions. If the labels are the likeliest ones, there is no CRF,
+    and the description is unchanged.
 
     Raises:
         ExportError: no CRF with the module's weights gives these labels.
@@ -149,7 +151,7 @@ def _find_crf_by_calls(
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
         if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
-            _refuse_padded_texts(description, line)
+            _refuse_crf_on_padded_texts(description, line)
             return replace(description, output=replace(output, crf=crf)).add_provenance({"crf": line}), owners
         lines.append(line)
     if not lines:
@@ -162,7 +164,8 @@ def _find_crf_by_calls(
 
 
 def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
-    """Yield the calls of forward or of another method that give a label for each token, with the labels."""
+    """Yield each call of forward or of another method that gives a label for each token: its line, and the labels of
+    each text."""
     for way in itertools.chain(
         itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
     ):
@@ -178,7 +181,7 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
                 yield way.line, labels
 
 
-def _refuse_padded_texts(description: Description, where: str) -> None:
+def _refuse_crf_on_padded_texts(description: Description, where: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
             f"The module decodes its labels by a CRF ({where}), but the rules pad every text.",
@@ -243,9 +246,9 @@ def compare_decoded_labels(
     differences, other, padding_id = list[Difference](), 0, classifier.manifest.text.rules.padding_id
     pairs = answers.compute_answers("texts", one_row=False)
     for case, emissions in pairs:
-        answered = np.isfinite(emissions).all(axis=1)
+        answered, tokens = np.isfinite(emissions).all(axis=1), case.tokens[0]
         own = crf.decode_labels(
-            compute_logits_of_engine_input(classifier, [_convert_ids_to_rows(case.tokens[0], rows)])[answered]
+            compute_logits_of_engine_input(classifier, [tokens if rows is None else rows[tokens]])[answered]
         )
         found = (
             [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
@@ -259,8 +262,8 @@ def compare_decoded_labels(
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
-        for tokens in _draw_long_rows(classifier, padding_id):
-            emissions = compute_logits_of_engine_input(classifier, [_convert_ids_to_rows(tokens[0], rows)])
+        for tokens in _draw_long_texts(classifier, padding_id):
+            emissions = compute_logits_of_engine_input(classifier, [tokens[0] if rows is None else rows[tokens[0]]])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
@@ -269,12 +272,9 @@ def compare_decoded_labels(
     return [CandidateComparison(line, ())]
 
 
-def _convert_ids_to_rows(tokens: Ids, rows: Ids | None) -> Ids:
-    return tokens if rows is None else rows[tokens]
-
-
-def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Draw rows with more tokens than the texts: forward may cut the sequence that it decodes."""
+def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
+    """Draw texts, as ids, with more tokens than the texts of the proof: forward may cut the sequence that it
+    decodes."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:
@@ -284,7 +284,8 @@ def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 
 
 def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """Measure how much the CRF scores of two label sequences differ per token. Refuse more than rounding explains."""
+    """Return the difference of the CRF's scores of two label sequences, per token. Refuse more than rounding
+    explains."""
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

@@ -117,7 +117,7 @@ def check_export_options(wanted: ExportOptions) -> None:
 
 
 def refuse_options(what: str, **options: bool) -> None:
-    """Refuse the first given option that does not fit the module's kind of input.
+    """Refuse the first option that the user gives although the module's kind of input excludes it.
 
     Args:
         what: what the module takes, as the beginning of a sentence.
@@ -127,7 +127,7 @@ def refuse_options(what: str, **options: bool) -> None:
         raise InputError(f"{what}, so it cannot be exported with {found}.", f"Leave {found} out.")
 
 
-def refuse_options_of_plain_texts(
+def refuse_options_with_pairs_or_features(
     what: str, description: Description, pairs: Iterable[OwnersText], call: str, **options: bool
 ) -> None:
     """Refuse options that a bundle of pairs of texts, or of texts with features, cannot have.
@@ -144,11 +144,12 @@ def refuse_options_of_plain_texts(
         raise InputError(f"{what}, but the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{what}, but the tokenizer is external.",
-            f"Give rules that split texts; a classifier takes tokens or ids all the same: {call}.",
+            f"{what}, but its rules do not split texts (the tokenizer is external).",
+            f"Give rules that split texts. The classifier takes tokens or ids all the same: {call}.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
             f"{what}, but example_ids has the answer to a single text.",
-            "Give single texts with their ids, to which the rules are the same: [(text, ids), ...].",
+            "Leave the answers out, and give single texts with their ids, for which the rules are the same: [(text, "
+            "ids), ...].",
         )

@@ -10,7 +10,7 @@ from pocketrnn.errors import DataError, InputError, TextError
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_text_with_features
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
-from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
+from pocketrnn_export.export_arguments import refuse_options_with_pairs_or_features
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
@@ -73,7 +73,9 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
         except TextError as error:
             raise InputError(error.problem, f"{error.remedy} Give example_texts as [(text, features), ...].") from None
         if not isinstance(text, str):
-            raise InputError(f"{which} has something else than a string for its text.", "Give a string.")
+            raise InputError(
+                f"{which} has a text that is not a string.", "Give example_texts as [(text, features), ...]."
+            )
         found.append((text, values))
     return found
 
@@ -98,10 +100,10 @@ def choose_texts_with_features(
     return [*drawn, *given] if made_too else [*given, *drawn]
 
 
-def check_feature_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
     """Refuse options that a bundle with features cannot have.
 
-    Arguments are those of `refuse_options_of_plain_texts`.
+    Arguments are those of `refuse_options_with_pairs_or_features`.
     """
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
-    refuse_options_of_plain_texts(what, description, pairs, "classify((tokens, features))", **options)
+    refuse_options_with_pairs_or_features(what, description, pairs, "classify((tokens, features))", **options)

@@ -21,7 +21,7 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
     """
     if not isinstance(heads, Mapping):
         raise InputError(
-            f"heads is {short_repr(heads, 40)}, which is not a map.",
+            f"heads is {short_repr(heads, 40)}, which is not a dict.",
             'Give the labels of each head by its name: heads={"topic": ["oil", "cup"], "mood": ["bad", "good"]}.',
         )
     made = {}
@@ -51,12 +51,13 @@ def refuse_arguments_with_heads(
     """Refuse arguments of `export` that a classifier with several heads cannot have."""
     if labels is not None:
         raise InputError(
-            "Both labels and heads are given.", "Give the labels of each head: heads={...}, or labels alone."
+            "Both labels and heads are given.",
+            "Leave labels out if the module has several heads, else leave heads out.",
         )
     if thresholds is not None:
         raise InputError(
-            "thresholds does not name a head.",
-            'Give them with the labels of a head: {"mood": LabelOutput(labels, "sigmoid", ...)}.',
+            "thresholds does not say for which head they are.",
+            'Give them with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
         )
     if labels_of != "texts":
         raise InputError(

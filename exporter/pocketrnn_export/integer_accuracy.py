@@ -132,7 +132,7 @@ def _collect_answers(
     data: LabelledTexts | LabelledSequences | None,
 ) -> _PairedAnswers:
     """Compute the answers of both classifiers to the rows that both accept."""
-    rows, right, known = _find_distinct_rows(data)
+    rows, right, known = _find_distinct_labelled_rows(data)
     logits = [_compute_row_logits(classifier, rows) for classifier in (before, after)]
     if right is None or known is None:
         right = np.zeros(logits[0].shape, bool)
@@ -154,10 +154,11 @@ def _collect_answers(
     )
 
 
-def _find_distinct_rows(
+def _find_distinct_labelled_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """Find the distinct rows, their labels, and whether these are known. A known label wins."""
+    """Return each different row once, with its labels, bool [rows, labels], and whether they are known, bool [rows]. Of
+    equal rows, one with known labels is taken. Without data, each of the three is None."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -172,7 +173,8 @@ def _find_distinct_rows(
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Compute the logits of the rows, NaN for a refused row. Without rows, use the golden examples."""
+    """Compute the logits of the rows: NaN for a row that the classifier refuses. Without rows, take the golden
+    examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):

@@ -15,7 +15,7 @@ from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Candida
 from pocketrnn_export.comparing.proof_inputs import Case, Run
 from pocketrnn_export.forms.packed_file.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.predicted_label_comparison import compare_labels
+from pocketrnn_export.predicted_label_comparison import compare_answers_and_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
@@ -24,9 +24,9 @@ Programs = tuple[Program, Program | None]
 _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 
 
-def assemble_programs(programs: Programs) -> PackedProgram:
-    """Return the sections of a packed file for the program of the graph and that of a step. The programs themselves are
-    not changed."""
+def encode_program_sections(programs: Programs) -> PackedProgram:
+    """Encode the program of the graph, and that of a step, as sections of a packed file. The programs are not
+    changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
 
@@ -46,7 +46,9 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
             "for every token.",
             "Pack it in float32.",
         )
-    return form, assemble_programs((form.program, None if step is None else convert_products_to_integers(step).program))
+    return form, encode_program_sections(
+        (form.program, None if step is None else convert_products_to_integers(step).program)
+    )
 
 
 def add_integer_measurement(
@@ -97,7 +99,9 @@ def compare_integer_answers(
     lines = []
     for inputs in answers.kinds:
         asked, expected = zip(*answers.compute_answers(inputs, one_row=True), strict=True)
-        lines.append(compare_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
+        lines.append(
+            compare_answers_and_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed")
+        )
     return lines
 
 

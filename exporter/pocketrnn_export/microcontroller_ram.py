@@ -57,7 +57,7 @@ class EngineMemory:
 
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
-    """Compute the memory that a packed file needs; None for a file without a window and without a stream."""
+    """Compute the memory that a packed file needs; None for a file that has neither a window nor a stream."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

@@ -16,9 +16,9 @@ from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.forms.ort_format import (
     OPERATORS_FILE,
+    make_operator_configuration,
     make_ort_form,
     make_ort_step_form,
-    write_operator_configuration,
 )
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
 
@@ -43,7 +43,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     if manifest.characters is not None:
         raise InputError(
             f"{manifest.name} takes the characters of each word, but the profile mobile supports words only.",
-            "Use the bundle as it is: tag().",
+            "Use the bundle itself: Classifier.load(bundle).tag(text).",
         )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(
@@ -67,6 +67,6 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         forms,
         plan,
         examples=manifest.texts,
-        other_files={OPERATORS_FILE: write_operator_configuration({form.file: form.content for form in forms})},
+        other_files={OPERATORS_FILE: make_operator_configuration({form.file: form.content for form in forms})},
         force=force,
     )

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules, the labels and the document of a bundle as one file.
+    """Write the text rules and the labels of a bundle, with its classifier.json, as one file.
 
     The native engine turns texts into ids with this file; browsers and programs in C++ read it together with the
     bundle's graph.
@@ -56,13 +56,13 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = encode_packed_text_rules(manifest)
         _log.info("Comparing the file's ids with those of the bundle's rules")
-        _compare_ids(manifest, content)
+        _refuse_differing_ids(manifest, content)
         work.write(content)
     return manifest
 
 
-def _compare_ids(manifest: Manifest, content: bytes) -> None:
-    """Refuse a packed file with which the engine makes other ids of a text than the bundle's rules."""
+def _refuse_differing_ids(manifest: Manifest, content: bytes) -> None:
+    """Refuse packed text rules with which the engine gives a text other ids than the bundle's rules do."""
     module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:
         engine = module.Packed(content)
@@ -78,6 +78,6 @@ def _compare_ids(manifest: Manifest, content: bytes) -> None:
             same = same and engine.encode(text) == encoder.encode(text)
         if not same:
             raise ParityError(
-                f"The engine makes other ids of {short_repr(text, 40)} than the text rules of {manifest.name}.",
-                "Please report it with the bundle's classifier.json.",
+                f"The engine gives {short_repr(text, 40)} other ids than the text rules of {manifest.name} do.",
+                "Report this bug of pocketrnn with the bundle's classifier.json.",
             )

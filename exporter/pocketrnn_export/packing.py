@@ -87,15 +87,15 @@ from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_cha
 from pocketrnn_export.integer_packing import (
     Programs,
     add_integer_measurement,
-    assemble_programs,
     compare_integer_answers,
     compute_integer_tolerance,
+    encode_program_sections,
     make_integer_programs,
     mark_proof_as_unmeasured,
 )
 from pocketrnn_export.microcontroller_ram import compute_required_memory
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import compare_number_rules, make_number_proof
 from pocketrnn_export.predicted_label_comparison import check_data_labels
 from pocketrnn_export.progress import show_progress
@@ -173,12 +173,13 @@ def pack(
         raise InputError(f"arithmetic is {arithmetic!r}, which is unknown.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing, so data and allowed have nothing to measure.", "Use arithmetic='int8'."
+            "Products in float32 change nothing, so data and allowed have nothing to measure.",
+            "Use arithmetic='int8', or leave data and allowed out.",
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
         folder, manifest = read_packable_manifest(bundle, arithmetic)
-        _check_data_kind(manifest, data)
+        _refuse_data_of_other_kind(manifest, data)
         check_data_labels(manifest, data)
         with _reword_for_input_kind(manifest):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
@@ -191,11 +192,15 @@ def _make_c_array(made: Manifest, content: bytes, name: str) -> bytes:
     return convert_to_c_array(content, name, "" if needed is None else needed.write_definitions(name)).encode("ascii")
 
 
-def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
     if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
-        raise InputError(f"{manifest.name} takes texts, but the data holds sequences of numbers.", "Give texts.")
+        raise InputError(
+            f"{manifest.name} takes texts, but the data holds sequences of numbers.", "Give labelled texts."
+        )
     if isinstance(manifest.input, NumberInput) and hasattr(data, "texts"):
-        raise InputError(f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give sequences.")
+        raise InputError(
+            f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give labelled sequences."
+        )
 
 
 def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
@@ -229,7 +234,7 @@ def _pack_bundle(
             )
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
-            check_can_stream(manifest.input, limits)
+            refuse_rules_that_cannot_stream(manifest.input, limits)
         stream, step = make_step_graph(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
@@ -334,7 +339,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     each = [program for program in programs if program is not None]
     # With more tokens, or steps, an integer of the programs would not fit into 32 bits.
     manifest = _limit_tokens(manifest, min((program.most for program in each if program.most), default=None))
-    program = assemble_programs(programs)
+    program = encode_program_sections(programs)
     made = replace(
         manifest,
         graph=make_graph_entry(manifest.graph, program),
@@ -350,7 +355,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     _log.info("Proving it equal to the bundle's graph")
     # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
     turns = frozenset[int]().union(*(program.turns for program in each))
-    plan = _make_plan(manifest, content, turns)
+    plan = _make_proof_plan(manifest, content, turns)
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     with use_one_thread(), _write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
@@ -377,8 +382,8 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
-    """Limit the tokens of the manifest to what the engine's integers allow. Refuse a bundle of two texts, which cannot
-    have a limit."""
+    """Return the manifest with as many tokens at most as the engine's integers allow. Refuse a bundle of two texts,
+    whose manifest cannot limit the tokens."""
     if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -396,14 +401,15 @@ def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
 
 
 def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
-    """Lower the graph for the comparison of its operators one by one, with two texts of equal length."""
+    """Return the lowered graph whose operators are compared one by one. For a bundle of two texts, lower it again for
+    texts of equal length."""
     if not manifest.has_two_texts:
         return whole
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Limit the manifest to `least` to `most` tokens. Narrower limits of the graph are kept."""
+    """Return the manifest with its graph limited to `least` to `most` tokens. Limits that are narrower already stay."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -424,7 +430,7 @@ def _compare_packed_file(
         # The engine's own streams take words only; Python's, also of subwords, are among the runtime's answers.
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
-            compared.append(_compare_streams(file, given, answers, opened=opened, in_place=in_place))
+            compared.append(_compare_streamed_answers(file, given, answers, opened=opened, in_place=in_place))
     return compared + compare_end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
 
 
@@ -477,7 +483,7 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
     return replace(example, logits=tuple(compute_logits_of_engine_input(classifier, [given])[0].tolist()))
 
 
-def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
+def _make_proof_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
     """Make the plan for the proof of a packed file, with cases at the sizes at which its programs take another path."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
@@ -490,16 +496,18 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
         )
         if isinstance(manifest.output, HeadsOutput):
             reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
-        texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)
+        texts = select_texts_within_limits(
+            manifest.graph.limits, _choose_texts_of_proof(manifest, description), description
+        )
         drawn = make_cases_for_graph(
-            given.rules, manifest.graph, manifest.provenance, turns=turns, features=manifest.features
+            given.rules, manifest.graph, manifest.provenance, further_tokens=turns, features=manifest.features
         )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
 
 
-def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
+def _choose_texts_of_proof(manifest: Manifest, description: Description) -> list[Any]:
     """Choose the texts for the proof of a packed file: the golden examples, and texts without a known token."""
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
@@ -529,10 +537,11 @@ def _compare_with_step_graph(
     ]  # fmt: skip
 
 
-def _compare_streams(
+def _compare_streamed_answers(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the streams of the engine on texts that are cut at random positions, also within characters."""
+    """Compare the engine's answers to streamed texts with the reference. The texts are cut at random positions, also
+    within characters."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.text.pairs import check_pair
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.export_arguments import refuse_options_of_plain_texts
+from pocketrnn_export.export_arguments import refuse_options_with_pairs_or_features
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 
@@ -32,14 +32,14 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
     return texts
 
 
-def check_pair_arguments(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
+def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
     """Refuse options that a bundle for two texts cannot have.
 
-    Arguments are those of `refuse_options_of_plain_texts`.
+    Arguments are those of `refuse_options_with_pairs_or_features`.
     """
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
-    refuse_options_of_plain_texts(what, description, pairs, call, **options)
+    refuse_options_with_pairs_or_features(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
             f"{what}, but the rules pad each text to {rules.min_width} tokens (min_width).",

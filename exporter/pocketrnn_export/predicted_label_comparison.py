@@ -112,7 +112,7 @@ def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, 
     return targets[:, None] == np.arange(len(data.labels)), targets >= 0
 
 
-def compare_labels(
+def compare_answers_and_labels(
     manifest: Manifest,
     name: str,
     candidate: Run,
@@ -122,7 +122,7 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare the answers of a form with the expected logits, as `compare_candidate` does, and count the rows that get
+    """Compare the answers of a form with the expected logits, as `compare_candidate` does. Also count the rows that get
     other predicted labels."""
     found = []
 

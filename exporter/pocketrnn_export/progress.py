@@ -159,7 +159,7 @@ def show_progress(wanted: bool) -> Iterator[None]:
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield
         return
-    with show_log_lines(ProgressLines(_print_to_stderr, _log_record_as_usual, _SHORT, verdicts=True)):
+    with show_log_lines(ProgressLines(_print_to_stderr, _pass_to_last_resort_handler, _SHORT, verdicts=True)):
         yield
 
 
@@ -167,6 +167,6 @@ def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
-def _log_record_as_usual(record: logging.LogRecord) -> None:
+def _pass_to_last_resort_handler(record: logging.LogRecord) -> None:
     if logging.lastResort is not None:
         logging.lastResort.handle(record)

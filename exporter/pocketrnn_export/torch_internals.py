@@ -36,6 +36,7 @@ from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._export import utils as _export_operators
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
@@ -65,6 +66,7 @@ __all__ = [
     "DispatchMode",
     "FunctionMode",
     "answer_size_conditions",
+    "avoid_kernel_choices",
     "cache_known_operators",
     "cache_onnx_registry",
     "call_forward_directly",
@@ -166,8 +168,8 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Return the name that torch gave to the size of an input at first, such as `s27`. `read_size_expression` gives
-    this name until the size is restricted."""
+    """Return the first name that torch gave to the size of an input, such as `s27`. `read_size_expression` gives this
+    name until the size is restricted."""
     return str(size.node._expr)
 
 
@@ -201,14 +203,14 @@ def find_guard_location(guard: Any) -> tuple[str, int]:
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
-def restrict_sizes(relation: Any, told: str) -> None:
+def restrict_sizes(relation: Any, message: str) -> None:
     """Restrict a trace to sizes for which the relation holds.
 
-    Outside a trace, raise an error with the text `told` if the relation does not hold.
+    Outside a trace, raise an error with `message` if the relation does not hold.
 
     Without: a text that is too short for an operation gets a meaningless answer.
     """
-    torch._check(relation, lambda: told)  # type: ignore[no-untyped-call]
+    torch._check(relation, lambda: message)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -264,6 +266,22 @@ def make_unknown_size_mode() -> FakeTensorMode:
     Each unknown size has its own symbol, even if two sizes are equal.
     """
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+
+
+@contextlib.contextmanager
+def avoid_kernel_choices() -> Iterator[None]:
+    """While the block runs, PyTorch chooses no kernel of a convolution by its sizes, as in torch.export.
+
+    Without: where forward runs with unknown sizes, the choice is a condition such as `batch >= 16`, and a module may be
+    refused for it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+            # In 2.8, the plain kernel takes no unknown sizes by itself.
+            stack.enter_context(enable_python_dispatcher())
+        yield
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
@@ -489,10 +507,8 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 
 
 def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """List the functions by which a module asks whether it is traced.
-
-    Each with its module, name, function, and result outside a trace.
-    """
+    """List (module, name, function, result outside a trace) for each function by which a module asks whether it is
+    traced."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
 
@@ -621,10 +637,11 @@ def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, call the forward of users' layers without hooks: forward may then raise.
+    """While the block runs, calls of users' layers without hooks go to forward, and not through `nn.Module.__call__`.
+    Then forward may raise.
 
-    With hooks, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of
-    the next call.
+    In `__call__`, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
+    of the next call.
     """
     own = nn.Module.__call__
 

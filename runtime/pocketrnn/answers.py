@@ -81,18 +81,18 @@ class Answers:
         ""."""
         yield "", self, slice(0, len(self.labels))
 
-    def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """Return `Answers` with only the labels at the indices `places`."""
-        thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
-        return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
+    def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
+        """Return `Answers` with only the labels at these indices."""
+        thresholds = None if self.thresholds is None else tuple(self.thresholds[index] for index in indices)
+        return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 
-    def require_single_head(self, what: str) -> None:
+    def require_single_head(self, capability: str) -> None:
         """Refuse a method that needs a single set of labels, if the classifier has several heads.
 
         This class refuses nothing: it has one set of labels.
 
         Args:
-            what: the method as the subject of a sentence: `explain()`.
+            capability: the method as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: there are several heads.
@@ -250,7 +250,8 @@ class Answers:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels that the user asked for.
+        """Refuse a `top`, the number of labels to give, that is not from 1 to the number of labels. Refuse any `top` if
+        the logits are values.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.

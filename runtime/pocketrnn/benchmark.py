@@ -90,12 +90,12 @@ def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) 
     return time_all_items
 
 
-def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
+def measure_interleaved(contestants: Mapping[str, Run], text_count: int, rounds: int) -> list[Speed]:
     """Measure every contestant once in every round. A first round, which does not count, warms up the machine.
 
     Args:
         contestants: names and runs. The ratios compare with the first one.
-        texts: how many texts a run answers.
+        text_count: how many texts a run answers.
         rounds: how many rounds count.
 
     Returns:
@@ -108,14 +108,14 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
             if turn:
                 seconds[name].append(taken)
     first_totals = [taken.sum() for taken in next(iter(seconds.values()))]
-    return [_compute_median_speed(name, taken, first_totals, texts) for name, taken in seconds.items()]
+    return [_compute_median_speed(name, taken, first_totals, text_count) for name, taken in seconds.items()]
 
 
 def _compute_median_speed(
-    name: str, seconds: list[NDArray[np.float64]], first_totals: list[float], texts: int
+    name: str, seconds: list[NDArray[np.float64]], first_totals: list[float], text_count: int
 ) -> Speed:
     """Compute the speed of a contestant from the seconds of its rounds and those of the first contestant."""
-    is_single = len(seconds[0]) == texts
+    is_single = len(seconds[0]) == text_count
 
     def percentile(q: int) -> float | None:
         return statistics.median(float(np.percentile(t, q)) for t in seconds) * 1e6 if is_single else None
@@ -124,7 +124,7 @@ def _compute_median_speed(
         name=name,
         p50=percentile(50),
         p99=percentile(99),
-        mean=statistics.median(float(t.sum()) for t in seconds) / texts * 1e6,
+        mean=statistics.median(float(t.sum()) for t in seconds) / text_count * 1e6,
         ratio=statistics.median(float(t.sum() / f) for t, f in zip(seconds, first_totals, strict=True)),
     )
 

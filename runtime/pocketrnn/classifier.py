@@ -24,7 +24,7 @@ from pocketrnn.errors import InputError, LimitError
 from pocketrnn.heads import build_answers, choose_head
 from pocketrnn.label_subset_and_prior import ChosenLabels, apply_label_prior, choose_labels, wrap_engine_for_labels
 from pocketrnn.scikit_learn_interface import TrainedEstimator
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_text_chunks import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text_intake import TextIntake
@@ -198,7 +198,7 @@ class Classifier(TrainedEstimator):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.convert_to_engine_labels(self._chosen)
-        other._answers = self._answers.restrict_to_labels(chosen.places)
+        other._answers = self._answers.restrict_to_labels(chosen.indices)
         other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
         return other
 
@@ -380,7 +380,7 @@ class Classifier(TrainedEstimator):
         if saved is not None:
             raise InputError(
                 "A saved stream is given with a window, but streams in windows are not saved.",
-                "Leave out saved, or the window.",
+                "Leave out saved or window.",
             )
         return NumberStream(intake, self._answers, *wanted, top)
 
@@ -776,7 +776,9 @@ def _build_intake(
     whose tokens are labelled, or numbers."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
-            raise InputError("out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave it out.")
+            raise InputError(
+                "out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave out_of_range out."
+            )
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
             from pocketrnn.tag_intake import TagIntake

@@ -27,7 +27,7 @@ __all__ = [
     "TextError",
     "find_file_error_reason",
     "first_line",
-    "name_error_subject",
+    "replace_error_subject",
     "require_module",
     "short_repr",
     "suggest_similar_name",
@@ -171,13 +171,13 @@ def find_file_error_reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def name_error_subject(error: _Error, subject: str, name: str) -> _Error:
-    """Return the error with `name` in place of its subject: "The text has ..." becomes "Line 3 has ...".
+def replace_error_subject(error: _Error, subject: str, by: str) -> _Error:
+    """Return the error with another subject: "The text has ..." becomes "Line 3 has ...".
 
-    A problem with another subject gets the name in front, with a colon.
+    A problem with another subject gets `by` in front, with a colon.
     """
-    problem = error.problem.replace(subject, name, 1)
-    return type(error)(problem if problem.startswith(name) else f"{name}: {problem}", error.remedy)
+    problem = error.problem.replace(subject, by, 1)
+    return type(error)(problem if problem.startswith(by) else f"{by}: {problem}", error.remedy)
 
 
 def short_repr(value: object, length: int = 60) -> str:

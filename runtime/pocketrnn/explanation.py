@@ -114,7 +114,7 @@ class Explainer:
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
         words = _find_word_positions(text, self.manifest.text.rules.tokenizer)
-        places = _find_fragment_positions(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
+        places = _group_words_into_fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         given, refused = self.logits([text, *without])
         kept = [i for i in range(len(without)) if i + 1 not in refused]
@@ -127,8 +127,8 @@ class Explainer:
             Fragment(select_text_between(text, start, end), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
                 (places[i] for i in kept),
-                _compute_losses_from_first(odds),
-                _compute_losses_from_first(probabilities),
+                _compute_drops_from_first(odds),
+                _compute_drops_from_first(probabilities),
                 strict=True,
             )
         )
@@ -145,8 +145,8 @@ def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
     return [found.span() for found in (_WORD_OR_POINT if tokenizer == SUBWORDS else _WORD).finditer(text)]
 
 
-def _find_fragment_positions(words: list[Place], most_fragments: int) -> list[Place]:
-    """Group the words into fragments of equal size; empty if several words would form a single fragment."""
+def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list[Place]:
+    """Group the words into fragments of equal size. Return none if several words would become a single fragment."""
     if not words or (len(words) > 1 and most_fragments < 2):
         return []
     together = -(-len(words) // max(most_fragments, 1))
@@ -168,7 +168,7 @@ def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floa
     return whole
 
 
-def _compute_losses_from_first(numbers: Floats) -> list[float]:
+def _compute_drops_from_first(numbers: Floats) -> list[float]:
     """Compute how far each later number lies below the first number; 0 for two equal infinities."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]

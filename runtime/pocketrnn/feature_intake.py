@@ -7,7 +7,7 @@ from typing import NoReturn
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import check_text_with_features, encode_values, make_feature_marks, make_usual_values
+from pocketrnn.text.features import check_text_with_features, encode_values, make_example_values, make_feature_marks
 from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
@@ -25,14 +25,14 @@ class FeatureIntake(TextIntake):
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
         return _FeatureRowEncoder(manifest, tokenizer)
 
-    def require_single_text(self, what: str) -> NoReturn:
+    def require_single_text(self, capability: str) -> NoReturn:
         """Refuse a method that needs a text without features.
 
         Raises:
             InputError: always.
         """
         raise InputError(
-            f"{self._name} takes features beside a text, but {what} works only without them.",
+            f"{self._name} takes features beside a text, but {capability} works only without them.",
             "Use classify() or predict().",
         )
 
@@ -46,8 +46,8 @@ class _FeatureRowEncoder(TextRowEncoder):
         self._features = manifest.features
         # Texts with features are not left to the encoder: each is encoded here.
         self.splits = False
-        usual = encode_values(self._features, make_usual_values(self._features))
-        self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
+        example = encode_values(self._features, make_example_values(self._features))
+        self.blank = [*make_feature_marks(example).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, text_name: str = "The text") -> list[int]:
         """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.

@@ -47,14 +47,14 @@ class HeadAnswers(Answers):
             yield name, head, slice(start, end)
             start = end
 
-    def restrict_to_labels(self, places: Sequence[int]) -> Answers:
-        """Return `Answers` with only the labels at the indices `places`, which all belong to one head."""
+    def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
+        """Return `Answers` with only the labels at these indices, which all belong to one head."""
         for _, head, columns in self.iterate_heads():
-            if columns.start <= places[0] < columns.stop:
-                return head.restrict_to_labels([place - columns.start for place in places])
-        raise IndexError(places[0])
+            if columns.start <= indices[0] < columns.stop:
+                return head.restrict_to_labels([index - columns.start for index in indices])
+        raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
 
-    def require_single_head(self, what: str) -> None:
+    def require_single_head(self, capability: str) -> None:
         """Refuse a method that needs a single set of labels.
 
         Raises:
@@ -62,12 +62,12 @@ class HeadAnswers(Answers):
         """
         name = next(iter(self.heads))
         raise InputError(
-            f"{self.name} has the heads {', '.join(self.heads)}, but {what} works only with one head.",
+            f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
             f"Choose a head: head({name!r}), on the command line --head {name}.",
         )
 
     def probabilities(self, logits: Floats) -> Any:
-        """Convert logits to the probabilities of each head: a dict from its name to float32 [texts, its labels]."""
+        """Convert logits to the probabilities of each head: a dict from the head's name to float32 [texts, labels]."""
         return {name: head.probabilities(logits[:, columns]) for name, head, columns in self.iterate_heads()}
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Any:
@@ -101,7 +101,8 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels that the user asked for of each head.
+        """Refuse a `top`, the number of labels to give of each head, that is not from 1 to the number of labels of the
+        largest head.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
@@ -125,7 +126,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
         InputError: there is no such head.
     """
     if not isinstance(answers, HeadAnswers):
-        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Leave out the head.")
+        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Leave the head out.")
     for known, head, columns in answers.iterate_heads():
         if known == name:
             return ChosenLabels(tuple(range(columns.start, columns.stop)), (0.0,) * len(head.labels))

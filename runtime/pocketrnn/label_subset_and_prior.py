@@ -27,30 +27,30 @@ class ChosenLabels:
     """The labels that a user chose among those of a classifier, and a weight for each.
 
     Attributes:
-        places: their indices among the labels of the engine, in order.
+        indices: their indices among the labels of the engine, in order.
         weights: for each, the number that is added to its logit: the logarithm of how often the label is expected.
     """
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     weights: tuple[float, ...]
 
     def select_logits_of_row(self, logits: Sequence[float]) -> list[float]:
         """Select the logits of these labels from one row of all logits, and weight them."""
-        return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
+        return [logits[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)]
 
     def select_logits_of_rows(self, logits: Floats) -> Floats:
         """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
         labels]."""
-        chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
+        chosen: Floats = logits[:, list(self.indices)] + np.array(self.weights, np.float32)
         return chosen
 
     def convert_to_engine_labels(self, earlier: ChosenLabels | None) -> ChosenLabels:
-        """Convert a choice among labels that were themselves chosen (`earlier`) to a choice among all labels of the
-        engine, with the weights of both."""
+        """Return these labels, which were chosen among the labels `earlier`, as labels of the engine. Their weights are
+        the sums of both weights."""
         if earlier is None:
             return self
-        weights = (earlier.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
-        return ChosenLabels(tuple(earlier.places[place] for place in self.places), tuple(weights))
+        weights = (earlier.weights[index] + weight for index, weight in zip(self.indices, self.weights, strict=True))
+        return ChosenLabels(tuple(earlier.indices[index] for index in self.indices), tuple(weights))
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
@@ -84,10 +84,10 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         )
     # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
-    places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
-    if not places or not (named or left_out):
+    indices = tuple(index for index, label in enumerate(answers.labels) if label in kept)
+    if not indices or not (named or left_out):
         raise InputError("among leaves out all labels.", f"Name some of: {_format_first_labels(answers)}.")
-    return ChosenLabels(places, (0.0,) * len(places))
+    return ChosenLabels(indices, (0.0,) * len(indices))
 
 
 def apply_label_prior(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
-from pocketrnn.errors import SequenceError, name_error_subject, short_repr
+from pocketrnn.errors import SequenceError, replace_error_subject, short_repr
 from pocketrnn.numbers.training_range import TrainingRangeCheck
-from pocketrnn.text.checked_texts import OnError, check_on_error
+from pocketrnn.text.checked_text_chunks import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
 
@@ -130,7 +130,7 @@ class NumberIntake:
             except SequenceError as error:
                 if on_error == "raise":
                     name = f"The sequence at position {first + index}"
-                    raise name_error_subject(error, "The sequence", name) from None
+                    raise replace_error_subject(error, "The sequence", name) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
         logits[kept] = self.compute_prepared_logits(prepared)

@@ -25,14 +25,14 @@ class PairIntake(TextIntake):
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
         return _PairRowEncoder(manifest, tokenizer)
 
-    def require_single_text(self, what: str) -> NoReturn:
+    def require_single_text(self, capability: str) -> NoReturn:
         """Refuse a method that needs a single text.
 
         Raises:
             InputError: always.
         """
         raise InputError(
-            f"{self._name} takes two texts, but {what} works only with one text.", "Use classify() or predict()."
+            f"{self._name} takes two texts, but {capability} works only with one text.", "Use classify() or predict()."
         )
 
 

@@ -12,7 +12,7 @@ from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_hub_address, require_
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import make_usual_values, write_feature_options
+from pocketrnn.text.features import make_example_values, write_feature_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
@@ -85,7 +85,7 @@ def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path
     example = '("a text", "another text")' if manifest.has_two_texts else '"a text"'
     on_a_line = '"a text" "another text"' if manifest.has_two_texts else '"a text"'
     if manifest.features:
-        values = make_usual_values(manifest.features)
+        values = make_example_values(manifest.features)
         given += f" with {', '.join(values)}"
         example = f'("a text", {values!r})'
         on_a_line = f'{write_feature_options(manifest.features)}"a text"'

@@ -19,7 +19,7 @@ from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.checked_files import read_checked_bytes
 from pocketrnn.classifier import Classifier, get_chosen_answers
 from pocketrnn.errors import BundleError, InputError, require_module
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_text_chunks import OnError
 from pocketrnn.text.text_input import TextInput
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def classify_dataset(
     probability_column: str = "probability",
     on_error: OnError = "raise",
 ) -> Dataset:
-    """Add two columns to a Ray data set: each row's likeliest label, and the probability of that label.
+    """Return a Ray data set with two more columns: each row's likeliest label, and the probability of that label.
 
     The work starts when the result is consumed or written. If the process of an actor dies, Ray starts the actor again
     and gives its batches to another. No row is lost or duplicated.
@@ -137,7 +137,7 @@ def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
 def add_answer_columns(
     table: pyarrow.Table, classifier: Classifier, columns: tuple[str, str, str], on_error: OnError
 ) -> pyarrow.Table:
-    """Add the columns of labels and probabilities to a table of pyarrow.
+    """Return a table of pyarrow with two more columns: labels and probabilities.
 
     Args:
         table: the rows.

@@ -42,8 +42,8 @@ _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
 _BREAK: Final = "<br />"
 # In some texts nothing decides a sigma's form for long, such as in one followed by full stops.
 _MOST_UNDECIDED: Final = 4096
-# The new position, the ids that are final, and the ids of the tail.
-_Read = tuple["StreamPosition", list[int], list[int]]
+# The new position, the ids that are final, and the ids of the tail as if the text ended here.
+_PositionAndIds = tuple["StreamPosition", list[int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token: int = sys.maxsize
 ) -> tuple[StreamPosition, list[str], list[str]]:
     """Read the next fragment of a text. Return the new position, the tokens that are now final, and the tokens of the
-    rest as if the text ended here.
+    text after these, as they are if the text ends here.
 
     Args:
         position: how far the stream has read.
@@ -90,7 +90,7 @@ def read_fragment(
         return replace(position, context="", undecided="", tail=""), [], []
     context, undecided, lowered, provisional = position.context, position.undecided, fragment, ""
     if rules.lowercase:
-        context, undecided, lowered, provisional = _lower_fragment(position, fragment)
+        context, undecided, lowered, provisional = _lower_and_split_fragment(position, fragment)
         if len(undecided) > _MOST_UNDECIDED:
             raise InputError(
                 f"More than {_MOST_UNDECIDED:,} characters after a capital sigma do not decide how it is lower-cased.",
@@ -113,19 +113,19 @@ def read_fragment(
             tokens=position.tokens + len(settled),
             context=context,
             undecided=undecided,
-            tail=_shorten_tail(text[cut:], longest_token),
+            tail=_shorten_unfinished_word(text[cut:], longest_token),
         ),
         settled,
         open_,
     )
 
 
-def _lower_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
-    """Split a fragment, after the text that is not yet lower-cased, into the part whose lower case later text cannot
-    change, and the rest.
+def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
+    """Lower-case a fragment, and the text before it that is not lower-cased yet. Later text can change the lower case
+    of a capital sigma at the end, so the end from that sigma on is the rest.
 
-    Return the new context, the remaining text as it is, the final lower-cased text, and the remaining text in lower
-    case, as if the text ended here.
+    Return the new context, the rest as it was given, the final lower-cased text, and the rest in lower case as if the
+    text ended here.
 
     Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
@@ -142,7 +142,8 @@ def _lower_fragment(position: StreamPosition, fragment: str) -> tuple[str, str, 
 
 
 def _is_case_ignorable(text: str) -> bool:
-    """Return whether all of `text` is case-ignorable: it does not affect the form of a sigma beside it."""
+    """Return whether all of `text` is case-ignorable: it does not affect how a capital sigma beside it is
+    lower-cased."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
@@ -154,9 +155,9 @@ def _find_last_word_start(text: str) -> int:
     return end
 
 
-def _find_last_basic_word_start(text: str) -> int:
-    """Find the index at which the last word begins that later text may continue, as the tokenizer `basic_english`
-    splits words.
+def _find_last_basic_english_word_start(text: str) -> int:
+    """Find the index at which the last word begins, as the tokenizer `basic_english` splits words. Later text may
+    continue this word.
 
     The text is lower-cased, without quotation marks.
     """
@@ -173,13 +174,13 @@ def _find_last_basic_word_start(text: str) -> int:
 
 # For each tokenizer, the index up to which the tokens of lower-cased text are final, whatever follows.
 _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
-    "basic_english": _find_last_basic_word_start,
+    "basic_english": _find_last_basic_english_word_start,
     "whitespace": _find_last_word_start,
     "characters": len,
 }
 
 
-def _shorten_tail(tail: str, longest_token: int) -> str:
+def _shorten_unfinished_word(tail: str, longest_token: int) -> str:
     """Shorten an unfinished word that is longer than every token: it is unknown, whatever follows.
 
     A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
@@ -214,12 +215,12 @@ class Stream:
         self._longest = max(map(len, manifest.text.vocabulary))
         rules = manifest.text.rules
         if isinstance(rules, TextRules):
-            self._read_on: Callable[[StreamPosition, str], _Read] = self._read_words
+            self._read_on: Callable[[StreamPosition, str], _PositionAndIds] = self._read_fragment_as_words
         else:
             from pocketrnn.text.subword_stream_cuts import SubwordCuts
 
             self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.pieces))
-            self._read_on = self._read_pieces
+            self._read_on = self._read_fragment_as_pieces
         self._position = StreamPosition()
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         # The answer for the final ids; None before the first of them.
@@ -283,14 +284,14 @@ class Stream:
         self._position, self._state, self._logits = position, state, logits
         return (answer.copy() if self._chosen is None else self._chosen.select_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
-    def _read_words(self, position: StreamPosition, fragment: str) -> _Read:
+    def _read_fragment_as_words(self, position: StreamPosition, fragment: str) -> _PositionAndIds:
         """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the rest
         as if the text ended here."""
         rules = cast("TextRules", self._manifest.text.rules)
         position, settled, open_ = read_fragment(position, fragment, rules, self._longest)
         return position, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
-    def _read_pieces(self, position: StreamPosition, fragment: str) -> _Read:
+    def _read_fragment_as_pieces(self, position: StreamPosition, fragment: str) -> _PositionAndIds:
         """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
         rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
         end among the rest."""
@@ -301,8 +302,8 @@ class Stream:
             return replace(position, tail=""), [], [*rules.last_ids]
         text, goes_on = position.tail + fragment, bool(position.context)
         cut = self._cuts.find_last_cut(text)
-        settled = pieces.encode(text[:cut], goes_on=goes_on)[:most] if cut else []
-        open_ = pieces.encode(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
+        settled = pieces.encode(text[:cut], continues_text=goes_on)[:most] if cut else []
+        open_ = pieces.encode(text[cut:], continues_text=goes_on or cut > 0)[: most - len(settled)]
         context = "a" if goes_on or cut else ""
         first = [*rules.first_ids] if not position.ids else []
         position = replace(position, tokens=position.tokens + len(settled), context=context, tail=text[cut:])

@@ -16,7 +16,7 @@ from pocketrnn.bundle.refused_texts import SKIP_THEM, add_text_name_to_error, ma
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
-from pocketrnn.text.checked_texts import OnError, check_on_error, iterate_texts
+from pocketrnn.text.checked_text_chunks import OnError, check_on_error, iterate_texts
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text.token_characters import add_character_ids
 from pocketrnn.text.token_positions import LocatedToken, LocatedTokens, locate_split_tokens, locate_text_tokens
@@ -63,7 +63,7 @@ class TagIntake(TextIntake):
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 
-    def require_single_text(self, what: str) -> None:
+    def require_single_text(self, capability: str) -> None:
         """Refuse a method that passes only words to the classifier, if the classifier also takes the characters of
         words.
 
@@ -72,7 +72,8 @@ class TagIntake(TextIntake):
         """
         if self._characters is not None:
             raise InputError(
-                f"{self._name} takes the characters of each word, but {what} works only without them.", "Use tag()."
+                f"{self._name} takes the characters of each word, but {capability} works only without them.",
+                "Use tag().",
             )
 
     def require_text_labels(self) -> NoReturn:

@@ -144,7 +144,7 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
     """Split a label such as B-PER into its prefix and its kind. The kind is None for a label outside all spans. With
-    `is_plain`, labels have no prefixes.
+    `is_plain`, the labels have no prefixes.
 
     A plain label is its own kind, with the prefix I.
     """

@@ -13,13 +13,13 @@ from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
     add_text_name_to_error,
     describe_limit_faults,
-    find_texts_beyond_limits,
     make_limit_error,
     make_too_costly_error,
+    mark_texts_beyond_limits,
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
-from pocketrnn.text.checked_texts import Chunk, OnError, check_batches, divide_into_chunks
+from pocketrnn.text.checked_text_chunks import Chunk, OnError, check_batches, divide_into_chunks
 from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 
 __all__ = ["TextIntake"]
@@ -79,13 +79,13 @@ class TextIntake:
             InputError: the labels are of tokens.
         """
 
-    def require_single_text(self, what: str) -> None:
+    def require_single_text(self, capability: str) -> None:
         """Refuse a method that needs a single text, if the classifier takes two texts, or something beside a text.
 
         This class refuses nothing: its classifier takes a single text.
 
         Args:
-            what: the method as the subject of a sentence: `explain()`.
+            capability: the method as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: the classifier takes more than a text.
@@ -112,7 +112,7 @@ class TextIntake:
         return self._engine.compute_item_logits(tokens)
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
-        """Check texts and divide them into chunks; see `pocketrnn.text.checked_texts.divide_into_chunks`."""
+        """Check texts and divide them into chunks; see `pocketrnn.text.checked_text_chunks.divide_into_chunks`."""
         return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
@@ -136,7 +136,7 @@ class TextIntake:
             self._answers.check_finite(logits)
             return logits, chunk.skipped
         if on_error == "raise":
-            raise self._make_refusal_error_in(chunk, refused[0])
+            raise self._make_error_for_refused_text(chunk, refused[0])
         logits[refused] = 0
         self._answers.check_finite(logits)
         # An item that is not a text was replaced by an empty text, which may be refused.
@@ -146,7 +146,7 @@ class TextIntake:
         """Compute the logits of texts that are given as ids. Texts beyond the limits are refused, too."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
-        beyond = find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
+        beyond = mark_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
         if not beyond.any():
             return self._engine.logits(ids, lengths)
         within = np.flatnonzero(~beyond)
@@ -165,21 +165,21 @@ class TextIntake:
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:
-            refused |= find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
+            refused |= mark_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
         if refused.any() and on_error == "raise":
-            raise self._make_refusal_error_in(chunk, int(refused.argmax()))
+            raise self._make_error_for_refused_text(chunk, int(refused.argmax()))
         refused[chunk.skipped] = True
         kept = np.flatnonzero(~refused)
         found, costly = self._engine.embeddings(ids[np.repeat(~refused, lengths)], lengths[kept])
         if costly and on_error == "raise":
-            raise self._make_refusal_error_in(chunk, int(kept[costly[0]]))
+            raise self._make_error_for_refused_text(chunk, int(kept[costly[0]]))
         refused[kept[costly]] = True
         embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
         embeddings[kept] = found
         embeddings[refused] = np.nan
         return embeddings, np.flatnonzero(refused).tolist()
 
-    def _make_refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
+    def _make_error_for_refused_text(self, chunk: Chunk, index: int) -> LimitError:
         """Make the error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
         return add_text_name_to_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)

@@ -175,10 +175,10 @@ class TextVerdict:
     @property
     def sentence(self) -> str:
         """The verdict as the end of a sentence that begins with "The text rules: "."""
-        return self._rules_sentence + ("" if self.answers is None else f" {self.answers.sentence}")
+        return self._sentence_on_text_rules + ("" if self.answers is None else f" {self.answers.sentence}")
 
     @property
-    def _rules_sentence(self) -> str:
+    def _sentence_on_text_rules(self) -> str:
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":
@@ -382,7 +382,7 @@ def describe_graph_proof(manifest: Manifest) -> str:
     if any(line.measures_integer_arithmetic for line in manifest.parity.comparisons):
         return _describe_integer_verdict(manifest)
     rounding = _describe_rounding(manifest)
-    own = "".join(map(_describe_difference_in_own_precision, manifest.parity.comparisons))
+    own = "".join(map(_describe_difference_from_other_precision, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
@@ -400,9 +400,9 @@ def describe_number_scale(manifest: Manifest) -> str:
     return "scaled as their owner said; that was not compared with anything."
 
 
-def _describe_difference_in_own_precision(line: Comparison) -> str:
-    """Describe the difference from the module's own answers, if the module computes in another precision than
-    float32."""
+def _describe_difference_from_other_precision(line: Comparison) -> str:
+    """If the module computes in another precision than float32, describe how far the bundle is from the module's
+    answers; else return an empty string."""
     if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)

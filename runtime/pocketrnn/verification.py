@@ -177,7 +177,7 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
     for how, logits in answers.items():
-        faults += _find_faults(manifest, golden, logits, how)
+        faults += _describe_wrong_answers(manifest, golden, logits, how)
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
         raise ParityError(
@@ -185,10 +185,15 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
     apart = {how: tuple(compute_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(Replay(how, len(rows), max(each), _find_largest_by_example(rows, each)) for how, each in apart.items())
+    return tuple(
+        Replay(how, len(rows), max(each), _find_largest_difference_by_example(rows, each))
+        for how, each in apart.items()
+    )
 
 
-def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
+def _find_largest_difference_by_example(
+    rows: Sequence[Sequence[object]], differences: Sequence[float]
+) -> tuple[float, ...]:
     """Find the largest difference of each example. `differences` has one number for each row of logits of the examples,
     in order."""
     left = iter(differences)
@@ -196,8 +201,8 @@ def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequ
 
 
 def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples alone, in one batch, and as streams. Return the logits by the name of each way, and a
-    message for each text whose ids differ from those in the bundle."""
+    """Answer the golden examples alone, in one batch, and as streams. Return a dict from the name of each way to its
+    logits, and a message for each text whose ids differ from those in the bundle."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)
@@ -223,7 +228,9 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
     ]
 
 
-def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
+def _describe_wrong_answers(
+    manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str
+) -> list[str]:
     """Describe each example whose logits, answered in the way `how`, differ too much from the golden logits."""
     faults = []
     differences = compute_logit_differences(golden, logits)

@@ -118,13 +118,13 @@ export class TextClassifier extends AnyClassifier {
     if (status === STATUS.NO_WORD)
       throw new LimitError(
         `${which} holds no known word besides padding, but ${this.name} needs one.`,
-        "Give one with a word of its vocabulary.",
+        "Give a text with a word of its vocabulary.",
       );
     const few = status === STATUS.TOO_SHORT;
     throw new LimitError(
       `${which} becomes ${ids.length} token id${ids.length > 1 ? "s" : ""}, ` +
         `but ${this.name} takes ${few ? `at least ${this._engine.least}` : `at most ${this._engine.most}`}.`,
-      few ? "Give a longer one." : "Shorten it, or export the classifier with max_tokens in its text rules.",
+      few ? "Give a longer text." : "Shorten the text, or export the classifier with max_tokens in its text rules.",
     );
   }
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.first_difference import name_differing_line
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.runnable_program import make_runnable_program
 
@@ -405,7 +405,7 @@ def exported(module: nn.Module, path: Path) -> None:
 @pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 20, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
-    with pytest.raises(ExportError) as refused, name_differing_line():
+    with pytest.raises(ExportError) as refused, add_first_difference_to_error():
         find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
     assert Path(__file__).name in refused.value.problem
 

@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import compared_module
 from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.texts_mixed_in_batch import find_batch_reduction
+from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 WORDS = 20
@@ -352,14 +352,14 @@ def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
     if kind is CountsBySigns and torch.__version__ < "2.13":
         pytest.skip("a cut at a count that may be negative is refused with older torch")
     traced = find_right_program(kind().eval(), (torch.full((3, 7), 2),))
-    assert find_batch_reduction(traced.program) == ""
+    assert find_mixing_line_by_operators(traced.program) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps], 3))
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
     traced = find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
-    assert find_batch_reduction(traced.program) == ""
+    assert find_mixing_line_by_operators(traced.program) == ""
 
 
 @pytest.mark.parametrize(

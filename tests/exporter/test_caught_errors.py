@@ -13,7 +13,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import make_hazard_cases
-from pocketrnn_export.intake.batch_dependent_ids import keep_answered_ids
+from pocketrnn_export.intake.batch_dependent_ids import select_answered_ids
 from pocketrnn_export.proof.right_program_search import find_right_program
 
 
@@ -47,7 +47,7 @@ def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() ->
             raise ExportError("It has no token.", "Give it one.")
         return np.ones((len(tokens), 2), np.float32)
 
-    tried = keep_answered_ids(run, [0, 5, 7], 12)
+    tried = select_answered_ids(run, [0, 5, 7], 12)
     assert tried == [0, 7]
     cases = make_hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
     filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}

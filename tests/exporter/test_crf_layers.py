@@ -68,7 +68,7 @@ def test_a_packed_file_decodes_as_the_modules_forward_does(tagger: Classifier, t
     manifest = pack(tagger._folder, tmp_path / "tagger.prnn", progress=False)
     (line,) = [one for one in manifest.parity.comparisons if one.candidate == "tags in C"]
     assert (line.labels_differing, line.largest_difference < 1e-6) == (0, True)
-    packed, runtime = engine.opened(tmp_path / "tagger.prnn"), Classifier.load(tmp_path / "tagger.prnn")
+    packed, runtime = engine.map_packed_file(tmp_path / "tagger.prnn"), Classifier.load(tmp_path / "tagger.prnn")
     for text in [" ".join(generator.choice(VOCABULARY[2:], n)) for n in (1, 2, 7, 60)]:
         with torch.no_grad():
             (path,) = module(torch.tensor([tagger.encode(text)]))

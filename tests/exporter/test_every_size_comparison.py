@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.first_difference import name_differing_line
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
 from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.compared_module import FreshCopyModule
 from pocketrnn_export.proof.right_program_search import find_right_program
@@ -95,7 +95,7 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
 
     with (
         pytest.raises(ExportError, match=r"\b200 texts.*test_every_size_comparison.py:\d+: `.*n is special"),
-        name_differing_line(),
+        add_first_difference_to_error(),
     ):
         find_right_program(Sums().eval(), EXAMPLE)
 

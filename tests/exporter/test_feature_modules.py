@@ -26,12 +26,12 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_shape_grid
 from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
-from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_marks, draw_features
+from pocketrnn_export.intake.feature_call import FeatureCall, add_feature_ids, draw_features
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packed_text_rules import pack_text_rules
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.proof.feature_cases import add_features, make_example_features
+from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases, make_example_features
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -330,7 +330,7 @@ def of_case(tokens: Any, lengths: Any) -> Any:
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     features: Features = make_features({**PRICE, **USER})
     plain = {"shapes": make_shape_grid(zoo.WORDS, 0, ragged=True)}
-    cases = add_features(plain, features, lambda case: case, most=4)
+    cases = add_features_and_feature_cases(plain, features, lambda case: case, most=4)
     drawn = np.concatenate([of_case(case.tokens, case.lengths) for some in cases.values() for case in some])
     assert set(drawn[:, 1]) == set(range(zoo.USERS))
     sizes = np.abs(drawn[:, 0])
@@ -351,7 +351,7 @@ def test_a_row_without_marks_has_the_same_features_in_every_batch() -> None:
     assert not torch.equal(numbers[0], numbers[1])
     assert torch.equal(draw_features(features, tokens[1:]), numbers[1:])
     call = FeatureCall(lambda _module, tokens, lengths, named: (tokens, lengths, named), features)
-    given, lengths, named = call(nn.Identity(), *add_feature_marks(tokens, torch.tensor([3, 2, 3]), numbers))
+    given, lengths, named = call(nn.Identity(), *add_feature_ids(tokens, torch.tensor([3, 2, 3]), numbers))
     assert given.tolist() == tokens.tolist()
     assert lengths.tolist() == [3, 2, 3]
     assert torch.equal(named["price"], numbers[:, 0])

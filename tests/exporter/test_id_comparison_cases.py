@@ -17,9 +17,13 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.case_provenance import ASKED_IDS, read_compared_ids
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import ASKED_IDS, read_compared_ids
 from pocketrnn_export.proof.case_selection import make_cases_for_graph
-from pocketrnn_export.proof.compared_id_cases import find_compared_ids, insert_phrases, make_cases_with_compared_ids
+from pocketrnn_export.proof.compared_id_cases import (
+    find_compared_ids,
+    make_cases_with_compared_ids,
+    write_phrases_into_rows,
+)
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_values
 
@@ -140,9 +144,9 @@ def test_texts_hold_the_asked_ids_in_every_order() -> None:
 
 def test_drawn_texts_have_phrases_where_there_is_room() -> None:
     tokens = torch.zeros(4, 10, dtype=torch.int64)
-    assert insert_phrases(tokens, (8, 9)).tolist()[1:3] == [[9, 8, 0, 0, 0, 8, 9, 0, 0, 0], [0] * 10]
-    assert insert_phrases(tokens[:, :1], (8, 9)).tolist() == [[0]] * 4
-    assert insert_phrases(tokens, ()) is tokens
+    assert write_phrases_into_rows(tokens, (8, 9)).tolist()[1:3] == [[9, 8, 0, 0, 0, 8, 9, 0, 0, 0], [0] * 10]
+    assert write_phrases_into_rows(tokens[:, :1], (8, 9)).tolist() == [[0]] * 4
+    assert write_phrases_into_rows(tokens, ()) is tokens
 
 
 def test_an_order_of_equal_values_behind_a_phrase_is_refused() -> None:

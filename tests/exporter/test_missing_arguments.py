@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.missing_arguments import MissingArgumentsError
 from pocketrnn_export.intake.module_file import load_module
@@ -155,7 +155,7 @@ def test_only_rates_of_dropout_and_the_padding_of_an_embedding_are_without_effec
 ) -> None:
     (definition,) = ast.parse(f"class Net(nn.Module):\n def __init__(self, p): {init}").body
     assert isinstance(definition, ast.ClassDef)
-    assert find_values_without_effect(definition) == expected
+    assert find_arguments_without_effect(definition) == expected
 
 
 @pytest.mark.usefixtures("folder")
@@ -181,7 +181,7 @@ def test_padding_that_forward_may_read_from_its_layer_has_an_effect(forward: str
     code = f"class Net:\n def __init__(self, p):\n  {init}\n def forward(self, x): {forward}"
     (definition,) = ast.parse(code).body
     assert isinstance(definition, ast.ClassDef)
-    assert find_values_without_effect(definition) == ({"p": None} if is_idle else {})
+    assert find_arguments_without_effect(definition) == ({"p": None} if is_idle else {})
 
 
 def test_a_stored_rate_counts_by_its_own_uses() -> None:
@@ -189,7 +189,7 @@ def test_a_stored_rate_counts_by_its_own_uses() -> None:
     for used, expected in (("F.dropout(x, self.p, self.training)", {"p": 0.0}), ("x * self.p", {})):
         (definition,) = ast.parse(code.format(used)).body
         assert isinstance(definition, ast.ClassDef)
-        assert find_values_without_effect(definition) == expected
+        assert find_arguments_without_effect(definition) == expected
 
 
 EITHER = """
@@ -215,6 +215,24 @@ def test_of_two_layers_under_one_name_only_the_one_counts_that_fits_the_weights(
     for kind in ("gru", "lstm"):
         tensors = make(EITHER, "Net", 5, kind, True).state_dict()
         assert find_parameter_values(definition, tensors) == {"hidden": 5, "both": True}
+
+
+def test_a_size_is_shown_by_the_layer_of_the_class_itself_where_one_inside_has_its_name() -> None:
+    source = """
+from torch import nn
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+class Net(nn.Module):
+    def __init__(self, labels):
+        super().__init__()
+        self.inner, self.fc = Inner(), None
+        self.fc = nn.Linear(4, labels)
+"""
+    definition = ast.parse(source).body[-1]
+    assert isinstance(definition, ast.ClassDef)
+    assert find_parameter_values(definition, make(source, "Net", 2).state_dict()) == {"labels": 2}
 
 
 def test_layers_are_described_by_their_weights() -> None:

@@ -11,7 +11,7 @@ from notebook_maker import notebook
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.answers_after_all_cells import check_after_all_cells
+from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
@@ -36,7 +36,7 @@ def check(folder: Path, *cells: str, name: str = "Net(5)", seconds: float = 60) 
     notebook(folder / "n.ipynb", [FIRST, NET, *cells])
     named = parse_module_name(f"n.ipynb:{name}")
     assert named is not None
-    check_after_all_cells(named, load_module(named), None, seconds)
+    refuse_other_answers_after_all_cells(named, load_module(named), None, seconds)
 
 
 def test_all_cells_are_run_apart_and_the_answers_are_the_same(folder: Path) -> None:

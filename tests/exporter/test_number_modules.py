@@ -812,7 +812,7 @@ def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
     rules = Classifier.load(tmp_path / "b").manifest.numbers
     assert rules.training_range == made.numbers.training_range == ((-1.0, 1.0), (0.0, 0.0), (5.0, 5.0))
     # The width of a channel that never changed is its size, or 1.
-    assert rules.mark_far_numbers(
+    assert rules.mark_numbers_far_outside_training(
         np.array([[9.0, 4.0, 25.0], [9.1, -4.1, -15.1], [np.nan, np.nan, np.nan]])
     ).tolist() == [
         [False] * 3,

@@ -20,7 +20,7 @@ from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
-from pocketrnn_export.numbers.number_step_graph import check_can_stream
+from pocketrnn_export.numbers.number_step_graph import refuse_rules_that_cannot_stream
 from pocketrnn_export.packing import pack
 
 HIDDEN, CHANNELS = 4, 3
@@ -120,8 +120,8 @@ def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> No
 )
 def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberInput, limits: Limits | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        check_can_stream(rules, limits)
-    check_can_stream(NumberInput(("x",)), Limits(max_tokens=300))
+        refuse_rules_that_cannot_stream(rules, limits)
+    refuse_rules_that_cannot_stream(NumberInput(("x",)), Limits(max_tokens=300))
 
 
 class Gestures(nn.Module):

@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, Widths, replace_ids, separate_rows_of_ids_run_alone
+from pocketrnn_export.comparing.proof_inputs import Case, Widths, replace_unwanted_ids, separate_rows_of_ids_run_alone
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.batch_dependent_ids import find_candidate_ids
@@ -281,7 +281,7 @@ def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
     assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
     assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
     assert separate_rows_of_ids_run_alone([case], [], 8, most=3) == [case]
-    assert replace_ids([case], [9], 10) == [case]
+    assert replace_unwanted_ids([case], [9], 10) == [case]
 
 
 @pytest.mark.slow

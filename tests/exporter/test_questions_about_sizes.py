@@ -15,7 +15,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.diagnose.first_difference import name_differing_line
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
@@ -103,7 +103,7 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
 @pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 12, first=1), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
-    with pytest.raises(ExportError, match=reason), name_differing_line():
+    with pytest.raises(ExportError, match=reason), add_first_difference_to_error():
         graph_of(made(kind))
 
 

@@ -140,6 +140,29 @@ def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixtur
     )
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda text: list(text.strip().lower()),
+        pytest.param(lambda text: list(re.sub(r"\s+", " ", text.rstrip(" \n"))), marks=pytest.mark.slow),
+        pytest.param(lambda text: [c for c in text.lstrip("-^]\\ ") if c != "!"], marks=pytest.mark.slow),
+        pytest.param(lambda text: text.strip().split(" "), marks=pytest.mark.slow),
+    ],
+)
+def test_blanks_at_the_ends_are_removed_before_letters(function: Callable[[str], list[str]]) -> None:
+    letters = read_vocabulary(["<pad>", "<unk>", *string.ascii_lowercase, " ", "-", "\\", ""])
+    rules = choose_rules(letters, None, function, [], [" -good film ", "\n \\ a- \n", "\xa0bad!\x1c"])
+    encoder = TextEncoder(rules, letters.tokens)
+    for text in ("  a\t", "a", " \n", "a b ", "-^a", "\u3000a \u2028", "", " a  b!"):
+        assert encoder.encode(text) == (encoder.look_up(function(text)) or [rules.empty_id]), text
+
+
+def test_a_pattern_of_lines_is_not_one_of_the_ends_of_a_text() -> None:
+    pattern = re.compile("^ +", re.MULTILINE)
+    found = read_rules_in_code(lambda text: list(pattern.sub("", text)))
+    assert found is None or found.unsaid
+
+
 PUNCTUATION = {chr(code) for code in range(0x20, 0x30)} - {" "}
 
 

@@ -26,7 +26,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.form_runs import open_session
-from pocketrnn_export.export_guards import lock_exports
+from pocketrnn_export.export_lock_and_exceptions import lock_exports
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -22,7 +22,11 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export import export
-from pocketrnn_export.character_arguments import compare_characters, read_characters, separate_characters_from_texts
+from pocketrnn_export.character_arguments import (
+    check_characters_of_texts,
+    read_characters,
+    separate_characters_from_texts,
+)
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -231,10 +235,10 @@ def test_every_character_and_unknown_words_are_among_the_ids_of_a_proof() -> Non
 
 def test_the_owners_characters_are_compared() -> None:
     given, own = TextInput(TextRules(unknown_id=1), VOCABULARY), [CHARACTERS.encode("W7"), [2, 4]]
-    assert compare_characters(given, CHARACTERS, [("W7 w1", own)]) == "compared: 1 text"
+    assert check_characters_of_texts(given, CHARACTERS, [("W7 w1", own)]) == "compared: 1 text"
     for other, what in (([own[0], [2, 5]], "token 1"), (own[:1], "2 tokens")):
         with pytest.raises(InputError, match=what):
-            compare_characters(given, CHARACTERS, [("W7 w1", other)])
+            check_characters_of_texts(given, CHARACTERS, [("W7 w1", other)])
     pairs, spelled = separate_characters_from_texts([("w1", [3], np.array([[2, 4]])), ("w2", [4]), ("w3", [5], "O")])
     assert (pairs, spelled) == ([("w1", [3]), ("w2", [4]), ("w3", [5], "O")], [("w1", [[2, 4]])])
 

@@ -26,8 +26,8 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     NONE,
     Program,
     convert_float_to_bits,
-    round_columns,
-    round_rows,
+    round_columns_to_int8,
+    round_rows_to_int8,
 )
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 
@@ -579,7 +579,7 @@ def _integers() -> Made:
     """Products of integers: of rows of a table in int8, of rows of floats, and of states, which begin at -1 to 1."""
     m = _Maker()
     inputs, hidden = 24, 5
-    table = round_rows(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
+    table = round_rows_to_int8(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
     words = m.value(FLOAT, _TOKENS, (0, inputs))
     m.program.add("lookup", [m.program.add_constant(table, is_table=True), 0, words])
     states = np.linspace([-1, 0.9], [1, -2], 2 * hidden, axis=1).astype(np.float32)
@@ -592,7 +592,7 @@ def _integers() -> Made:
     outs = 9
     numbers = np.zeros((WIDTH, 16), np.float32)
     numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
-    whole, scales = round_columns(numbers)
+    whole, scales = round_columns_to_int8(numbers)
     made = m.value(FLOAT, _TOKENS, (0, outs))
     m.program.add("linear", [m.x, m.program.add_integer_matrix(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
 
@@ -608,7 +608,9 @@ def _integers() -> Made:
 def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
     """A layer without a product of its states, of inputs of two steps, each rounded by its own largest number."""
     hidden = 8
-    drawn = [round_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
+    drawn = [
+        round_columns_to_int8(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)
+    ]
     bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
     weights = [*(m.program.add_integer_matrix(*some) for some in drawn), m.program.add_constant(bias), *[NONE] * 5]
     made = m.value(FLOAT, _TOKENS, (0, hidden))
@@ -644,7 +646,7 @@ def _integer_layer(
         for array in wide:
             array[:, :, :hidden] = m.generator.normal(0, 0.5, (len(array), gates, hidden))
         flat = [array.reshape(len(array), -1) for array in wide]
-        w, r = round_columns(flat[0]), round_columns(flat[1])
+        w, r = round_columns_to_int8(flat[0]), round_columns_to_int8(flat[1])
         weights += [
             m.program.add_integer_matrix(*w),
             m.program.add_integer_matrix(*r),

@@ -35,7 +35,7 @@ def test_strings_that_are_not_utf8_are_refused_in_a_sentence(section: int, wrong
     path = changed(tmp_path, section, -4, wrong)
     with pytest.raises(BundleError):
         Classifier.load(path)
-    packed = pocketrnn_native.opened(path)
+    packed = pocketrnn_native.map_packed_file(path)
     with pytest.raises(pocketrnn_native.EngineError, match="UTF-8"):
         (packed.labels if section == LABELS else packed.tokens)()
 

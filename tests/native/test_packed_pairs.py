@@ -111,5 +111,5 @@ def test_a_size_that_is_not_of_both_lengths_is_not_fitted() -> None:
 def test_a_difference_of_two_lengths_has_every_sign() -> None:
     span, first, second = Span(pairs=True), (1, 0), (join_factors(0, 1), 0)
     assert span.find_difference_signs(first, second) == {-1, 0, 1}
-    assert span.holds("GreaterOrEqual", (join_factors(1, 1), 0), (0, 2)) is True
-    assert span.holds("Less", first, second) is None
+    assert span.decide_comparison("GreaterOrEqual", (join_factors(1, 1), 0), (0, 2)) is True
+    assert span.decide_comparison("Less", first, second) is None

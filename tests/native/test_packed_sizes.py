@@ -28,7 +28,11 @@ from pocketrnn_export.forms.packed_file.graph_observation import evaluate_node, 
 from pocketrnn_export.forms.packed_file.graph_to_program import lower_graph
 from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.case_provenance import ASKED_SIZES, make_condition_sizes_entry, read_condition_sizes
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import (
+    ASKED_SIZES,
+    make_condition_sizes_entry,
+    read_condition_sizes,
+)
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
 # Beside what the modules ask about, and some on the way.
@@ -250,11 +254,11 @@ def test_an_operator_that_may_give_any_number_of_numbers_has_no_known_size(kind:
 
 def test_sizes_change_their_order_at_the_turns() -> None:
     span = Span(1, 700)
-    assert span.holds("Less", (1, 0), (0, 620)) is None
+    assert span.decide_comparison("Less", (1, 0), (0, 620)) is None
     assert span.turns == {619, 620, 621, 622}
-    assert span.holds("Less", (0, np.nan), (0, 1)) is None
-    assert Span(1, None).holds("GreaterOrEqual", (1, 0), (0, 1)) is True
-    assert Span(1, None).holds("Less", (1, 0), (0, 10**9)) is None
+    assert span.decide_comparison("Less", (0, np.nan), (0, 1)) is None
+    assert Span(1, None).decide_comparison("GreaterOrEqual", (1, 0), (0, 1)) is True
+    assert Span(1, None).decide_comparison("Less", (1, 0), (0, 10**9)) is None
 
 
 # Operators that are drawn, and how many inputs each has of the pool.

@@ -191,7 +191,7 @@ def test_ids_that_the_rules_give_to_no_text_are_told_as_python_tells_them() -> N
             ids = TextEncoder(rules, ["a", "b", "c", "d"]).encode(
                 draw.choice(["a b c", "a" * 9, "", "b b b b b b b b"])
             )
-        said = rules.find_fault(ids)
+        said = rules.explain_impossible_ids(ids)
         expected = next((status for word, status in FAULTS.items() if f" {word} " in said), OK)
         assert engine_of(rules, ["a", "b", "c", "d"]).check_ids(np.array(ids, np.int32)) == expected, (rules, ids)
         seen.add(expected)

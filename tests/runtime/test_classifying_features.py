@@ -20,7 +20,7 @@ from row_files import write_rows
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
-from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
+from pocketrnn.bundle.refused_texts import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
 from pocketrnn.publishing import _format_card_lines
@@ -240,7 +240,7 @@ def test_limits_count_the_ids_of_the_text_only(tmp_path: Path) -> None:
         assert text == "the the" or f"{len(text.split())} token id" in refused.value.problem
         assert classifier.predict([("oil oil", ROW), (text, ROW)], on_error="skip")[1] is None
     ids = np.array([-1, -7, 5, 5, -2, -1, 1, 1, -1, -1, 5])
-    assert find_texts_beyond_limits(limits, ids, np.array([4, 4, 3]), 1).tolist() == [False, True, True]
+    assert mark_texts_beyond_limits(limits, ids, np.array([4, 4, 3]), 1).tolist() == [False, True, True]
 
 
 def test_a_bundle_says_its_features_and_the_parts_must_agree(bundle: Path) -> None:

@@ -18,7 +18,7 @@ from row_files import write_rows
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.hub import parse_hub_address
 from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
-from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
+from pocketrnn.bundle.refused_texts import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
 from pocketrnn.publishing import _format_card_lines
@@ -131,7 +131,7 @@ def test_a_graph_that_needs_a_known_word_needs_it_in_both_texts(tmp_path: Path) 
             classifier.classify(pair)
         assert classifier.predict([("oil", "oil"), pair], on_error="skip")[1] is None
     ids = np.array([5, -2, 1, 5, -2, 7])
-    assert find_texts_beyond_limits(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
+    assert mark_texts_beyond_limits(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
 
 
 def changed_input(manifest: Manifest) -> Manifest:

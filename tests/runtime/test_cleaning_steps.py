@@ -214,8 +214,8 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: Keep(("za",)), "before it begins"),
         (lambda: Keep(("abc",)), "has 3 characters"),
         (lambda: Keep(("",)), "has 0 characters"),
-        (lambda: ReplaceRuns(()), "0 kinds of runs"),
-        (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 kinds of runs"),
+        (lambda: ReplaceRuns(()), "0 runs"),
+        (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 runs"),
         (lambda: ReplaceRuns(("a",)), "runs is ('a',)"),  # type: ignore[arg-type]
         (lambda: ReplaceRuns((Run(("a",)),), "\ud83d"), "surrogate pair"),
         (
@@ -244,7 +244,7 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: TextRules(max_width=0), "max_width is 0"),
         (lambda: TextRules(max_width=1.5), "max_width is 1.5"),  # type: ignore[arg-type]
         (lambda: TextRules(min_width=65537), "min_width is 65537"),
-        (lambda: TextRules(min_width=9, max_width=8), "min_width is 9, but max_width 8"),
+        (lambda: TextRules(min_width=9, max_width=8), "max_width, 8"),
         (lambda: TextRules(pad_side="pre"), "pad_side is 'pre'"),  # type: ignore[arg-type]
         (lambda: TextRules(cut_side=None), "cut_side is None"),  # type: ignore[arg-type]
     ],

@@ -196,7 +196,7 @@ def test_ids_are_cut_before_the_frame_and_filled_up() -> None:
     assert ids(replace(RULES, max_tokens=1), BERT, "a b") == [1, 7, 2]
     assert ids(replace(RULES, max_tokens=1, cut_side="left"), BERT, "a b") == [1, 8, 2]
     assert ids(replace(RULES, min_width=5, padding_id=9, pad_side="left"), BERT, "a") == [9, 9, 1, 7, 2]
-    assert [bool(RULES.find_fault(some)) for some in ([7, 2], [1, 7], [1, 7, 2])] == [True, True, False]
+    assert [bool(RULES.explain_impossible_ids(some)) for some in ([7, 2], [1, 7], [1, 7, 2])] == [True, True, False]
     assert replace(RULES, max_tokens=4).sizes == (1, 6)
 
 

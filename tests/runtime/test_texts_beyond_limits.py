@@ -158,7 +158,7 @@ def test_max_tokens_of_the_text_rules_may_exceed_them_or_keep_within(tmp_path: P
         ({"max_batch": None}, "not of type"),
         ({"max_tokens": True}, "not of type"),
         ({"most": 3}, "not a known member"),
-        ({"min_tokens": 5, "max_tokens": 4}, "No text has at least 5 and at most 4"),
+        ({"min_tokens": 5, "max_tokens": 4}, "at least 5 and at most 4"),
         ({"max_tokens": 8}, "'wall st . bears claw back into the black' has 9 token ids"),
         ({"min_tokens": 3}, "'the oil' has 2 token ids"),
     ],

@@ -24,7 +24,7 @@ from pocketrnn.benchmark import bench
 from pocketrnn.bundle.manifest import Manifest, describe_padding_effect
 from pocketrnn.classifier import compute_logits_of_batches, compute_logits_of_engine_input
 from pocketrnn.commands.cli import main
-from pocketrnn.engines.batching import divide_into_runs, find_texts_with_ids
+from pocketrnn.engines.batching import divide_into_runs, mark_texts_with_ids
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])
@@ -174,7 +174,7 @@ def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
 )
 def test_the_texts_that_hold_an_id_are_found(texts: list[list[int]], wanted: list[int]) -> None:
     ids, lengths = np.array([i for text in texts for i in text]), np.array(list(map(len, texts)))
-    found = find_texts_with_ids(ids, lengths, wanted)
+    found = mark_texts_with_ids(ids, lengths, wanted)
     expected = [bool(set(text) & set(wanted)) for text in texts]
     assert (found is None and not any(expected)) or (found is not None and found.tolist() == expected)
 

@@ -126,7 +126,7 @@ def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
     vectors.write_text("low 1 2\nest 3 4\nlower 5 6\n")
     data = LabelledTexts(["low lower", "lowest low"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
     task = prepare_texts(
-        data, None, replace(BPE, embedding_dim=None), lambda _: None, beside=OtherSources(word_vectors=vectors)
+        data, None, replace(BPE, embedding_dim=None), lambda _: None, other_sources=OtherSources(word_vectors=vectors)
     )[0]
     assert task.vectors is not None
     found = {task.vocabulary[i]: row.tolist() for i, row in zip(task.vectors.ids, task.vectors.values, strict=True)}

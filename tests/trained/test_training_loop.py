@@ -167,7 +167,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
     assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
     # A word too rare for the data's vocabulary is read as itself.
-    task = prepare_texts(data, None, chosen, lambda _: None, beside=OtherSources(word_vectors=path))[0]
+    task = prepare_texts(data, None, chosen, lambda _: None, other_sources=OtherSources(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
     again = [i for text in data.split(None, chosen)[0].texts for i in encoder.encode(text)]
     assert task.rows.values.tolist() == again

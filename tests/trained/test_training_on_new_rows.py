@@ -62,7 +62,7 @@ def test_words_and_labels_that_are_new_get_rows_and_the_others_stay(before: Chec
     old = len(before.vocabulary)
     assert start.vocabulary[:old] == before.vocabulary
     assert set(start.vocabulary[old:]) == {"kitten", "fox0", "fox1", "fox2"}
-    weights, state = start.weights(data, seed=0), before.module.state_dict()
+    weights, state = start.make_weights(data, seed=0), before.module.state_dict()
     assert weights["embedding.weight"][:old].equal(state["embedding.weight"])
     assert weights["fc.weight"][:3].equal(state["fc.weight"])
     assert weights["fc.bias"].tolist() == [*state["fc.bias"].tolist(), 0.0]
@@ -70,7 +70,7 @@ def test_words_and_labels_that_are_new_get_rows_and_the_others_stay(before: Chec
     for name in state.keys() - fitted_anew - {"embedding.weight", "fc.weight", "fc.bias"}:
         assert weights[name].equal(state[name]), name
     with torch.random.fork_rng():
-        assert start.weights(data, seed=0)["embedding.weight"].equal(weights["embedding.weight"])
+        assert start.make_weights(data, seed=0)["embedding.weight"].equal(weights["embedding.weight"])
 
 
 @pytest.mark.parametrize(("max_vocabulary", "words"), [(None, 4), (10_000, 4), (3, 0)])

@@ -28,7 +28,7 @@ from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import MARK
-from pocketrnn_training.texts.sentence_encoding import encode_sentences
+from pocketrnn_training.texts.split_sentence_ids import encode_sentences
 from pocketrnn_training.training import TrainingState
 
 CONLLU = """\
@@ -205,7 +205,7 @@ def test_the_bundle_and_the_packed_file_tag_as_the_checkpoint_does(trained: Path
 def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: Path) -> None:
     data = read_tagged(written(tmp_path, "can't A\nx B\n\nx B\nx-y-z A\n\n" * 4))
     settings = TagSettings(vocabulary_size=12, piece_dropout=0.5)
-    task, _ = prepare_tags(data, data, settings, lambda _: None, beside=OtherSources())
+    task, _ = prepare_tags(data, data, settings, lambda _: None, other_sources=OtherSources())
     for drawn in (task, task.draw_epoch(np.random.SeedSequence(1))):
         assert drawn.step_targets is not None
         assert drawn.step_targets.offsets.tolist() == drawn.rows.offsets.tolist()
@@ -252,7 +252,7 @@ def test_what_a_crf_answers_has_the_decoded_label_as_the_likeliest() -> None:
 def prepared(folder: Path, text: str, **options: Any) -> Task:
     data = read_tagged(written(folder, text))
     settings = TagSettings(vocabulary_size=20, **options)
-    return prepare_tags(data, data, settings, lambda _: None, beside=OtherSources())[0]
+    return prepare_tags(data, data, settings, lambda _: None, other_sources=OtherSources())[0]
 
 
 def test_spans_have_a_crf_that_rules_out_what_no_sentence_has(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_what_is_far_is_far_in_javascript_too() -> None:
     line = [node, "--input-type=module", "-e", script]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
     found, whole, unknown = json.loads(done.stdout)
-    far = RULES.mark_far_numbers(rows)
+    far = RULES.mark_numbers_far_outside_training(rows)
     assert found == [int(row.argmax()) if row.any() else -1 for row in far] == [-1, 0, 1, 2, -1]
     assert whole == [-1, pytest.approx(18.001)]
     assert unknown is None

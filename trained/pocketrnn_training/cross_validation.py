@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.row_kinds import find_kind
+from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import train
@@ -157,12 +157,12 @@ def cross_validate_rows(
     Raises:
         InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
     """
-    check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
-    baseline_of = find_kind(data).baseline
+    check_labelled(data, "row", "Leave out rows without a label: a fold is measured by its labels.")
+    baseline_of = find_row_kind(data).baseline
     fold_of = assign_folds(data, folds, np.random.default_rng(settings.seed))
     measured: list[Fold] = []
 
-    def report_in_all_folds(event: Progress | Epoch | Notice) -> None:
+    def report_progress_over_folds(event: Progress | Epoch | Notice) -> None:
         if isinstance(event, Progress):
             done = event.epochs * len(measured)
             report(replace(event, epoch=done + event.epoch, epochs=event.epochs * folds))
@@ -170,7 +170,7 @@ def cross_validate_rows(
     for fold in range(folds):
         others, rows = (data.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
         made = train(
-            others, settings, word_vectors=word_vectors, examples=(), report=report_in_all_folds, before=before
+            others, settings, word_vectors=word_vectors, examples=(), report=report_progress_over_folds, before=before
         )
         found = evaluate(made, rows)
         baseline = baseline_of(others, rows, made)

@@ -23,7 +23,7 @@ from pocketrnn_training.cross_validation import CrossValidation, cross_validate_
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
-from pocketrnn_training.row_kinds import find_kind
+from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
 from pocketrnn_training.rows.rows_in_memory import (
@@ -270,7 +270,7 @@ def fit(
         data, held_out, given = _make_training_and_validation_rows(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
-        make_settings(find_kind(data).settings, choices),
+        make_settings(find_row_kind(data).settings, choices),
         name=name,
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
@@ -328,7 +328,7 @@ def cross_validate(
         data = make_rows_of_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
-        make_settings(find_kind(data).settings, choices),
+        make_settings(find_row_kind(data).settings, choices),
         folds,
         report=_make_default_report(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),
@@ -339,7 +339,7 @@ def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
         raise InputError(
             "numbers is given without channels, so that the rows are texts.",
-            "Leave it out, or give the channels of your sequences: channels=['ax', 'ay'].",
+            "Leave numbers out, or give the channels of your sequences: channels=['ax', 'ay'].",
         )
 
 

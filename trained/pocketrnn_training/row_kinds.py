@@ -29,7 +29,7 @@ from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
-__all__ = ["Kind", "find_kind"]
+__all__ = ["Kind", "find_row_kind"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ _KINDS: Final = (
 )
 
 
-def find_kind(data: LabelledRows) -> Kind:
+def find_row_kind(data: LabelledRows) -> Kind:
     """Find the `Kind` of the given rows, which has the functions and classes for training on them."""
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -29,7 +29,7 @@ from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
-from pocketrnn_training.row_kinds import find_kind
+from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -103,8 +103,8 @@ def train(
         >>> checkpoint.labels
         ('bad', 'good')
     """
-    kind = find_kind(data)
-    if validation is not None and (other := find_kind(validation)) is not kind:
+    kind = find_row_kind(data)
+    if validation is not None and (other := find_row_kind(validation)) is not kind:
         raise InputError(
             f"The training rows are {kind.settings.ROWS}, but the validation rows are {other.settings.ROWS}.",
             "Give training and validation rows of the same kind.",
@@ -116,21 +116,21 @@ def train(
         )
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _make_fabric(settings)
-    beside = OtherSources(teacher, word_vectors, before)
+    other_sources = OtherSources(teacher, word_vectors, before)
     of_same_data = validation is None
     _refuse_final_fit(settings, possible=of_same_data)
-    sources = _find_vector_sources(data, settings, beside, report)
+    sources = _find_vector_sources(data, settings, other_sources, report)
     if isinstance(settings, PairSettings):
         # They are not compared: docs/training-measurements.md, "Two texts".
-        beside = replace(beside, word_vectors=sources[-1])
-    found = _compare_by_folds(data, validation, settings, beside, sources, resume, report)
+        other_sources = replace(other_sources, word_vectors=sources[-1])
+    found = _compare_by_folds(data, validation, settings, other_sources, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.chosen_candidate.tokenizer)  # type: ignore[call-arg]
-        beside = replace(
-            beside, word_vectors=next(s for s in sources if (s and s.name) == found.chosen_candidate.vectors)
+        other_sources = replace(
+            other_sources, word_vectors=next(s for s in sources if (s and s.name) == found.chosen_candidate.vectors)
         )
         validation = validation if found.folds is None else data
-    task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
+    task, decided = kind.prepare(data, validation, settings, report, examples=examples, other_sources=other_sources)
     if found is not None:
         task = found.apply_to(task)
     may_fit_all = of_same_data and task.teaching is None
@@ -161,16 +161,16 @@ def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
 
 
 def _find_vector_sources(
-    data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
+    data: LabelledRows, settings: Settings, other_sources: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
     """List the files of word vectors to try: the given file; else None, for no vectors, and an installed file."""
-    if beside.word_vectors is not None:
-        return (beside.word_vectors,)
+    if other_sources.word_vectors is not None:
+        return (other_sources.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return (None,)
     wanted = settings.shipped_vectors and settings.embedding_dim is None
-    of_new_pairs = isinstance(settings, PairSettings) and beside.before is None
-    if not wanted or not (of_new_pairs or may_compare_candidates(data, settings, beside)):
+    of_new_pairs = isinstance(settings, PairSettings) and other_sources.before is None
+    if not wanted or not (of_new_pairs or may_compare_candidates(data, settings, other_sources)):
         return (None,)
     found = installed_vectors.find_installed_vectors(data.single_texts.texts, report)
     return (None,) if found is None else (None, found)
@@ -180,7 +180,7 @@ def _compare_by_folds(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
-    beside: OtherSources,
+    other_sources: OtherSources,
     sources: Sequence[Path | None],
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
@@ -189,9 +189,9 @@ def _compare_by_folds(
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
-    if not may_compare_candidates(data, settings, beside):
+    if not may_compare_candidates(data, settings, other_sources):
         return None
-    if validation is None and may_measure_by_folds(data, settings, beside):
+    if validation is None and may_measure_by_folds(data, settings, other_sources):
         # A run that is measured by folds is saved only at its end: it cannot be resumed before.
         return compare_candidates(data, settings, _run_training, report, sources=sources, measure=True)
     if resume is not None:

@@ -22,7 +22,7 @@ from pocketrnn_training.cross_validation import CrossValidation, cross_validate_
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.report import run_report as reports
-from pocketrnn_training.row_kinds import find_kind
+from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.rows.text_files import with_unlabelled
@@ -228,7 +228,8 @@ class TrainingRun:
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _add_reading_options(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Add the options with which the rows were read to the checkpoint. `evaluate` reads other rows with them."""
+        """Return the checkpoint with the options with which the rows were read. `evaluate` reads other rows with
+        them."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
@@ -244,7 +245,7 @@ def _measure_baseline(
 ) -> Baseline | None:
     """Fit a simple model on the training rows, and measure it on the validation rows; None if it cannot be fitted."""
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
-    baseline = find_kind(training).baseline(training, validation, best)
+    baseline = find_row_kind(training).baseline(training, validation, best)
     if baseline is not None:
         report(StageNotice(f"The {baseline.NAME} {baseline.summary}."))
     else:
@@ -260,5 +261,7 @@ def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
     """Read the state of the interrupted run. Refuse settings other than those of the run."""
     state = run_folder.read_state(output)
     if other := settings.other_than(state.best.training):
-        raise InputError(f"The run in {output} was made with {other}.", "Give the settings that it was started with.")
+        raise InputError(
+            f"The run in {output} was made with {other}.", "Give the settings with which the run was started."
+        )
     return state

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnx
@@ -17,8 +17,8 @@ import onnx
 from pocketrnn.errors import ExportError
 from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
-from pocketrnn_export.checking.input_output_matching import MatchedInput, make_file_inputs, squeeze_shape
-from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, broadcast_scale, join_outputs
+from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
+from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
 from pocketrnn_export.checking.missing_activation import Activation
 from pocketrnn_export.checking.perturbed_inputs import perturb_number_inputs
 from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
@@ -29,7 +29,7 @@ from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Differe
 from pocketrnn_export.comparing.parity_verdict import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
-from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.intake.user_frames import describe_user_line_if_known
 
 _log = logging.getLogger(__name__)
 # Two answers this near are the same where there is no answer in double precision.
@@ -68,6 +68,32 @@ class Outcome:
     numbers_off: float = 0.0
 
 
+class _Float64Difference(NamedTuple):
+    """The difference of the two answers to a case in double precision.
+
+    Attributes:
+        difference: the difference.
+        is_rounding: whether only the rounding of the file's numbers causes it.
+    """
+
+    difference: Difference
+    is_rounding: bool
+
+
+class Float64Comparison(NamedTuple):
+    """The comparison of a file with its module in double precision.
+
+    Attributes:
+        largest: the largest difference; None if the two were not compared.
+        why_not: why the two were not compared; else empty.
+        differing: the first case that differs by more than rounding; None if there is none.
+    """
+
+    largest: float | None
+    why_not: str
+    differing: Outcome | None
+
+
 @dataclass(frozen=True)
 class ComparedFile:
     """A file, and the module that it is compared with.
@@ -89,7 +115,7 @@ class ComparedFile:
     called: ModuleCall
     file: CheckedFile
     fed: tuple[MatchedInput, ...]
-    outputs: tuple[tuple[int, str], ...]
+    outputs: tuple[OutputPair, ...]
     largest: Mapping[str, float] = field(default_factory=dict)
     scales: Mapping[str, Array] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
@@ -102,11 +128,13 @@ class ComparedFile:
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
-        """Select the outputs of the module that are compared."""
+        """Return the outputs of the module that are compared. If only the file has an activation at its end, it is
+        applied to the module's output."""
         return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Select the outputs of the file that are compared. An error of the file is returned unchanged."""
+        """Return the outputs of the file that are compared, or the file's error. If only the module has an activation
+        at its end, it is applied to the file's output."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -122,7 +150,7 @@ class ComparedFile:
         If the module does not run on the rows as they are, they are sorted by length.
         """
         found = self._call_module(case)
-        if found is None and (in_order := _sort_by_length(case)) is not case:
+        if found is None and (in_order := _sort_rows_by_length(case)) is not case:
             case, found = in_order, self._call_module(in_order)
         if found is None:
             return None
@@ -146,18 +174,18 @@ class ComparedFile:
         outcome = self._make_outcome(
             case,
             np.maximum(join_outputs(units, rows), _SMALLEST),
-            self._join_scales(own, rows),
+            self._make_scale_table(own, rows),
             expected,
             join_outputs(alike, rows),
         )
-        shapes = _describe_other_shape(own, given)
+        shapes = _describe_shape_difference(own, given)
         difference = replace(outcome.difference, labels_differing=self._count_different_labels(own, alike, rows))
         return replace(
             outcome, difference=difference, shapes=shapes, numbers_off=self._measure_value_difference(own, alike)
         )
 
     def _count_different_labels(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array], rows: int) -> int:
-        """Count the rows that get another label from the file than from the module."""
+        """Count the rows in which the two answers have another label: another largest class, or another integer."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
             for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
@@ -191,11 +219,11 @@ class ComparedFile:
         most 1."""
         return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
-    def _join_scales(self, outputs: Sequence[Array], rows: int) -> Logits:
-        """Return a table with the scale of each number in the joined outputs: how many times larger its column is than
-        the smallest column. No scale is below 1."""
+    def _make_scale_table(self, outputs: Sequence[Array], rows: int) -> Logits:
+        """Return the scale of each number in the table of joined outputs: how many times larger its column is than the
+        smallest column. No scale is below 1."""
         each = [
-            np.broadcast_to(broadcast_scale(self.scales.get(name, np.ones(1)), one.shape), one.shape)
+            np.broadcast_to(choose_column_scales(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(outputs, self.outputs, strict=True)
         ]
         table: Logits = np.maximum(join_outputs(each, rows), 1.0)
@@ -204,7 +232,7 @@ class ComparedFile:
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
         """Return the outcome of a case from the joined outputs of the module (`expected`) and of the file (`given`). If
         the difference may be rounding, the exact answer decides."""
-        left_out = _find_uncompared_numbers(expected, given)
+        left_out = _make_mask_of_uncompared_numbers(expected, given)
         expected, given = (
             _replace_uncompared_by_zeros(left_out, expected),
             _replace_uncompared_by_zeros(left_out, given),
@@ -243,7 +271,7 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether only the rounding of onnxruntime's operators explains the difference.
+        """Return whether the rounding of onnxruntime's operators alone explains the difference.
 
         The file must compute the same as the module. Perturbed weights do not show this rounding: onnxruntime's sigmoid
         if the states that drive gates are inputs, and a standard deviation of equal numbers.
@@ -251,11 +279,11 @@ class ComparedFile:
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
         in_doubles = self._compare_case_in_double_precision(case)
-        return not isinstance(in_doubles, str) and in_doubles[1]
+        return not isinstance(in_doubles, str) and in_doubles.is_rounding
 
-    def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
-        """Return whether an answer is as near to the exact answer as half precision allows."""
-        return measure_distance_to_exact_answer("file", exact, given).spreads <= most * self.file.rounding
+    def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most_spreads: float) -> bool:
+        """Return whether an answer is as near to the exact answer as half precision allows: within `most_spreads`."""
+        return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
     def measure_case(self, case: Case) -> Difference:
         """Measure the difference between the two answers to a case. Both sides must answer it."""
@@ -264,7 +292,7 @@ class ComparedFile:
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
-        left_out = _find_uncompared_numbers(expected, numbers)
+        left_out = _make_mask_of_uncompared_numbers(expected, numbers)
         found = measure_difference(
             "file",
             case.name,
@@ -281,7 +309,7 @@ class ComparedFile:
         given = self._select_file_outputs(call)
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
-    def find_differing_output(self, case: Case) -> tuple[str, slice]:
+    def find_most_differing_output(self, case: Case) -> tuple[str, slice]:
         """Find the output of the file that differs most; return its name and its columns in the tables.
 
         The tables are those of `compute_both_answers`. The difference is in the output's unit. The name is empty if one
@@ -299,15 +327,15 @@ class ComparedFile:
             for some, (_, name) in zip(columns, self.outputs, strict=True)
         ]
         worst = int(np.argmax(largest))
-        return self.file.name_output(self.outputs[worst][0]), columns[worst]
+        return self.file.find_output_name(self.outputs[worst][0]), columns[worst]
 
-    def describe_other_shape(self, case: Case) -> str:
-        """Describe the shapes of the two answers, if they cannot be compared number by number; else return ""."""
+    def describe_shape_difference(self, case: Case) -> str:
+        """Describe the two shapes that differ, if the answers cannot be compared number by number; else return ""."""
         call = record_call(self.called, case)
         own, given = self._select_module_outputs(call), self._select_file_outputs(call)
         if isinstance(given, str) or [squeeze_shape(one) for one in given] == [squeeze_shape(one) for one in own]:
             return ""
-        return _describe_other_shape(own, given)
+        return _describe_shape_difference(own, given)
 
     @functools.cached_property
     def _joined_output_module(self) -> JoinedOutputModule:
@@ -315,7 +343,7 @@ class ComparedFile:
 
     @functools.cached_property
     def _float64_reference(self) -> Reference | str:
-        """The module in double precision, or the reason why it cannot run in it."""
+        """The module in double precision, or the reason why the module cannot run in double precision."""
         if not self.called.in_doubles:
             return f"{self.called.name} is a file."
         try:
@@ -341,11 +369,8 @@ class ComparedFile:
         except ExportError:
             return None
 
-    def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
-        """Compare the file with the module in double precision, on the smaller cases.
-
-        Return the largest difference, or None and the reason; and a case that differs by more than rounding.
-        """
+    def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> Float64Comparison:
+        """Compare the file with the module in double precision, on the smaller cases of `outcomes`."""
         small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
         chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
         largest = 0.0
@@ -355,19 +380,15 @@ class ComparedFile:
                 break
             found = self._compare_case_in_double_precision(case)
             if isinstance(found, str):
-                return None, f"Not compared in double precision: {found}", None
+                return Float64Comparison(None, f"Not compared in double precision: {found}", None)
             apart, is_same = found
             largest = max(largest, apart.largest)
             if not is_same:
-                return largest, "", Outcome(case, apart, False)
-        return largest, "", None
+                return Float64Comparison(largest, "", Outcome(case, apart, False))
+        return Float64Comparison(largest, "", None)
 
-    def _compare_case_in_double_precision(self, case: Case) -> tuple[Difference, bool] | str:
-        """Compare the file with the module in double precision on one case.
-
-        Return the difference, and whether only the rounding of the file's numbers causes it; or the reason why this is
-        unknown.
-        """
+    def _compare_case_in_double_precision(self, case: Case) -> _Float64Difference | str:
+        """Compare the file with the module in double precision on one case. Return the reason if this is impossible."""
         if isinstance(self._float64_graph, str):
             return self._float64_graph
         if isinstance(self._float64_reference, str):
@@ -380,16 +401,16 @@ class ComparedFile:
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} or {self.called.name} does not run in that precision."
-        scales = self._join_scales([call.outputs[name] for _, name in self.outputs], len(case.lengths))
+        scales = self._make_scale_table([call.outputs[name] for _, name in self.outputs], len(case.lengths))
         table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
-        left_out = _find_uncompared_numbers(expected, table)
+        left_out = _make_mask_of_uncompared_numbers(expected, table)
         expected, given = (
             _replace_uncompared_by_zeros(left_out, expected),
             _replace_uncompared_by_zeros(left_out, table),
         )
         apart = measure_difference("file, float64", case.name, expected, given)
         if apart.largest <= _ROUNDED or (exact := self._compute_exact_answer(case)) is None:
-            return apart, True
+            return _Float64Difference(apart, True)
         apart = measure_difference("file, float64", case.name, expected, given, exact)
         is_same = apart.spreads is None or apart.spreads <= SPREADS
         # Numbers of the graph that are no weights are rounded to half precision, too.
@@ -398,11 +419,11 @@ class ComparedFile:
         )
         if not is_same and self._is_nearer_to_exact(exact.logits, table, call, scales):
             return "onnx's reference operators give another answer than onnxruntime."
-        return apart, is_same
+        return _Float64Difference(apart, is_same)
 
     @functools.cached_property
     def _float64_graph(self) -> Callable[[dict[str, Array]], list[Array]] | str:
-        """The file in double precision, or the reason why it cannot run in it."""
+        """The file in double precision, or the reason why the file cannot run in double precision."""
         if self.file.model is None:
             return "the file is not ONNX."
         try:
@@ -444,7 +465,7 @@ class ComparedFile:
         return "" if found is None else found.sentence
 
 
-def _describe_other_shape(module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> str:
+def _describe_shape_difference(module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> str:
     odd = [
         (one.shape, other.shape)
         for one, other in zip(file_outputs, module_outputs, strict=True)
@@ -463,20 +484,20 @@ def _find_forward_line(frame: FrameType | None) -> str:
     inner = frame
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back
-    return find_user_place(frame) if inner is None else ""
+    return describe_user_line_if_known(frame) if inner is None else ""
 
 
-def _sort_by_length(case: Case) -> Case:
+def _sort_rows_by_length(case: Case) -> Case:
     """Sort the rows of a case by decreasing length: some modules require this."""
     order = np.argsort(-case.lengths, kind="stable")
     return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
 
 
-def _find_uncompared_numbers(expected: Any, given: Any) -> Any:
-    """Return which numbers are not compared, as a mask: NaN in the module's answer, or the same infinity in both."""
+def _make_mask_of_uncompared_numbers(expected: Any, given: Any) -> Any:
+    """Return a mask of the numbers that are not compared: NaN in the module's answer, or the same infinity in both."""
     is_nan = np.isnan(expected)
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 
 
-def _replace_uncompared_by_zeros(left_out: Any, table: Any) -> Any:
-    return np.where(left_out, 0.0, table).astype(table.dtype) if left_out.any() else table
+def _replace_uncompared_by_zeros(uncompared: Any, table: Any) -> Any:
+    return np.where(uncompared, 0.0, table).astype(table.dtype) if uncompared.any() else table

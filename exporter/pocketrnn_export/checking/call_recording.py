@@ -19,6 +19,9 @@ from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
+# The size of a batch: its rows, and their steps.
+RowsAndSteps = tuple[int, int]
+
 # The sizes of the first calls, (batch, tokens): two sizes that differ in both numbers, then other sizes for modules
 # that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
@@ -55,7 +58,7 @@ class ModuleCall:
     ragged: bool = False
     samples: Array | None = None
     in_doubles: bool = True
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[RowsAndSteps, ...] = ()
     unit: str = "tokens"
     one_row: bool = False
     name: str = "the module"
@@ -106,7 +109,8 @@ def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """Draw a case of random ids. If the module takes lengths, the lengths decrease from row to row."""
+    """Draw a case of random ids. If the module takes lengths, or if `ragged` is true, the lengths decrease from row to
+    row."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
@@ -117,14 +121,14 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
     return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
 
 
-def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
+def select_running_sizes(called: ModuleCall, sizes: Iterable[RowsAndSteps]) -> ModuleCall | None:
     """Return the call with only the sizes on which it runs; None if it runs on no size."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
 
-def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
-    """List sizes for first calls: different numbers of rows, and this number of steps."""
+def list_sizes_with_different_rows(steps: int) -> tuple[RowsAndSteps, ...]:
+    """List three sizes (rows, steps) with this number of steps, and with different numbers of rows."""
     return tuple((rows, steps) for rows in (3, 2, 1, 4) if rows != steps)[:3]
 
 
@@ -157,7 +161,8 @@ def can_take_ids_below(called: ModuleCall, count: int, *, draws: int = 1) -> boo
 def record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Run the module; record the inputs of the last call of forward in `inputs`, and return its outputs."""
+    """Call `function` on the module. Record the inputs of the last call of forward in `inputs`, and return its
+    outputs."""
     outputs: dict[str, Tensor] = {}
 
     def record_inputs_of_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

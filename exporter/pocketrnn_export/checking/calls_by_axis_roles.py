@@ -17,10 +17,11 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
+    RowsAndSteps,
     can_run_on_size,
     can_take_ids_below,
     draw_case,
-    list_sizes_of_steps,
+    list_sizes_with_different_rows,
     record_call,
     record_inputs,
     select_running_sizes,
@@ -67,7 +68,7 @@ class UncallableModuleError(InputError):
     def __init__(self, problem: str) -> None:
         super().__init__(
             f"{problem}.",
-            "Say how it is called, and how many ids there are: --call LINE, --ids N (call= and ids= in Python).",
+            "Say how the module is called, and how many ids there are: --call LINE, --ids N (in Python call=, ids=).",
         )
 
 
@@ -78,8 +79,8 @@ def find_call_by_axes(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
-    """Find a call of a module with the inputs that a file declares. Each axis of variable size is tried as the batch
-    and as the sequence.
+    """Find a call of a module with the inputs that a file declares. Each axis is tried as the batch, as the sequence,
+    and with a fixed size.
 
     The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
     batch's, but the sequence's. If there is no such call, one that runs is chosen.
@@ -114,7 +115,7 @@ def find_call_by_axes(
         if called is None or _treats_columns_as_steps(called, ports, axis_roles):
             continue
         if is_declared:
-            called = _limit_to_declared_sizes(called, others)
+            called = _note_limit_to_declared_sizes(called, others)
         varies = len(_list_input_shapes(called)) > 1
         if is_declared or (varies and has_independent_rows(called) and runs_in_file(called)):
             return _choose_call_with_variable_steps(called, axis_roles, zip(ways_of_others, others, strict=True))
@@ -128,25 +129,25 @@ def find_call_by_axes(
         )
         others = [called for called in whole if called is not None and has_independent_rows(called)]
     if not any(len(_list_input_shapes(called)) > 1 for called in others):
-        others = _find_calls_with_only_length(module, ports, ways, counts, padding_id) or others
+        others = _find_calls_with_fixed_steps(module, ports, ways, counts, padding_id) or others
     if others:
         return max(others, key=lambda called: (runs_in_file(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
 
 
-def _find_calls_with_only_length(
+def _find_calls_with_fixed_steps(
     module: nn.Module, ports: Sequence[Port], ways: Sequence[tuple[Roles, ...]], counts: Sequence[int], padding_id: int
 ) -> list[ModuleCall]:
-    """Return a list with one call of a module that runs on only one number of steps; an empty list if no number of
-    steps runs."""
+    """Find the number of steps on which a module runs, if it runs on no other. Return a list with the call for this
+    number; an empty list if no number of steps runs."""
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
     others: list[tuple[bool, ModuleCall]] = []
     for steps in sorted({*range(1, _MOST_STEPS + 1), *lengths} - {0}):
         for axis_roles in [axis_roles for axis_roles in ways if "s" in itertools.chain(*axis_roles)][:_LIKELY]:
-            sizes = list_sizes_of_steps(steps)
+            sizes = list_sizes_with_different_rows(steps)
             found = try_axis_roles(module, ports, axis_roles, (), counts, padding_id, trials=sizes)
             several = found is not None and len(found.sizes) > 1
             if found is not None and several and has_independent_rows(found):
@@ -168,7 +169,7 @@ def _choose_call_with_variable_steps(
         differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
         steps = next((new for old, new in differing if old == "s"), None)
         if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and has_independent_rows(other):
-            return replace(other, sizes=list_sizes_of_steps(steps))
+            return replace(other, sizes=list_sizes_with_different_rows(steps))
     return called
 
 
@@ -176,13 +177,13 @@ def try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
-    sizes: Iterable[tuple[int, int]],
+    sizes: Iterable[RowsAndSteps],
     counts: Sequence[int],
     padding_id: int,
-    trials: Sequence[tuple[int, int]] = (),
+    trials: Sequence[RowsAndSteps] = (),
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Call the module with inputs whose axes are the batch, the sequence or of a fixed size, as `axis_roles` says.
+    """Call the module with inputs whose axes have the roles `axis_roles`: the batch, the sequence or a fixed size.
     Return the call if the module runs with it on all `sizes`; else None.
 
     It must give finite answers on one of the `trials` of numbers and masks. Without trials, it has to run on one of the
@@ -229,7 +230,8 @@ def has_independent_rows(called: ModuleCall) -> bool:
 
 
 def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
-    """Sort the inputs of a file in the order of the module's inputs, with their likeliest types."""
+    """Return the inputs of a file in the order of the module's inputs. If the module has no embedding, an input without
+    a declared type gets float32."""
     names = [parameter.name for parameter in list_forward_parameters(module)]
     ports: Sequence[Port] = file.inputs
     if {port.name for port in ports} <= set(names):
@@ -241,7 +243,7 @@ def _sort_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
 
 def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
     """Return a rating by which calls are compared: whether a call takes several sizes, whether its rows are
-    independent, and how many usual sizes it takes.
+    independent, and how many of the sizes `SIZES` it takes.
 
     If only one size runs, nothing shows that its one row is independent.
     """
@@ -250,7 +252,7 @@ def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
     return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
 
 
-def _limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
+def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
     """Return `called`, whose inputs have the sizes that the file declares. If the module also runs on other sizes, as
     in `others`, the returned call notes that only the declared ones are compared."""
     own = _list_input_shapes(called)
@@ -298,12 +300,11 @@ def _count_ids_per_input(
     axis_roles: Sequence[Roles],
     counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Return a dict from an input's name to the largest number of ids with which the module runs, for each column of
-    the input.
+    """Return for each input a list with a number of ids for each column: the largest number with which the module runs.
 
     Each column may have its own table.
     """
-    widths = [_compute_inner_size(roles) for roles in axis_roles]
+    widths = [_multiply_fixed_sizes(roles) for roles in axis_roles]
     found: dict[str, Sequence[int]] = {
         port.name: [counts[0]] * (width if width <= _MOST_COLUMNS else 1)
         for port, width in zip(ports, widths, strict=True)
@@ -319,8 +320,8 @@ def _count_ids_per_input(
     return found
 
 
-def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[tuple[int, int]]:
-    """List the sizes for first calls: the usual ones, and those that the file declares.
+def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[RowsAndSteps]:
+    """List the sizes for first calls: `SIZES`, and those that the file declares.
 
     A module may accept only the declared ones.
     """
@@ -342,8 +343,7 @@ Roles = tuple[str | int, ...]
 
 
 def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[Roles]:
-    """Yield the roles of an input's axes that are to be tried. An axis is the batch, the sequence, or has a fixed
-    size."""
+    """Yield the roles that an input's axes may have. Each axis is the batch, the sequence, or has a fixed size."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
@@ -419,15 +419,15 @@ def make_call_with_roles(
     what a mask marks: the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP)."""
     # Whole numbers may be ids of any table.
     least = min(map(min, counts.values())) if kind == _WHOLE else None
-    sizes = {_compute_inner_size(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
+    sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
     tables = {size: _make_sample_rows(size, kind, least) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
-    has_steps, has_offsets = any("s" in roles for roles in axis_roles), any(map(_is_offset, ports, axis_roles))
+    has_steps, has_offsets = any("s" in roles for roles in axis_roles), any(map(_is_offset_input, ports, axis_roles))
     missing = _count_missing_steps(ports, axis_roles)
 
     def make_input(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[number], axis_roles[number]
-        width = _compute_inner_size(roles)
+        width = _multiply_fixed_sizes(roles)
         tokens, lengths = _drop_last_steps(tokens, lengths, missing[number])
         real = torch.arange(tokens.shape[1]) < lengths[:, None]
         # Each input is given another draw, so that one in the place of another is seen; and so is each column of one.
@@ -439,11 +439,11 @@ def make_call_with_roles(
         drawn = drawn[places]
         if is_mask(port):
             value = _make_mask(lengths, tokens.shape[1], masks).to(torch.int64)[..., None]
-        elif _is_offset(port, roles):
+        elif _is_offset_input(port, roles):
             value = (lengths.cumsum(0) - lengths)[:, None, None]
         elif _is_float(port):
             return _order_axes(tables[width][drawn % most], port, roles)
-        elif "s" not in roles and has_steps and _is_length(port, roles):
+        elif "s" not in roles and has_steps and _is_length_input(port, roles):
             value = lengths[:, None, None]
         else:
             columns = torch.arange(width) * real[places][..., None]
@@ -457,7 +457,7 @@ def make_call_with_roles(
         return _call_with_inputs(module, dict(zip((port.name for port in ports), every, strict=True)))
 
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = has_offsets or any(map(_is_length, ports, axis_roles)) or any(map(is_mask, ports))
+    ragged = has_offsets or any(map(_is_length_input, ports, axis_roles)) or any(map(is_mask, ports))
     in_steps = [n for n, roles in enumerate(axis_roles) if "s" in roles and not is_mask(ports[n])]
     unequal = tuple(functools.partial(call_module, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     ids = max([most] * bool(tables) + [n for port in ports if not _is_float(port) for n in counts[port.name]])
@@ -479,7 +479,8 @@ def _make_mask(lengths: Tensor, steps: int, masks: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file, in the file's order."""
+    """Call a module with the inputs of a file: by name if the module's inputs have the same names in another order,
+    else in the file's order."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
@@ -492,7 +493,7 @@ def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def _order_axes(value: Tensor, port: Port, roles: Roles) -> Tensor:
-    """Return an array of [batch, sequence, numbers] with its axes in the order of an input."""
+    """Return a tensor [batch, sequence, numbers] with its axes in the order of an input, and with the input's type."""
     inner = [role for role in roles if isinstance(role, int)]
     value = value.reshape(value.shape[0], value.shape[1], *inner)
     axes = ["b", "s", *range(len(inner))]
@@ -513,7 +514,7 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _make_sample_rows(size: int, kind: str, below: int | None) -> Tensor:
-    """Make rows of `size` random numbers; or of integers, if a number of ids is given.
+    """Make rows of `size` random numbers. If `below` is given, the numbers are integers from 0 to `below` - 1.
 
     For sizes as large as a picture's, return fewer rows with repeated numbers.
     """
@@ -554,7 +555,7 @@ def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> 
     return [most - size if isinstance(size, int) else 0 for size in declared]
 
 
-def _compute_inner_size(roles: Roles) -> int:
+def _multiply_fixed_sizes(roles: Roles) -> int:
     return int(np.prod([role for role in roles if isinstance(role, int)], dtype=int))
 
 
@@ -567,11 +568,11 @@ def is_length_name(port: Port) -> bool:
     return any(word in port.name.lower() for word in _LENGTHS)
 
 
-def _is_length(port: Port, roles: Roles) -> bool:
+def _is_length_input(port: Port, roles: Roles) -> bool:
     return roles == ("b",) and not _is_float(port) and (is_length_name(port) or port.kind in ("int64", "int32"))
 
 
-def _is_offset(port: Port, roles: Roles) -> bool:
+def _is_offset_input(port: Port, roles: Roles) -> bool:
     return roles == ("b",) and not _is_float(port) and "offset" in port.name.lower()
 
 
@@ -581,7 +582,7 @@ def is_mask(port: Port) -> bool:
 
 
 def _gives_finite_answers(called: ModuleCall) -> bool:
-    """Return whether the module answers the rows of the table with finite numbers only."""
+    """Return whether the module's answers to some random cases contain only finite numbers."""
     answered: list[bool] = []
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
         try:

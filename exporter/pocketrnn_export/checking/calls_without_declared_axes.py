@@ -50,6 +50,8 @@ _OF_NUMBERS: Final[tuple[Roles, ...]] = (("b", "s"), ("s", "b"), ("b",), ("s",),
 # A possible meaning of an input: its type, and the roles of its axes.
 _Meaning = tuple[str, Roles]
 _Way = tuple[_Meaning, ...]
+# How many places in the code call torch, and how many calls these are.
+_PlacesAndCalls = tuple[int, int]
 
 
 def find_call_without_axes(
@@ -59,8 +61,8 @@ def find_call_without_axes(
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Find a call of a module with the inputs of a file that declares neither their types nor their axes. Return None
-    if no call is found on which both run.
+    """Find a call of a module with the inputs of a file that declares neither the types nor the axes of its inputs.
+    Return None if there is no call on which module and file run.
 
     The search changes the meaning of one input at a time. A change is kept if forward then calls torch at more of its
     places before it fails; once it runs, if its rows are independent, the file runs, too, and the two agree.
@@ -103,9 +105,11 @@ class _MeaningSearch:
         self.module, self.ports, self.counts, self.padding_id = module, file.inputs, counts, padding_id
         self.rate_in_file = rate_in_file
         takes_ids = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
-        widths = _list_widths(module, file)
-        layers = sorted({_count_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1})
-        self.choices = [_list_meanings(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
+        widths = _list_likely_axis_sizes(module, file)
+        layers = sorted(
+            {_count_hidden_states(layer) for layer in module.modules() if isinstance(layer, nn.RNNBase)} | {1}
+        )
+        self.choices = [_list_likely_types_and_roles(port, widths, layers, takes_ids=takes_ids) for port in self.ports]
         self.rated: dict[_Way, tuple[int, ...]] = {}
         self.until = time.process_time() + _SECONDS
 
@@ -137,8 +141,8 @@ class _MeaningSearch:
         return way
 
     def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield the ways of calling the module that differ from `way` in one input, or in one size of all inputs. Stop
-        when the time is over."""
+        """Yield the ways of calling the module that differ from `way` in one input, or that replace one size by another
+        in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -154,7 +158,7 @@ class _MeaningSearch:
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
     def _rate_way(self, way: _Way) -> tuple[int, ...]:
-        """Rate how good a way to call the module is.
+        """Return the rating of a way to call the module. A better way has a larger rating.
 
         The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are
         independent, whether the file runs, whether there are steps, and how well the answers fit.
@@ -162,7 +166,7 @@ class _MeaningSearch:
         if way not in self.rated:
             if not any("b" in roles for _, roles in way):
                 self.rated[way] = (0, 0)
-            elif (places := self._count_places(way)) is not None:
+            elif (places := self._count_torch_calls_before_failure(way)) is not None:
                 self.rated[way] = (0, *places)
             elif (called := self._make_running_call(way)) is None:
                 self.rated[way] = (1, 0)
@@ -172,20 +176,19 @@ class _MeaningSearch:
                 self.rated[way] = (1, int(has_independent_rows(called)), int(level > 0), int(has_steps), level)
         return self.rated[way]
 
-    def _count_places(self, way: _Way) -> tuple[int, int] | None:
-        """Return from how many places in the code forward calls torch before it fails, and how many calls these are.
-        Return None if forward runs."""
+    def _count_torch_calls_before_failure(self, way: _Way) -> _PlacesAndCalls | None:
+        """Return at how many places in the code forward calls torch before it fails, and how often. Return None if
+        forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_way(way)[0])) else (KEEPS,)
         furthest = (0, 0)
         for masks in kinds:
-            if (places := self._count_places_with_masks(way, masks)) is None:
+            if (places := self._count_torch_calls_with_masks(way, masks)) is None:
                 return None
             furthest = max(furthest, places)
         return furthest
 
-    def _count_places_with_masks(self, way: _Way, masks: str) -> tuple[int, int] | None:
-        """Return from how many places in the code forward calls torch before it fails, and how many calls these are,
-        with masks of one kind. Return None if forward runs."""
+    def _count_torch_calls_with_masks(self, way: _Way, masks: str) -> _PlacesAndCalls | None:
+        """Return the counts of `_count_torch_calls_before_failure` for masks of one kind, or None if forward runs."""
         ports, roles = self._split_way(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
@@ -221,7 +224,9 @@ class _MeaningSearch:
         return ports, [roles for _, roles in way]
 
 
-def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool) -> list[_Meaning]:
+def _list_likely_types_and_roles(
+    port: Port, widths: Sequence[int], layers: Sequence[int], *, takes_ids: bool
+) -> list[_Meaning]:
     """List the types and axes that an input may have, the likeliest first."""
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
@@ -238,7 +243,7 @@ def _list_meanings(port: Port, widths: Sequence[int], layers: Sequence[int], *, 
     return [*ids, *numbers, *masks[:3]] if takes_ids else [*numbers, *ids, *masks[:3]]
 
 
-def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
+def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
     """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
 
     Layers may read two joined inputs. A module without weights has the sizes that numbers in its file suggest.
@@ -254,5 +259,5 @@ def _list_widths(module: nn.Module, file: CheckedFile) -> list[int]:
     return [size for size in found if 1 < size < 1 << 16][:_MOST_WIDTHS]
 
 
-def _count_states(layer: nn.RNNBase) -> int:
+def _count_hidden_states(layer: nn.RNNBase) -> int:
     return layer.num_layers * (2 if layer.bidirectional else 1)

@@ -31,9 +31,9 @@ from pocketrnn_export.checking.calls_by_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.checked_cases import (
     classify_padding,
     collect_cases,
-    draw_cases_of_held_sizes,
-    draw_regrouped_cases,
-    select_cases_within_bounds,
+    draw_cases_of_reshape_sizes,
+    draw_cases_that_reshape_regroups,
+    make_cases_within_bounds,
 )
 from pocketrnn_export.checking.correct_sizes import (
     ANY,
@@ -44,15 +44,15 @@ from pocketrnn_export.checking.correct_sizes import (
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, open_checked_file
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
 from pocketrnn_export.checking.file_call_discovery import find_call
-from pocketrnn_export.checking.flipped_masks import compare_with_reversed_masks
+from pocketrnn_export.checking.flipped_masks import compare_with_flipped_masks
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
-from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.missing_activation import are_probabilities, find_activation
 from pocketrnn_export.checking.module_with_signature import ModuleWithSignature
 from pocketrnn_export.checking.unequal_input_lengths import compare_unequal_lengths
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.export_guards import lock_exports
+from pocketrnn_export.export_lock_and_exceptions import lock_exports
 from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
@@ -147,7 +147,9 @@ def check_files(
     with lock_exports(), show_progress(progress), restore_random_state():
         try:
             verdict = _compare_with_module(
-                _wrap_file(open_checked_file(before)), open_checked_file(after), _CallOptions(inputs or {}, ids=ids)
+                _wrap_file_as_module(open_checked_file(before)),
+                open_checked_file(after),
+                _CallOptions(inputs or {}, ids=ids),
             )
         except UncallableModuleError:
             said = f"{before} runs on none of the sizes that were tried. {_FIX_SIZES}"
@@ -183,7 +185,7 @@ class _FileRunner:
         return self
 
 
-def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
+def _wrap_file_as_module(file: CheckedFile) -> ModuleWithSignature:
     """Make a module whose forward takes the inputs of a file and runs the file.
 
     Raises:
@@ -211,7 +213,7 @@ class _CallOptions:
 def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOptions) -> Verdict:
     """Find out how the module is called, compare the file with the module on all cases, and make the verdict."""
     _log.info("Finding out how the module is called")
-    own, name = _prepare_module(module)
+    own, name = _copy_and_name_module(module)
     first = module.run.file if isinstance(module, ModuleWithSignature) else file
     called = find_call(
         own,
@@ -230,23 +232,23 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
     fed = match_inputs(file, calls, options.inputs, called.sizes)
     compared = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, compared, cases[0], calls[0])
-    fixed = _find_declared_sizes(compared, calls)
+    fixed = _find_fixed_sizes(compared, calls)
     with _use_half_precision_weights(own, file):
         outcomes = _compare_cases(compared, collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(
                 f"{name} answers none of the batches that were tried.",
-                "Say how the module is called: --call LINE, or call=.",
+                "Say how the module is called: --call LINE, or call= in Python.",
             )
-        outcomes |= _compare_beside_failures(compared, outcomes, fixed)
+        outcomes |= _compare_more_cases_after_failures(compared, outcomes, fixed)
         bounds = _find_bounds_of_right_sizes(compared, outcomes)
         if bounds is not None and bounds != fixed:
             # Is it right for all ids of these sizes, too?
-            inside = compare_cases(compared, select_cases_within_bounds(called, bounds)["these sizes"])
+            inside = compare_cases(compared, make_cases_within_bounds(called, bounds)["these sizes"])
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
         verdict = compare_unequal_lengths(compared, calls, make_verdict(compared, outcomes, bounds))
-        verdict = compare_with_reversed_masks(compared, verdict)
+        verdict = compare_with_flipped_masks(compared, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict
     if file.is_half_precision:
@@ -258,8 +260,8 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
 
 def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Return the comparison with pairs of an output of the file and one of the module. The pairs come from a call that
-    both answer.
+    """Pair the outputs of the file with the outputs of the module, by a call that both answer. Return the comparison
+    with these pairs.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -281,13 +283,13 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
     }
     classes = _find_outputs_with_classes(calls)
     values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
-    values -= {own for own in classes if _OF_CLASSES.search(own) or gives_probabilities(calls[0].outputs[own])}
+    values -= {own for own in classes if _OF_CLASSES.search(own) or are_probabilities(calls[0].outputs[own])}
     values -= {own for own, (_, activation) in activations.items() if own in classes}
     return replace(
         compared,
         outputs=outputs,
         largest=_find_largest_numbers(calls),
-        scales=_find_scales(calls, classes, activations),
+        scales=_compute_output_scales(calls, classes, activations),
         classes=classes,
         values=frozenset(values),
         activations=activations,
@@ -296,7 +298,8 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
 
 @contextlib.contextmanager
 def _use_half_precision_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
-    """While the block runs, round the module's weights to half precision if the file has such weights."""
+    """While the block runs, round the module's weights to half precision if the file stores weights or computes in half
+    precision."""
     kept: list[tuple[Tensor, Tensor]] = []
     if file.is_half_precision and not isinstance(module, ModuleWithSignature):
         named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}
@@ -322,11 +325,11 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
     }
 
 
-def _find_scales(
+def _compute_output_scales(
     calls: Sequence[RecordedCall], columns: Collection[str], left_out: Collection[str]
 ) -> dict[str, Array]:
     """Return a dict from an output's name to its scale: its largest number, divided by the smallest such number of all
-    outputs. An output in `columns` has a scale for each column."""
+    outputs. An output in `columns` has a scale for each column, and one in `left_out` has none."""
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in left_out:
@@ -348,8 +351,9 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
     )
 
 
-def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return a module that can have hooks, and the name of the given module."""
+def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
+    """Return a copy of the module, and the module's name. In a copy of TorchScript, a wrapper takes hooks. A module
+    that runs a file is not copied."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)
@@ -363,22 +367,24 @@ def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
 def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first: RecordedCall) -> None:
     """Refuse a module, or a file, that answers the same inputs differently when it runs again."""
     again = record_call(called, case)
-    if not _are_equal(list(first.outputs.values()), list(again.outputs.values())):
+    if not _are_near(list(first.outputs.values()), list(again.outputs.values())):
         line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
             "Remove the random numbers from forward, as eval() does with dropout.",
         )
     one, other = compared.run_file(first), compared.run_file(first)
-    if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
-        raise InputError(f"{compared.file.path} gives another answer at each run.", "Export it in eval mode.")
+    if not isinstance(one, str) and not isinstance(other, str) and not _are_near(one, other):
+        raise InputError(
+            f"{compared.file.path} gives another answer at each run.", "Export the module again, in eval mode."
+        )
 
 
-def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
+def _are_near(one: Sequence[Array], other: Sequence[Array]) -> bool:
     return all(np.allclose(a, b, atol=1e-5, equal_nan=True) for a, b in zip(one, other, strict=True) if a.dtype != bool)
 
 
-def _find_declared_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
+def _find_fixed_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
     """Return the bounds on rows and steps for which a file can be compared: sizes that the file declares as fixed, or
     the only number of steps on which the module runs."""
     sizes = compared.called.sizes
@@ -403,7 +409,8 @@ def _find_declared_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) 
 def _compare_cases(
     compared: ComparedFile, cases: Mapping[str, Sequence[Case]], seconds: float = SECONDS
 ) -> dict[str, list[Outcome]]:
-    """Compare the file with its module on the cases of each kind, until the processor time is used up."""
+    """Compare the file with its module on the cases of each kind, until the processor time is used up. Return the
+    outcomes by kind."""
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
@@ -415,11 +422,11 @@ def _compare_cases(
     return {inputs: some for inputs, some in found.items() if some}
 
 
-def _compare_beside_failures(
+def _compare_more_cases_after_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed: Bounds
 ) -> dict[str, list[Outcome]]:
-    """Compare a file on further cases if it fails on some and answers all others right. Return the outcomes by kind of
-    case; an empty dict for another file.
+    """If a file fails on some cases and answers all others right, compare it on further cases. Return the new outcomes
+    by kind of case; an empty dict for any other file.
 
     If it fails on all, look for a size that it takes; for such a size, look for batches that it takes.
     """
@@ -428,11 +435,11 @@ def _compare_beside_failures(
         return {}
     found: dict[str, list[Outcome]] = {}
     if not any(outcome.is_same for outcome in every):
-        held = {"sizes that it holds": draw_cases_of_held_sizes(compared.called, compared.file)}
+        held = {"sizes that it holds": draw_cases_of_reshape_sizes(compared.called, compared.file)}
         tried = _compare_cases(compared, held, _MORE_SECONDS)
         found = {inputs: taken for inputs, some in tried.items() if (taken := [one for one in some if not one.error])}
     right = [outcome.case for outcome in itertools.chain(every, *found.values()) if outcome.is_same]
-    regrouped = {"rows of other lengths": draw_regrouped_cases(compared.called, right, fixed)}
+    regrouped = {"rows of other lengths": draw_cases_that_reshape_regroups(compared.called, right, fixed)}
     return found | _compare_cases(compared, regrouped, _MORE_SECONDS)
 
 

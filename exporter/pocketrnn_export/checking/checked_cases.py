@@ -15,15 +15,15 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
-from pocketrnn_export.checking.call_recording import ModuleCall, draw_case, record_inputs
+from pocketrnn_export.checking.call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile
 from pocketrnn_export.checking.exported_file_weights_and_sizes import list_reshape_sizes
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
-from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_selection import make_cases_for_rules
-from pocketrnn_export.proof.largest_embedding_ids import find_ids_of_extreme_vectors
+from pocketrnn_export.proof.ids_of_extreme_embeddings import find_ids_of_extreme_vectors
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
@@ -49,7 +49,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
         fixed: the sizes that the file declares as fixed; the proof's cases stay inside them.
     """
     if called.one_row:
-        return select_cases_within_bounds(called, fixed)
+        return make_cases_within_bounds(called, fixed)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size_comparison.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size_comparison.MOST_TEXTS) + 1)]
@@ -62,7 +62,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
         widened = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
         cases["padded wider"] = [case for case in widened if not _is_cut_to_longest_row(called, case)]
     if fixed != Bounds():
-        return {**select_cases_within_bounds(called, fixed), **cases}
+        return {**make_cases_within_bounds(called, fixed), **cases}
     proof = _make_proof_cases(called, None, _list_boundary_sizes(called.module, file))
     few = [
         row
@@ -74,7 +74,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[
 
 
 def _make_proof_cases(
-    called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
+    called: ModuleCall, limits: Limits | None, bounds: Iterable[RowsAndSteps] = ()
 ) -> dict[str, list[Case]]:
     """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
     most = called.ids - 1
@@ -86,8 +86,8 @@ def _make_proof_cases(
     )
 
 
-def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
-    """Select the cases whose sizes are inside the bounds."""
+def make_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
+    """Make the cases of `export`'s proof that are inside the bounds, and padded batches inside them."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _make_proof_cases(called, limits).values() for case in some]
@@ -103,7 +103,7 @@ def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, 
     return {"these sizes": [case for case in inside if not _is_cut_to_longest_row(called, case)]}
 
 
-def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
+def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
     """Draw a batch for each pair of rows and steps that are constants of a Reshape in the file.
 
     The file may take a single size, that of its trace.
@@ -116,8 +116,8 @@ def draw_cases_of_held_sizes(called: ModuleCall, file: CheckedFile) -> list[Case
     return [draw_case(called, r, s, ragged=False) for r, s in sizes]
 
 
-def draw_regrouped_cases(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
-    """Draw batches of other sizes that a Reshape with a constant number of rows or steps may still take. Such a Reshape
+def draw_cases_that_reshape_regroups(called: ModuleCall, right: Sequence[Case], fixed: Bounds) -> list[Case]:
+    """Draw batches of further sizes that a Reshape to a constant number of rows or steps may still take, although it
     mixes their rows.
 
     They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
@@ -185,10 +185,10 @@ def _repeat_rows(case: Case, rows: int) -> Case:
     return Case(f"{case.name}, {rows} rows", case.tokens[places], case.lengths[places])
 
 
-def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
+def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[RowsAndSteps]:
     """List the sizes (2, steps) for numbers of steps just below, at and above each whole number in the module's layers,
     in its code and in the file."""
-    numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
+    numbers = [] if file.model is None else list_integers_near_constants(file.model.SerializeToString())
     for layer in module.modules():
         held = [value for value in vars(layer).values() if type(value) is int]
         code = getattr(getattr(type(layer), "forward", None), "__code__", None)

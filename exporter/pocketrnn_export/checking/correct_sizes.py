@@ -88,7 +88,7 @@ def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[in
             most = bounds.rows[1]
             # A large batch may be wrong by its ids, and not by its size.
             if most is None or not is_right_at(most + 1, next(one.steps for one in right if one.rows == most)):
-                return _find_most_steps(bounds, compared, is_right_at)
+                return _extend_bounds_to_most_steps(bounds, compared, is_right_at)
     return None
 
 
@@ -108,10 +108,10 @@ def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
 
-def _find_most_steps(
+def _extend_bounds_to_most_steps(
     bounds: Bounds, compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
 ) -> Bounds:
-    """Find the exact largest number of steps by bisection, and return the bounds with it."""
+    """Find by bisection the largest number of steps at which the file is right. Return the bounds with this number."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

@@ -85,7 +85,7 @@ class CheckedFile:
         """Whether the file stores weights or computes in half precision."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
-    def name_output(self, number: int) -> str:
+    def find_output_name(self, number: int) -> str:
         """Return the name of an output. An output without a name gets its number."""
         return self.outputs[number].name if number < len(self.outputs) else str(number)
 
@@ -117,7 +117,8 @@ def open_checked_file(path: str | Path) -> CheckedFile:
             return _open_torchscript(path)
         if _is_weights_file(path):
             raise InputError(
-                "It holds only weights, not a graph.", "Give it as --weights, and the exported file as --onnx."
+                "The file holds weights, but not a graph.",
+                "Give this file as --weights, and the exported file as --onnx.",
             )
         return _open_torch_export(path)
     except PocketRNNError as error:
@@ -134,7 +135,7 @@ def _is_weights_file(path: Path) -> bool:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
 
-_MAKE_AGAIN: Final = "Export it again, and give the file with all that lies beside it."
+_MAKE_AGAIN: Final = "Export the module again, and leave all files that the exporter writes in one folder."
 
 
 def _open_onnx(path: Path) -> CheckedFile:
@@ -143,19 +144,21 @@ def _open_onnx(path: Path) -> CheckedFile:
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, json_format.ParseError, text_format.ParseError):
-        raise InputError("It is not an ONNX file, or it is not complete.", _MAKE_AGAIN) from None
+        raise InputError("The file is not an ONNX file, or it is incomplete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
-        raise InputError("It holds no ONNX graph.", _MAKE_AGAIN)
+        raise InputError("The file holds no ONNX graph.", _MAKE_AGAIN)
     tensors = list(_list_graph_tensors(model.graph))
     for tensor in tensors:
-        size += _check_external_size(tensor, path.parent)
+        size += _measure_external_data(tensor, path.parent)
     declared = sum(map(_count_declared_bytes, tensors))
     if declared > max(1 << 20, _DENSEST * size):
-        raise InputError(f"Its weights are declared with {declared:,} bytes, but it holds {size:,}.", _MAKE_AGAIN)
+        raise InputError(
+            f"The file declares weights of {declared:,} bytes, but holds only {size:,} bytes.", _MAKE_AGAIN
+        )
     if size > _LARGEST:
         raise InputError(
-            f"Its weights have {size:,} bytes, but onnxruntime reads at most 2 GB.",
-            "Compare a smaller model of this kind.",
+            f"The file and its weights have {size:,} bytes, but onnxruntime reads at most 2 GB.",
+            "Export and compare a smaller module of the same class.",
         )
     load_external_data_for_model(model, str(path.parent))
     session = open_session(model.SerializeToString())
@@ -190,8 +193,8 @@ def _read_port(value: ValueInfoProto) -> Port:
     """Read an input or an output: its name, and the type and axes that the file declares."""
     if value.type.WhichOneof("value") != "tensor_type":
         raise InputError(
-            f"{value.name} is a sequence or a map, not a tensor.",
-            "Export the module with tensors as inputs and outputs.",
+            f"The input or output {value.name} is a sequence or a map, not a tensor.",
+            "Export a module that takes and returns only tensors.",
         )
     kind = value.type.tensor_type
     named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
@@ -211,24 +214,29 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
                 yield from _list_graph_tensors(inner)
 
 
-def _check_external_size(tensor: TensorProto, folder: Path) -> int:
-    """Check that the external data of a tensor is there; return its size in bytes, 0 for a tensor without such data."""
+def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
+    """Return the size in bytes of a tensor's data in another file; 0 if the data is not in another file. Refuse data
+    that is missing or too short."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}
     place = folder / said.get("location", "")
     if not place.is_file():
-        raise InputError(f"The weights of {tensor.name} are in {said.get('location')}, which is missing.", _MAKE_AGAIN)
+        raise InputError(
+            f"The file {said.get('location')} is missing: it holds the weights of {tensor.name}.", _MAKE_AGAIN
+        )
     offset = int(said.get("offset", 0))
     length = int(said.get("length", place.stat().st_size - offset))
     if min(offset, length) < 0 or offset + length > place.stat().st_size:
-        raise InputError(f"{said.get('location')} is shorter than the data that {tensor.name} declares.", _MAKE_AGAIN)
+        raise InputError(
+            f"The file {said.get('location')} is shorter than the weights of {tensor.name} in it.", _MAKE_AGAIN
+        )
     return length
 
 
 def _count_declared_bytes(tensor: TensorProto) -> int:
     if min(tensor.dims, default=1) < 0:
-        raise InputError(f"{tensor.name} has an axis of negative size {min(tensor.dims)}.", _MAKE_AGAIN)
+        raise InputError(f"The weight {tensor.name} has an axis of negative size {min(tensor.dims)}.", _MAKE_AGAIN)
     known = tensor.data_type and tensor.data_type != TensorProto.STRING
     size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize) if known else 1
     return int(math.prod(tensor.dims)) * size
@@ -247,7 +255,7 @@ def _open_torchscript(path: Path) -> CheckedFile:
     )
     run = _TorchScriptRunner(lambda: load_torchscript(path), tuple(map(len, parts)))
     numbers = tuple(float(value) for value in _NUMBER_IN_CODE.findall(str(script.inlined_graph)))
-    weights = _convert_torch_weights(script.state_dict())
+    weights = _convert_weights_and_find_rounding(script.state_dict())
     return CheckedFile(path, inputs, (), run, None, *weights, numbers=tuple(dict.fromkeys(numbers)))
 
 
@@ -274,7 +282,7 @@ class _TorchScriptRunner:
         return answers
 
 
-def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+def _convert_weights_and_find_rounding(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
     """Convert weights to arrays. Return the arrays, and how many times coarser than float32 the weights are rounded:
     1.0 for float32."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
@@ -300,7 +308,7 @@ def _open_torch_export(path: Path) -> CheckedFile:
         tuple(make_port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs)
     )
     module = program.module()
-    held = _convert_torch_weights(program.state_dict)
+    held = _convert_weights_and_find_rounding(program.state_dict)
     given: Any = program.call_spec.in_spec
     # Older torch has no `children`; there a tuple is not taken apart.
     arguments = given.children()[0].children() if hasattr(given, "children") else ()

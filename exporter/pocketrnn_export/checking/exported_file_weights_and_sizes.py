@@ -66,7 +66,8 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """List 1, and the whole numbers up to 1,100 that a file holds as sizes of reshaped tensors."""
+    """Return the sizes up to 1,100 to which a file may reshape tensors: 1, and the whole numbers in its Reshape
+    operators or its TorchScript code."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))

@@ -23,7 +23,7 @@ from pocketrnn_export.checking.call_recording import (
     can_run_on_size,
     can_take_ids_below,
     draw_case,
-    list_sizes_of_steps,
+    list_sizes_with_different_rows,
     record_call,
     select_running_sizes,
 )
@@ -122,7 +122,7 @@ def find_call(
     except UncallableModuleError:
         if not tried:
             raise
-    with_steps = (_find_undeclared_steps(called, runs_in_file) for called in tried)
+    with_steps = (_find_call_with_undeclared_steps(called, runs_in_file) for called in tried)
     return next((called for called in with_steps if called is not None), tried[0])
 
 
@@ -134,8 +134,8 @@ def _find_call_of_texts(
     padding_id: int,
     runs_in_file: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
-    """Find a call of the module on token ids among those that `export` tries. Prefer one that gives the file inputs on
-    which it runs, too. Return None if the module runs with none."""
+    """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call with whose inputs the
+    file runs, too. Return None if the module runs with none of the calls."""
     names = _list_module_inputs_in_file(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
@@ -196,18 +196,21 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
     )
 
 
-def _find_undeclared_steps(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
-    """Return the call with a fixed number of steps on which the file runs, although it declares none. Return None if
-    there is no such number."""
+def _find_call_with_undeclared_steps(
+    called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]
+) -> ModuleCall | None:
+    """Find a number of steps on which the file runs, although the file does not declare it. Return the call with this
+    number of steps; None if there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
-        running = select_running_sizes(called, list_sizes_of_steps(steps))
+        running = select_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
             return running
     return None
 
 
 def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """List the module's inputs that the file takes, if some of the module's inputs have a default."""
+    """Return the names of the module's inputs that the file takes, if the module has inputs with a default that the
+    file may lack. Else return None."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
@@ -281,8 +284,8 @@ def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]
 def _make_owners_call(
     module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
 ) -> ModuleCall:
-    """Make the call that the owner stated, with the sizes on which the module runs. For a module of numbers, it gets
-    random numbers of a kind on which it runs.
+    """Make the call that the owner stated, with the sizes on which the module runs. A module of numbers gets random
+    numbers of a kind on which it runs.
 
     Raises:
         UncallableModuleError: the module does not run with it.
@@ -294,7 +297,7 @@ def _make_owners_call(
         call = f"samples = x = tokens; {call}" if isinstance(call, str) else call
     function = compile_call(call) if isinstance(call, str) else call
     for rows in tables:
-        looked_up = function if rows is None else _look_up_samples(function, rows)
+        looked_up = function if rows is None else _make_call_on_sample_rows(function, rows)
         count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
         made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
         if (called := select_running_sizes(made, SIZES)) is not None:
@@ -312,7 +315,7 @@ def _count_channels(file: CheckedFile) -> int:
 
 
 def _depends_on_lengths_argument(called: ModuleCall) -> bool:
-    """Return whether forward's inputs change with the lengths that a call is given."""
+    """Return whether a call gives forward other inputs when the call's lengths are shorter."""
     for size in called.sizes:
         full = draw_case(called, *size, ragged=False)
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
@@ -329,7 +332,7 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
     return False
 
 
-def _look_up_samples(function: Call, rows: Any) -> Call:
+def _make_call_on_sample_rows(function: Call, rows: Any) -> Call:
     """Return a call that takes ids, and calls `function` with the row of numbers of each id."""
     table = torch.from_numpy(rows)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

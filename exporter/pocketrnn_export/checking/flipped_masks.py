@@ -19,8 +19,8 @@ from pocketrnn_export.intake.call_line import Call
 _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 
-def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
-    """Compare file and module again with each mask reversed, and return the verdict on all cases.
+def compare_with_flipped_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
+    """Compare file and module again, with each mask flipped along all its axes. Return the verdict on all cases.
 
     A reversed mask hides the beginning of the rows.
     """
@@ -53,7 +53,7 @@ def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Ver
 
 
 def _flip_masks(function: Call) -> Call:
-    """Return a call with reversed masks. All axes of a mask are reversed."""
+    """Return a call in which forward gets its masks flipped along all axes."""
 
     def flip_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         bound = inspect.signature(layer.forward).bind(*args, **kwargs)
@@ -62,7 +62,7 @@ def _flip_masks(function: Call) -> Call:
                 bound.arguments[name] = value.flip(tuple(range(value.dim())))
         return bound.args, bound.kwargs
 
-    def call_with_reversed_masks(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+    def call_with_flipped_masks(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         # Before the hook that records the inputs.
         hook = module.register_forward_pre_hook(flip_mask_inputs, with_kwargs=True, prepend=True)
         try:
@@ -70,4 +70,4 @@ def _flip_masks(function: Call) -> Call:
         finally:
             hook.remove()
 
-    return call_with_reversed_masks
+    return call_with_flipped_masks

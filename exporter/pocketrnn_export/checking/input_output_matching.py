@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import InputError, suggest_similar_name
-from pocketrnn_export.checking.call_recording import RecordedCall
+from pocketrnn_export.checking.call_recording import RecordedCall, RowsAndSteps
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_axis_role
 
@@ -28,6 +28,10 @@ AGREEING: Final = 3
 _NEAR: Final = 1e-3
 
 
+# The index of an output of the file, and the name of the module's output that it is compared with.
+OutputPair = tuple[int, str]
+
+
 @dataclass(frozen=True)
 class MatchedInput:
     """An input of a file, the module's input that it takes, and the order of its axes."""
@@ -38,7 +42,7 @@ class MatchedInput:
 
     @property
     def declared_sizes(self) -> list[tuple[int | str | None, int]]:
-        """The declared size of each axis of the file's input, with the axis of the module's input."""
+        """Pairs of a declared size of the file's input, and the index of the axis in the module's input."""
         axes = self.port.axes or ()
         return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
 
@@ -47,7 +51,7 @@ def match_inputs(
     file: CheckedFile,
     calls: Sequence[RecordedCall],
     owners_pairs: Mapping[str, str],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[RowsAndSteps],
 ) -> tuple[MatchedInput, ...]:
     """Match each input of a file with an input of the module, and find the order of its axes.
 
@@ -76,7 +80,7 @@ def match_inputs(
                 raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
-    for same in (_match_by_name, _match_by_order):
+    for same in (_match_by_name, _match_by_type_and_order):
         for port in file.inputs:
             found = None if port.name in fed else same(port, left, calls)
             if found is not None:
@@ -84,8 +88,9 @@ def match_inputs(
                 left.remove(found)
     if lost := [port.name for port in file.inputs if port.name not in fed]:
         raise InputError(
-            f"The input {lost[0]} of {file.path} matches no input of the module; left: {', '.join(left) or 'none'}.",
-            "Say which input it is: --input parameter=input, or inputs={'parameter': 'input'}.",
+            f"The input {lost[0]} of {file.path} matches no input of the module; unmatched inputs of the module: "
+            f"{', '.join(left) or 'none'}.",
+            "Say which inputs belong together: --input parameter=input, or inputs={'parameter': 'input'} in Python.",
         )
     each = [
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
@@ -102,29 +107,29 @@ def match_inputs(
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
             return matched
-        ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
-        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, ran):
+        fitting_sizes = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
+        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, fitting_sizes):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
-        fits = len(ran), runs
+        fits = len(fitting_sizes), runs
         if fits > most:
             best, most = matched, fits
     return best
 
 
 def _may_match_by_chance(
-    matched: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
     """Return whether answers to transposed inputs may have the right shapes only by chance.
 
     They have these shapes at no size, or with only one number of rows: a file with a fixed number of steps takes that
     many rows. If the file declares a fixed size for a transposed input, this is no chance.
     """
-    if not ran:
+    if not fitting_sizes:
         return True
     if any(isinstance(declared, int) for fed in matched for declared, _ in fed.declared_sizes if fed.order is not None):
         return False
-    return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
+    return len({rows for rows, _ in fitting_sizes}) < min(2, len({rows for rows, _ in sizes}))
 
 
 def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
@@ -147,7 +152,7 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
 
 
 def _rank_orders(
-    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+    matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
 ) -> tuple[int, int]:
     """Return the sort key of an assignment of inputs: how many axis names contradict it, and how many inputs it
     transposes."""
@@ -183,15 +188,16 @@ def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: Recor
     return AGREEING if all(near) else _FITTING
 
 
-def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+def _match_by_name(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
-    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
-def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the first unmatched input of the module that fits, or None: exporters keep the order of inputs."""
-    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the first unmatched input of the module that fits, if possible one of the same type; else None. Exporters
+    keep the order of inputs."""
+    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
 
@@ -219,7 +225,7 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
-) -> tuple[tuple[int, str], ...]:
+) -> tuple[OutputPair, ...]:
     """Match the outputs of a file with those of the module. Return pairs: the index of the file's output, and the name
     of the module's output.
 
@@ -246,7 +252,9 @@ def match_outputs(
             left = [name for name in names if name not in {name for _, name in pairs}]
             alike = [name for name in left if squeeze_shape(outputs[name]) == squeeze_shape(answers[number])]
             if alike:
-                pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
+                pairs.append(
+                    (number, min(alike, key=lambda name: _sum_absolute_differences(outputs[name], answers[number])))
+                )
     if not pairs:
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
@@ -263,5 +271,5 @@ def squeeze_shape(array: Array) -> tuple[int, ...]:
     return tuple(size for size in array.shape if size != 1)
 
 
-def _sum_differences(one: Array, other: Array) -> float:
+def _sum_absolute_differences(one: Array, other: Array) -> float:
     return float(np.nan_to_num(np.abs(one.reshape(-1).astype(float) - other.reshape(-1).astype(float))).sum())

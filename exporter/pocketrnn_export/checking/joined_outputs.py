@@ -36,7 +36,7 @@ class JoinedOutputModule(nn.Module):
         with undo_assignments(self.module):
             outputs = record_forward(self.module, self.function, tokens, lengths, {})
         scaled = [
-            outputs[name] / torch.from_numpy(broadcast_scale(self.scales[name], tuple(outputs[name].shape)))
+            outputs[name] / torch.from_numpy(choose_column_scales(self.scales[name], tuple(outputs[name].shape)))
             if name in self.scales
             else outputs[name]
             for name in self.outputs
@@ -45,7 +45,7 @@ class JoinedOutputModule(nn.Module):
         return table
 
 
-def broadcast_scale(scale: Array, shape: tuple[int, ...]) -> Array:
+def choose_column_scales(scale: Array, shape: tuple[int, ...]) -> Array:
     """Return the scales that an array of this shape is divided by: one for each of its columns.
 
     If there are more or fewer scales than columns, the largest scale is for all of them.

@@ -44,7 +44,7 @@ _ACTIVATIONS: Final = (
 )
 
 
-def gives_probabilities(numbers: Array) -> bool:
+def are_probabilities(numbers: Array) -> bool:
     """Return whether the numbers of each row, [..., classes], are probabilities: each row sums to 1."""
     if numbers.dtype.kind != "f" or not numbers.ndim or numbers.shape[-1] < 2 or not numbers.size:
         return False

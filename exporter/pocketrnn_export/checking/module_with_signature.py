@@ -25,14 +25,16 @@ class ModuleWithSignature(nn.Module):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         if all(name.isidentifier() for name in names):
             # The intake reads this signature.
-            vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
+            vars(self)["forward"] = _make_function_with_signature(
+                run, [inspect.Parameter(name, kind) for name in names]
+            )
 
     def forward(self, *tensors: Tensor) -> Any:
         """Call the function on the tensors."""
         return self.run(*tensors)
 
 
-def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+def _make_function_with_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     def forward(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)
 

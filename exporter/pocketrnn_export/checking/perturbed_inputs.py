@@ -32,7 +32,7 @@ def perturb_number_inputs(function: Call) -> Call:
             return type(value)(map(perturb_value, value))
         return {name: perturb_value(one) for name, one in value.items()} if type(value) is dict else value
 
-    def call_with_moved_inputs(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+    def call_with_perturbed_inputs(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         hook = module.register_forward_pre_hook(
             lambda _layer, args, kwargs: (perturb_value(args), perturb_value(kwargs)), with_kwargs=True
         )
@@ -41,4 +41,4 @@ def perturb_number_inputs(function: Call) -> Call:
         finally:
             hook.remove()
 
-    return call_with_moved_inputs
+    return call_with_perturbed_inputs

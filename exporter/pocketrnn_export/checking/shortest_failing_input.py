@@ -25,8 +25,8 @@ _SHOWN: Final = 96
 _SHOWN_NUMBERS: Final = 24
 
 
-def find_shortest_input(compared: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
-    """Return the shortest differing input that was found, with both answers, and its case.
+def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
+    """Find the shortest input for which file and module differ. Return its description with both answers, and its case.
 
     Args:
         compared: the file beside its module.
@@ -77,12 +77,12 @@ def _shorten_case(case: Case) -> Iterator[Case]:
 def _describe_input(compared: ComparedFile, case: Case) -> Shown:
     """Describe the input of a case, the module's answer, and the file's answer or error at the largest difference."""
     expected, given = compared.compute_both_answers(case)
-    shown = _describe_input_rows(compared, case)
+    shown = _list_shown_rows(compared, case)
     if isinstance(given, str):
         return Shown(shown, _round_first_numbers(expected[0]), f"fails: {given}", math.inf)
-    if shapes := compared.describe_other_shape(case):
+    if shapes := compared.describe_shape_difference(case):
         return Shown(shown, _round_first_numbers(expected[0]), f"gives {shapes}", math.inf)
-    output, columns = compared.find_differing_output(case)
+    output, columns = compared.find_most_differing_output(case)
     expected, given = expected[:, columns], given[:, columns]
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
@@ -91,8 +91,9 @@ def _describe_input(compared: ComparedFile, case: Case) -> Shown:
     return Shown(shown, own, other, float(apart.max()), output)
 
 
-def _describe_input_rows(compared: ComparedFile, case: Case) -> tuple[Any, ...]:
-    """Describe the rows of the only input. For several inputs, add their names."""
+def _list_shown_rows(compared: ComparedFile, case: Case) -> tuple[Any, ...]:
+    """Return the first rows of the input, as the verdict shows them. If the module has several inputs, return the name
+    and the numbers of each."""
     samples = compared.called.samples
     most = _SHOWN if samples is None else _SHOWN_NUMBERS
     inputs = record_call(compared.called, case).inputs

@@ -48,8 +48,8 @@ def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall
 def _list_unequal_inputs(
     compared: ComparedFile, calls: Sequence[RecordedCall]
 ) -> tuple[dict[str, ComparedFile], list[str]]:
-    """Return a dict from the name of each input that is to be half as long as the others to the comparison for it. Also
-    return the names of all inputs that may be shorter."""
+    """Return a dict from an input's name to the comparison in which this input is half as long as the others. Also
+    return the names of all inputs that may be shorter than others."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

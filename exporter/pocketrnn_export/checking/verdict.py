@@ -158,7 +158,7 @@ class Verdict:
 
 
 def _format_inputs(given: tuple[Any, ...]) -> str:
-    """Format the rows of the only input. For several inputs, add their names."""
+    """Return the shown input as text: its rows, or for several inputs the name and the numbers of each."""
     if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
         return ", ".join(f"{name} {_format_values(rows)}" for name, *rows in given)
     return _format_values(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from pocketrnn_export.checking.call_recording import draw_case, record_call, rec
 from pocketrnn_export.checking.correct_sizes import Bounds
 from pocketrnn_export.checking.exported_file_weights_and_sizes import find_missing_matrices
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
-from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
+from pocketrnn_export.checking.shortest_failing_input import find_shortest_failing_input
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
 from pocketrnn_export.comparing.proof_inputs import Case
@@ -29,12 +30,12 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     """
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = compared.file, compared.called.name, compared.called.unit
-    shapes = _describe_other_shapes(every)
+    shapes = _describe_shape_differences(every)
     verdict = Verdict(
         str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
         inputs={fed.port.name: fed.name for fed in compared.fed},
-        outputs={file.name_output(number): own for number, own in compared.outputs},
+        outputs={file.find_output_name(number): own for number, own in compared.outputs},
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
@@ -47,25 +48,26 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     if compared.activations:
         return _report_activation(compared, every, replace(verdict, kind="wrong"))
     if not wrong:
-        exact, reason, off = compared.compare_in_double_precision(every)
-        verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
-        if off is None:
-            return _report_single_row_limit(compared, every, verdict)
-        wrong = [off]
+        found = compared.compare_in_double_precision(every)
+        notes = (*verdict.notes, *filter(None, [found.why_not]))
+        verdict = replace(verdict, float64_difference=found.largest, notes=notes)
+        if found.differing is None:
+            return _report_size_limit(compared, every, verdict)
+        wrong = [found.differing]
     differing = [outcome for outcome in wrong if not outcome.error]
-    shown, case = find_shortest_input(compared, differing or wrong)
+    shown, case = find_shortest_failing_input(compared, differing or wrong)
     verdict = replace(verdict, sizes="" if bounds is None else bounds.describe_bounds(unit or "tokens"), shown=shown)
     if len(wrong) == len(every) and not differing:
         reason = f"{file.path} fails on each of {len(every)} batches that {name} answers: {wrong[0].error}."
         return replace(verdict, kind="not comparable", reason=reason)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return _report_single_row_limit(compared, every, replace(verdict, kind="some sizes", reason=reason))
+        return _report_size_limit(compared, every, replace(verdict, kind="some sizes", reason=reason))
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
-    notes, has_weights = _describe_missing_weights(compared)
+    lacking, has_weights = _describe_missing_weights(compared)
     return replace(
         verdict,
-        notes=(*notes, *verdict.notes),
+        notes=(*lacking, *verdict.notes),
         departs=_find_differing_operation(compared, case) if has_weights else "",
     )
 
@@ -73,8 +75,8 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Return the verdict on a file in half precision, with how far its answers are from the module's. If the file is
-    wrong, only note that the module's weights were rounded, too."""
+    """Add to the verdict on a file in half precision how far its answers are from the module's, and return the new
+    verdict. If the file is wrong, only note that the module's weights were rounded, too."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
@@ -95,8 +97,8 @@ def report_half_precision_rounding(
 
 
 def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Return the verdict with the reason that only one side has an activation at its end, and whether the answers are
-    equal if both have it."""
+    """Return the verdict with the reason that only one side has an activation at its end. The reason also says whether
+    the answers are equal if both have it."""
     side, activation = next(iter(compared.activations.values()))
     more, plain = (
         (compared.file.path, compared.called.name) if side == "module" else (compared.called.name, compared.file.path)
@@ -105,14 +107,14 @@ def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict
     as_given = replace(compared, activations={})
     case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
     found = as_given.compare_case(case)
-    shown = None if found is None else find_shortest_input(as_given, [found])[0]
+    shown = None if found is None else find_shortest_failing_input(as_given, [found])[0]
     same = all(outcome.is_same for outcome in every)
     departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
     reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _report_single_row_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Return the verdict, limited to one row if neither the module nor the file runs on more, or to the sizes that the
     file declares if the file takes no others."""
     called, file = compared.called, compared.file
@@ -152,20 +154,31 @@ def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> 
     )
 
 
-def _describe_missing_weights(compared: ComparedFile) -> tuple[list[str], bool]:
-    """Return a list with a note if the file lacks weight matrices of the module, and whether the file has any of the
-    matrices."""
+class _MissingWeights(NamedTuple):
+    """The weight matrices of the module that the file lacks.
+
+    Attributes:
+        notes: a note that the file lacks some; empty if it lacks none.
+        has_others: whether the file has any of the module's matrices.
+    """
+
+    notes: list[str]
+    has_others: bool
+
+
+def _describe_missing_weights(compared: ComparedFile) -> _MissingWeights:
+    """Return a note if the file lacks weight matrices of the module, and whether the file has any of the matrices."""
     matrices = {
         name: w.numpy() for name, w in compared.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1
     }
     lacking = find_missing_matrices(compared.file, matrices)
     if not lacking:
-        return [], True
+        return _MissingWeights([], True)
     if len(lacking) == len(matrices):
         said = "The file holds none of the module's matrices: it was made with other weights, or with rounded ones."
-        return [said], False
+        return _MissingWeights([said], False)
     held = f"The file holds {len(matrices) - len(lacking)} of the module's {len(matrices)} matrices"
-    return [f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True
+    return _MissingWeights([f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True)
 
 
 def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
@@ -195,7 +208,7 @@ def _find_differing_operation(compared: ComparedFile, shown: Case) -> str:
     )
 
 
-def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
+def _describe_shape_differences(outcomes: Iterable[Outcome]) -> list[str]:
     """Return a list with a note if the file gives an answer of another shape than the module; else an empty list."""
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
@@ -225,7 +238,7 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     left = [port.name for number, port in enumerate(compared.file.outputs) if number not in numbers]
     lacking = [name for name in compared.largest if name not in names]
     of_both = ((left, "of the file"), (lacking, f"of {compared.called.name}, which the file lacks"))
-    pairs = [(compared.file.name_output(number), own) for number, own in compared.outputs]
+    pairs = [(compared.file.find_output_name(number), own) for number, own in compared.outputs]
     both = [f"{one} with output {own} of {compared.called.name}" if one != own else one for one, own in pairs]
     several = len(pairs) > 1 or left or lacking
     said = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []

@@ -43,14 +43,16 @@ def arithmetic_options(command: _Command) -> _Command:
     return command
 
 
-def check_measure_options(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
+def refuse_measure_options_for_float32(
+    arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES
+) -> None:
     """Refuse options that measure the effect of integer arithmetic, if the arithmetic is float32."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
-        raise click.UsageError(f"{stated[0]} applies to int8: give --arithmetic int8, too, or leave it out.")
+        raise click.UsageError(f"{stated[0]} applies to int8. Give --arithmetic int8, too, or leave {stated[0]} out.")
 
 
-def read_integer_arguments(
+def read_int8_measure_arguments(
     labels: tuple[str, ...],
     *,
     data: Path | None,
@@ -73,7 +75,7 @@ def read_integer_arguments(
     ):
         if numbers is not None and is_given:
             raise click.UsageError(
-                f"{option} applies to texts, but the bundle takes sequences of numbers. Leave it out."
+                f"{option} applies to texts, but the bundle takes sequences of numbers. Leave {option} out."
             )
     from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
 
@@ -99,7 +101,8 @@ def read_integer_arguments(
         return read_labelled_texts(), allowed
     if max_loss is not None:
         raise click.UsageError(
-            f"--max-loss needs labels, but {data} has no column {_LABEL_COLUMN!r}. Name the column: --label-column"
+            f"--max-loss needs labels, but {data} has no column {_LABEL_COLUMN!r}. Name the column of the labels: "
+            "--label-column NAME"
         )
     print_line(
         f"{data} has no column {_LABEL_COLUMN!r}. The labels from the bundle and the packed file are compared, but no "
@@ -108,7 +111,7 @@ def read_integer_arguments(
     return read_texts([data], labels, text_column=text_column), allowed
 
 
-def format_integer_warning(manifest: Manifest) -> list[str]:
+def format_int8_warning(manifest: Manifest) -> list[str]:
     """Return a list with a warning if the effect of integer arithmetic was measured on golden examples only; else an
     empty list."""
     from pocketrnn.verdicts import read_integer_verdict

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import format_json_line, print_line_if_slow, print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module

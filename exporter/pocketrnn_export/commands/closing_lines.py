@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """Return a note that the bundle contains texts or sequences of the user. Return an empty list if it contains
+    """Return a list with a note that the bundle contains texts or sequences of the user; an empty list if it contains
     none."""
     origin, _, rows_called = str(manifest.provenance.get("golden_examples")).partition(" ")
     if origin != "given":
@@ -153,7 +153,7 @@ def print_next_step(
         print_line(f"Next: pocketrnn classify --bundle {where} --input recording.csv")
         return
     is_external = manifest.text.rules.tokenizer == "external"
-    text = f"--tokens '{_show_tokens(manifest)}'" if is_external else '"a text"'
+    text = f"--tokens '{_format_example_ids(manifest)}'" if is_external else '"a text"'
     if is_external and tokenizer:
         text = f'--tokenizer {shlex.quote(tokenizer)} "a text"'
     given = '"a text" "another text"' if manifest.has_two_texts else write_feature_options(manifest.features) + text
@@ -172,12 +172,12 @@ def print_next_step(
     for call in calls:
         print_line(f"In Python, {call}.")
     if corrected:
-        print_line(f"Next: {write_command_again({**corrected, 'force': 'given'})}")
+        print_line(f"Next: {format_command_with_changes({**corrected, 'force': 'given'})}")
         return
     print_line(f"Next: pocketrnn classify --bundle {where} {given}")
 
 
-def _show_tokens(manifest: Manifest) -> str:
+def _format_example_ids(manifest: Manifest) -> str:
     """Return the ids of a golden example as JSON, since ids were compared and tokens may not have been. If there is no
     example, return a list of tokens."""
     from pocketrnn.bundle.manifest import Example

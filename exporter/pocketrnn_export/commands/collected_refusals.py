@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
 from pocketrnn_export.refused_options import RefusedOptionsError
@@ -33,7 +33,7 @@ class CollectedRefusals:
         return bool(self._found)
 
     def collect(self, make: Callable[[], _Made]) -> _Made | None:
-        """Return the result of a function. If the function raises an error, keep it and return None."""
+        """Call a function, and return its result. If the function raises an error, keep the error and return None."""
         try:
             return make()
         except PocketRNNError as error:
@@ -42,7 +42,7 @@ class CollectedRefusals:
                 self._found.append(error)
         return None
 
-    def tell(self) -> None:
+    def raise_collected(self) -> None:
         """Raise one error that contains all collected errors.
 
         Raises:
@@ -58,7 +58,7 @@ class CollectedRefusals:
                 changes |= error.changes
                 near = self._write_rules(error.nearest) if error.nearest else ""
                 line += f" The nearest rules are in {near}." if near else ""
-        line += f" Write: {write_command_again(self._move_long_rules_to_file(changes))}" if changes else ""
+        line += f" Write: {format_command_with_changes(self._move_long_rules_to_file(changes))}" if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
@@ -70,7 +70,8 @@ class CollectedRefusals:
         raise all_of_them from None
 
     def _move_long_rules_to_file(self, changes: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Replace long text rules in the options by the name of a file, and write the rules to that file."""
+        """If the options hold long text rules, write the rules to a file. Return the options with the name of the file
+        in place of the rules."""
         rules = changes.get("rules")
         if rules is None or len(rules) <= _LONGEST_OPTION:
             return dict(changes)

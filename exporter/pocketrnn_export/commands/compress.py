@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.closing_lines import format_example_note, print_next_step, print_verdicts

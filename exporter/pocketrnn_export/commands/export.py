@@ -14,15 +14,15 @@ import click
 
 from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free
 from pocketrnn.bundle.names_from_paths import suggest_near_file
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, PocketRNNError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
-    check_measure_options,
-    format_integer_warning,
-    read_integer_arguments,
+    format_int8_warning,
+    read_int8_measure_arguments,
+    refuse_measure_options_for_float32,
 )
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
@@ -34,16 +34,16 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
-from pocketrnn_export.commands.export_by_answers import export_by_answers
+from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.label_argument import read_labels
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
     NumberOptions,
     format_number_summary,
-    make_checkpoint_overrides,
     number_options,
     read_number_arguments,
+    read_scale_and_unit_options,
     refuse_text_options,
 )
 from pocketrnn_export.commands.owner_hints import CORRECTED, log_owner_hints, print_owner_hints
@@ -62,7 +62,7 @@ from pocketrnn_export.commands.shared_compression_options import (
 )
 from pocketrnn_export.commands.source_argument import complete_source
 from pocketrnn_export.commands.words_of_function import take_words_of_function
-from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.refused_options import RefusedOptionsError
 
@@ -276,18 +276,19 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export news-checkpoint -o news
     """
     # These checks run before PyTorch is imported, so that an error is shown without delay.
-    _check_measured_options(options)
-    _check_forms_for_tokens_or_heads(options)
-    source = complete_source(source)
-    named = parse_source(source, options)
-    _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
+    _refuse_unneeded_measure_options(options)
+    _refuse_options_for_tokens_or_heads(options)
+    named = parse_source(source := complete_source(source), options)
+    _refuse_unusable_output(
+        output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
+    )
     refusals = CollectedRefusals(output)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
     if named is None:
-        refusals.tell()
+        refusals.raise_collected()
     _load_pytorch()
     from pocketrnn.verdicts import list_uncompared_steps, read_text_verdict
 
@@ -299,12 +300,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
             module, description = _read_module_and_arguments(source, named, options, of_texts, refusals)
     profile = options["profile"]
     if "channels" not in description:
-        _check_text_options(source, description, numbers, options)
+        _check_text_options_and_read_texts(source, description, numbers, options)
         copied = options["torchscript"] if profile is None else False
         description |= {"torchscript": copied, "edge": profile == "edge"}
     elif not numbers.are_given:
         refuse_text_options(options, source)
-        description |= make_checkpoint_overrides(numbers, len(description["channels"]))
+        description |= read_scale_and_unit_options(numbers, len(description["channels"]))
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
@@ -312,7 +313,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     given = {"--pairs": options["pairs"], "--texts": options["texts"], "--sequences": numbers.sequences}
     if not options["no_examples"] and (kept := [option for option, file in given.items() if file is not None]):
         print_example_note(kept[0], "sequences" if "channels" in description else "texts")
-    manifest = export_by_answers(
+    manifest = export_with_rules_from_answers(
         lambda given: _write_bundle(module, output, given, options), description, {**options, "source": source}
     )
     if "channels" in description:
@@ -329,7 +330,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     said = "" if graph_limits is None else describe_limits(graph_limits, manifest.text.rules)
     limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
-    for line in [*limits, *format_integer_warning(manifest), *format_example_note(manifest), *table]:
+    for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     alone = getattr(description.get("tokenizer"), "takes_only_text", False) and ".py:" in (options["tokenizer"] or "")
     print_next_step(manifest, output, options.get(CORRECTED), options["tokenizer"] if alone else "")
@@ -348,7 +349,7 @@ def _load_pytorch() -> None:
     torch.set_num_threads(1)
 
 
-def _check_text_options(
+def _check_text_options_and_read_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
     """Refuse options that do not apply to a classifier of texts, and read the texts for the proof."""
@@ -357,12 +358,15 @@ def _check_text_options(
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} applies to numbers, but {source} takes texts.")
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} applies to numbers, but {source} takes texts. Leave {option} out.")
     if description["two_texts"] and options["compress"]:
-        raise click.UsageError("--compress applies to classifiers of one text, but --two-texts is given. Leave it out.")
+        raise click.UsageError(
+            "--compress applies to classifiers of one text, but --two-texts is given. Leave --compress out."
+        )
     if options["texts"] is not None and options["features"] is not None:
         raise click.UsageError(
-            "--texts gives texts without features. Leave it out, or export in Python with example_texts=."
+            "--texts gives texts without features. Leave --texts out, or export in Python with example_texts=."
         )
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
@@ -371,15 +375,18 @@ def _check_text_options(
         check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 
 
-def _check_measured_options(options: dict[str, Any]) -> None:
+def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
     """Refuse options that measure a loss of accuracy, if the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
-        raise click.UsageError("--arithmetic int8 applies to packed files: give --profile packed, too.")
-    check_measure_options(options["arithmetic"], options, ["max_changed"])
+        raise click.UsageError(
+            "--arithmetic int8 applies to packed files. Give --profile packed, too, or leave --arithmetic out."
+        )
+    refuse_measure_options_for_float32(options["arithmetic"], options, ["max_changed"])
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError(
-            "--data and --max-loss measure a loss of accuracy: give --compress or --arithmetic int8, too."
+            "--data and --max-loss measure a loss of accuracy. Give --compress or --arithmetic int8, too, or leave "
+            "both out."
         )
 
 
@@ -390,14 +397,15 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
         parts = line.split("\t")
         if len(parts) != 2:
             raise InputError(
-                f"Line {number} of {file} is not two texts with a tab between.", "Write both texts on one line."
+                f"Line {number} of {file} is not two texts with a tab between.",
+                "Write the two texts of a pair on one line, with a tab between them.",
             )
         pairs.append((parts[0], parts[1]))
     return pairs
 
 
-def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
-    """Refuse options that do not apply to labels of tokens, or to a module with several heads."""
+def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
+    """Refuse options that cannot be used for labels of tokens, or for a module with several heads."""
     forms = {
         "--compress": options["compress"],
         "--streaming": options["streaming"],
@@ -406,12 +414,13 @@ def _check_forms_for_tokens_or_heads(options: dict[str, Any]) -> None:
     }
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave it out."
+            f"{asked[0]} applies to classifiers with labels of texts, but this module labels tokens. Leave {asked[0]} "
+            "out."
         )
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave it out."
+            f"{asked[0]} applies to classifiers with one head, but this module has several. Leave {asked[0]} out."
         )
 
 
@@ -445,7 +454,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
     if options["compress"]:
         rows = read_rows_to_measure(labels, several_labels=several, **measure)
     if options["arithmetic"] == "int8":
-        texts, allowed = read_integer_arguments(
+        texts, allowed = read_int8_measure_arguments(
             labels, several_labels=several, max_changed=options["max_changed"], **measure
         )
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
@@ -468,7 +477,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
             )
 
 
-def _check_output(output: Path, *, packed: bool, force: bool) -> None:
+def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
     """Refuse an output that cannot be written. Refuse a packed file if the engine for its proof is missing."""
     if packed:
         from pocketrnn.engines.native import import_native_module
@@ -483,11 +492,11 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """Parse a SOURCE of the form file.py:name. Return None for a folder or another file that exists."""
     named = parse_module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
-        _check_source(Path(source))
+        _refuse_unusable_source(Path(source))
     return named
 
 
-def _check_source(path: Path) -> None:
+def _refuse_unusable_source(path: Path) -> None:
     """Refuse a missing file."""
     if not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
@@ -533,16 +542,16 @@ def _read_text_arguments(
         return None
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
-    refusals.collect(lambda: _check_files(options))
+    refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
-    subwords = subwords and not _names_function(options["tokenizer"])
+    subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_parts_from_checkpoint(needed, options)
+    _take_vocabulary_and_labels_from_checkpoint(needed, options)
     refusals.collect(lambda: _refuse_missing_options(source, named, needed, options))
-    return _read_files(options, refusals, subwords=subwords)
+    return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
 def _refuse_missing_options(
@@ -560,7 +569,7 @@ def _refuse_missing_options(
         options["weights"], where = found
         changes["weights"] = str(options["weights"])
         remedy.append(f"The weights seem to be {options['weights']} ({where}).")
-        _take_parts_from_checkpoint(needed, options)
+        _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
     if "vocabulary" in missing:
         sentence, changes["vocabulary"] = _propose_vocabulary(named)
@@ -601,9 +610,11 @@ def _propose_labels(named: ModuleName | None) -> tuple[str, str]:
     return sentence, "a,b,c"
 
 
-def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool) -> dict[str, Any] | None:
-    """Read the files that the options name. Return None if one of them is refused; the others are read to tell
-    whether they are refused, too."""
+def _read_vocabulary_rules_and_pairs(
+    options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool
+) -> dict[str, Any] | None:
+    """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
+    `export`; None if a file is refused. Then the other files are read, too, so that all refusals are collected."""
     from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
 
     def read_all_labels() -> dict[str, Any]:
@@ -622,12 +633,12 @@ def _read_files(options: dict[str, Any], refusals: CollectedRefusals, *, subword
         return None
     tokens, rules = read
     # The rules beside a function are widths; `_add_rules_of_function` compares them with the pairs.
-    if rules is not None and not _names_function(options["tokenizer"]):
+    if rules is not None and not _is_function_name(options["tokenizer"]):
         rules = _read_agreeing_rules(tokens, rules, pairs, options)
     return {"vocabulary": tokens, "rules": rules, "example_ids": pairs, **labels}
 
 
-def _check_files(options: dict[str, Any]) -> None:
+def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Refuse missing files, and a tokenizer function that needs more than the text, before the work starts."""
     from pocketrnn_export.source_code.text_function_check import (
         names_answering_function,
@@ -652,7 +663,7 @@ def _check_files(options: dict[str, Any]) -> None:
                 take_words_of_function(options)
 
 
-def _take_parts_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import filter_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
@@ -702,8 +713,8 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
             raise RefusedOptionsError(
                 f"{path} holds a tokenizer of subwords, its {short_repr(held.key, 60)}, but --vocabulary names "
                 f"{options['vocabulary']}.",
-                "Give the tokenizer, which contains its vocabulary; or, if your code does not use it, name the one "
-                "that it uses: --tokenizer NAME.",
+                f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
+                "tokenizer, name the other: --tokenizer NAME.",
                 {"vocabulary": None, "tokenizer": str(path)},
             )
         options["tokenizer"], options["vocabulary"] = str(path), None
@@ -713,8 +724,9 @@ def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare both. The function's
-    file may import what is beside the file of the module."""
+    """Find text rules that do the same as the function of --tokenizer file.py:name, and compare the two. The function's
+    file may import what is in the folder of the module's file. Return the arguments with these rules; None if no
+    function is named."""
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
@@ -773,7 +785,7 @@ def _read_module_and_arguments(
     if text is not None:
         options[CORRECTED] = log_owner_hints(named, options, text)
     given = refusals.collect(lambda: _read_arguments(source, named, options, text, refused=bool(refusals)))
-    refusals.tell()
+    refusals.raise_collected()
     return cast("tuple[Any, dict[str, Any]]", given)
 
 
@@ -846,14 +858,14 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
     if path is None:
         if width is not None:
-            raise click.UsageError("--characters-width needs --characters.")
+            raise click.UsageError("--characters-width needs --characters. Give both, or leave both out.")
         return None
     found = read_characters(path)
     return found if width is None else replace(found, width=width)
 
 
 def _read_thresholds(given: str, labels: int) -> list[float]:
-    """Read the thresholds: one number for all labels, or one number for each label.
+    """Read the thresholds, one number for each label. A single number is for all labels.
 
     Raises:
         click.UsageError: they are not numbers from 0 to 1.
@@ -901,7 +913,10 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
         for option in ("weights", "random_weights", "run_notebook", "set")
         if options[option]
     ]:
-        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} cannot be used.")
+        raise click.UsageError(
+            f"{source} is not of the form file.py:name, so {given[0]} cannot be used. Give SOURCE as file.py:name, or "
+            f"leave {given[0]} out."
+        )
     if torchscript_file.is_torchscript(Path(source)):
         return torchscript_file.load_torchscript(Path(source)), options["call"]
     raise InputError(
@@ -911,7 +926,7 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
     )
 
 
-def _names_function(tokenizer: str | None) -> bool:
+def _is_function_name(tokenizer: str | None) -> bool:
     """Return whether --tokenizer names a function in a file."""
     return tokenizer is not None and parse_module_name(tokenizer) is not None
 
@@ -925,7 +940,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
     if not subwords:
         vocabulary = _read_vocabulary_or_word_vectors(options)
-        if _names_function(options["tokenizer"]):
+        if _is_function_name(options["tokenizer"]):
             return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
@@ -980,7 +995,7 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
         )
     members = parse_rules_json(options["rules"])[1]
     beside: dict[str, Any] = {}
-    if options["tokenizer"] and not _names_function(options["tokenizer"]):
+    if options["tokenizer"] and not _is_function_name(options["tokenizer"]):
         beside["tokenizer"] = options["tokenizer"]
     if options["max_tokens"]:
         beside["max_tokens"] = options["max_tokens"]
@@ -1016,9 +1031,11 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
         with print_line_if_slow(f"Making {named.name} again, to see whether it contains random numbers ..."):
             refuse_random_construction(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.answers_after_all_cells import check_after_all_cells
+        from pocketrnn_export.intake.answers_after_all_cells import refuse_other_answers_after_all_cells
 
         if not named.is_notebook:
-            raise click.UsageError(f"{named.path} is not a notebook, so --run-notebook has no cells to run.")
-        check_after_all_cells(named, module, weights, options["run_notebook"])
+            raise click.UsageError(
+                f"{named.path} is not a notebook, so --run-notebook has no cells to run. Leave --run-notebook out."
+            )
+        refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function

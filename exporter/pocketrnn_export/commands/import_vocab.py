@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn_export.commands.progress_lines import print_stages
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.grouped_options import Text
+from pocketrnn.commands.grouped_help_and_shared_options import Text
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, find_file_error_reason, short_repr
 from pocketrnn_export.commands.closing_lines import format_example_note, format_proof_summary, format_proof_table
@@ -138,7 +138,7 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
     }
 
 
-def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
+def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[str, Any]:
     """Read the options --integer-scale and --units as arguments of `export`, with one value for each channel."""
     found: dict[str, Any] = {}
     if (scale := _parse_numbers("integer-scale", numbers.integer_scale)) is not None:
@@ -212,7 +212,7 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
     }
     single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}
     count = len(names) if isinstance(names := _parse_channels(str(numbers.channels)), list) else names
-    single |= make_checkpoint_overrides(numbers, count)
+    single |= read_scale_and_unit_options(numbers, count)
     for name, value in single.items():
         if value is not None and name in said:
             option = name.replace("_", "-")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
-    check_measure_options,
-    format_integer_warning,
-    read_integer_arguments,
+    format_int8_warning,
+    read_int8_measure_arguments,
+    refuse_measure_options_for_float32,
 )
 from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
 from pocketrnn_export.commands.progress_lines import print_stages
@@ -105,7 +105,7 @@ def pack(
         raise click.UsageError(
             "--text-rules writes a file without a program. Leave out --c-array, --streaming and --arithmetic."
         )
-    check_measure_options(arithmetic, measured_with)
+    refuse_measure_options_for_float32(arithmetic, measured_with)
     check_is_bundle(bundle)
     with print_line_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
@@ -123,7 +123,9 @@ def pack(
         before = read_packable_manifest(bundle, arithmetic)[1]
         numbers = before.input if isinstance(before.input, NumberInput) else None
         several = before.output.activation == "sigmoid"
-        data, allowed = read_integer_arguments(before.labels, several_labels=several, numbers=numbers, **measured_with)
+        data, allowed = read_int8_measure_arguments(
+            before.labels, several_labels=several, numbers=numbers, **measured_with
+        )
     with print_stages():
         manifest = packed(
             bundle,
@@ -172,7 +174,7 @@ def _print_verdict(manifest: Manifest) -> None:
         print_verdicts(manifest)
     else:
         print_line(f"Graph: {escape_line(describe_graph_proof(manifest))}")
-    for line in format_integer_warning(manifest):
+    for line in format_int8_warning(manifest):
         print_line(line)
     outputs = manifest.output.heads.values() if isinstance(manifest.output, HeadsOutput) else [manifest.output]
     if any(output.thresholds is not None for output in outputs):

@@ -12,7 +12,7 @@ import click
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_bundle_folder
 from pocketrnn.bundle.packed_file import is_packed_file
-from pocketrnn.commands.grouped_options import Text, make_column_option
+from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column_option
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
@@ -96,7 +96,7 @@ def read_rows_to_measure(
 ) -> LabelledTexts | None:
     """Read the labelled texts that --data names; None without --data."""
     if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data, the rows on which the loss is measured.")
+        raise click.UsageError("--max-loss needs the rows on which the loss is measured. Give --data FILE, too.")
     if data is None:
         return None
     require_module("pyarrow", "train")

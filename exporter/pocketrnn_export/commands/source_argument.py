@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import InputError
 
 
@@ -34,5 +34,5 @@ def complete_source(source: str) -> str:
     if not found:
         raise InputError(f"{path} defines no class with a forward.", f"Name what makes the module, as in {path}:make.")
     problem = f"{path} defines {'several modules' if names else 'no module'}."
-    line = write_command_again({"source": found[-1] if names else found[0]})
+    line = format_command_with_changes({"source": found[-1] if names else found[0]})
     raise InputError(problem, f"Name one of them: {', '.join(found)}. Write: {line}")

@@ -42,5 +42,8 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
     if len(rows) == len(lengths):
         return [rows[i : i + 1] for i in range(len(rows))]
     if len(rows) != lengths.sum():
-        raise ValueError(f"{len(rows)} rows, not {len(lengths)} (one a text) or {lengths.sum()} (one a token)")
+        raise ValueError(
+            f"the answer has {len(rows)} rows, not {len(lengths)} (one for each text) or {lengths.sum()} (one for each "
+            "token)"
+        )
     return np.split(rows, np.cumsum(lengths)[:-1])

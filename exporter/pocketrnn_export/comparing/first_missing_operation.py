@@ -27,7 +27,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, list_tens
 from pocketrnn_export.torch_internals import FunctionMode, count_writes
 
 # Finds the line of the user's code that a frame was called from; empty if there is none.
-Place = Callable[[FrameType | None], str]
+LineFinder = Callable[[FrameType | None], str]
 
 _NEAR: Final = 1e-11
 # The most numbers in a tensor that is searched, so that a search does not take long.
@@ -79,7 +79,7 @@ def find_differing_operation(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
-    find_line: Place,
+    find_line: LineFinder,
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
@@ -156,7 +156,7 @@ class _CallRecorder(FunctionMode):
     """A torch function mode that appends each call that makes a tensor to `steps`, with the line that `find_line`
     gives."""
 
-    def __init__(self, steps: list[_Step], find_line: Place) -> None:
+    def __init__(self, steps: list[_Step], find_line: LineFinder) -> None:
         super().__init__()
         self.steps, self.place = steps, find_line
 
@@ -203,8 +203,8 @@ def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> 
 
 
 def _can_search_tensor(tensor: Tensor) -> bool:
-    """Return whether a tensor is searched for among the values of a graph: a strided one of real numbers that is not
-    large."""
+    """Return whether a tensor can be searched for among the values of a graph: it is strided, has real numbers, and is
+    not large."""
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 

@@ -83,7 +83,7 @@ def build_evaluator(
     except Exception as error:
         raise _make_float64_graph_error(error) from error
     if unrounded:
-        _restore_constants(reference)
+        _restore_float64_constants(reference)
 
     def evaluate_model(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
         try:
@@ -103,9 +103,9 @@ def build_evaluator(
     return evaluate_model
 
 
-def _restore_constants(reference: Any) -> None:
-    """Replace attributes that the graph holds in float32 by the float64 constants of PyTorch from which they were
-    rounded, in place."""
+def _restore_float64_constants(reference: Any) -> None:
+    """Replace, in place, the attributes that a graph holds in float32: they get back the float64 constants of PyTorch
+    that were rounded."""
     for node in reference.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -113,7 +113,7 @@ def _restore_constants(reference: Any) -> None:
                 setattr(node, name, _PYTORCH_S.get(value, value))
         # ONNX defines some operators by others, such as HardSwish.
         if hasattr(node, "impl_"):
-            _restore_constants(node.impl_)
+            _restore_float64_constants(node.impl_)
 
 
 def _make_float64_graph_error(error: Exception) -> ExportError:

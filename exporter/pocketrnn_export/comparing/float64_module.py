@@ -75,12 +75,12 @@ class Float64Mode(FunctionMode):
         # Convert tensors that `.double()` did not reach, such as a plain attribute of the module; but not when an
         # attribute of a tensor is read or set.
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
-            args = tuple(_convert_argument(value) for value in args)
-            kwargs = {name: _convert_argument(value) for name, value in kwargs.items()}
+            args = tuple(_convert_argument_to_float64(value) for value in args)
+            kwargs = {name: _convert_argument_to_float64(value) for name, value in kwargs.items()}
         if func is multi_head_attention_forward:
             # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
             with change_operator_arguments(
-                lambda value: _convert_argument(value) if isinstance(value, float) else value
+                lambda value: _convert_argument_to_float64(value) if isinstance(value, float) else value
             ):
                 return func(*args, **kwargs)
         result = func(*args, **kwargs)
@@ -89,7 +89,7 @@ class Float64Mode(FunctionMode):
         return result
 
 
-def _convert_argument(value: Any) -> Any:
+def _convert_argument_to_float64(value: Any) -> Any:
     """Return an argument of a torch function for a run in float64: float32 tensors and dtypes become float64, and
     Python floats are rounded to float32."""
     if isinstance(value, float):
@@ -97,15 +97,15 @@ def _convert_argument(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.double() if value.dtype == torch.float32 else value
     if type(value) in (list, tuple):
-        return type(value)(_convert_argument(item) for item in value)
+        return type(value)(_convert_argument_to_float64(item) for item in value)
     if isinstance(value, (str, torch.dtype, type(torch.FloatTensor))):
         return _TYPES.get(value, value)
     return value
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Call a function whose result was float32, without an argument in float32, again in float64. Return the new
-    result, or the old one in float64 if the function refuses that."""
+    """Call a function again in float64, after it gave a float32 result from arguments without float32. Return the new
+    result; if the function refuses float64, return the old result as float64."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -205,5 +205,5 @@ def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool, sorts_rows:
 def _make_float64_module_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
-        "Take dtypes in forward from its input tensors.",
+        "In forward, take dtypes from tensors, as in torch.zeros(n, dtype=h.dtype).",
     )

@@ -72,7 +72,9 @@ class _Recurrent(OpRun):
             x, initial = x.swapaxes(0, 1), [None if s is None else s.swapaxes(0, 1) for s in initial]
         directions, hidden = len(r), r.shape[2]
         if attributes.get("hidden_size") not in (None, hidden):
-            raise NotImplementedError(f"hidden_size {attributes['hidden_size']} of weights with {hidden}")
+            raise NotImplementedError(
+                f"{type(self).__name__} has hidden_size {attributes['hidden_size']}, but its weights have {hidden}"
+            )
         steps, batch = x.shape[:2]
         if b is None:
             b = np.zeros((directions, 2 * self.gates * hidden))
@@ -115,11 +117,13 @@ class _Recurrent(OpRun):
     def _list_backward_flags(direction: str, directions: int) -> tuple[bool, ...]:
         backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
         if len(backward) != directions:
-            raise ValueError(f"a recurrent layer with direction={direction} has weights for {directions} directions")
+            raise ValueError(
+                f"a recurrent layer has the direction {direction!r}, but weights for {directions} directions"
+            )
         return backward
 
     @staticmethod
-    def _is_identity(attributes: dict[str, Any]) -> bool:
+    def _has_identity_activations(attributes: dict[str, Any]) -> bool:
         """Return whether all activations are Affine with factor 1 and offset 0, without other options."""
         return (
             "Affine" in (attributes.get("activations") or ())
@@ -132,9 +136,11 @@ class _Recurrent(OpRun):
     def _refuse_attributes(self, attributes: dict[str, Any], more: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
-        unknown = [name for name in names if attributes.get(name) and not self._is_identity(attributes)]
+        unknown = [name for name in names if attributes.get(name) and not self._has_identity_activations(attributes)]
         if unknown or any(value is not None for value in more[2 + self.states :]):
-            raise NotImplementedError(f"{type(self).__name__} with {', '.join(unknown) or 'peepholes'}")
+            raise NotImplementedError(
+                f"{type(self).__name__} has an unsupported option: {', '.join(unknown) or 'peephole weights'}"
+            )
 
 
 class RNN(_Recurrent):
@@ -300,7 +306,7 @@ class Conv(OpRun):
             x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
         function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}.get(axes)
         if function is None:
-            raise NotImplementedError(f"Conv over {axes} axes")
+            raise NotImplementedError(f"Conv runs over {axes} axes, but only 1 to 3 are supported")
         found: torch.Tensor = function(
             _make_writable_tensor(x),
             _make_writable_tensor(w),
@@ -382,7 +388,8 @@ class ReduceLogSumExp(OpRun):
 
 
 class LogSoftmax(OpRun):
-    """log_softmax without a softmax, which is 0 from a distance of 745 on: its logarithm is -inf in the evaluator's."""
+    """The operator LogSoftmax, computed without a softmax. The evaluator's own operator gives -inf for a number that is
+    745 below the largest."""
 
     op_domain = ""
 

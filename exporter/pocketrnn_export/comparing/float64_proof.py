@@ -132,7 +132,8 @@ def prove_graph(
 def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Float64Agreement | None, str]:
-    """Compare the exact answers with those of the module traced in double precision, and the two graphs.
+    """Trace the module in double precision. Compare the answers of the new graph with the exact answers, and the new
+    graph with `content`.
 
     Return the agreement if the shipped graph is the other one with rounded numbers; else None and the reason.
     """
@@ -196,8 +197,8 @@ def _make_graph_differs_error(found: Float64Agreement, reason: str) -> ParityErr
 
 
 def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Run a form in double precision, and measure how far it is from the exact answers. The progress calls the cases
-    `inputs`.
+    """Run a form in double precision, and measure how far it is from the exact answers. Progress messages name the
+    cases by `inputs`.
 
     Raises:
         ParityError: the run fails on a case that the module answers.
@@ -207,8 +208,10 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "c
         try:
             given = run(answer.case.tokens, answer.case.lengths)
         except ExportError as error:
+            # The error's own problem begins with the same words as this one.
+            said = error.problem if error.__cause__ is None else f"{first_line(error.__cause__)}."
             raise ParityError(
-                f"The graph fails in double precision on {answer.case.name}, where the module answers: {error.problem}",
+                f"The graph fails in double precision on {answer.case.name}, where the module answers: {said}",
                 f"{error.remedy} Nothing was written.".strip(),
             ) from error
         rows += len(answer.case.lengths)
@@ -270,7 +273,7 @@ def measure_distances_to_exact_answers(
         except Exception as error:
             raise ParityError(
                 f"{candidate} fails on {answer.case.name}, where the module answers: {first_line(error)}.",
-                "Nothing was written; the module cannot be exported as it is.",
+                "Nothing was written. Use other operations in forward in place of those that this error names.",
             ) from error
         found.append(measure_distance_to_exact_answer(candidate, answer, given))
     return found

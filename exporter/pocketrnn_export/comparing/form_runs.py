@@ -20,7 +20,8 @@ from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 
 
 def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
-    """Wrap a module, in eval mode on the CPU, as a function of arrays. It runs on rows sorted by falling length.
+    """Wrap a module, in eval mode on the CPU, as a function of arrays. The function sorts the rows by decreasing length
+    for the module.
 
     PyTorch's warnings are silenced: the module's owner has seen them before.
     """
@@ -36,7 +37,8 @@ def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
 def compute_rows_by_length(
     module: Callable[..., Any], tokens: Ids, lengths: Ids, *, takes_lengths: bool, sorts_rows: bool = True
 ) -> Tensor:
-    """Compute a module's answer to rows that are sorted by falling length, and put the answer back in their order.
+    """Sort the rows by decreasing length, compute the module's answer, and return the answer with the rows in their
+    original order.
 
     A module that packs with `enforce_sorted=True` needs such rows; their order does not matter to other modules.
 
@@ -93,7 +95,8 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
 
 
 def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Return the inputs of a graph with these input names, from rows of ids: tokens, lengths, second texts, features.
+    """Return the arrays for a graph's inputs with these names, made from rows of ids: tokens, lengths, second texts,
+    features.
 
     Args:
         names: the names of its inputs.

@@ -13,7 +13,7 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_logit_differences
 from pocketrnn_export.comparing.answer_rows import split_by_text
-from pocketrnn_export.comparing.first_missing_operation import Place
+from pocketrnn_export.comparing.first_missing_operation import LineFinder
 from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.form_runs import make_onnx_run
@@ -37,7 +37,7 @@ _FAR: Final = 1e-2
 
 @dataclass(frozen=True)
 class Reference:
-    """The module or graph whose answers those of all other forms are compared with.
+    """The module or graph with whose answers the answers of all other forms are compared.
 
     Attributes:
         name: its name in the proof.
@@ -53,7 +53,7 @@ class Reference:
     run: Run
     float64_run: Run64 | None = None
     moved: Callable[[], Iterator[Run64]] = lambda: iter(())
-    departs: Callable[[bytes, Case, Place], str] | None = None
+    departs: Callable[[bytes, Case, LineFinder], str] | None = None
     heads: tuple[int, ...] = ()
 
     def compute_exact_answers(
@@ -71,7 +71,10 @@ class Reference:
             ExportError: the reference cannot be computed in double precision.
         """
         if self.float64_run is None:
-            raise ExportError(f"{self.name} cannot be computed in double precision.", "Give the Python module.")
+            raise ExportError(
+                f"{self.name} cannot be computed in double precision.",
+                "Give the Python module that it was made from.",
+            )
         return compute_exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases, inputs)
 
 
@@ -148,7 +151,7 @@ def compare_candidate(
         except Exception as error:
             raise ParityError(
                 f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
-                "Nothing was written; the module cannot be exported as it is.",
+                "Nothing was written. Use other operations in forward in place of those that this error names.",
             ) from error
         differences.append(measure_case_difference(name, case, logits, given, exact, heads))
     return summarize_differences(
@@ -164,7 +167,7 @@ def measure_case_difference(
     exact: Callable[[Case], ExactAnswer | None],
     heads: Sequence[int],
 ) -> Difference:
-    """Measure the differences of an answer to a case as `measure_difference` does, but compute the exact answer only if
+    """Measure the difference of an answer to a case, as `measure_difference` does. The exact answer is computed only if
     the logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
     found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
@@ -180,8 +183,8 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure the differences of the logits `given` from `expected`, the reference's, and from `exact`, those in double
-    precision, all [rows, classes].
+    """Measure how far the logits `given` are from the reference's logits, `expected`, and from the logits in double
+    precision, `exact`. All are [rows, classes].
 
     The differences are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
     """

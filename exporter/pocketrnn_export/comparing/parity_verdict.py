@@ -42,7 +42,7 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return the comparisons as the proof, if every case of every comparison passes.
+    """Return the comparisons as a proof. Refuse them if a case of a comparison does not pass.
 
     Args:
         compared: all comparisons.
@@ -91,7 +91,7 @@ def _make_failure_advice(
     *,
     is_module: bool,
 ) -> str:
-    """Advise the user on failing cases: either they are wrong, or they differ by rounding only."""
+    """Return advice on failing cases: either their answers are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (

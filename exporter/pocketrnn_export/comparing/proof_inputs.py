@@ -122,8 +122,9 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
     return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
 
-def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
-    """Select the cases of a grid that show whether a row's answer depends on other rows of its batch."""
+def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
+    """Select the cases of a grid on which each row is also run alone, to see whether its answer depends on other
+    rows."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
@@ -210,8 +211,8 @@ def make_hazard_cases(
 
 
 def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of random tokens in the given sizes (batch, tokens): those just below and above a size condition of
-    the module.
+    """Make cases of random tokens in the given sizes (batch, tokens), such as those just below and above a size
+    condition of the module.
 
     Args:
         sizes: (batch, sequence) of each case.
@@ -222,7 +223,7 @@ def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: 
 
 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """Change the cases so that a graph with these limits accepts them. No case is dropped.
+    """Change the cases so that a graph with these limits accepts them. Cases that become equal are kept once.
 
     Longer rows are cut, the tokens of shorter rows are repeated, and rows beyond the largest batch are dropped: a graph
     with a limit of 700 tokens is run on 700. If the graph refuses a text of padding only, such a row gets another id as
@@ -242,7 +243,7 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Replace the first id of each row that is only padding by another id. In pairs, each text counts as a row."""
+    """In each row that is only padding, replace the first id by another id. In pairs, each text counts as a row."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.
@@ -336,8 +337,8 @@ def _swap_texts(case: Case, padding_id: int) -> Case:
     return make_case_from_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
-def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """Replace some ids by others in every text. Tokens after the end of a row are not changed."""
+def replace_unwanted_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
+    """Replace the ids `unwanted` by other ids in every text. Tokens after the end of a row are not changed."""
     others = np.setdiff1d(np.arange(ids), list(unwanted))
     made = []
     for case in cases:
@@ -360,7 +361,7 @@ def separate_rows_of_ids_run_alone(cases: Sequence[Case], alone: Collection[int]
         return list(cases)
     if len(set(alone)) == ids:
         return [row for case in cases for row in make_one_row_cases([case])[:most]]
-    shared, by_themselves = replace_ids(cases, alone, ids), []
+    shared, by_themselves = replace_unwanted_ids(cases, alone, ids), []
     for before, after in zip(cases, shared, strict=True):
         changed = (before.tokens != after.tokens).any(1)
         by_themselves += [row for row, wanted in zip(make_one_row_cases([before]), changed, strict=True) if wanted][
@@ -407,8 +408,8 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given texts, or random ones if none are given, and two texts without a known
-    token, as users type them.
+    """Choose the texts of a proof: the given texts, or random texts if none are given; and two texts without a known
+    token.
 
     Args:
         given: the owner's texts.
@@ -424,11 +425,11 @@ def choose_texts_for_proof(
         raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
-        texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]
+        texts = [*make_texts_of_random_words(vocabulary, rules, MADE_TEXTS), *texts]
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
+def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
     """Make texts of random words of the vocabulary."""
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
@@ -447,14 +448,15 @@ def choose_pairs_for_proof(
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
-        made = make_unrelated_texts(vocabulary, rules, MADE_TEXTS)
+        made = make_texts_of_random_words(vocabulary, rules, MADE_TEXTS)
         pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
     unknown = "\N{REPLACEMENT CHARACTER}" * 3
     return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return a subword piece without its marker. The marker is BERT's ##, or the mark of a space."""
+    """Return the text of a subword piece. A piece of BERT's loses its ##. Any other piece gets one space in front, in
+    place of its mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 

@@ -42,8 +42,8 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Describe the first difference between two graphs, or return None. `names` maps values of the first to the
-    second."""
+    """Describe the first difference between two graphs, or return None. `names` maps the names of values in the first
+    graph to their names in the second."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"

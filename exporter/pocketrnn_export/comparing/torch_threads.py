@@ -29,7 +29,7 @@ def use_one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def restore_threads() -> Iterator[None]:
-    """Inside a block of `use_one_thread`, let torch use as many threads as before it, while this block runs."""
+    """While the block runs, let torch use as many threads as before the enclosing block of `use_one_thread`."""
     now = torch.get_num_threads()
     torch.set_num_threads(_before[0] if _before else now)
     try:

@@ -11,13 +11,14 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement
 from pocketrnn_export.diagnose.branching_line import find_branching_line
-from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.intake.user_frames import describe_user_line_if_known
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 
 
 @contextlib.contextmanager
-def name_differing_line() -> Iterator[None]:
-    """Add to the error that the block raises the place where the exported program first differs from the module.
+def add_first_difference_to_error() -> Iterator[None]:
+    """If the block raises an error of the proof, add the place where the exported program first differs from the
+    module.
 
     Raises:
         AnswersDifferError: the block raised one.
@@ -55,7 +56,7 @@ def _add_operation(error: FormsDifferError) -> FormsDifferError:
     for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
         with contextlib.suppress(PocketRNNError):
             if measure_agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
-                found = answers.reference.departs(form.content, exact.case, find_user_place)
+                found = answers.reference.departs(form.content, exact.case, describe_user_line_if_known)
                 if not found:
                     break
                 says = f"{error.problem.rstrip()} The graph first differs from the module in the result of {found}."

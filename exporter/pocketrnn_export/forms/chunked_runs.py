@@ -19,13 +19,14 @@ _EACH: Final = 10**9
 
 
 def choose_chunk_counts(each: str) -> dict[str, int | None]:
-    """Return a dict of three ways to cut a text into chunks: from the name of each to the number of chunks, or None for
-    chunks of random lengths. `each` is the word for a step of the text: `token` or `step`."""
+    """Return three ways to cut a text into chunks, as a dict from a name to the number of chunks, or to None for chunks
+    of random lengths. `each` is the word for a step of the text: `token` or `step`."""
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 
 def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """Return a run that reads each text or sequence in `parts` chunks of equal length. A short text has fewer chunks.
+    """Return a run that reads each text or sequence in `parts` chunks of nearly equal length. A short text has fewer
+    chunks.
 
     Args:
         read_on: the step that reads a chunk.
@@ -39,7 +40,7 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
         answers = []
         for ids, length in zip(tokens, lengths, strict=True):
             state = np.zeros((1, state_size), np.float32)
-            for some in _split_ids(ids[:length], parts, generator):
+            for some in _cut_into_chunks(ids[:length], parts, generator):
                 logits, state = read_on(some if rows is None else rows[some], state)
             answers.append(logits)
         return np.concatenate(answers)
@@ -47,7 +48,7 @@ def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: 
     return run_in_chunks
 
 
-def _split_ids(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
+def _cut_into_chunks(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
     """Cut a text into `parts` chunks, or into chunks of random lengths for None, and yield the chunks that are not
     empty."""
     places: Any = min(parts or 0, len(ids))

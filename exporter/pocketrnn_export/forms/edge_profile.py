@@ -29,7 +29,7 @@ from pocketrnn_export.forms.onnx.onnx_form import (
     ONE_TEXT,
     ONNX_FILE,
     SingleTextModule,
-    list_graph_bounds,
+    list_sizes_around_conditions,
     make_graph_limits,
     retrace_in_float64,
     trace_onnx_graph,
@@ -41,6 +41,9 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 _OLDEST: Final = 7
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
+
+
+GraphAndOpset = tuple[OnnxGraph, int]
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
@@ -85,7 +88,7 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
     return replace(
         wrap_edge_graph_as_form(made.content, graph),
         retraced=retrace_graph,
-        bounds=list_graph_bounds(made),
+        bounds=list_sizes_around_conditions(made),
         notes=(*made.notes, *prepared.notes),
     )
 
@@ -93,7 +96,7 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
 EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
-def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
+def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> GraphAndOpset:
     """Trace a classifier as a graph that takes one text, and return it with its opset.
 
     Args:
@@ -114,7 +117,7 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
-) -> tuple[OnnxGraph, int]:
+) -> GraphAndOpset:
     """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or to the lowest
     possible opset. Return the new graph and its opset."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))

@@ -29,8 +29,8 @@ class OtherFile:
 
 @dataclass(frozen=True)
 class Form:
-    """A file of a classifier, such as an ONNX graph, with the functions that run it for the proof, which compares it
-    with the module.
+    """A file of a classifier, such as an ONNX graph, and the functions that run it. The proof compares their answers
+    with the module's.
 
     Attributes:
         entry: the form's entry in classifier.json, with the file's name and digest; or just the file's name.

@@ -54,7 +54,7 @@ def _convert_to_ort(content: bytes) -> bytes:
         return path.read_bytes()
 
 
-def write_operator_configuration(files: Mapping[str, bytes]) -> bytes:
+def make_operator_configuration(files: Mapping[str, bytes]) -> bytes:
     """Return the configuration file that lists the operators of some graphs. The build of onnxruntime reads it."""
     from onnxruntime.tools.ort_format_model import create_config_from_models
 

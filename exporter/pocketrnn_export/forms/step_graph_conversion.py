@@ -45,6 +45,10 @@ _IN_WINDOWS: Final = (
 _STATE_AT: Final = 5
 
 
+# The step graph as an ONNX file, and the size of its state.
+ContentAndStateSize = tuple[bytes, int]
+
+
 def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
     """Return the error for a bidirectional classifier, which cannot stream.
 
@@ -73,7 +77,7 @@ class _ValueSource(Enum):
     TEXT = "text"
 
 
-def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
+def convert_to_step_graph(content: bytes, *, most: int | None = None) -> ContentAndStateSize:
     """Make the step graph from a graph. Return the step graph and the size of its state.
 
     The state is that of `pocketrnn_export.forms.step_graph_form`: every layer's hidden state, for an LSTM every layer's
@@ -120,7 +124,7 @@ class _StepBuilder:
         self.before: list[tuple[str, int]] = []
         self.constants: dict[str, np.ndarray] = {}
 
-    def build_step_graph(self) -> tuple[bytes, int]:
+    def build_step_graph(self) -> ContentAndStateSize:
         """Convert all nodes. Return the step graph and the size of its state."""
         for node in self.model.graph.node:
             self._convert_graph_node(node)
@@ -150,15 +154,17 @@ class _StepBuilder:
         are computed. Refuse a node that cannot continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
+            raise self._make_unsupported_error(
+                f"{node.op_type} {node.name} reads a value that is neither an input, a weight nor computed from these"
+            )
         if kinds <= {_ValueSource.WEIGHTS}:
-            self._add_kept_node(node, _ValueSource.WEIGHTS)
+            self._add_unchanged_node(node, _ValueSource.WEIGHTS)
         elif node.op_type in _GATES:
             self._add_layer_node(node)
         elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
             self._set_source(node, _ValueSource.LENGTHS)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
-            self._add_kept_node(node, _ValueSource.TEXT)
+            self._add_unchanged_node(node, _ValueSource.TEXT)
         elif (
             node.op_type == "Where"
             and self.sources[node.input[0]] is _ValueSource.LENGTHS
@@ -190,14 +196,14 @@ class _StepBuilder:
             self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
             self._set_source(node, _ValueSource.TEXT)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._selects_last_step(node):
-            self._add_kept_node(node, _ValueSource.TEXT)
+            self._add_unchanged_node(node, _ValueSource.TEXT)
         elif self._is_zero_step_padding(node):
             self._set_source(node, _ValueSource.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
         elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
-            self._add_step_before(node)
+            self._add_shift_by_one_step(node)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_computed_per_step(node):
-            self._add_kept_node(node, _ValueSource.TOKENS)
+            self._add_unchanged_node(node, _ValueSource.TOKENS)
             self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_words} at once")
@@ -266,7 +272,7 @@ class _StepBuilder:
         ):
             return False
         of_zeros = read_attributes(node).get("mode", b"constant") == b"constant" and (
-            len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
+            len(node.input) < 3 or not node.input[2] or self._contains_only_zeros(node.input[2])
         )
         return of_zeros and len(node.input) < 4 and self._read_weight_numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
@@ -279,14 +285,15 @@ class _StepBuilder:
             [[0], [-1], [1], [1]],
         )
 
-    def _add_step_before(self, node: NodeProto) -> None:
-        """Shift all steps by one. The first step comes from the state."""
+    def _add_shift_by_one_step(self, node: NodeProto) -> None:
+        """Add nodes that shift all steps by one, so that each step is the one before. The first step comes from the
+        state."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
         self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
         self._add_new_node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
         node.input[0] = f"{before}.all"
-        self._add_kept_node(node, _ValueSource.TOKENS)
+        self._add_unchanged_node(node, _ValueSource.TOKENS)
         self._add_new_node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
         self.before.append((before, self._find_step_width(steps)))
@@ -328,7 +335,7 @@ class _StepBuilder:
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
         )
 
-    def _is_zeros(self, name: str) -> bool:
+    def _contains_only_zeros(self, name: str) -> bool:
         """Return whether a value that does not depend on the steps contains only zeros."""
         if name in self.weights:
             return not numpy_helper.to_array(self.weights[name]).any()
@@ -336,9 +343,9 @@ class _StepBuilder:
         if node is not None and node.op_type == "ConstantOfShape":
             value = read_attributes(node).get("value")
             return value is None or not numpy_helper.to_array(value).any()
-        return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
+        return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._contains_only_zeros(node.input[0])
 
-    def _add_kept_node(self, node: NodeProto, source: _ValueSource) -> None:
+    def _add_unchanged_node(self, node: NodeProto, source: _ValueSource) -> None:
         self.nodes.append(node)
         self._set_source(node, source)
 
@@ -365,7 +372,7 @@ class _StepBuilder:
             raise self._make_unsupported_error(
                 f"the layer {node.op_type} {node.name} does not read all {self._step_words} of the {self._input_word}"
             )
-        if any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7]):
+        if any(name and not self._contains_only_zeros(name) for name in inputs[_STATE_AT:7]):
             raise self._make_unsupported_error(f"the layer {node.op_type} {node.name} does not start from zeros")
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
         # The states of all tokens, the last one, and of an LSTM the last cell.
@@ -401,7 +408,7 @@ class _StepBuilder:
                 f"{node.op_type} {node.name} does not pool the {self._step_words} of the {self._input_word}"
             )
         if self.pooled is not None:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} is a second pooling")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} pools the {self._step_words} a second time")
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
         """Add a reduction over the new tokens only, and return the name of its result."""

@@ -85,14 +85,14 @@ def _serialize_model(model: ir.Model) -> bytes:
 
 
 def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
-    """Keep the first rows of each table in which the graph looks up its tokens."""
+    """Keep only the first `rows` rows of each table in which the graph looks up its tokens."""
     lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
                 f"The embedding {table.name} is used for more than lookups, so the vocabulary cannot be cut.",
-                "Keep all words: leave out --words, or the argument rows of Storage.",
+                "Keep all words: leave --words out, or in Python the argument rows of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
@@ -160,7 +160,10 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
     """Convert a matrix to int8, from -127 to 127. Return the int8 matrix and each row's float32 scale."""
     if not np.isfinite(numbers).all():
-        raise InputError(f"The weight {name} contains a number that is not finite.", "Store this weight as float32.")
+        raise InputError(
+            f"The weight {name} contains a number that is not finite.",
+            "Store it as float32: --weights float32, or for an embedding --embedding float32.",
+        )
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1))
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
@@ -183,7 +186,7 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
     if not np.isfinite(half).all():
         raise InputError(
             f"The weight {name} contains numbers beyond 65504, the largest number in float16.",
-            "Store this weight as int8 or float32.",
+            "Store it as int8 or float32: --weights int8, or for an embedding --embedding int8.",
         )
     return half
 

@@ -27,9 +27,9 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: in
     return 1
 
 
-def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
+def select_cases_of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
     """Run the module on each case, and return the cases with lengths that it answers. If it answers none, return one
-    case that is cut to a length which it answers.
+    case, cut to a length that it answers.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

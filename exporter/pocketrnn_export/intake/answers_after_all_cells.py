@@ -18,13 +18,15 @@ from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import run_all_cells
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.new_process_run import run_in_process
-from pocketrnn_export.intake.repeated_construction import are_same_answers, compute_probe_answer
+from pocketrnn_export.intake.repeated_construction import are_equal_up_to_rounding, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 
 _log = logging.getLogger(__name__)
 
 
-def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float) -> None:
+def refuse_other_answers_after_all_cells(
+    named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float
+) -> None:
     """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
     weights.
 
@@ -35,7 +37,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
     """
     state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
     try:
-        answer = run_in_process(_answer_after_cells, named, weights, state, seconds=seconds)
+        answer = run_in_process(_run_cells_and_answer, named, weights, state, seconds=seconds)
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
@@ -50,7 +52,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
     own = compute_probe_answer(module)
     if own is None or answer is None:
         _log.warning("All cells of %s have run, but %s was not compared: it takes no tokens", named.path, named.name)
-    elif not are_same_answers(own, answer):
+    elif not are_equal_up_to_rounding(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
             "Find the cells that change the values that it reads: give plain values with --set NAME=VALUE, or name "
@@ -58,7 +60,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
         )
 
 
-def _answer_after_cells(named: ModuleName, weights: SavedWeights | None, state: dict[str, torch.Tensor]) -> Any:
+def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state: dict[str, torch.Tensor]) -> Any:
     """Run all cells, and return the module's answer to fixed tokens, or the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)

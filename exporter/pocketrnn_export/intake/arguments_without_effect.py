@@ -26,8 +26,8 @@ _WITHOUT_EFFECT: Final = {
 }
 
 
-def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
-    """Return the parameters of a class that change no answer in eval mode, with a value for each.
+def find_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
+    """Return a dict from each parameter of a class that changes no answer in eval mode to a value for it.
 
     Such a parameter is a rate of dropout, or the id that an nn.Embedding leaves out in training. The class passes the
     parameter to such layers only, and does not read the value from a layer again, as in
@@ -44,7 +44,7 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
             for node in ast.walk(definition)
             if (isinstance(node, ast.Name) and node.id == name) or ast.unparse(node) in attributes
         ]
-        uses = [node for node in uses if not _is_stored(node, parents, attributes)]
+        uses = [node for node in uses if not _is_in_assignment_to_attribute(node, parents, attributes)]
         kinds = {_find_kind_of_use(node, parents) for node in uses}
         kinds |= {""} if any(_may_be_read_again(node, parents) for node in uses) else set()
         if not uses and not attributes and not is_assigned and name != "self" and not reads_by_other_names:
@@ -54,7 +54,9 @@ def find_values_without_effect(definition: ast.ClassDef) -> dict[str, float | No
     return found
 
 
-def _is_stored(node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]) -> bool:
+def _is_in_assignment_to_attribute(
+    node: ast.AST, parents: Mapping[ast.AST, ast.AST], attributes: Collection[str]
+) -> bool:
     """Return whether a node is a side of the assignment `self.NAME = name`."""
     parent = parents[node]
     return isinstance(parent, ast.Assign) and any(ast.unparse(target) in attributes for target in parent.targets)

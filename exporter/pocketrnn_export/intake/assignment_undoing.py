@@ -51,7 +51,7 @@ def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any]
             for one in vars(kind).values()
             if isinstance(one, FunctionType) and one.__globals__ is names
         ]
-        read = {name for one in functions for name in _find_batch_sizes_in_code(one.__code__)}
+        read = {name for one in functions for name in _list_batch_size_names(one.__code__)}
         found += [
             (f".forward.__globals__[{name!r}]", names, name) for name in sorted(read) if type(names.get(name)) is int
         ]
@@ -69,7 +69,8 @@ def find_batch_sizes_outside(layer: nn.Module) -> list[tuple[str, dict[Any, Any]
 
 
 @functools.cache
-def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
-    """Return the names of globals with a batch size that code reads. The results are cached, since `dis` is slow."""
+def _list_batch_size_names(code: CodeType) -> tuple[str, ...]:
+    """Return the names of the globals that code reads and whose names mean a batch size. The results are cached, since
+    `dis` is slow."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))

@@ -81,29 +81,31 @@ def find_batch_dependent_ids(
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
         beside = _make_rows_of_words(words, 2, width)
-        if not _are_texts_independent(reference, _add_neighbour_rows(beside, beside[:0], padding_id)):
+        if not _are_texts_independent(reference, _make_case_with_neighbours(beside, beside[:0], padding_id)):
             # It fails on this few tokens; or it mixes all texts, which another check finds.
             continue
         short = max(width - 2, 1) if ragged else width
-        held = {i: _keep_answered_rows(reference.run, _make_rows_with_id(i, words, short)) for i in candidates}
+        held = {i: _select_answered_rows(reference.run, _make_rows_with_id(i, words, short)) for i in candidates}
         if not any(len(rows) for rows in held.values()):
             continue
         # Nearly always no id has the effect: one batch of all shows that.
         if _are_texts_independent(
-            reference, _add_neighbour_rows(beside, np.concatenate(list(held.values())), padding_id)
+            reference, _make_case_with_neighbours(beside, np.concatenate(list(held.values())), padding_id)
         ):
             return {}
-        cases = {i: _add_neighbour_rows(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
+        cases = {
+            i: _make_case_with_neighbours(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)
+        }
         told = (i for i, case in cases.items() if not _are_texts_independent(reference, case))
         return {i: _measure_batch_effect(reference.run, cases[i], activation=activation) for i in told}
     return None
 
 
-def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers: a module may fail on a
-    text of padding only."""
+def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
+    """Run the module on a text of each id alone. Return the ids whose text gets finite numbers. A module may fail on a
+    text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
-    return [int(row[0]) for row in _keep_answered_rows(run, rows)]
+    return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
 
 def make_run_with_cache(run: Run) -> Run:
@@ -120,8 +122,7 @@ def make_run_with_cache(run: Run) -> Run:
 
 
 def _choose_likely_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Return ids that are probably words. Ids in `known` are left out; candidates are left out, too, if other ids
-    remain."""
+    """Return ids that are probably words. They are not in `known`, and no candidates unless no other ids remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
@@ -145,7 +146,7 @@ def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
     return rows
 
 
-def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
+def _select_answered_rows(run: Run, rows: Ids) -> Ids:
     """Run the module on each row alone. Return the rows to which it gives finite numbers."""
     kept = []
     for i, row in enumerate(rows):
@@ -157,7 +158,7 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
     return rows[kept]
 
 
-def _add_neighbour_rows(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
+def _make_case_with_neighbours(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
     """Make a case that contains full rows, and other rows that are padded to the width of the full rows."""
     (some, width), (more, length) = full_rows.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
@@ -182,12 +183,12 @@ def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> fl
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
     except ExportError:
         return float("inf")
-    return compute_largest_difference(together, np.concatenate(alone), activation=activation)
+    return compute_largest_probability_difference(together, np.concatenate(alone), activation=activation)
 
 
-def compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
-    """Turn two arrays of logits into probabilities, and return the largest difference between the two. Infinite and NaN
-    differences are left out."""
+def compute_largest_probability_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
+    """Return the largest difference between the probabilities of two arrays of logits. Infinite and NaN differences are
+    left out."""
     exact = (torch.from_numpy(np.asarray(logits, np.float64)) for logits in (one, other))
     first, second = (apply_activation(activation, logits).numpy() for logits in exact)
     differences = np.abs(first - second)

@@ -107,7 +107,7 @@ class Convention:
         return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
-    def is_usual_call(self) -> bool:
+    def has_graph_inputs_and_outputs(self) -> bool:
         """Whether the module has the inputs and outputs of a bundle's graph. The logit of the first label may be
         missing."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"

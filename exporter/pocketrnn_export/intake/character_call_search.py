@@ -41,7 +41,8 @@ def find_convention_with_characters(asked: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(asked: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Refuse a module that fails on a character. The module runs on words that together contain every character."""
+    """Refuse a module that fails on a character. For this check, it runs on words that together contain every
+    character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else asked.rows, asked.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):

@@ -25,7 +25,9 @@ def make_probability_checking_run(run: Run, called: CallAdapter, activation: Act
         logits, numbers = run(tokens, lengths), own(tokens, lengths)
         given = apply_activation(activation, torch.from_numpy(logits)).numpy()
         kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
-        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
+        if not all(
+            _do_numbers_match(*each) for each in _split_answer_by_head(convention, kinds, logits, given, numbers)
+        ):
             raise ExportError(
                 "The module's probabilities are not those of the numbers before its last activation, for a batch of "
                 f"{len(tokens)} x {tokens.shape[1]} tokens.",
@@ -36,7 +38,7 @@ def make_probability_checking_run(run: Run, called: CallAdapter, activation: Act
     return run_and_compare
 
 
-def _split_heads(
+def _split_answer_by_head(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, probabilities: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
     """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
@@ -48,9 +50,9 @@ def _split_heads(
         at, of = at + labels, of + part.units
 
 
-def _are_probabilities(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
-    """Return whether the numbers that the module gives for a head are the probabilities of these logits, or the logits
-    themselves if the head gives logits."""
+def _do_numbers_match(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
+    """Return whether the numbers that the module gives for a head are the probabilities of these logits. If the head
+    gives logits, compare the logits themselves."""
     ours = probabilities if head.activation is not None or head.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours
@@ -70,8 +72,8 @@ def make_explaining_run(run: Run, padding_id: int) -> Run:
             what = f"{type(error).__name__}: {first_line(error)}"
             if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
                 raise ExportError(
-                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
-                    f"a known word or with the word for padding may: {what}.",
+                    f"The module fails on a text of only padding (the id {padding_id}), which a text without a known "
+                    f"word can become: {what}.",
                     "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
                     "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
                     "empty_id=...).",

@@ -72,13 +72,13 @@ class _Call:
     known: Mapping[str, Any]
 
 
-def find_given_values(
+def find_constructor_arguments(
     cells: Sequence[Cell],
     class_name: str,
     signature: inspect.Signature,
     find_value: Callable[[Sequence[str]], Any] = lambda _: ...,
 ) -> dict[str, GivenByCalls]:
-    """Find the calls `name(...)` in a file, and return the arguments that they give to each parameter.
+    """Find the calls of a class in its file, and return the arguments that they give to each parameter.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
     fit the signature is left out.
@@ -110,7 +110,7 @@ def find_given_values(
                         continue
                     calls.append(_Call(cell.name or f"line {call.lineno}", given.arguments, unpacks, known))
     return (
-        {parameter: _collect_given_values(parameter, calls, find_value) for parameter in signature.parameters}
+        {parameter: _collect_arguments_of_parameter(parameter, calls, find_value) for parameter in signature.parameters}
         if calls
         else {}
     )
@@ -154,10 +154,10 @@ def _read_parts(expression: ast.expr | None) -> list[str]:
     return [*parts, last] if parts else []
 
 
-def _collect_given_values(
+def _collect_arguments_of_parameter(
     parameter: str, calls: Sequence[_Call], find_value: Callable[[Sequence[str]], Any]
 ) -> GivenByCalls:
-    """Return the values that the calls give to one parameter, with the places of the calls."""
+    """Return the arguments that the calls give to one parameter, with the places of the calls."""
     values, written = [], []
     for call in calls:
         expression = call.given.get(parameter)

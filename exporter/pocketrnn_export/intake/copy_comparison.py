@@ -84,9 +84,9 @@ class OwnersModule:
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # Called only when needed: a module may override cpu() and float() and do more in them.
                 convert_to_float32(self.module)
-            counts, states = _list_plain_values(self.module), read_generator_states()
+            counts, states = _list_number_and_string_attributes(self.module), read_generator_states()
             found = self._compare_all_answers(answered, exact)
-            after = _list_plain_values(self.module)
+            after = _list_number_and_string_attributes(self.module)
             if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
                 line = find_drawing_line(self.module, lambda: self._compare_all_answers(answered[:1], exact))
                 _log.warning(
@@ -118,8 +118,8 @@ class OwnersModule:
             raise ParityError(
                 f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
                 f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "copy.deepcopy(module) must copy everything that forward reads: __deepcopy__ and __getstate__ must "
-                "not leave anything out, and forward must not look anything up by the module's identity.",
+                "Let __deepcopy__ and __getstate__ copy everything that forward reads, and let forward look nothing up "
+                "by the module's identity: the export copies the module by copy.deepcopy.",
             )
         return [*lines, CandidateComparison(found.line, ())]
 
@@ -202,7 +202,7 @@ class OwnersModule:
         return [CandidateComparison(line, ())]
 
 
-def _list_plain_values(module: nn.Module) -> dict[str, Any]:
+def _list_number_and_string_attributes(module: nn.Module) -> dict[str, Any]:
     """Return the numbers and strings that layers have as attributes, by their names."""
     return {
         f"{path}.{name}".lstrip("."): value

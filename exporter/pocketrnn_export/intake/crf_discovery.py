@@ -79,9 +79,9 @@ class Decoder:
             return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
 
 
-def list_emission_calls(module: nn.Module) -> list[str]:
-    """Return code that gives a tagger's emissions: the numbers that a call passes to a decoding method. {} stands
-    for the call."""
+def list_code_that_reads_emissions(module: nn.Module) -> list[str]:
+    """Return lines of code that each read a tagger's emissions: the numbers that a call passes to a decoding method. In
+    each line, {} stands for the call."""
     methods = [f"{write_layer_code(path)}.{name}" for path, _, names in _find_decoding_layers(module) for name in names]
     return [f"given_to({method}, lambda: {{}})" for method in methods]
 
@@ -99,7 +99,7 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
         guesses = list(_guess_crfs(layer, labels))
         for name in names if guesses else ():
             for decode in _list_decode_calls(getattr(layer, name)):
-                if (crf := _find_equal_guess(decode, guesses, labels)) is not None:
+                if (crf := _find_equally_decoding_crf(decode, guesses, labels)) is not None:
                     return Decoder(f"{path}.{name}".lstrip("."), decode, crf), ""
         if guesses:
             unknown.append(path or type(layer).__name__)
@@ -129,7 +129,7 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
     labels = texts[0][0].shape[1]
     for layer in module.modules():
         for guess in _guess_crfs(layer, labels):
-            if all(_scores_as_high(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
+            if all(_has_highest_score(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
                 return guess
     return None
 
@@ -237,7 +237,7 @@ def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDAr
 
 
 def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
-    """Yield the ways to call a decoding method on one text: with or without a batch axis, a mask and lengths."""
+    """Yield functions that call a decoding method on one text: with or without a batch axis, a mask and lengths."""
     for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 
         def decode_text(emissions: Tensor, shape: str = shape, beside: Beside = beside) -> list[int]:
@@ -254,7 +254,7 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
         yield decode_text
 
 
-def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
+def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
     """Return the first CRF that decodes random emissions in the same way as the method. Return None without one."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
@@ -263,12 +263,14 @@ def _find_equal_guess(decode: Decode, guesses: Sequence[Crf], labels: int) -> Cr
         own = [decode(emissions) for emissions in (*drawn, *long)]
         for guess in guesses:
             alike = [guess.decode_labels(e.numpy()).tolist() == found for e, found in zip(drawn, own, strict=False)]
-            if all(alike) and all(_scores_as_high(guess, *pair) for pair in zip(long, own[len(drawn) :], strict=True)):
+            if all(alike) and all(
+                _has_highest_score(guess, *pair) for pair in zip(long, own[len(drawn) :], strict=True)
+            ):
                 return guess
     return None
 
 
-def _scores_as_high(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
-    """Return whether a CRF gives the labels as high a score as the labels that the CRF decodes, up to rounding."""
+def _has_highest_score(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
+    """Return whether no other labels have a higher score by the CRF than these labels, up to rounding."""
     scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
     return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

@@ -49,7 +49,7 @@ def copy_for_export(module: nn.Module) -> nn.Module:
             _refuse_outdated_weights(made)
             made = convert_to_float32(made)
             for layer in list(made.modules()):
-                _make_weights_plain(layer)
+                _replace_computed_weights(layer)
                 _renormalize_embedding(layer)
                 for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_layer_tensors(layer):
                     # Layers in a plain list are not children; torch.jit.trace refuses weights that need gradients.
@@ -155,7 +155,7 @@ def _renormalize_embedding(layer: nn.Module) -> None:
         layer.max_norm = None
 
 
-def _make_weights_plain(layer: nn.Module) -> None:
+def _replace_computed_weights(layer: nn.Module) -> None:
     """Replace the weights that a parametrization or a hook computes by plain weights with the same values, in place."""
     if isinstance(layer, torch.jit.ScriptModule):
         return

@@ -120,8 +120,8 @@ def _mix_bits(keys: Any) -> Any:
         return keys ^ (keys >> np.uint64(31))
 
 
-def add_feature_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
-    """Put the ids that stand for features before the tokens. Return the longer rows and their lengths.
+def add_feature_ids(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
+    """Put the ids that stand for the features of each text before its tokens. Return the longer rows and their lengths.
 
     Args:
         tokens: int64 [batch, sequence].

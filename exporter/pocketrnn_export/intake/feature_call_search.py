@@ -21,7 +21,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers, can_run_line
 from pocketrnn_export.intake.call_line import Call, list_names_in_line
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_marks, draw_feature_numbers
+from pocketrnn_export.intake.feature_call import NumberInRange, add_feature_ids, draw_feature_numbers
 
 # How many ids of a category are tried in one call, and the numbers that a feature is changed to.
 _IDS_AT_A_TIME = 1024
@@ -54,20 +54,20 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         with contextlib.suppress(ExportError):
             found = find_convention(replace(asked, features=least), call) if least != asked.features else None
         if found is not None:
-            _refuse_failing_ids(asked, found)
+            _refuse_failing_category_ids(asked, found)
         tame = replace(asked, features=_limit_numbers_to_ordinary_range(asked.features))
         with contextlib.suppress(ExportError):
             found = find_convention(tame, call) if tame.features != asked.features else None
         if found is not None:
-            _refuse_failing_numbers(tame, found, is_finite=True)
-        _refuse_token_numbers(asked)
+            _refuse_failing_feature_numbers(tame, found, is_finite=True)
+        _refuse_features_of_tokens(asked)
         raise
-    _refuse_failing_ids(asked, convention)
-    _refuse_failing_numbers(asked, convention, is_finite=False)
+    _refuse_failing_category_ids(asked, convention)
+    _refuse_failing_feature_numbers(asked, convention, is_finite=False)
     return replace(convention, notes=(*convention.notes, *_note_unused_features(asked, convention)))
 
 
-def _refuse_token_numbers(asked: ModuleFacts) -> None:
+def _refuse_features_of_tokens(asked: ModuleFacts) -> None:
     """Refuse a module that runs if each token gets its own features: its features may belong to tokens, not texts."""
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
@@ -99,30 +99,30 @@ def _refuse_unused_feature_names(asked: ModuleFacts, line: str) -> None:
             )
 
 
-def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
+def _refuse_failing_category_ids(asked: ModuleFacts, convention: Convention) -> None:
     """Refuse a module that fails on an id of a category."""
     for column, (name, feature) in enumerate(asked.features):
         if not isinstance(feature, Category):
             continue
         for start in range(0, len(feature.ids), _IDS_AT_A_TIME):
             ids = feature.ids[start : start + _IDS_AT_A_TIME]
-            if _find_failure_on_ids(asked, convention, column, ids) is None:
+            if _find_error_on_category_ids(asked, convention, column, ids) is None:
                 continue
             first, last = 0, len(ids) - 1
             while first < last:
                 middle = (first + last) // 2
-                fails = _find_failure_on_ids(asked, convention, column, ids[: middle + 1]) is not None
+                fails = _find_error_on_category_ids(asked, convention, column, ids[: middle + 1]) is not None
                 first, last = (first, middle) if fails else (middle + 1, last)
-            error = _find_failure_on_ids(asked, convention, column, ids[: first + 1])
+            error = _find_error_on_category_ids(asked, convention, column, ids[: first + 1])
             value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
-                f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
+                f"{ids[first]:,}, the id of {value}: {first_line(error) if error else ''}.",
                 "Give the values with which the module was trained: its embedding has one row for each.",
             )
 
 
-def _find_failure_on_ids(
+def _find_error_on_category_ids(
     asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
     """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
@@ -131,21 +131,21 @@ def _find_failure_on_ids(
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
-        call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+        call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return error
     return None
 
 
-def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
-    """Refuse a module that fails on a number in the range of a feature."""
+def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
+    """Refuse a module that fails on a number as a feature: on -1, on 0, or on a very large number of either sign."""
     for column, (name, feature) in enumerate(asked.features):
         if isinstance(feature, Category):
             continue
 
         def find_failure(number: float, column: int = column) -> str:
-            return _find_failure_on_number(asked, convention, column, number, is_finite=is_finite)
+            return _find_failure_on_feature_number(asked, convention, column, number, is_finite=is_finite)
 
         bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if find_failure(number)), None)
         if bad is None:
@@ -168,7 +168,7 @@ def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_fi
         )
 
 
-def _find_failure_on_number(
+def _find_failure_on_feature_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
 ) -> str:
     """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
@@ -176,7 +176,7 @@ def _find_failure_on_number(
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
-        answer = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+        answer = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
@@ -204,7 +204,7 @@ def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[s
     else return an empty tuple."""
     tokens, lengths = asked.draw_batch(asked.rows, asked.trial_batch_widths[-1][-1])
     own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
-    before = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, own))
+    before = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own))
     unused = []
     for column, (name, feature) in enumerate(asked.features):
         others = feature.ids if isinstance(feature, Category) else _NUMBERS
@@ -212,7 +212,7 @@ def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[s
         for other in others[:: max(1, len(others) // _MOST_OTHERS)]:
             numbers = own.copy()
             numbers[:, column] = other
-            after = call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, numbers))
+            after = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, numbers))
             changed = changed or not torch.equal(before, after)
         unused += [] if changed or len(others) == 1 else [name]
     if not unused:

@@ -27,7 +27,7 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 def _replace_doubles(module: nn.Module) -> nn.Module:
-    """Change the class of the module, so that float64 means float32 in its forward. Return the module.
+    """Change the class of the module, so that its forward makes float32 where its code says float64. Return the module.
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.

@@ -27,9 +27,9 @@ _ROUNDING: Final = 1e-5
 _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "embedding", "embedding_bag"})
 
 
-def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
-    """Return a dict from the path of each embedding that has rows with a larger norm than its `max_norm` to this
-    `max_norm`."""
+def find_exceeded_max_norms(module: nn.Module) -> dict[str, float]:
+    """Return the `max_norm` of each embedding that has rows with a larger norm. The keys of this dict are the paths of
+    the embeddings."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -48,7 +48,7 @@ def refuse_direct_weight_reads(
     Args:
         asked: the module, which is left as it was.
         convention: how it is called.
-        norms: `find_unapplied_norms` of the module as it was given.
+        norms: `find_exceeded_max_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
     """
     usual = [(asked.rows, width) for pair in asked.trial_batch_widths for width in pair]

@@ -21,11 +21,15 @@ import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
-from pocketrnn_export.intake.constructor_calls_in_file import GivenByCalls, find_given_values, join_given_values
+from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
+from pocketrnn_export.intake.constructor_calls_in_file import (
+    GivenByCalls,
+    find_constructor_arguments,
+    join_given_values,
+)
 from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
-from pocketrnn_export.intake.non_size_arguments_from_weights import find_cell_names, find_initial_matrices
+from pocketrnn_export.intake.non_size_arguments_from_weights import find_initial_matrices, find_layer_kind_arguments
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings
 from pocketrnn_export.intake.sizes_from_weights import find_parameter_values
 from pocketrnn_export.intake.strings_compared_with_arguments import list_strings_compared_with_argument
@@ -76,7 +80,7 @@ def find_missing_arguments(
         signature = inspect.signature(maker)
     except (ValueError, TypeError):
         return {}
-    takes = _list_other_parameters(signature, args, kwargs, named)
+    takes = _list_parameters_without_argument(signature, args, kwargs, named)
     required = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
     cells: Sequence[Cell] = ()
     with contextlib.suppress(InputError):
@@ -87,19 +91,19 @@ def find_missing_arguments(
     if definition is not None and weights is not None:
         shown |= find_parameter_values(definition, weights.tensors)
         taken |= {name: shown[name] for name in takes if name in shown and _differs_from_default(takes[name], shown)}
-        unused |= find_values_without_effect(definition) if _has_own_code_only(maker) else {}
+        unused |= find_arguments_without_effect(definition) if _has_own_code_only(maker) else {}
         of_cells = [name for name, one in takes.items() if one.default is one.empty or isinstance(one.default, str)]
-        cells_shown = find_cell_names(definition, of_cells, weights.tensors)
+        cells_shown = find_layer_kind_arguments(definition, of_cells, weights.tensors)
         taken |= {name: cell for name, cell in cells_shown.items() if takes[name].default != cell}
         matrices = find_initial_matrices(definition, [name for name in required if name not in taken], weights.tensors)
     # Shapes are facts; a name in a checkpoint is its owner's word.
     said = {name: stated[name] for name in required if name in stated and name not in taken | matrices}
     idle = {name: unused[name] for name in required if name in unused and name not in taken | said}
-    calls = find_given_values(cells, named.name, signature)
+    calls = find_constructor_arguments(cells, named.name, signature)
     others = {
         name: parameter for name, parameter in takes.items() if name not in shown | unused | said | taken | matrices
     }
-    called = _take_from_calls(calls, others, stated)
+    called = _take_arguments_from_calls(calls, others, stated)
     found_values = {**taken, **said, **idle, **called, **matrices}
     missing = [name for name in required if name not in found_values]
     near = _search_owner_files(maker, missing, named, definition, weights)
@@ -195,7 +199,9 @@ def _search_owner_files(
         with contextlib.suppress(InputError):
             cells = read_python_cells(path)
         find_value = functools.partial(_find_setting, settings=saved, options=defaults.get(path, {}))
-        given = find_given_values(cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value)
+        given = find_constructor_arguments(
+            cells, getattr(maker, "__name__", named.name), inspect.signature(maker), find_value
+        )
         for name, one in given.items():
             if name in missing and settings[name] is None and one.values:
                 placed = replace(one, places=tuple(f"{path} ({place})" for place in one.places))
@@ -235,7 +241,7 @@ def _find_stated_arguments(takes: Collection[str], weights: SavedWeights | None)
     return plain[place], place
 
 
-def _list_other_parameters(
+def _list_parameters_without_argument(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName
 ) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class that still have no argument. Refuse arguments that do not fit the class."""
@@ -243,8 +249,8 @@ def _list_other_parameters(
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
         raise InputError(
-            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            "Give the arguments that it takes.",
+            f"The arguments do not fit {named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
+            f"Give arguments that {named.name} takes.",
         ) from None
     return {
         name: parameter
@@ -253,7 +259,7 @@ def _list_other_parameters(
     }
 
 
-def _take_from_calls(
+def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], others: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal that

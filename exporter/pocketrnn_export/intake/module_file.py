@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
-from pocketrnn_export.intake.given_file_check import check_file_exists
+from pocketrnn_export.intake.file_existence_check import check_file_exists
 from pocketrnn_export.intake.import_folders import add_import_folders, import_package_of_file
 from pocketrnn_export.intake.missing_arguments import find_missing_arguments
 from pocketrnn_export.intake.module_name_with_arguments import NO_VALUES, ModuleName
@@ -194,7 +194,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     file = _make_empty_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported.", "Give the Python file that defines the module.")
+        raise InputError(f"{path} cannot be imported as Python.", "Give the .py file that defines the module.")
     try:
         file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(file)
@@ -248,7 +248,7 @@ def _run_needed_statements(
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)
-        if in_arguments and _can_be_run(named, cells, _list_wanted_names(named), values.keys()):
+        if in_arguments and _are_needed_statements_safe(named, cells, _list_wanted_names(named), values.keys()):
             # It is a name in the arguments that needs more.
             raise InputError(
                 error.problem,
@@ -276,8 +276,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that the user gives for names of the file. `config.vocab` is a part of the object
-    `config`."""
+    """Evaluate the values that the user gives for names of the file. A value for `config.vocab` becomes a part of the
+    object `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -294,7 +294,9 @@ def _evaluate_values(named: ModuleName) -> dict[str, Any]:
     return values
 
 
-def _can_be_run(named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]) -> bool:
+def _are_needed_statements_safe(
+    named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]
+) -> bool:
     """Return whether all statements that some names need are safe to run."""
     try:
         find_needed_statements(cells, names, str(named.path), known_values)
@@ -315,7 +317,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
         imported = find_imported_class(statements, named.name, named.path.parent)
         return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
-    if not _can_be_run(named, cells, [definition.name], frozenset()):
+    if not _are_needed_statements_safe(named, cells, [definition.name], frozenset()):
         return ""
     given = write_arguments(definition, found[1], weights.tensors)
     if given is None:
@@ -362,7 +364,7 @@ def _run_statement(
     named: ModuleName,
     likely: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file. For a message, `likely` has values of names that fit the weights."""
+    """Run a statement of the file. If it fails, the message proposes the values in `likely`, which fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn_export.intake.given_file_check import check_file_exists
+from pocketrnn_export.intake.file_existence_check import check_file_exists
 
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (

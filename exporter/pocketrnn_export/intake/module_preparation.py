@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features import Features
-from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
+from pocketrnn_export.comparing.first_missing_operation import LineFinder, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.form_runs import make_module_run
@@ -29,11 +29,11 @@ from pocketrnn_export.comparing.proof_inputs import (
     choose_non_padding_id,
     convert_to_pairs,
     make_shape_grid,
-    replace_ids,
-    select_neighbour_cases,
+    replace_unwanted_ids,
+    select_cases_for_row_independence,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
-from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, keep_answered_lengths
+from pocketrnn_export.intake.answered_text_lengths import find_least_tokens, select_cases_of_answered_lengths
 from pocketrnn_export.intake.batch_dependence_advice import explain_batch_dependence
 from pocketrnn_export.intake.batch_dependent_ids import find_batch_dependent_ids, find_candidate_ids
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -54,10 +54,10 @@ from pocketrnn_export.intake.extracted_scalars import note_extracted_numbers
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.feature_call_search import find_convention_with_features
 from pocketrnn_export.intake.last_activation_removal import Activation
-from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
+from pocketrnn_export.intake.max_norm_embeddings import find_exceeded_max_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.state_between_calls import (
-    is_changed_by_calls,
+    assigns_without_effect,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
@@ -189,9 +189,9 @@ class ExportableModule:
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
-        return replace_ids(real, self.alone, self.ids) if self.alone else real
+        return replace_unwanted_ids(real, self.alone, self.ids) if self.alone else real
 
-    def check_neighbours(self, cases: Iterable[Case]) -> None:
+    def refuse_batch_dependence(self, cases: Iterable[Case]) -> None:
         """Refuse a module that answers a text in one of these batches differently than alone.
 
         Args:
@@ -266,18 +266,22 @@ def prepare_module(
     )  # fmt: skip
     convention = _find_convention(asked, call)
     _refuse_other_number_of_texts(convention, two_texts=two_texts)
-    norms = find_unapplied_norms(unwrap_module(module))
+    norms = find_exceeded_max_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
     if convention.takes_lengths and widths.least > 1 and widths.filled:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log_convention(convention)
-    is_called = not convention.is_usual_call or convention.units != classes or is_changed_by_calls(asked, convention)
+    is_called = (
+        not convention.has_graph_inputs_and_outputs
+        or convention.units != classes
+        or assigns_without_effect(asked, convention)
+    )
     called = functools.partial(CallAdapter, convention=convention) if is_called else lambda unchanged: unchanged
     traceable, reference = wrap_for_trace(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
-        example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
+        example=_make_trace_inputs(padding_id, widths, convention), convention=convention, activation=asked.activation,
         widths=widths, given=_make_owners_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_extracted_numbers(asked, convention),
@@ -287,7 +291,7 @@ def prepare_module(
     prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
         return prepared
-    return _find_padding_and_alone_ids(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+    return _find_padding_and_ids_run_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
 
 
 def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
@@ -306,7 +310,7 @@ def _make_owners_module(
 
 
 def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
-    """Refuse a call with two texts for a module of one text, and the reverse."""
+    """Refuse a call that names two texts if the module takes one, and a call that names one text if it takes two."""
     if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
@@ -354,9 +358,9 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
     return replace(prepared, alone=dict(sorted(told.items())), tried=frozenset(tried))
 
 
-def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Return the module with the ids whose texts cannot share a batch, and with whether its texts may be padded. Refuse
-    a module that mixes the texts of a batch."""
+def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
+    """Find the ids whose texts cannot share a batch, and whether texts may be padded. Return the module with both.
+    Refuse a module that mixes the texts of a batch."""
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = add_ids_that_need_own_batch(prepared, candidates)
@@ -366,7 +370,7 @@ def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence
         prepared = add_ids_that_need_own_batch(prepared, range(ids))
         alone = _are_rows_independent(prepared, full)
     if not alone:
-        case = prepared.fit_cases_to_module(select_neighbour_cases(full))[0]
+        case = prepared.fit_cases_to_module(select_cases_for_row_independence(full))[0]
         run = prepared.make_reference().run
         raise ExportError(*explain_batch_dependence(lambda: run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
@@ -421,7 +425,7 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
     return lambda tokens, lengths: make_run()(tokens, lengths)
 
 
-def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
+def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: LineFinder) -> str:
     """Return the operation of forward at which a graph first differs from forward, with its line. Return an empty
     string for two texts and for features."""
     if prepared.two_texts or prepared.features:
@@ -436,11 +440,14 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
     padding."""
     reference = prepared.make_reference()
     return are_texts_independent(
-        reference, keep_answered_lengths(reference.run, prepared.fit_cases_to_module(select_neighbour_cases(grid)))
+        reference,
+        select_cases_of_answered_lengths(
+            reference.run, prepared.fit_cases_to_module(select_cases_for_row_independence(grid))
+        ),
     )
 
 
-def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
+def _make_trace_inputs(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
     """Return the inputs of the trace: tokens, and lengths and features if the module takes them, with different sizes
     for all axes."""
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS

@@ -20,7 +20,9 @@ _OF_TENSORS: Final = ("from_pretrained", "Parameter", "copy_")
 _SIZES: Final = ("shape", "size", "dim")
 
 
-def find_cell_names(definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def find_layer_kind_arguments(
+    definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
+) -> dict[str, str]:
     """Return a dict from arguments that select a kind of recurrent layer to the value that fits the weights, such as
     "lstm". These are the arguments that the code compares with names of layers."""
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}

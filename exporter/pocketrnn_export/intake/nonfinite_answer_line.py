@@ -1,4 +1,4 @@
-"""Find the line of the owner's code that first makes an answer NaN or infinite."""
+"""Find the line of the owner's code that makes an answer NaN or infinite."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import find_user_place
+from pocketrnn_export.intake.user_frames import describe_user_line_if_known
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
 
-def find_infinity_line(run: Callable[[], object]) -> str:
+def find_nonfinite_line(run: Callable[[], object]) -> str:
     """Return the last line of the owner's code that computes NaN or infinity from finite numbers. Return an empty
     string if no line is found, as in TorchScript.
 
@@ -48,6 +48,6 @@ class _NonfiniteResultMode(FunctionMode):
         made = args[0] if result is None and args else result
         if isinstance(made, Tensor) and made.is_floating_point() and not bool(torch.isfinite(made).all()):
             if not any(id(value) in self._infinite for value in list_tensors_in((*args, *kwargs.values()))):
-                self.line = find_user_place(sys._getframe(1)) or self.line
+                self.line = describe_user_line_if_known(sys._getframe(1)) or self.line
             self._infinite[id(made)] = made
         return result

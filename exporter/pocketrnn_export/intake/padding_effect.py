@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.answer_rows import split_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Ids, Run, Widths, choose_non_padding_id
-from pocketrnn_export.intake.batch_dependent_ids import compute_largest_difference, make_run_with_cache
+from pocketrnn_export.intake.batch_dependent_ids import compute_largest_probability_difference, make_run_with_cache
 from pocketrnn_export.intake.last_activation_removal import Activation
 
 # The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
@@ -165,7 +165,12 @@ class _PaddedRun:
                 # For labels of tokens, compare only the text's own tokens.
                 own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
                 if np.isfinite(one).all() and np.isfinite(own).all():
-                    found.append((compute_largest_difference(one, own, activation=self._activation), width - len(row)))
+                    found.append(
+                        (
+                            compute_largest_probability_difference(one, own, activation=self._activation),
+                            width - len(row),
+                        )
+                    )
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:

@@ -24,7 +24,7 @@ _MAKES_BY_SIZE: Final = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n|cto
 _SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
-def check_entries(path: Path) -> list[zipfile.ZipInfo]:
+def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
     """Check and return the entries of an archive. Other files have no entries.
 
     Raises:
@@ -51,10 +51,11 @@ def check_pickles(path: Path) -> None:
     """Check the pickles of a file of `torch.save` before they are read.
 
     Raises:
-        InputError: `check_entries` refuses the archive; a pickle is too large, or makes an object from a size alone.
+        InputError: `check_archive_entries` refuses the archive; a pickle is too large, or makes an object from a size
+            alone.
     """
     # PyTorch ignores upper and lower case in the names of entries.
-    entries = [entry for entry in check_entries(path) if entry.filename.lower().endswith(".pkl")]
+    entries = [entry for entry in check_archive_entries(path) if entry.filename.lower().endswith(".pkl")]
     for entry in entries:
         if entry.file_size > LARGEST_PICKLE:
             raise InputError(

@@ -51,7 +51,7 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
                 "again; or ask for random ones with --random-weights.",
             )
     own = compute_probe_answer(module)
-    if own is not None and answer is not None and not are_same_answers(own, answer):
+    if own is not None and answer is not None and not are_equal_up_to_rounding(own, answer):
         raise InputError(
             f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
             "random numbers, or depends on the time when it is made or its file is run.",
@@ -79,7 +79,7 @@ def compute_probe_answer(module: nn.Module) -> Any:
     return None
 
 
-def are_same_answers(one: Any, other: Any) -> bool:
+def are_equal_up_to_rounding(one: Any, other: Any) -> bool:
     """Return whether two answers, as arrays, have the same shape and are equal up to rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
@@ -110,7 +110,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
     otherwise do so twice.
     """
     try:
-        answer = run_in_process(_make_with_new_seed, named, weights)
+        answer = run_in_process(_make_and_answer_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
             f"{named.path} ends the process when its code is run a second time.",
@@ -122,7 +122,7 @@ def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tup
     return made
 
 
-def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
+def _make_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
     """Make a module with other seeds. Return the digests of its numbers and its answer to fixed tokens, or the
     error."""
     # The forked process does not have the threads of its parent.

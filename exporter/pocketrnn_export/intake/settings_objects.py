@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
 
-from pocketrnn_export.intake.sizes_from_weights import find_layer_sizes
+from pocketrnn_export.intake.sizes_from_weights import find_size_expression_values
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.class_definitions import find_stored_parameters
 from pocketrnn_export.source_code.parser_defaults import ParserDefaults
@@ -284,7 +284,7 @@ def _find_shown_settings(definition: ast.ClassDef, name: str, weights: SavedWeig
     """Return the settings that the shapes of the weights show."""
     held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
     found: dict[str, int] = {}
-    for expression, size in find_layer_sizes(definition, weights.tensors).items():
+    for expression, size in find_size_expression_values(definition, weights.tensors).items():
         node = ast.parse(expression, mode="eval").body
         key = getattr(node, "attr", getattr(getattr(node, "slice", None), "value", None))
         if isinstance(node, ast.Attribute | ast.Subscript) and ast.unparse(node.value) in held and key:

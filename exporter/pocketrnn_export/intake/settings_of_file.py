@@ -72,7 +72,7 @@ def add_settings_of_file(file: ModuleType, path: Path, weights: SavedWeights | N
     vars(file).update(find_settings_of_file(path, [name for name in names if name not in vars(file)], weights))
     for name in names if weights is not None else ():
         held = vars(file).get(name)
-        known = vars(held) if isinstance(held, argparse.Namespace | SimpleNamespace) else held
+        known: Any = vars(held) if isinstance(held, argparse.Namespace | SimpleNamespace) else held
         sizes = find_global_sizes(name, classes, weights) if isinstance(known, dict) and weights is not None else {}
         other = {key: size for key, size in sizes.items() if known.get(key, size) != size}
         if other:

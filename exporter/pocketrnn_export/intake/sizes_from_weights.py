@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import Tensor
 
-from pocketrnn_export.intake.arguments_without_effect import find_values_without_effect
+from pocketrnn_export.intake.arguments_without_effect import find_arguments_without_effect
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 from pocketrnn_export.source_code.class_definitions import (
     find_stored_parameters,
@@ -34,8 +34,9 @@ _LAYERS: Final[Mapping[str, tuple[tuple[str, str, int], ...]]] = {
 _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_both_directions))
 
 
-def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return a dict from the expressions that give the sizes of a class's layers to the values that the weights show.
+def find_size_expression_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return a dict from the expressions by which a class sizes its layers, such as `hidden_dim`, to the values that
+    the weights show.
 
     Only `self.NAME = nn.Layer(...)` of embeddings, linear and recurrent layers is used, also in an nn.Sequential. The
     number of layers and the directions are those of the weights' names. For `name + 1` and the like, the value is that
@@ -54,7 +55,7 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
         gates, shown = GATES.get(read_called_name(layer).removesuffix("Cell")), count_gates(tensors, name)
         if gates is not None and shown not in (gates, None):
             continue
-        given = _list_shown_arguments(layer, name, tensors)
+        given = _list_arguments_shown_by_weights(layer, name, tensors)
         sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}
         if sizes or read_called_name(layer) in _LAYERS:
             # Each recurrent layer of these gates counts by itself.
@@ -66,7 +67,7 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
     return {expression: sizes.pop() for expression, sizes in found.items() if len(sizes) == 1}
 
 
-def _list_shown_arguments(
+def _list_arguments_shown_by_weights(
     layer: ast.Call, layer_name: str, tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
     """Yield each argument of a layer's call whose value the weights show, with this value."""
@@ -78,6 +79,8 @@ def _list_shown_arguments(
     given |= dict(enumerate(layer.args))
     for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
         held = [tensor for key, tensor in tensors.items() if f".{key}".endswith(f".{layer_name}.{weight}")]
+        # A layer inside may have the same name.
+        held = [tensors[f"{layer_name}.{weight}"]] if f"{layer_name}.{weight}" in tensors else held
         found = given.get(place, given.get(argument))
         if len(held) == 1 and held[0].dim() == 2 and found is not None:
             parts = GATES[kind.removesuffix("Cell")] if argument == "hidden_size" else 1
@@ -89,8 +92,8 @@ def _list_shown_arguments(
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Return the name in `name + 1`, `name - 1` or `2 * name`, and the value of the name if the whole expression has
-    `value`. Return any other expression with `value`."""
+    """Find the value of the name in `name + 1`, `name - 1` or `2 * name` from the value of the whole expression. Return
+    the name and its value. Return any other expression with `value`."""
     if isinstance(expression, ast.BinOp):
         left, right = expression.left, expression.right
         if isinstance(left, ast.Constant) and isinstance(expression.op, ast.Add | ast.Mult):
@@ -111,7 +114,7 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
 
     A parameter that `__init__` assigns again is left out.
     """
-    sizes = find_layer_sizes(definition, tensors)
+    sizes = find_size_expression_values(definition, tensors)
     return {name: sizes[name] for name, stored in list_init_names(definition).items() if name in sizes and not stored}
 
 
@@ -124,7 +127,7 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     values: dict[str, str] = {}
     definitions = list(definitions)
     for definition in definitions:
-        sizes = find_layer_sizes(definition, tensors)
+        sizes = find_size_expression_values(definition, tensors)
         # The default of a parameter has the size that its layer has.
         defaults = {name: default for name, default in list_init_defaults(definition).items() if name in sizes}
         for expression, size in {**sizes, **{ast.unparse(d): sizes[n] for n, d in defaults.items()}}.items():
@@ -154,7 +157,7 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
     sizes: dict[str, float | None] = {**find_parameter_values(definition, tensors)}
     # An inherited method may read an argument, too.
     if {ast.unparse(base) for base in definition.bases} <= {"nn.Module", "torch.nn.Module"}:
-        sizes = find_values_without_effect(definition) | sizes
+        sizes = find_arguments_without_effect(definition) | sizes
     plain = {
         name: ast.unparse(value) if _is_literal(value) else str(sizes.get(name, "...")) for name, value in given.items()
     }

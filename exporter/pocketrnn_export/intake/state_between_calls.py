@@ -31,7 +31,7 @@ from pocketrnn_export.module_runs.attribute_changes import (
     find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import OperatorRecorder, Program, are_equal_up_to_rounding
 from pocketrnn_export.module_runs.quiet_cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
@@ -80,7 +80,7 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
     _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
-        if (held := _find_state_used(asked, convention, order)) is not None:
+        if (held := _find_attributes_with_used_state(asked, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
     alone = _answer_and_restore(asked, convention, text)
     for one in kept if alone else ():
@@ -176,11 +176,11 @@ def _order_with_all_neighbour_pairs(number: int) -> list[int]:
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
-def _find_state_used(
+def _find_attributes_with_used_state(
     asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the attributes that the calls change, if the answer to the last batch depends on an earlier text or on a
-    value that earlier calls changed; attributes on which it may depend come first. Else return None.
+    """Return the attributes that the calls change, if the answer to the last batch depends on earlier calls. Attributes
+    on which it may depend come first. Return None if it does not.
 
     Later calls may read values that the first call made without the text: a cache.
     """
@@ -270,7 +270,7 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
     """Return whether the same operators and constants compute two answers with the same numbers."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
     both = one.program is not None and other.program is not None
-    return bool(near) and (not both or is_same_program(one.program or (), other.program or ()))
+    return bool(near) and (not both or are_equal_up_to_rounding(one.program or (), other.program or ()))
 
 
 def _depends_on_call_count(
@@ -313,18 +313,20 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
     return ExportError(f"The module's answer to a text depends on {cause}.", advice)
 
 
-def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, and yet its next answer is the same.
+def assigns_without_effect(asked: ModuleFacts, convention: Convention) -> bool:
+    """Return whether forward assigns to attributes, such as a cache, but its next answer stays the same.
 
     Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
     """
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow only for the longest text of the proof.
     shapes = ((rows, asked.trial_batch_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
-    return any(_is_changed_at_size(asked, convention, *shape) for shape in shapes)
+    return any(_assigns_without_effect_at_size(asked, convention, *shape) for shape in shapes)
 
 
-def _is_changed_at_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
+def _assigns_without_effect_at_size(
+    asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int
+) -> bool:
     """Return whether repeated calls on a batch of one size assign to attributes of the module, but all give the same
     answer."""
     batch = asked.draw_batch(rows, width)

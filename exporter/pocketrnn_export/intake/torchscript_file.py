@@ -12,7 +12,7 @@ from typing import Final
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.pytorch_file_check import check_entries
+from pocketrnn_export.intake.pytorch_file_check import check_archive_entries
 
 # The most bytes of expanded tensors, which store few numbers; a copy of one stores all of them.
 _LARGEST_REPEATED: Final = 1 << 30
@@ -43,7 +43,7 @@ def is_torchscript(path: Path) -> bool:
     Raises:
         InputError: it is a damaged archive.
     """
-    return path.is_file() and any("/code/" in entry.filename for entry in check_entries(path))
+    return path.is_file() and any("/code/" in entry.filename for entry in check_archive_entries(path))
 
 
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
@@ -52,7 +52,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     Raises:
         InputError: torch cannot load it, or its entries or tensors claim more than the file holds.
     """
-    check_entries(path)
+    check_archive_entries(path)
     try:
         script = load_from_bytes(path.read_bytes())
     # torch.jit.load fails on damaged files with errors of many classes.

@@ -34,10 +34,10 @@ def is_user_frame(frame: FrameType) -> bool:
 
 def is_user_file(file: str) -> bool:
     """Return whether a file contains code of the user, or of a library other than torch and this package."""
-    return not file.startswith((_TORCH, "<")) and not is_own_file(file)
+    return not file.startswith((_TORCH, "<")) and not is_file_of_this_package(file)
 
 
-def is_own_file(file: str) -> bool:
+def is_file_of_this_package(file: str) -> bool:
     """Return whether a file belongs to this package. The file that runs a user's TorchScript does not count."""
     return file.startswith(_OURS) and file != traceable_torchscript.__file__
 
@@ -54,7 +54,7 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield the frames from a frame out to `run_user_call`, the innermost first. Frames of torch and of this package
     are left out."""
     while frame is not None and frame.f_code is not run_user_call.__code__:
-        if not frame.f_code.co_filename.startswith(_TORCH) and not is_own_file(frame.f_code.co_filename):
+        if not frame.f_code.co_filename.startswith(_TORCH) and not is_file_of_this_package(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
 
@@ -73,9 +73,9 @@ def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def find_outside_frame(frame: FrameType) -> FrameType:
-    """Return the first frame outside this package, seen from a frame inside it."""
-    while frame.f_back is not None and is_own_file(frame.f_code.co_filename):
+def find_frame_outside_package(frame: FrameType) -> FrameType:
+    """Go out from a frame inside this package, and return the first frame outside it."""
+    while frame.f_back is not None and is_file_of_this_package(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
@@ -121,12 +121,12 @@ def _parse_source(source: str) -> ast.Module | None:
 def describe_user_line(frame: FrameType | None) -> str:
     """Describe the line of the user's code that called a frame, for messages. Say that the line is not known if none is
     found."""
-    return find_user_place(frame) or "a line that is not known"
+    return describe_user_line_if_known(frame) or "a line that is not known"
 
 
-def find_user_place(frame: FrameType | None) -> str:
-    """Return the file, number and text of the line of the user's code that called a frame, as one string. Return an
-    empty string for an unknown line."""
+def describe_user_line_if_known(frame: FrameType | None) -> str:
+    """Describe the line of the user's code that called a frame: its file, number and text. Return an empty string for
+    an unknown line."""
     while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     return "" if frame is None else describe_line(frame)
@@ -153,11 +153,12 @@ def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 def find_node_line(node: torch.fx.Node) -> str:
     """Describe the line of the user's code that made a node of a trace, for messages. Return an empty string for an
     unknown line."""
-    return find_stack_line(str(node.meta.get("stack_trace", "")))
+    return describe_last_user_line(str(node.meta.get("stack_trace", "")))
 
 
-def find_stack_line(stack: str) -> str:
-    """Return the last line of the user's code in a stack trace. Return an empty string if there is none."""
+def describe_last_user_line(stack: str) -> str:
+    """Describe the last line of the user's code in a stack trace: its file, number and text. Return an empty string if
+    there is none."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_user_file(frame[0])]
     return "{}:{}: `{}`".format(*users[-1]) if users else ""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.given_file_check import check_weights_exist
+from pocketrnn_export.intake.file_existence_check import check_weights_exist
 from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -102,7 +102,7 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
         InputError: names or shapes do not fit; the message names the first ones.
     """
     own, path = module.state_dict(), weights.path
-    state = _match_names(weights, own)
+    state = _add_or_remove_prefix(weights, own)
     missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     problems = []
@@ -123,8 +123,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
             raise InputError(
-                f"{name} in {path} is of {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
-                "Save the weights as they were trained.",
+                f"{name} in {path} is {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
+                "Save module.state_dict() of the trained module, without a conversion of its types.",
             )
     module.load_state_dict(dict(state))
     # A recurrent layer caches the weights of its parametrizations and renews them when it is moved. Not module.cpu():
@@ -132,9 +132,9 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     nn.Module.cpu(module)
 
 
-def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the weights with the module's names, if the names in the file differ only by one prefix. Else return the
-    weights unchanged."""
+def _add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the weights with the module's names, if the names in the file differ from these only by one prefix. Else
+    return the weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state
@@ -153,7 +153,8 @@ def _match_names(weights: SavedWeights, own_tensors: Mapping[str, Tensor]) -> Ma
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix with which most of `names` occur in `longer`. Return an empty string if no prefix helps."""
+    """Return the prefix that turns most of `names` into names in `longer`. Return an empty string if no prefix
+    helps."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -188,7 +189,7 @@ def _read_torch_save(path: Path) -> Any:
             f"Give it in place of the module's file: {path}.",
         )
     check_pickles(path)
-    others = _find_other_classes(path)
+    others = _find_classes_outside_torch(path)
     few = others if len(others) <= _MOST_CLASSES and all(map(str.isprintable, others)) else []
     stand_ins: list[Any] = [(_DictStandIn if name.lower().endswith("dict") else _UnreadObject, name) for name in few]
     try:
@@ -209,7 +210,7 @@ def _read_torch_save(path: Path) -> Any:
     return saved
 
 
-def _find_other_classes(path: Path) -> list[str]:
+def _find_classes_outside_torch(path: Path) -> list[str]:
     """Return the names of classes and functions in a file that torch does not load by default."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -238,8 +239,11 @@ class _DictStandIn:
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
     """Return the tensors by name, from the saved object itself or from its member with the weights."""
     if not isinstance(saved, Mapping) or not saved:
-        kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
-        raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
+        kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
+        raise InputError(
+            f"{path} holds {kind}, and no tensors by name.",
+            "Save the weights with torch.save(module.state_dict(), ...).",
+        )
     if _is_state_dict(saved):
         return {str(name): tensor for name, tensor in saved.items()}
     for key in _NESTED:

@@ -96,7 +96,7 @@ def find_copy_difference(original: Any, made: Any) -> str | None:
             continue
         met.add((id(one), id(other)))
         kind, shared = _find_original_class(one), one is other and not isinstance(one, torch.jit.ScriptModule)
-        if kind is not _find_original_class(other) or shared or not _is_same_value(one, other):
+        if kind is not _find_original_class(other) or shared or not _is_equal_without_contents(one, other):
             return path or kind.__name__
         if type(one) in (dict, list) and all(
             isinstance(part, _ATOMS) for part in (one.values() if isinstance(one, dict) else one)
@@ -125,9 +125,9 @@ def _find_original_class(value: Any) -> type:
     return getattr(type(value), "_copied_from", type(value))
 
 
-def _is_same_value(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, without a comparison of the values inside them. Two containers are equal if
-    they have the same length, and two functions if they have the same code."""
+def _is_equal_without_contents(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, apart from the values inside them. Two containers are equal if they have the
+    same length, and two functions if they have the same code."""
     if isinstance(one, Tensor):
         if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
             return True
@@ -196,7 +196,7 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
         met.add(id(one))
         own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
         if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
-            memory[id(one)] = _make_blank(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
+            memory[id(one)] = _make_object_without_attributes(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
             asked.append(one)
         waiting += (part for _, part in _list_named_parts(one))
     for one in asked:
@@ -204,13 +204,13 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
     return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
 
 
-def _make_blank(kind: type) -> Any:
+def _make_object_without_attributes(kind: type) -> Any:
     """Make an object of a class without attributes."""
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
 
 def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
-    """Copy the items and attributes of an object into a blank object of its class."""
+    """Copy the items and attributes of an object into an empty object of its class."""
     if isinstance(original, dict):
         dict.update(made, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
@@ -262,7 +262,7 @@ def _make_attribute_copied_class(kind: type) -> type:
         return kind
 
     def __deepcopy__(self: Any, memory: dict[int, Any]) -> Any:  # noqa: N807 - set on the class below
-        memory[id(self)] = made = _make_blank(type(self))
+        memory[id(self)] = made = _make_object_without_attributes(type(self))
         _fill_copy(made, self, memory)
         return made
 

@@ -21,10 +21,10 @@ from pocketrnn_export.torch_internals import replace_methods
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
 # The class, or the `vars` of a layer or file; the name of the cached function; the function.
-Place = tuple[Any, str, Any]
+Entry = tuple[Any, str, Any]
 
 
-def find_caches(module: nn.Module) -> list[Place]:
+def find_caches(module: nn.Module) -> list[Entry]:
     """Find the cached functions in a module's layers, classes and files. Return for each the class or dict that holds
     it, its name there, and the function."""
     layers, kinds = list(module.modules()), dict[type, None]()
@@ -51,11 +51,11 @@ def find_caches(module: nn.Module) -> list[Place]:
 
 
 @contextlib.contextmanager
-def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
+def use_fresh_caches(places: Iterable[Entry]) -> Iterator[None]:
     """While the block runs, cached functions have new, empty caches."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
-    entries: list[Place] = []
+    entries: list[Entry] = []
     for holder, name, cached in places:
         again = fresh.setdefault(id(cached), functools.lru_cache(**cached.cache_parameters())(cached.__wrapped__))
         if isinstance(holder, type):
@@ -67,14 +67,15 @@ def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replace_entries(changes: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, replace values in dicts, such as the globals of a file. Then restore the old values.
+def replace_entries(changes: Iterable[Entry]) -> Iterator[None]:
+    """While the block runs, replace values in dicts, such as the globals of a file. After the block, the dicts have
+    their old values.
 
     Args:
         changes: (dict, name, the temporary value), each name of a dict once.
     """
     missing: Any = object()
-    shipped: list[Place] = []
+    shipped: list[Entry] = []
     try:
         for names, name, value in changes:
             shipped.append((names, name, names.get(name, missing)))

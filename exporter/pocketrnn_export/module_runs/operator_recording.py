@@ -122,14 +122,16 @@ class _Argument:
 
 # The steps that make an answer, in order; each has the positions of the steps whose results it takes.
 Program = Sequence[tuple[str, tuple[Any, ...]]]
+# An operator that moves numbers: its name, and its arguments that are not tensors.
+Move = tuple[str, list[Any]]
 
 
 class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
-        fixed: a label at which `find_steps_before_operators` stops where its numbers are gathered by labelled positions
-            along an axis on which they differ.
+        fixed: a label at which `find_steps_and_moves_before_operators` stops where its numbers are gathered by labelled
+            positions along an axis on which they differ.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
     """
@@ -195,7 +197,10 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         """Return the steps that compute the results of `steps`, as a program. Values with the label are the
         program's inputs, and all other values are constants."""
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
-        return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
+        return [
+            (self._steps[step].name, _replace_tensors_by_positions(self._steps[step].arguments, places))
+            for step in places
+        ]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
         """Return, in order, the numbers of the steps that compute the results of `steps` from values with the label."""
@@ -208,9 +213,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
                 waiting += self._steps[step].steps
         return sorted(needed)
 
-    def find_steps_before_operators(
+    def find_steps_and_moves_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
-    ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
+    ) -> tuple[frozenset[int], list[Move]]:
         """Go back from a tensor over operators with these names, and over operators that only move numbers, such as a
         transpose, along the operand that depends on `label`. Return the recorded operators whose results enter the
         first of them, and the name of each operator that moves numbers, with its arguments that are not tensors."""
@@ -373,15 +378,20 @@ def label_other_input(value: Any) -> Any:
     return value
 
 
-def is_same_program(one: Program, other: Program) -> bool:
-    """Return whether two programs have the same operators with the same constants."""
+def are_equal_up_to_rounding(one: Program, other: Program) -> bool:
+    """Return whether two programs have the same operators, and constants that are equal up to rounding."""
     return find_first_different_operator(one, other) is None
 
 
 def find_first_different_operator(one: Program, other: Program) -> int | None:
-    """Return the position of the first operator that differs between two programs. Return None for equal programs."""
+    """Return the position of the first operator that differs between two programs by more than rounding. Return None
+    for equal programs."""
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
-        if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):
+        if (
+            name != other_name
+            or len(given) != len(other_given)
+            or not all(map(_is_argument_equal_up_to_rounding, given, other_given))
+        ):
             return place
     return None if len(one) == len(other) else min(len(one), len(other))
 
@@ -432,7 +442,7 @@ def _simplify_argument(one: Any) -> Any:
     return one if isinstance(one, tuple | _Constant) else None
 
 
-def _is_same_argument(one: Any, other: Any) -> bool:
+def _is_argument_equal_up_to_rounding(one: Any, other: Any) -> bool:
     if isinstance(one, _Constant) and isinstance(other, _Constant):
         return one.is_near(other)
     return type(one) is type(other) and bool(one == other or one != one)
@@ -449,7 +459,7 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
             yield axes, index
 
 
-def _place_arguments(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
+def _replace_tensors_by_positions(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
     """Return the arguments of a step. If other steps of the program made a tensor, the positions of these steps replace
     the tensor. Any other tensor becomes a constant."""
     placed: list[Any] = []

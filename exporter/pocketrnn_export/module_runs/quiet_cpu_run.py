@@ -86,13 +86,13 @@ def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
             alone = module(*inputs)
         # A user's module may raise anything.
         except Exception:
-            beside = _answer_beside_copy(module, inputs)
+            beside = _compute_answer_beside_copy(module, inputs)
             if beside is None:
                 raise
             return beside
         if not isinstance(alone, Tensor) or alone.dim() != 1:
             return alone
-        beside = _answer_beside_copy(module, inputs)
+        beside = _compute_answer_beside_copy(module, inputs)
         same = beside is not None and beside.numel() == alone.numel() and _is_near(beside.reshape(-1), alone)
         return beside if same else alone
 
@@ -101,9 +101,9 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
     return bool(torch.allclose(first, second, rtol=_NEAR, atol=_NEAR, equal_nan=True))
 
 
-def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Run the module on a batch of one text twice, and return the answer to the text, [1, ...]. Return None if the
-    module fails, or if the two answers differ."""
+def _compute_answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
+    """Call the module once, with a batch of the text and a copy of it. Return the answer to the text, [1, ...]; None if
+    the module fails, or if the two answers differ."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -114,8 +114,8 @@ def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) ->
 
 @contextlib.contextmanager
 def replace_gpu_types() -> Iterator[None]:
-    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types are types of the
-    CPU."""
+    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types stand for the types
+    of the CPU."""
     there = vars(torch.cuda)
     if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
         yield
@@ -135,7 +135,7 @@ _OF_LAYERS: Final = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_
 _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
-def _check_states_of_packed_rows(args: Sequence[Any]) -> None:
+def _refuse_states_of_other_batch_size(args: Sequence[Any]) -> None:
     """Raise torch's error if the initial state of a recurrent layer has another batch size than the packed sequence.
 
     torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
@@ -159,7 +159,7 @@ class _CpuMode(FunctionMode):
         if "device" not in kwargs and func not in _LOOKED_AT:
             return func(*args, **kwargs)
         if func in _OF_LAYERS:
-            _check_states_of_packed_rows(args)
+            _refuse_states_of_other_batch_size(args)
             return func(*args, **kwargs)
         return call_on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
 

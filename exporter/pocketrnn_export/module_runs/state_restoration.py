@@ -123,14 +123,16 @@ def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any],
         held = function.__globals__[name]
         yield function.__globals__, name, held
         if isinstance(held, ModuleType) and held.__name__.split(".")[0] not in _LIBRARIES:
-            for attribute in _list_names(function.__code__) & vars(held).keys():
+            for attribute in _list_mentioned_names(function.__code__) & vars(held).keys():
                 yield vars(held), attribute, vars(held)[attribute]
 
 
 @functools.cache
-def _list_names(code: CodeType) -> set[str]:
+def _list_mentioned_names(code: CodeType) -> set[str]:
     """Return the names of all globals and attributes that a function and its inner functions mention."""
-    return set(code.co_names).union(*(_list_names(part) for part in code.co_consts if isinstance(part, CodeType)))
+    return set(code.co_names).union(
+        *(_list_mentioned_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    )
 
 
 @functools.cache

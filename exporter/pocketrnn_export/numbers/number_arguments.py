@@ -60,7 +60,10 @@ def collect_number_arguments(
             "Give labels for a classifier, or values, the names of the numbers that the module gives.",
         )
     if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
-        raise InputError("multi_label, thresholds and gives apply to labels, but values are given.", "Leave them out.")
+        raise InputError(
+            "multi_label, thresholds and gives apply to labels, but values are given.",
+            "Leave multi_label, thresholds and gives out, or give labels in place of values.",
+        )
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {short_repr(layout)}, which is not a layout.", f"Use one of {', '.join(LAYOUTS)}.")
     names = () if values is None else check_value_names(values)
@@ -172,8 +175,8 @@ def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
     return tuple(units)
 
 
-def refuse_arguments_beside_input(others: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments that repeat what `input` and `output` already contain.
+def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: object, output: object) -> None:
+    """Refuse arguments whose values `input` and `output` already contain.
 
     Raises:
         InputError: such an argument is given; or only one of input and output is given.
@@ -203,7 +206,10 @@ def refuse_arguments_of_other_kind(
         name = sorted(of_numbers)[0]
         raise InputError(
             f"There is no argument {name!r} for a classifier of texts.",
-            "Leave it out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
+            f"Leave {name} out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
         )
     if said := [name for name, value in of_texts.items() if value is not None and value is not False and value != ()]:
-        raise InputError(f"{', '.join(said)} applies to texts, but channels to numbers.", "Leave one of them out.")
+        raise InputError(
+            f"{', '.join(said)} applies to texts, but channels to numbers.",
+            f"For a classifier of numbers, leave {', '.join(said)} out. For a classifier of texts, leave channels out.",
+        )

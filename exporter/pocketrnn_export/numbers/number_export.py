@@ -35,10 +35,9 @@ from pocketrnn_export.comparing.form_runs import make_onnx_run
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
-from pocketrnn_export.export_guards import run_with_single_text_fallback
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
-from pocketrnn_export.forms.onnx.compared_integers import find_small_integers
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
+from pocketrnn_export.forms.onnx.small_integer_constants import list_integers_near_constants
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.intake.call_line import compile_call
 from pocketrnn_export.intake.export_copy import unwrap_module
@@ -46,7 +45,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import check_can_stream, make_step_graph
+from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     TABLE,
@@ -57,11 +56,12 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.case_provenance import make_condition_sizes_entry
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import make_condition_sizes_entry
 from pocketrnn_export.proof.case_selection import find_text_widths
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.values_equal_for_all_texts import find_constant_value_notes
+from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
@@ -145,7 +145,8 @@ def make_id_rules(rules: NumberInput, least: int) -> TextRules:
 
 
 def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module of sequences of numbers as a bundle, and prove that both give the same answers.
+    """Export a recurrent module of sequences of numbers as a bundle, and prove that module and bundle give the same
+    answers.
 
     Raises:
         InputError: a sequence or a call cannot be used.
@@ -154,10 +155,10 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
     """
     module = unwrap_module(module)
     if known.wanted.streaming:
-        check_can_stream(known.rules, None)
+        refuse_rules_that_cannot_stream(known.rules, None)
     given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
     with reword_messages_for_numbers(of_values=known.gives_values):
-        known = _add_least_steps(module, known)
+        known = _find_and_add_least_steps(module, known)
         held = _find_layout(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
@@ -223,9 +224,9 @@ def _prepare_module_on_ids(
     )
 
 
-def _add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """Return the arguments with the smallest number of steps on which the module runs. Convolutions with strides, and
-    an index of a fixed step, may need dozens of steps.
+def _find_and_add_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
+    """Find the smallest number of steps on which the module runs, and return the arguments with this number.
+    Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
         ExportError: it runs only on sequences with one fixed number of steps.
@@ -276,7 +277,7 @@ def _find_layout(
         held: list[_FoundLayout] = []
         for layout in known.layouts:
             try:
-                held.append(_try_layout(module, known, table, layout, line=_find_usual_call_line(held)))
+                held.append(_try_layout(module, known, table, layout, line=_find_likely_call_line(held)))
             except _LayoutNotExportableError as error:
                 # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
@@ -295,9 +296,10 @@ def _find_layout(
                 f"If these are the module's axes, say so: layout={held[0].layout!r}, or --layout {held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
-            said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
+            said = " and ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(
-                f"The module runs on {said}.", f"Say which one is meant: layout={of_batches[0].layout!r}."
+                f"The module runs with several orders of axes: {said}.",
+                f"Say which one is meant: layout={of_batches[0].layout!r}, or --layout {of_batches[0].layout}.",
             )
         if of_batches:
             return of_batches[0]
@@ -327,7 +329,7 @@ def _find_other_channel_count(module: nn.Module, known: NumberExport) -> int | N
 
 
 class _LayoutNotExportableError(Exception):
-    """The module runs with this order of axes, but it cannot be exported."""
+    """The module runs with this order of axes, but cannot be exported with this order."""
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
@@ -358,9 +360,9 @@ class _FoundLayout:
     said: tuple[logging.LogRecord, ...]
 
 
-def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
-    """Return the line that calls the module with the first order of axes in `held`, if the line is a usual one; else
-    None. Other orders of axes are tried with this line only."""
+def _find_likely_call_line(held: Sequence[_FoundLayout]) -> str | None:
+    """Return the line that calls the module with the first order of axes in `held`, if it is one of the likely calls;
+    else None. Other orders of axes are tried with this line only."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -394,7 +396,7 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
         except ExportError:
             if steps == _FEWER_STEPS[-1]:
                 raise
-    raise AssertionError("no steps")
+    raise AssertionError("_FEWER_STEPS is empty")
 
 
 def _make_module_take_ids(
@@ -448,7 +450,7 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     prepared, form = _make_module_and_graph(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, find_small_integers(form.content))
+    refuse_batch_dependent_answers(prepared, graph.limits, form.bounds, list_integers_near_constants(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
@@ -488,8 +490,8 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
 
 
 def drop_unstable_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """Return the cases, without those that have a recording of equal steps if the module's float32 answers to such
-    recordings are unstable. A log record says that they are left out.
+    """Return the cases without those that contain a sequence of equal steps, if the module's float32 answers to such
+    sequences are unstable. A log record says that they are left out.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.

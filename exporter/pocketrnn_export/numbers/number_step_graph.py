@@ -1,4 +1,4 @@
-"""Make the step graph of a classifier of numbers. It takes a state and one more step, and answers for all steps so
+"""Make the step graph of a classifier of numbers. It takes a state and the next steps, and answers for all steps so
 far."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.step_graph_form import STEP_FILE
 
 
-def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
+def refuse_rules_that_cannot_stream(rules: NumberInput, limits: Limits | None) -> None:
     """Refuse rules for numbers with which the bundle cannot answer after each step of a recording.
 
     Raises:

@@ -37,7 +37,7 @@ def make_number_proof(
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
     rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
-    cases = make_cases_for_graph(rules, manifest.graph, manifest.provenance, turns=turns, ids=len(table.rows))
+    cases = make_cases_for_graph(rules, manifest.graph, manifest.provenance, further_tokens=turns, ids=len(table.rows))
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
     return reference, drop_unstable_cases(reference, {**cases, "texts": golden}), table.rows
 

@@ -48,7 +48,7 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
     try:
         return _convert_graph_to_samples(content, table, channels)
     except _NoSampleOperatorError as error:
-        return _replace_ids_by_places(content, table, channels, error.operator)
+        return _replace_ids_by_positions(content, table, channels, error.operator)
 
 
 def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> bytes:
@@ -80,9 +80,9 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
     return made
 
 
-def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """Return a graph that takes samples, in which the samples themselves are the table, and their positions 1, 2, ...
-    are the ids. Row 0 of the table is the padding.
+def _replace_ids_by_positions(content: bytes, table: str, channels: int, operator: str) -> bytes:
+    """Return a graph that takes samples. In it, the samples themselves are the table, and their positions 1, 2, ... are
+    the ids. Row 0 of the table is the padding.
 
     Raises:
         ExportError: the ids are used for more than selection and look-up.

@@ -108,15 +108,15 @@ def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> Mea
         values = {**values, "mean_": None, "center_": None}
     if values.get("with_std") is False or values.get("with_scaling") is False:
         values = {**values, "scale_": None}
-    found, scales = _find_numbers(_MEAN, values, name), _find_numbers(_SCALE, values, name)
+    found, scales = _find_numbers_under_keys(_MEAN, values, name), _find_numbers_under_keys(_SCALE, values, name)
     if found is None and scales is None:
         raise InputError(f"{name} has neither mean nor scale ({short_repr(kind)}).", _OTHER)
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
 
 
-def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under one of the keys; None if no key has numbers."""
+def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
+    """Return the numbers under one of the keys; None if no key has numbers. Refuse different numbers under two keys."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Leave one of them out.")

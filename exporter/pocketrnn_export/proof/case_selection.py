@@ -18,13 +18,13 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_pair_cases,
     make_random_cases,
     make_shape_grid,
-    replace_ids,
+    replace_unwanted_ids,
     separate_rows_of_ids_run_alone,
 )
-from pocketrnn_export.proof.case_provenance import read_compared_ids, read_condition_sizes
+from pocketrnn_export.proof.case_ids_and_sizes_in_provenance import read_compared_ids, read_condition_sizes
 from pocketrnn_export.proof.compared_id_cases import make_cases_with_compared_ids
 from pocketrnn_export.proof.every_id_cases import make_cases_with_every_id
-from pocketrnn_export.proof.feature_cases import add_features
+from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
 
 # The most rows of one case that are run alone.
 _EVERY_ROW: Final = 64
@@ -45,8 +45,7 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return a dict from each kind of cases of a proof, such as hazards, to its cases. The cases of given texts are not
-    among them.
+    """Make the cases of a proof by kind, such as `hazards`: all but those of the owner's own texts.
 
     Args:
         rules: the text rules; their special ids occur more often.
@@ -56,7 +55,7 @@ def make_cases_for_rules(
         bounds: (batch, sequence) around each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
         alone: a text with one of these ids must run alone.
-        loud: ids with the largest embedding vectors; see `proof.largest_embedding_ids`.
+        loud: ids with the largest embedding vectors; see `proof.ids_of_extreme_embeddings`.
         tried: ids that the module may take for padding, if it answers a text of only this id.
         phrase: ids that its program compares words with; see `proof.compared_id_cases`.
         two_texts: the rows are pairs of texts.
@@ -93,9 +92,9 @@ def make_cases_for_rules(
 
     def fit_case(case: Case) -> Case:
         (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
-        return replace_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
+        return replace_unwanted_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
 
-    return add_features(found, features, fit_case, most=limits.max_batch)
+    return add_features_and_feature_cases(found, features, fit_case, most=limits.max_batch)
 
 
 def make_cases_for_graph(
@@ -103,17 +102,18 @@ def make_cases_for_graph(
     graph: Graph,
     provenance: Mapping[str, Any],
     *,
-    turns: Iterable[int] = (),
+    further_tokens: Iterable[int] = (),
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Return the cases by kind, as `make_cases_for_rules` does, for the proof of a form made from a bundle's graph.
+    """Make the cases by kind, as `make_cases_for_rules` does, for the proof of a form that is made from a bundle's
+    graph.
 
     Args:
         rules: the text rules of its bundle.
         graph: the bundle's description of the graph.
         provenance: the bundle's provenance, with the sizes in its module's conditions.
-        turns: further numbers of tokens to compare.
+        further_tokens: further numbers of tokens to compare.
         ids: the number of ids; None for the number of the graph's embedding rows.
         features: the features that the graph takes.
 
@@ -125,7 +125,7 @@ def make_cases_for_graph(
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        bounds=read_condition_sizes(provenance, turns),
+        bounds=read_condition_sizes(provenance, further_tokens),
         one_row=graph.batch == 1,
         alone=graph.alone,
         phrase=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),

@@ -25,8 +25,8 @@ _CHOOSE: Final = frozenset({
 
 
 def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Return the operators by which a module makes choices, such as a comparison or a clamp, each with its plain
-    numbers, and the names of the weights that the module reads.
+    """Run a module. Return the operators by which it makes choices, such as a comparison or a clamp, each with the
+    Python numbers that it is called with, and the names of the weights that it reads.
 
     Raises:
         Exception: whatever the module raises.

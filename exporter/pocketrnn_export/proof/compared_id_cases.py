@@ -39,7 +39,7 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
     """Return the ids with which a program compares words, each once, in the program's order. Ids whose row in a table
     differs from nearly all other rows are included."""
-    known = _compute_known_constants(program)
+    known = _find_constants_by_node(program)
     found: list[int] = []
     for node in find_needed_nodes(program):
         name = read_operator_name(node)
@@ -54,8 +54,8 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
     return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
 
 
-def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return the constants of a program by node, also for nodes that only copy or reshape them."""
+def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
+    """Return the tensor of each node that is a constant of a program, or a copy or another shape of one."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -77,7 +77,8 @@ def _list_few_numbers(constant: Tensor | None) -> list[int]:
 
 
 def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row; no ids if there are many."""
+    """Return the ids whose row in a table differs from the most common row, or an empty list if there are more than
+    8."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -87,8 +88,8 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
     return odd.tolist() if len(rows) > 1 and len(odd) <= _ODD else []
 
 
-def insert_phrases(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
-    """Insert phrases of some ids into two of every four rows of tokens [rows, steps].
+def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
+    """Return tokens [rows, steps] with phrases of some ids in two of every four rows.
 
     In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
     The two rows are the first two if the number of steps is even, else the last two.
@@ -105,7 +106,7 @@ def insert_phrases(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
 
 
 def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
-    """Return all orders of a few ids. For more ids, return the rotations of the list and of the reversed list."""
+    """Return all orders of up to four ids. For more ids, return the rotations of the list and of the reversed list."""
     if len(compared_ids) <= _TOGETHER:
         return [list(order) for order in itertools.permutations(compared_ids)]
     ways = (list(compared_ids), list(compared_ids)[::-1])
@@ -113,8 +114,8 @@ def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
 
 
 def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases with the ids with which a program compares words: in the program's order and reversed, once and many
-    times, alone and among random words. Also make all sequences of ids that are adjacent in the program.
+    """Make cases of the ids with which a program compares words: in the program's order and reversed, once and many
+    times, alone and among random words. One case has all sequences of ids that are adjacent in the program.
 
     Args:
         compared_ids: the ids, in the order of the program.
@@ -131,7 +132,7 @@ def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_
     def draw_rows(rows: int, steps: int) -> Ids:
         return generator.integers(0, ids, (rows, steps), dtype=np.int64)
 
-    def insert_into_rows(rows: int, steps: int) -> Ids:
+    def draw_rows_with_phrase(rows: int, steps: int) -> Ids:
         made = draw_rows(rows, steps)
         for row in range(rows):
             phrase = phrases[row % 2][:steps]
@@ -144,13 +145,13 @@ def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_
     width = max(map(len, every))
     full = {
         "the asked ids": phrases,
-        "the asked ids among others": insert_into_rows(3, len(real) + 2 * _AROUND),
+        "the asked ids among others": draw_rows_with_phrase(3, len(real) + 2 * _AROUND),
         "the asked ids many times": np.array([np.resize(phrase, _REPEATED) for phrase in phrases]),
         "one asked id many times": np.repeat(np.array(real[:_REPEATED_IDS], np.int64)[:, None], _REPEATED, axis=1),
         "asked ids in every order": np.array([np.resize(row, width) for row in every], np.int64),
     }
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if ragged:
-        uneven = [insert_into_rows(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
+        uneven = [draw_rows_with_phrase(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
         cases.append(make_case_from_rows("the asked ids beside longer rows", uneven, padding_id))
     return cases

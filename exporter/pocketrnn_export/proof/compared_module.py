@@ -14,7 +14,7 @@ from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.proof.compared_id_cases import find_compared_ids, insert_phrases
+from pocketrnn_export.proof.compared_id_cases import find_compared_ids, write_phrases_into_rows
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.runnable_program import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -39,8 +39,8 @@ class FreshCopyModule:
     phrase: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return the same module, whose random texts also contain the ids with which the program compares words. Ids
-        that may be padding are left out."""
+        """Return the same module with random texts that contain the ids with which the program compares words, except
+        ids that may be padding."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
 
@@ -50,9 +50,12 @@ class FreshCopyModule:
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Draw random inputs of these sizes: the ids of a text and, if the module takes them, a second text, lengths
-        that decrease from the number of tokens, features, or a state. A second text has 9 tokens more for an odd number
-        of tokens, and half as many for an even one."""
+        """Draw random inputs of these sizes: a text, and what else the module takes of a second text, lengths, features
+        or a state.
+
+        The first length is the number of tokens, and the others decrease. A second text has 9 tokens more for an odd
+        number of tokens, and half as many for an even one.
+        """
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._draw_tokens(sizes, generator)]
@@ -85,11 +88,11 @@ class FreshCopyModule:
     def _draw_tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
-        return insert_phrases(tokens, self.phrase)
+        return write_phrases_into_rows(tokens, self.phrase)
 
     def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a random length for each row, the longest first, and write padding behind it into `tokens`. Return the
-        lengths."""
+        """Draw a random length for each row, the longest first. Write padding into `tokens` after each length, and
+        return the lengths."""
         rows, width = tokens.shape
         lengths = torch.randint(1, width + 1, (rows,), generator=generator)
         lengths[0] = width
@@ -123,7 +126,7 @@ def is_text(value: Tensor) -> bool:
     return value.dim() == 2 and not value.is_floating_point()
 
 
-def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def set_lengths_to_full_width(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return a module's inputs with all lengths among them set to the full number of tokens."""
     texts = 2 if takes_two_texts(inputs) else 1
     return tuple(
@@ -138,7 +141,8 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make an example of other sizes from the ids of a given example. An example of one text stays one text."""
+    """Make an example of these sizes, in which every token is the first id of `example`. An example of one text stays
+    one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.module_runs.function_caches import Place, replace_entries
+from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,
@@ -82,7 +82,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
         if own is None:
             return
         copied = copy_module(owners.module)
-        _compare_programs(
+        _refuse_differing_programs(
             own, _record_program(owners, copied, inputs),
             "The copy of the module that is exported runs other operators than the module itself",
             "Do not look up values by the identity of the module or of a layer (`self is`, id(self), a dict or a "
@@ -97,22 +97,23 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
              "Let a cached function depend only on its arguments, and not on values that may change. Or store its "
              "result as an attribute of the module."),
         ):  # fmt: skip
-            entries, methods = _find_functions(copied, function_of)
+            entries, methods = _find_replaceable_functions(copied, function_of)
             if not entries and not methods:
                 continue
             # Another copy, only where it is run: copies of large weights take long.
             fresh = copy_module(owners.module)
             with replace_entries(entries), replace_methods(methods):
-                _compare_programs(
+                _refuse_differing_programs(
                     own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
                     f"A function of the module's file runs other operators {what}",
                     advice,
                 )  # fmt: skip
 
 
-def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str) -> None:
-    """Refuse a module if its recorded operators differ between two runs. `problem` is the error's sentence without the
-    operator."""
+def _refuse_differing_programs(
+    own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str
+) -> None:
+    """Refuse a module if its recorded operators differ between two runs. `problem` begins the error's message."""
     index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
         return
@@ -122,7 +123,7 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
 
 
 def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on inputs. Return None if the module fails, which other code reports."""
+    """Record the operators that a module runs on inputs. Return None if the module fails; other code reports that."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
     noted.label_tensors(_TEXT, *inputs)
@@ -139,9 +140,9 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
     return None
 
 
-def _find_functions(
+def _find_replaceable_functions(
     module: nn.Module, function_of: Callable[[Any], Any]
-) -> tuple[list[Place], dict[tuple[type, str], Any]]:
+) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
     """Find the functions in the files and classes of a module for which `function_of` gives another function, such as
     the Python function of a scripted one. Return the global ones as places to replace, and a dict from the class and
     name of each method to its other function."""

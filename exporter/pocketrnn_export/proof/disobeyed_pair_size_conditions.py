@@ -32,14 +32,18 @@ _FEW: Final = 4
 def find_disobeyed_conditions(
     compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """Compare a module with its program near each condition on sizes. Return the conditions that the program does not
-    obey: those in user code, and those on one side of which the module fails or computes other values."""
+    """Return the conditions on sizes that a program may not obey: all in user code, and those near which the module
+    fails or its program computes something else.
+
+    A condition that holds for all sizes that are tried, or for none of them, counts too. If there is no program, all
+    conditions count.
+    """
     if isinstance(plain, ExportError):
         return list(questions)
     run = make_runnable_program(plain).run
     values, usual = ForwardValues(compared.module), compared.draw_inputs(USUAL)
 
-    def is_blocking(question: Question) -> bool:
+    def may_be_disobeyed(question: Question) -> bool:
         if question.branch or question.number:
             return True
         for holds in (True, False):
@@ -58,7 +62,7 @@ def find_disobeyed_conditions(
                 return True
         return False
 
-    return list(filter(is_blocking, questions))
+    return list(filter(may_be_disobeyed, questions))
 
 
 def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:

@@ -27,8 +27,8 @@ _ROWS_OF_A_CASE: Final = 12
 def compare_end_to_end(
     classifier: Classifier, rows: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answers to texts or sequences, all in one call, with the reference's answers, and with the
-    runtime's answers to each text alone. Return the comparisons.
+    """Run the runtime on all texts or sequences in one call, and compare its answers with the reference's and with its
+    own answers to each text alone.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -57,11 +57,11 @@ def compare_end_to_end(
     ]
 
 
-def compare_hazard_rows(
+def compare_hazard_rows_together_and_alone(
     classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
-    """Compare the runtime's answers to the rows of difficult cases, such as rows of padding, all in one call, with its
-    answer to each row alone.
+    """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
+    compare the answers.
 
     Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
     other lengths.

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder, Program, are_equal_up_to_rounding
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.proof.unscripted_functions import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
@@ -96,7 +96,11 @@ def refuse_rare_errors(module: nn.Module, tried: Sequence[tuple[Tensor, ...]]) -
                     continue
                 done.add((met.site, kind))
                 failed = _run_with_error(module, inputs, met.site, kind)
-                if failed.error and failed.program is not None and not is_same_program(usual.program, failed.program):
+                if (
+                    failed.error
+                    and failed.program is not None
+                    and not are_equal_up_to_rounding(usual.program, failed.program)
+                ):
                     raise _make_caught_error_refusal(met, failed.error)
 
 
@@ -126,7 +130,7 @@ def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportErr
 def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     """Run the module. Return whether a call that may fail for some texts stands in code that catches its error."""
     calls = _CallRecorder(None)
-    with torch.no_grad(), calls, _run_surroundings(module):
+    with torch.no_grad(), calls, _run_eagerly_and_suppress_errors(module):
         _run_module(copy_without_comparison(module), inputs)
     return bool(calls.met)
 
@@ -134,14 +138,14 @@ def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> b
 def _run_with_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module, let the first call at `site` raise an error of the class `kind`, and return the operators and the
-    calls that may fail. Without `site`, no error is raised."""
+    """Run a module. Return its operators, the calls that may fail, and the error of the class `kind` that the first
+    call at `site` is made to raise. Without `site`, no call is made to raise."""
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
     calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
     program = None
-    with torch.no_grad(), calls, operations, _run_surroundings(module):
+    with torch.no_grad(), calls, operations, _run_eagerly_and_suppress_errors(module):
         answer = _run_module(copy_without_comparison(module), inputs)
         answer = answer[0] if isinstance(answer, tuple) else answer
         program = operations.extract_program(operations.find_steps_that_made(answer), _TEXT)
@@ -149,9 +153,9 @@ def _run_with_error(
 
 
 @contextlib.contextmanager
-def _run_surroundings(module: nn.Module) -> Iterator[None]:
-    """While the block runs, modules run on the CPU without printing, and without compiled or scripted functions. An
-    error of a module ends the block and is ignored."""
+def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
+    """While the block runs, modules run on the CPU and print nothing, and their compiled and scripted functions run as
+    Python. An error in the block ends it and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
     with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
@@ -162,15 +166,17 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     return module(*inputs)
 
 
-def _find_text_relation(operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]) -> str:
-    """Return "ids" for a text's ids, "made" for a tensor computed from a text, and "" for others."""
+def _find_text_relation(
+    operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]
+) -> Literal["ids", "made", ""]:
+    """Return "ids" for the ids of a text, "made" for a tensor that is computed from them, and "" for any other."""
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.find_steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.find_steps_and_moves_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):
@@ -271,7 +277,7 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
-    """Return for each range of a function's code with an error handler three offsets: its start, its end, and the
-    handler."""
+    """Return three offsets in a function's code for each error handler: the start and the end of the range whose errors
+    it handles, and its own."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

@@ -97,7 +97,7 @@ def check_every_size(
         inputs = inputs_of(sizes)
         expected = _compute_memoryless_answer(lambda given: compute_answer(copied, given), inputs)
         # If the module fails, any program passes.
-        if expected is None or is_same_answer(_compute_memoryless_answer(program, inputs), expected):
+        if expected is None or is_answer_near(_compute_memoryless_answer(program, inputs), expected):
             continue
         if agree(sizes):
             # The module has a loop of its own with memory, so without memory the two differ at each size.
@@ -117,8 +117,8 @@ def check_every_size(
 
 
 def list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield the sizes of texts of up to 128 tokens, of batches of up to `texts` texts, and of longer texts in an order
-    that soon covers all lengths."""
+    """Yield the sizes to compare: one text of 1 to 128 tokens, then batches of 2 to `texts` short texts, then one text
+    of each length up to 512."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -135,9 +135,9 @@ def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
         return compute_answer_or_none(run, inputs)
 
 
-def is_same_answer(given: Any, expected: Any) -> bool:
-    """Return whether an answer equals the expected one up to `APART`. A number that is not finite in the expected
-    answer equals every number."""
+def is_answer_near(given: Any, expected: Any) -> bool:
+    """Return whether an answer is at most `APART` from the expected one. Where the expected number is not finite, any
+    number passes."""
     if given is None or given.shape != expected.shape:
         return False
     there = np.isfinite(expected)

@@ -24,10 +24,11 @@ _ROWS: Final = 256
 _DRAWN: Final = 33
 
 
-def add_features(
+def add_features_and_feature_cases(
     cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most: int | None
 ) -> dict[str, list[Case]]:
-    """Add random features to the cases of a proof, and batches of one text that differ in features only.
+    """Add random features to each case of a proof. Add cases of the kind `features`, whose rows hold one text with
+    different features.
 
     Args:
         cases: the inputs without features, as the graph takes them.
@@ -100,8 +101,8 @@ def _draw_scaled_rows(features: Features, generator: np.random.Generator, rows: 
 def _draw_named_batches(
     features: Features, generator: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield batches of features, float32 [rows, features], each with its name: one that is random, and one for each
-    feature, in which this feature takes all its ids, or unusual numbers."""
+    """Yield batches of features, float32 [rows, features], each with its name: first random features, then a batch for
+    each feature, in which it takes all its ids or extreme numbers."""
     yield "rows that differ in features only", _draw_rows(features, generator, _DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):

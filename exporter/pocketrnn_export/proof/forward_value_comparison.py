@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Iterable, Mapping
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,23 +49,23 @@ class ForwardValues:
         self._module = module
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
-    def are_computed(self, traced: TracedProgram, own: _Inputs, inputs: _Inputs) -> bool:
-        """Return whether a program computes each value that the module computes for these inputs. An operator
-        with several operands, such as `torch.where`, must also get the same operands. If the module or the program
-        fails, return True.
+    def are_computed(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
+        """Return whether a program computes each value that the module computes for these inputs. An operator with
+        several operands, such as `torch.where`, must also get the same operands. If the module or the program fails,
+        return True.
 
         A line of forward is ignored if the program lacks its values even for inputs of its own sizes: then a rule has
         rewritten the line.
 
         Args:
             traced: the program.
-            own: inputs of the sizes that it was traced for.
+            inputs_of_trace: inputs of the sizes that it was traced for.
             inputs: inputs of other sizes.
         """
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _find_missing_values(self._module, traced, own)
+                self._own[id(traced)] = traced, _find_missing_values(self._module, traced, inputs_of_trace)
             found = _find_missing_values(self._module, traced, inputs)
         except Exception:
             return True
@@ -80,11 +80,11 @@ class ForwardValues:
 
 
 def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Run module and program on the same inputs. Return a dict by file, line and name of each operator in forward, and
-    a flag. With the flag False, the value says whether the program lacks one of the operator's results; with True, for
-    an operator with several operands, whether the program never applies such an operator to the same operands."""
+    """Run a module and its program on the same inputs. Return for each operator of forward whether the program lacks
+    one of its results, and for one with several operands whether the program lacks an operator of this name with these
+    operands."""
     values = NodeValues(traced.program)(inputs)
-    made = _digest_values([*values.values()])
+    made = _digest_values([*values.values(), *_sort_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
@@ -101,9 +101,21 @@ def _find_missing_values(module: nn.Module, traced: TracedProgram, inputs: _Inpu
     return found
 
 
+def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
+    """Return the sorted operand of each `argsort` of a program. In a module, the operator is `sort`, which gives it
+    beside the indices."""
+    return [
+        torch.sort(
+            values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)
+        )[0]
+        for node in values
+        if node.op == "call_function" and _name_operator(node.target) == "argsort"
+    ]
+
+
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return for each operator with several operands its name with the number of elements of each, and the digests of
-    the operands."""
+    """Return a pair for each operator with several operands: a key, its name and how many elements each operand has,
+    and the digests of the operands."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -153,7 +165,8 @@ def _find_memory(value: Tensor) -> int:
 
 
 def _digest_values(values: Any) -> list[_Digest]:
-    """Return a digest of each tensor: it depends on the numbers and their order, but not on the shape."""
+    """Return a digest of each real tensor that is neither empty nor large: it depends on the numbers and their order,
+    but not on the shape."""
     made = []
     for value in list_tensors_in(values):
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:

@@ -20,7 +20,7 @@ from torch.fx import Node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
+from pocketrnn_export.proof.token_dependence import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
 
 # The row of the text that is compared, of the two in a batch.
@@ -91,9 +91,9 @@ class HiddenDifferences:
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
-        self._words, self._needed = find_word_content(program), find_needed_nodes(program)
+        self._words, self._needed = find_word_dependence(program), find_needed_nodes(program)
         self._same = {
-            node: self._is_value_equal(node, narrow.ran[node].results, wide.ran[node].results)
+            node: self._is_value_near(node, narrow.ran[node].results, wide.ran[node].results)
             for node in self._needed
             if node in narrow.ran and node in wide.ran
         }
@@ -101,7 +101,7 @@ class HiddenDifferences:
         self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
-    def find_first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
+    def find_node_that_may_differ(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
         """Return the first node whose result may differ between the two runs for some text, although it is equal for
         the compared text. If the answer differs for the compared text, return the node of the answer. Return None if
         nothing may differ.
@@ -124,8 +124,8 @@ class HiddenDifferences:
                 return node
         return None
 
-    def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        """Return whether the numbers that a node's value has for the compared text are equal in both runs, or None if
+    def _is_value_near(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
+        """Return whether a node's numbers for the compared text are equal in both runs, up to rounding, or None if
         these numbers cannot be selected."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
@@ -175,7 +175,7 @@ class HiddenDifferences:
                 return False
             same = self._same.get(source)
             reached |= one.shape != other.shape or same is False
-            if same and self._words[source] is not WordContent.NOTHING:
+            if same and self._words[source] is not WordDependence.NOTHING:
                 changing[i] = part
             elif same is False and one.dtype != torch.bool:
                 differing[i] = part
@@ -213,7 +213,7 @@ class HiddenDifferences:
         # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
             results = (self._call_node(node, one, narrow.form) for one in (own, beside))
-            return self._is_value_equal(node, *results) is False
+            return self._is_value_near(node, *results) is False
         return False
 
     def _call_node(self, node: Node, given: list[Any], form: Any) -> list[Any]:
@@ -250,7 +250,7 @@ class HiddenDifferences:
             return (-_UNBOUNDED, _UNBOUNDED) if is_cell else _RANGES["recurrence"]
         if name in _RANGES:
             return _RANGES[name]
-        texts = [one for one in sources if self._words[one] is not WordContent.NOTHING]
+        texts = [one for one in sources if self._words[one] is not WordDependence.NOTHING]
         if name in MOVES and sources:
             return self._find_number_range(sources[0])
         # One operand is a mask of lengths.

@@ -173,11 +173,11 @@ class _CallCounter:
         logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, _THIRD)]
         if any(log is None for log in logs):
             return None
-        usual = _find_usual_numbers([log.list_numbers() for log in logs if log is not None])
+        usual = _mark_constant_arguments([log.list_numbers() for log in logs if log is not None])
 
         def count_calls(tokens: int) -> _Calls | None:
             log = self._log_calls_of_text(tokens)
-            return None if log is None else log.count_functions(usual)
+            return None if log is None else log.count_calls_by_function(usual)
 
         below = max((tokens for tokens in bounds if tokens <= _FIRST), default=0)
         above = min((tokens for tokens in bounds if tokens > _FIRST), default=longest + 1)
@@ -203,8 +203,8 @@ class _CallCounter:
         return int(seconds / max(self._a_token, 1e-6))
 
     def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether the calls for a text of `tokens` tokens are those for 40 tokens and, for each further token,
-        those that the 41st token adds. If the module fails, return True."""
+        """Return whether each token of a text after the 40th, up to `tokens` tokens, adds the same calls as the 41st.
+        If the module fails, return True."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -212,9 +212,9 @@ class _CallCounter:
         return all(found[k] == first[k] + (tokens - _FIRST) * (second[k] - first[k]) for k in kinds)
 
 
-def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
-    """Return for each function a tuple of bools, one for each place of its arguments that holds a number: whether
-    nearly all calls pass the same number there, in texts of several lengths."""
+def _mark_constant_arguments(numbers: Sequence[_Numbers]) -> _Usual:
+    """Return for each function whether nearly all calls pass the same number at a place of its arguments, in texts of
+    several lengths: a tuple with a bool for each place that holds numbers."""
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers)):
         places = zip(*(one[key] for one in numbers), strict=True)
@@ -233,9 +233,8 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 
 
 def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
-    """Return whether the calls of a longer text, `found`, are those of a shorter one, `first`, and the calls `added`
-    for each of `tokens` further tokens, or for fewer once the text is cut. Return True if `found` is None, since the
-    module failed."""
+    """Return whether a longer text makes the calls `found`: those of a shorter text, `first`, and the calls `added` at
+    most `tokens` times. Return True if `found` is None: the module failed."""
     if found is None:
         return True
     more = _subtract_counts(found, first)
@@ -344,7 +343,7 @@ class _CallLog:
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def select_calls_that_reach_answer(self, answer: Any) -> None:
-        """Keep only the calls whose results are used for the answer, not those for prints."""
+        """Keep only the calls from whose results the answer is computed, and not, for example, those of prints."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
             kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
@@ -367,9 +366,9 @@ class _CallLog:
                 place[number] += 1
         return found
 
-    def count_functions(self, usual: _Usual) -> _Calls:
-        """Return how often each function is called. Calls with different numbers count separately, at the places of the
-        arguments that `usual` marks."""
+    def count_calls_by_function(self, usual: _Usual) -> _Calls:
+        """Return how often each function is called. At the places of arguments that `usual` marks, calls with different
+        numbers count separately."""
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -450,8 +449,8 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
 
 
 def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
-    """Yield the indices of the calls whose results are among some arguments. Long lists, of all iterations' results,
-    are skipped unless `of_all`."""
+    """Yield the indices of the calls whose results are among some arguments. Unless `of_all`, skip long lists, which
+    hold the results of all iterations."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument

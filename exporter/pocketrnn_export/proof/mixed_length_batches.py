@@ -14,7 +14,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof import every_size_comparison
-from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_same_answer, list_sizes_to_try
+from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near, list_sizes_to_try
 from pocketrnn_export.proof.runnable_program import compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
@@ -50,7 +50,7 @@ def check_batches_of_mixed_lengths(
     texts: dict[int, Any] = {SHORT_TEXT: generator.choice(ids, SHORT_TEXT)}
     alone: dict[int, Any] = {}
 
-    def check_size(rows: int, steps: int, length: int) -> None:
+    def compare_in_batch_and_alone(rows: int, steps: int, length: int) -> None:
         if (
             not is_within_limits(limits, Sizes(rows, steps))
             or not limits.allows_length(length)
@@ -67,7 +67,7 @@ def check_batches_of_mixed_lengths(
             if length not in alone:
                 alone[length] = compute_answer_or_none(run, *text)
             together = compute_answer_or_none(run, tokens, lengths)
-        if _are_answered_rows_equal(together, alone[length]) or _are_answered_rows_equal(
+        if _is_text_answered_alike(together, alone[length]) or _is_text_answered_alike(
             compute_answer_or_none(run, tokens, lengths), compute_answer_or_none(run, *text)
         ):
             return
@@ -87,14 +87,14 @@ def check_batches_of_mixed_lengths(
         for rows, steps, length in log_item_progress(sizes, "Running texts in batches with others"):
             if time.process_time() - started > every_size_comparison.SECONDS:
                 break
-            check_size(rows, steps, length)
+            compare_in_batch_and_alone(rows, steps, length)
 
 
 def _list_sizes_on_both_sides_of_bounds(
     bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
 ) -> list[tuple[int, int, int]]:
     """Return the sizes of batches just below and above each condition on a length, as (rows, tokens of the longest
-    text, tokens of the text beside it)."""
+    text, tokens of the last text)."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
@@ -103,7 +103,7 @@ def _list_sizes_on_both_sides_of_bounds(
     return [*((2, steps, SHORT_TEXT) for steps in widths if steps >= SHORT_TEXT), *near]
 
 
-def _are_answered_rows_equal(together: Any, alone: Any) -> bool:
-    """Return whether the last rows of a batch's answer equal the answer to a text alone, or one of the two answers is
-    None."""
-    return together is None or alone is None or is_same_answer(together[-len(alone) :], alone)
+def _is_text_answered_alike(together: Any, alone: Any) -> bool:
+    """Return whether the last rows of a batch's answer are near the answer to the last text alone. Return True if one
+    of the two runs failed and gave None."""
+    return together is None or alone is None or is_answer_near(together[-len(alone) :], alone)

@@ -41,8 +41,8 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
-    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False for a
-    parameter with another name, which stays unchanged."""
+    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False, and
+    change nothing, for a parameter with another name."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

@@ -120,14 +120,14 @@ def refuse_differing_operators(
         if time.process_time() - started > _SECONDS:
             return
         found = _find_complete_operator_group(node, values, graph, frozenset(taken), order)
-        if found is None or (key := _make_part_key(found[0], values)) in seen:
+        if found is None or (key := _make_group_key(found[0], values)) in seen:
             continue
         seen.add(key)
-        _compare_operator_group(*found, values, graph, run)
+        _refuse_differing_group(*found, values, graph, run)
 
 
-def _compare_operator_group(
-    part: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
+def _refuse_differing_group(
+    group: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
 ) -> None:
     """Run a group of operators in PyTorch, and its nodes in onnxruntime, on difficult numbers, and refuse the graph if
     the results differ.
@@ -135,12 +135,12 @@ def _compare_operator_group(
     Raises:
         AnswersDifferError: a number differs by more than rounding.
     """
-    run_cutout = graph.make_run(part, cut)
+    run_cutout = graph.make_run(group, cut)
     if run_cutout is None:
         return
-    for draw in draw_extreme_numbers([values[node] for node in part.given]):
-        given = dict(zip(part.given, draw, strict=True))
-        expected = _compute_pytorch_result(part, values, given, run)
+    for draw in draw_extreme_numbers([values[node] for node in group.given]):
+        given = dict(zip(group.given, draw, strict=True))
+        expected = _compute_pytorch_result(group, values, given, run)
         if expected is None:
             continue
         try:
@@ -151,11 +151,11 @@ def _compare_operator_group(
         exact = terms = None
         if expected.dtype == np.float32:
             wide = {node: _convert_to_float64(value) for node, value in given.items()}
-            exact = _compute_pytorch_result(part, values, wide, run)
-            terms = _compute_sizes_of_terms(part, values, wide, run)
+            exact = _compute_pytorch_result(group, values, wide, run)
+            terms = _compute_sizes_of_terms(group, values, wide, run)
         if (place := find_first_wrong_number(found, expected, exact, draw, terms)) is not None:
-            line = find_node_line(part.last)
-            name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
+            line = find_node_line(group.last)
+            name = str(group.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
                 f"inputs {float(found.ravel()[place]):.7g} instead of {float(expected.ravel()[place]):.7g}.",
@@ -170,8 +170,8 @@ def find_first_wrong_number(
     draw: Sequence[Any],
     terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
-    """Return the index in `found` of the first number that differs from `expected` by more than rounding, or None if
-    all numbers agree.
+    """Return the flat index in `found` of the first number that differs from `expected` by more than rounding, or None
+    if all numbers agree, or the shapes or kinds of numbers differ.
 
     Args:
         found, expected: the numbers to compare.
@@ -211,14 +211,14 @@ def _find_complete_operator_group(
     """
     known = graph.names
     equal = graph.equal
-    while (part := _find_operator_group(node, values, known, taken, order)) is not None and (
-        cut := graph.cut_out_group(part)
+    while (group := _find_operator_group(node, values, known, taken, order)) is not None and (
+        cut := graph.cut_out_group(group)
     ) is not None:
-        made = {equal[one] for one in part.nodes}
-        twice = {one.name for one in part.given if equal[one] in made}
-        if not twice and cut.read == {graph.find_value_name(one) for one in part.given}:
-            return part, cut
-        if not (further := known & (twice or {one.name for one in part.given})):
+        made = {equal[one] for one in group.nodes}
+        twice = {one.name for one in group.given if equal[one] in made}
+        if not twice and cut.read == {graph.find_value_name(one) for one in group.given}:
+            return group, cut
+        if not (further := known & (twice or {one.name for one in group.given})):
             return None
         known -= further
     return None
@@ -277,10 +277,10 @@ def _can_compare(value: Any) -> bool:
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
-def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
+def _make_group_key(group: _OperatorGroup, values: Mapping[Node, Any]) -> str:
     """Return a key that is the same for groups that compute the same."""
-    places = {node: f"given {place}" for place, node in enumerate(part.given)}
-    places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
+    places = {node: f"given {place}" for place, node in enumerate(group.given)}
+    places |= {node: f"made {place}" for place, node in enumerate(group.nodes)}
 
     def describe_node(node: Node) -> str:
         value = values.get(node)
@@ -289,13 +289,13 @@ def _make_part_key(part: _OperatorGroup, values: Mapping[Node, Any]) -> str:
         return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
 
     calls = [
-        (str(node.target), str(torch.fx.node.map_arg((node.args, node.kwargs), describe_node))) for node in part.nodes
+        (str(node.target), str(torch.fx.node.map_arg((node.args, node.kwargs), describe_node))) for node in group.nodes
     ]
-    return str((calls, [(values[node].dtype, values[node].dim()) for node in part.given]))
+    return str((calls, [(values[node].dtype, values[node].dim()) for node in group.given]))
 
 
 def _compute_pytorch_result(
-    part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+    group: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute PyTorch's result of a group for other input numbers. Return None if an operator fails."""
     made: dict[Node, Any] = {}
@@ -306,10 +306,10 @@ def _compute_pytorch_result(
 
     try:
         with torch.no_grad():
-            for node in part.nodes:
+            for node in group.nodes:
                 args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), find_node_value)
                 made[node] = run.call_function(node.target, args, kwargs)
-        answer = made[part.last]
+        answer = made[group.last]
         return answer.numpy() if isinstance(answer, Tensor) else None
     # An operator may refuse such numbers by exceptions of many classes.
     except Exception:
@@ -317,21 +317,21 @@ def _compute_pytorch_result(
 
 
 def _compute_sizes_of_terms(
-    part: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+    group: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute for each number of a group's result the sum of its terms' absolute values. Return None if the operators
     are not sums of products."""
-    names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in part.nodes}
+    names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in group.nodes}
     if not names <= _SUMS:
         return None
-    read = {one for node in part.nodes for one in node.all_input_nodes if one not in part.nodes}
+    read = {one for node in group.nodes for one in node.all_input_nodes if one not in group.nodes}
     floats = {one: given.get(one, values[one]) for one in read}
     sizes = {
         one: _convert_to_float64(value).abs()
         for one, value in floats.items()
         if isinstance(value, Tensor) and value.is_floating_point()
     }
-    return _compute_pytorch_result(part, values, sizes, run)
+    return _compute_pytorch_result(group, values, sizes, run)
 
 
 def _convert_to_float64(value: Tensor) -> Tensor:
@@ -341,7 +341,7 @@ def _convert_to_float64(value: Tensor) -> Tensor:
 def draw_extreme_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Yield draws of numbers that are difficult for operators: a tensor of the type and size of each value.
+    """Yield lists of tensors, one of the type and shape of each value, with numbers that are difficult for operators.
 
     All calls with equal arguments draw the same numbers.
 
@@ -392,11 +392,11 @@ class _Graph:
         """Return the name that a node's value has in the graph."""
         return self._taken.get(node.name, node.name)
 
-    def cut_out_group(self, part: _OperatorGroup) -> _GraphCutout | None:
+    def cut_out_group(self, group: _OperatorGroup) -> _GraphCutout | None:
         """Return the nodes between a group's given values and its last value, or None if they need other values."""
-        by_name = {self.find_value_name(node) for node in part.given}
+        by_name = {self.find_value_name(node) for node in group.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
-        left, read = [(part.last.name, False)], set[str]()
+        left, read = [(group.last.name, False)], set[str]()
         while left:
             name, of_shape = left.pop()
             if name in by_name:
@@ -419,15 +419,15 @@ class _Graph:
             [node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read
         )
 
-    def make_run(self, part: _OperatorGroup, cut: _GraphCutout) -> Any:
+    def make_run(self, group: _OperatorGroup, cut: _GraphCutout) -> Any:
         """Return a function that runs the nodes of a cutout, or None if onnxruntime does not support them."""
-        fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in part.given}
+        fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in group.given}
         alone = helper.make_model(
             helper.make_graph(
                 cut.nodes,
                 "part",
                 [_make_value_info(name, value) for name, value in fed.items()],
-                [_make_value_info(part.last.name, self._known[part.last.name])],
+                [_make_value_info(group.last.name, self._known[group.last.name])],
                 cut.weights,
             ),
             opset_imports=self._model.opset_import,

@@ -29,7 +29,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):
-        for value in _list_values(feature):
+        for value in _list_test_values(feature):
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
@@ -41,8 +41,8 @@ def compare_features(file: Path, features: Features) -> Comparison:
     return Comparison("features in Python", "features in C", "features", count, count, 0.0, 0)
 
 
-def _list_values(feature: Feature) -> Iterator[Any]:
-    """Yield values of a feature: all categories and unknown ones, or usual and extreme numbers."""
+def _list_test_values(feature: Feature) -> Iterator[Any]:
+    """Yield values to try for a feature: all categories and two unknown ones, or ordinary and extreme numbers."""
     if isinstance(feature, Category):
         yield from (*feature.values, "", _OTHER)
         return

@@ -50,7 +50,10 @@ def find_padding_sensitive_line(
     sides = range(2 if takes_two_texts(inputs_of(2, _MORE)) else 1)
     for (length, more), side in itertools.product((*few, *many), sides):
         pair = _run_both_batches(program, inputs_of, length, length + more, padding_id, side)
-        if pair is not None and (node := HiddenDifferences(program, *pair).find_first_node(until)) is not None:
+        if (
+            pair is not None
+            and (node := HiddenDifferences(program, *pair).find_node_that_may_differ(until)) is not None
+        ):
             return describe_node_line(node)
         if time.process_time() > until:
             break
@@ -66,8 +69,8 @@ def _run_both_batches(
     side: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
     """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return both runs, or
-    None if the program fails. In a program of two texts, `side` is the index of this text, and the other text is the
-    same in both runs."""
+    None if the program fails. In a program of two texts, `side` is the index of the text that is padded; the other text
+    is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
     tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)

@@ -21,7 +21,7 @@ def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
 
 
 def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
-    """Return the integers with which a program compares its values, as in `x != 1`."""
+    """Return the integers from 0 on that a program tests for equality, as in `x != 1`."""
     asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
         arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0

@@ -43,13 +43,13 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of the kind `inputs`, or each of their rows as a case, each with the reference's answer in
-        single precision."""
+        """Return the cases of the kind `inputs`, each with the reference's answer in single precision. With `one_row`,
+        each row is a case of its own."""
         cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
             try:
-                answered += self._drop_rows_without_answer(case, inputs)
+                answered += self._run_and_drop_rows_without_answer(case, inputs)
             # A user's module may raise anything; the run of a prepared module raises a clear error already.
             except Exception as error:
                 if inputs != _MAY_FAIL and isinstance(error, PocketRNNError):
@@ -64,12 +64,13 @@ class ReferenceAnswers:
         return answered
 
     def compute_all_answers(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of all kinds, or each of their rows as a case, with the answers in single precision."""
+        """Return the cases of all kinds, each with the answer in single precision. With `one_row`, each row is a case
+        of its own."""
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
-    def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Return a list with a case and its answer, without the rows whose answer is not finite; an empty list if no
-        row is left.
+    def _run_and_drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
+        """Run the reference on a case. Return the case and its answer as a list of one pair, without the rows whose
+        answer is not finite; an empty list if no row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
         NaN for a text of padding only, the cases hold no such text.
@@ -90,7 +91,7 @@ class ReferenceAnswers:
             return []
         lengths = case.lengths[answered]
         rest = Case(case.name, np.ascontiguousarray(case.tokens[answered, : lengths.max()]), lengths)
-        return self._drop_rows_without_answer(rest, inputs)
+        return self._run_and_drop_rows_without_answer(rest, inputs)
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
@@ -154,8 +155,8 @@ def _is_answered(rows: Logits) -> bool:
 
 
 def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split answers in double precision to whole cases into answers to single rows, and return those to `rows`, which
-    lacks the rows that the reference refused."""
+    """Split answers in double precision to whole cases into answers to single rows. Return those to `rows`, the rows to
+    which the reference gives an answer."""
     of_rows = (
         each
         for answer in whole

@@ -80,7 +80,7 @@ def find_right_program(
     *,
     one_text: bool = False,
 ) -> TracedProgram:
-    """Trace a module with dynamic batch and sequence axes, such that the program is right for all sizes.
+    """Trace a module with dynamic batch and sequence axes, and return a program that is right for all sizes.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -109,7 +109,8 @@ def find_right_program(
 def _find_program(
     compared: FreshCopyModule, make_form: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program for a module that is right for all sizes, or refuse the module."""
+    """Find a program for a module that is right for all sizes, or refuse the module. The caller checks for state and
+    for caught errors."""
     made, log = functools.cache(make_form), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
@@ -118,7 +119,7 @@ def _find_program(
         made(found)
         return found
 
-    plain = _make_plain_trace(trace_with_log, log)
+    plain = _make_ordinary_trace(trace_with_log, log)
     refuse_size_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_disobeyed_conditions(compared, plain, log.questions))
@@ -126,13 +127,13 @@ def _find_program(
     if isinstance(plain, TracedProgram):
         graph = made(plain)
         compared = (compared if graph.ids is None else replace(compared, ids=graph.ids)).add_compared_ids(plain.program)
-        _check_plain_trace(compared, plain, graph.run, log)
+        _refuse_ordinary_trace_faults(compared, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(compared, plain)
             notes = refuse_differences_at_other_sizes(compared, plain, graph.run)
             return replace(plain, notes=notes, padding_tells=find_padding_effects(compared, plain))
 
-    lasting = _NonForgettingModule.make_copy(compared)
+    non_forgetting = _NonForgettingModule.make_copy(compared)
 
     def make_attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
         def run_program(sizes: Sizes) -> Any:
@@ -141,8 +142,8 @@ def _find_program(
                 raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
             return made(program).run(compared.draw_inputs(sizes))
 
-        lasting_answers = None if lasting is None else lasting.make_run(program)
-        return ProgramAttempt(program, log, run_program, program.plan, lasting_answers)
+        non_forgetting_run = None if non_forgetting is None else non_forgetting.make_run(program)
+        return ProgramAttempt(program, log, run_program, program.plan, non_forgetting_run)
 
     def trace_plan(plan: TracePlan) -> ProgramAttempt[TracedProgram]:
         log = TraceLog()
@@ -156,12 +157,12 @@ def _find_program(
         lambda sizes: compared(compared.draw_inputs(sizes)),
         compared.compute_float64_logits,
         batch=1 if one_text else None,
-        lasting=None if lasting is None else lasting.make_judge(1 if one_text else None),
+        non_forgetting=None if non_forgetting is None else non_forgetting.make_judge(1 if one_text else None),
         choices=lambda sizes: record_choices(compared.module, compared.draw_inputs(sizes)),
         computes_values=_make_value_comparison(compared),
     )
-    if lasting is not None:
-        lasting.refuse_incomplete_form(found.traced, make_form, found.bounds)
+    if non_forgetting is not None:
+        non_forgetting.refuse_incomplete_form(found.traced, make_form, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     compared = compared.add_compared_ids(settled_program.program)
     refuse_mixed_rows(compared, settled_program)
@@ -170,8 +171,8 @@ def _find_program(
 
 
 def _make_value_comparison(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return a function that decides whether a program, traced for some sizes, computes all values of forward for other
-    sizes too."""
+    """Return a function that tells whether a program, traced for some sizes, computes all values that forward computes
+    for other sizes."""
     values = ForwardValues(compared.module)
     return lambda program, own, sizes: values.are_computed(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
@@ -187,7 +188,7 @@ class _NonForgettingModule:
 
     @classmethod
     def make_copy(cls, compared: FreshCopyModule) -> _NonForgettingModule | None:
-        """Copy a module so that its recurrent layers forget nothing. Return None if it has none."""
+        """Copy a module so that its recurrent layers forget nothing. Return None if it has no such layers."""
         module = copy_without_forgetting(compared.module)
         if module is None:
             return None
@@ -196,7 +197,8 @@ class _NonForgettingModule:
         return cls(replace(compared, module=module), named.state_dict())
 
     def make_run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
-        """Make the function that runs a program with these weights. Return None if the program has further weights."""
+        """Make a function that runs a program with these weights at the sizes that it gets. Return None if the program
+        has further weights."""
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
         run = make_runnable_program(program, self.weights).run
@@ -205,7 +207,8 @@ class _NonForgettingModule:
     def refuse_incomplete_form(
         self, program: TracedProgram, make_form: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
-        """Refuse a form that lacks a part of its program, at the sizes around each condition."""
+        """Refuse a form that lacks a part of its program: its answers differ from the program's at one of the sizes
+        `bounds`."""
         if (run := self.make_run(program)) is None:
             return
         form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -230,7 +233,8 @@ class _NonForgettingModule:
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Refuse a module of two texts whose code tests a size of a text: a trace for chosen sizes takes one text."""
+    """Refuse a module of two texts whose code tests a size of a text: a trace for chosen sizes takes one text. Also
+    raise the error of its trace, if the trace failed."""
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -244,9 +248,11 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
         raise plain
 
 
-def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
-    """Refuse a module for what its ordinary trace shows: caught errors, wrong answers with lengths that it counts
-    itself, loop iterations that differ, sorts whose order of equal values matters."""
+def _refuse_ordinary_trace_faults(
+    compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog
+) -> None:
+    """Refuse a module for what its trace without chosen sizes shows: caught errors, wrong answers with lengths that it
+    counts itself, loop iterations that differ, sorts whose order of equal values matters."""
     few = replace(compared, ids=1)
     refuse_caught_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
@@ -262,13 +268,14 @@ def _check_plain_trace(compared: FreshCopyModule, plain: TracedProgram, graph: A
 def _make_follow_function(
     compared: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return the function that runs forward for given sizes and records the conditions on sizes that forward tests."""
+    """Return a function that runs forward for the sizes that it gets, and records the conditions on sizes that forward
+    tests."""
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
         error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
-            log.check_answered()
+            log.raise_recorded_error()
             refuse_caught_errors(compared.module, log, compared.draw_inputs(sizes))
             return FollowedRun(log)
         if compute_answer_or_none(compared, compared.draw_inputs(sizes)) is None:
@@ -279,8 +286,9 @@ def _make_follow_function(
     return follow_sizes
 
 
-def _make_plain_trace(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Make the ordinary trace, or return its error. A trace without conditions is right for all sizes."""
+def _make_ordinary_trace(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
+    """Trace a module without chosen sizes. Return the program, or the error if a trace for chosen sizes may still
+    succeed."""
     try:
         return trace(None, log)
     except ExportError as error:

@@ -63,7 +63,7 @@ def find_row_number_use(
         if _is_table_cut(node, values, batch):
             return describe_node_line(node)
         for user in node.users if node in numbers else ():
-            if user in needed and not _is_position(node, user, numbers, batch):
+            if user in needed and not _is_harmless_row_number_use(node, user, numbers, batch):
                 return describe_node_line(user, node)
     return ""
 
@@ -113,7 +113,7 @@ def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bo
     return axis % stated.dim() in find_batch_axes(node, batch) and _are_rows_different(table.movedim(axis, 0))
 
 
-def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
+def _is_harmless_row_number_use(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
     """Return whether the node `user` only passes on the row numbers in `node`, or uses them as indices into the texts'
     own values."""
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")

@@ -20,11 +20,11 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.compared_module import fill_lengths
+from pocketrnn_export.proof.compared_module import set_lengths_to_full_width
 from pocketrnn_export.proof.program_nodes import describe_node_line, find_needed_nodes, read_operator_name
 from pocketrnn_export.proof.runnable_program import NodeValues
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION, OF_LENGTHS
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
+from pocketrnn_export.proof.token_dependence import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import (
     flatten_tree,
     list_aliased_arguments,
@@ -77,7 +77,7 @@ class _Call:
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
-def find_line_mixing_texts(
+def find_mixing_line_by_runs(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
 ) -> str:
     """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
@@ -91,25 +91,25 @@ def find_line_mixing_texts(
     # sizes.
     found = ""
     for rows in _ROWS:
-        found = _find_line_with_rows(program, inputs_of, batch, rows)
+        found = _find_line_with_batch_size(program, inputs_of, batch, rows)
         if not found:
             return ""
     return found
 
 
-def _find_line_with_rows(
+def _find_line_with_batch_size(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch: set[Any],
     rows: int,
 ) -> str:
-    """Find the line as `find_line_mixing_texts` does, with batches of this many rows."""
+    """Find the line as `find_mixing_line_by_runs` does, with batches of this many rows."""
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:
         for order in orders:
             owners, inputs = _OwnerRun(program, batch, rows), inputs_of(rows, rows + more)
-            whole = fill_lengths(inputs)
+            whole = set_lengths_to_full_width(inputs)
             if owners(tuple(torch.minimum(order + more + 1, v) if v.dim() == 1 else v for v in whole)):
                 return owners.place
     return ""
@@ -127,13 +127,13 @@ class _OwnerRun(NodeValues):
         self._rows = rows
         self.place = ""
         self._owners: dict[Node, Any] = {}
-        self._batch, self._words, self._needed = batch, find_word_content(program), set(find_needed_nodes(program))
+        self._batch, self._words, self._needed = batch, find_word_dependence(program), set(find_needed_nodes(program))
         self._texts = set(program.graph_signature.user_inputs)
         self._generator = torch.Generator().manual_seed(5)
 
     def run_node(self, n: Node) -> Any:
         if n.op == "output" and not self.place:
-            self._check_answers(n)
+            self._record_line_of_mixed_answers(n)
         if n.op != "call_function" or "_assert" in str(n.target) or self.place:
             value = super().run_node(n)
             if isinstance(value, Tensor):
@@ -179,7 +179,7 @@ class _OwnerRun(NodeValues):
             of_lengths: Any = call.owners[owned[0]]
             return [of_lengths[results[-1]] for _ in results]
         # Numbers written at positions that follow from lengths belong to the texts of these positions.
-        places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= WordContent.COUNTS]
+        places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= WordDependence.COUNTS]
         told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
@@ -195,7 +195,7 @@ class _OwnerRun(NodeValues):
         that other checks try one by one."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
-        return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
+        return whole and value.dtype != torch.bool and self._words[node] <= WordDependence.COUNTS
 
     def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
         """Return the owners of a result's numbers: the text with which each number changed. Numbers that did not change
@@ -226,7 +226,7 @@ class _OwnerRun(NodeValues):
             and value.shape[axis] == self._rows
         ]
 
-    def _check_answers(self, output: Node) -> None:
+    def _record_line_of_mixed_answers(self, output: Node) -> None:
         for node in output.all_input_nodes:
             owners = self._owners.get(node)
             if isinstance(owners, Tensor):
@@ -318,7 +318,7 @@ def _find_owners_by_changes(
                     if not isinstance(result, Tensor):
                         continue
                     if one.shape != result.shape or two.shape != result.shape:
-                        raise ValueError("a result of another shape")
+                        raise ValueError("The operator gives a result of another shape for other arguments.")
                     told[side, bit] |= (one != two) & ~((one != one) & (two != two))
         if all(bool((one[0] ^ one[1]).all() or (one[0] & one[1]).any()) for one in seen):
             break

@@ -23,7 +23,7 @@ from pocketrnn_export.proof.program_nodes import (
     find_needed_nodes,
     read_operator_name,
 )
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content
+from pocketrnn_export.proof.token_dependence import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import read_size_expression
 
 # The operators that compute along an axis and keep it; the axis is the second argument.
@@ -55,12 +55,13 @@ BY_POSITION: Final = frozenset({
 })  # fmt: skip
 
 
-def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
-    """Return the line at which a program combines values of different texts in a batch, or ""."""
+def find_mixing_line_by_operators(program: torch.export.ExportedProgram) -> str:
+    """Return the line at which a program combines values of different texts in a batch, or moves texts by their words
+    to other rows. Return "" if there is no such line."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""
-    words = find_word_content(program)
+    words = find_word_dependence(program)
     for node in find_needed_nodes(program):
         if node.op == "call_function" and (
             _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
@@ -69,7 +70,7 @@ def find_batch_reduction(program: torch.export.ExportedProgram) -> str:
     return ""
 
 
-def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
+def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordDependence]) -> bool:
     """Return whether a node combines the values of several texts into one value."""
     value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
@@ -79,21 +80,23 @@ def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent
         return False
     if name in _ALONG:
         return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch))) and not (
-            name in OF_LENGTHS and _is_length(sources, words)
+            name in OF_LENGTHS and _are_lengths(sources, words)
         )
     if not isinstance(value, Tensor):
         return False
     if find_batch_axes(node, batch):
         return False
-    if name in OF_LENGTHS and _is_length(sources, words):
+    if name in OF_LENGTHS and _are_lengths(sources, words):
         return not _is_used_as_size(node)
-    return not (name in ("max", "amax") and _is_length(sources, words, counted=True) and _is_used_as_size(node))
+    return not (name in ("max", "amax") and _are_lengths(sources, words, counted=True) and _is_used_as_size(node))
 
 
-def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
+def _are_lengths(sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted: bool = False) -> bool:
     """Return whether values are one integer for each text and do not depend on its words. With `counted`, they must
     depend on words, but, like a count of padding, only on ids that other checks try one by one."""
-    least, most = (WordContent.FLAGS, WordContent.COUNTS) if counted else (WordContent.NOTHING, WordContent.NOTHING)
+    least, most = (
+        (WordDependence.FLAGS, WordDependence.COUNTS) if counted else (WordDependence.NOTHING, WordDependence.NOTHING)
+    )
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     return whole and all(least <= words[n] <= most for n in sources)
 
@@ -110,20 +113,24 @@ def _is_used_as_size(node: Node) -> bool:
     return True
 
 
-def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
+def _moves_rows_by_words(node: Node, batch: set[Any], words: Mapping[Node, WordDependence]) -> bool:
     """Return whether a node moves texts to other rows depending on their words, or joins each text with all others.
 
     An order by lengths passes here: `row_owner_tracking.py` checks its use.
     """
     name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")
-    if words[node] is not WordContent.NOTHING and isinstance(value, Tensor) and len(find_batch_axes(node, batch)) > 1:
+    if (
+        words[node] is not WordDependence.NOTHING
+        and isinstance(value, Tensor)
+        and len(find_batch_axes(node, batch)) > 1
+    ):
         return True
-    if first is None or not isinstance(first.meta.get("val"), Tensor) or words[first] is WordContent.NOTHING:
+    if first is None or not isinstance(first.meta.get("val"), Tensor) or words[first] is WordDependence.NOTHING:
         return False
     axes = set(find_batch_axes(first, batch))
     if name in _ORDER:
-        by_words = words[first] not in (WordContent.FLAGS, WordContent.COUNTS)
+        by_words = words[first] not in (WordDependence.FLAGS, WordDependence.COUNTS)
         return by_words and bool(_read_axes(node, *_ORDER[name]) & axes)
     if name in _SHIFT:
         same = isinstance(value, Tensor) and name in ("slice", "cut") and _has_same_sizes(node, first)
@@ -153,13 +160,13 @@ def _has_same_sizes(node: Node, other: Node) -> bool:
     return sizes == others
 
 
-def _depends_on_words(positions: Any, words: Mapping[Node, WordContent]) -> bool:
-    """Return whether row positions depend on the words of a text in another way than by marks or counts of ids that
-    other checks try one by one, such as padding."""
+def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> bool:
+    """Return whether row positions depend on words that no other check tries. Marks and counts of tried ids, such as
+    padding, do not count."""
     return isinstance(positions, Node) and words[positions] not in (
-        WordContent.NOTHING,
-        WordContent.FLAGS,
-        WordContent.COUNTS,
+        WordDependence.NOTHING,
+        WordDependence.FLAGS,
+        WordDependence.COUNTS,
     )
 
 

@@ -1,8 +1,9 @@
 """Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 
 A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
-(`trace_refusals.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the
-program runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`)."""
+(`traced_program_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So
+the program runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.proof.compared_module import fill_lengths, is_text
+from pocketrnn_export.proof.compared_module import is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
 from pocketrnn_export.proof.program_nodes import describe_node_line, read_operator_name
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
-from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_in_reversed_order
+from pocketrnn_export.tracing.reversed_tie_sort import ORDERS, call_with_reversed_ties
 
 _STEPS: Final = (2, 9, 40)
 # The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
@@ -36,11 +37,11 @@ def find_tie_sensitive_line(
     """
     for steps in _STEPS:
         given = inputs_of(1 if one_text else 2, steps)
-        inputs = fill_lengths([_repeat_each_token(value) if is_text(value) else value for value in given])
+        inputs = set_lengths_to_full_width([_repeat_each_token(value) if is_text(value) else value for value in given])
         one, other = RecordedRun(program), _ReversedTieRun(program)
         if not (one(inputs) and other(inputs)):
             continue
-        if HiddenDifferences(program, one, other).find_first_node(left_out=_TAKES) is not None:
+        if HiddenDifferences(program, one, other).find_node_that_may_differ(left_out=_TAKES) is not None:
             orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
             return describe_node_line(*orders)
     return ""
@@ -57,4 +58,4 @@ class _ReversedTieRun(RecordedRun):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         name = str(target).removeprefix("aten.").partition(".")[0]
         run = super().call_function
-        return call_in_reversed_order(lambda *given, **named: run(target, given, named), name, args, kwargs)
+        return call_with_reversed_ties(lambda *given, **named: run(target, given, named), name, args, kwargs)

@@ -20,7 +20,7 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_nodes import read_operator_name
 
 
-class WordContent(IntEnum):
+class WordDependence(IntEnum):
     """How much a value may depend on the words of a text.
 
     NOTHING: it depends only on sizes, given lengths and weights.
@@ -59,68 +59,68 @@ _OF_COUNTS: Final = frozenset({
 _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_vector_norm", "norm", "sum"})
 
 
-def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
+def find_word_dependence(program: torch.export.ExportedProgram) -> dict[Node, WordDependence]:
     """Return for each node of a program how much its value depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
-    contents: dict[Node, WordContent] = {}
+    dependences: dict[Node, WordDependence] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            contents[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
+            dependences[node] = WordDependence.IDS if inputs and node.name == inputs[0] else WordDependence.NOTHING
             # Features may be anything, as words may.
-            contents[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else contents[node]
+            dependences[node] = WordDependence.ANYTHING if node.name == "features" in inputs[1:] else dependences[node]
         else:
-            contents[node] = _find_content_of_node(node, contents)
-    return contents
+            dependences[node] = _find_dependence_of_node(node, dependences)
+    return dependences
 
 
-def _find_content_of_node(node: Node, contents: dict[Node, WordContent]) -> WordContent:
-    """Return how much a node's value depends on the words of a text, from the same for its inputs in `contents`."""
+def _find_dependence_of_node(node: Node, dependences: dict[Node, WordDependence]) -> WordDependence:
+    """Return how much a node's value depends on the words of a text; `dependences` says the same of its inputs."""
     name, given = (
         read_operator_name(node),
-        [contents[n] for n in node.all_input_nodes if contents[n] is not WordContent.NOTHING],
+        [dependences[n] for n in node.all_input_nodes if dependences[n] is not WordDependence.NOTHING],
     )
     # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
     if not given or name.startswith(GIVES_NO_NUMBERS):
-        return WordContent.NOTHING
+        return WordDependence.NOTHING
     most = max(given)
-    if most in (WordContent.IDS, WordContent.MOVED_IDS):
-        return _find_content_of_ids(node, contents, most, len(given))
-    if most is WordContent.ANYTHING:
+    if most in (WordDependence.IDS, WordDependence.MOVED_IDS):
+        return _find_dependence_on_ids(node, dependences, most, len(given))
+    if most is WordDependence.ANYTHING:
         # The ids with a zero vector are tried.
-        return WordContent.FLAGS if _finds_zero_vectors(node, name, contents) else WordContent.ANYTHING
+        return WordDependence.FLAGS if _finds_zero_vectors(node, name, dependences) else WordDependence.ANYTHING
     if name in _MOVE:
         # `x[order]` and `lengths[order]` sort the texts by their lengths.
-        if min(given) <= WordContent.MOVED_IDS:
+        if min(given) <= WordDependence.MOVED_IDS:
             return (
-                WordContent.MOVED_IDS
-                if contents[node.all_input_nodes[0]] <= WordContent.MOVED_IDS
-                else WordContent.ANYTHING
+                WordDependence.MOVED_IDS
+                if dependences[node.all_input_nodes[0]] <= WordDependence.MOVED_IDS
+                else WordDependence.ANYTHING
             )
-        return WordContent.COUNTS
-    if min(given) <= WordContent.MOVED_IDS or (len(given) > 1 and most is WordContent.COUNTS):
-        return WordContent.ANYTHING
+        return WordDependence.COUNTS
+    if min(given) <= WordDependence.MOVED_IDS or (len(given) > 1 and most is WordDependence.COUNTS):
+        return WordDependence.ANYTHING
     if name in _SAME or name in _OF_FLAGS:
         return most
-    return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
+    return WordDependence.COUNTS if name in _OF_COUNTS else WordDependence.ANYTHING
 
 
-def _find_content_of_ids(
-    node: Node, contents: dict[Node, WordContent], ids: WordContent, dependent_inputs: int
-) -> WordContent:
+def _find_dependence_on_ids(
+    node: Node, dependences: dict[Node, WordDependence], ids: WordDependence, dependent_inputs: int
+) -> WordDependence:
     """Return how much a node's value depends on the words of a text if its inputs hold ids. `dependent_inputs` is how
     many inputs depend on words."""
-    name, flags = read_operator_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
+    name, flags = read_operator_name(node), WordDependence.FLAGS if ids is WordDependence.IDS else WordDependence.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
         return flags
     if name in _SAME:
         return ids
     # But not for `table[x]`, whose result is not ids.
-    if name in _MOVE and dependent_inputs == 1 and contents[node.all_input_nodes[0]] is ids:
-        return WordContent.MOVED_IDS
+    if name in _MOVE and dependent_inputs == 1 and dependences[node.all_input_nodes[0]] is ids:
+        return WordDependence.MOVED_IDS
     if name in _COMPARED and dependent_inputs == 1 and _compares_with_tried_ids(name, node.args[1]):
         return flags
-    return WordContent.ANYTHING
+    return WordDependence.ANYTHING
 
 
 def _compares_with_tried_ids(name: str, number: Any) -> bool:
@@ -134,11 +134,11 @@ def _compares_with_tried_ids(name: str, number: Any) -> bool:
     return name in ("eq", "ne") or number < (_TRIED - 1 if name in ("gt", "le") else _TRIED)
 
 
-def _finds_zero_vectors(node: Node, name: str, contents: dict[Node, WordContent]) -> bool:
+def _finds_zero_vectors(node: Node, name: str, dependences: dict[Node, WordDependence]) -> bool:
     """Return whether a node is `vectors.abs().sum(2) != 0`, or similar."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]
     while read_operator_name(inner) in _OF_VECTORS:
         inner = inner.all_input_nodes[0]
-    return read_operator_name(inner) == "embedding" and contents[inner.all_input_nodes[-1]] is WordContent.IDS
+    return read_operator_name(inner) == "embedding" and dependences[inner.all_input_nodes[-1]] is WordDependence.IDS

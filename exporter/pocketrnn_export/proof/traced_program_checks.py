@@ -16,15 +16,15 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
+from pocketrnn_export.proof.compared_module import FreshCopyModule, is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
 from pocketrnn_export.proof.loop_iteration_comparison import check_every_step
 from pocketrnn_export.proof.padding_invariance import find_padding_sensitive_line
 from pocketrnn_export.proof.program_nodes import find_batch_symbols, find_compared_numbers
 from pocketrnn_export.proof.row_index_dependence import find_row_number_use
-from pocketrnn_export.proof.row_owner_tracking import find_line_mixing_texts
+from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
 from pocketrnn_export.proof.runnable_program import Answers, NodeValues, compute_answer_or_none, make_runnable_program
-from pocketrnn_export.proof.texts_mixed_in_batch import find_batch_reduction
+from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
 from pocketrnn_export.proof.tied_value_order import find_tie_sensitive_line
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
@@ -85,7 +85,8 @@ def refuse_size_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that catches an error in the trace which does not occur in a run on inputs of these sizes."""
+    """Refuse a forward that catches an error which only the trace raises: no run on inputs of the same sizes raises
+    it."""
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
@@ -147,7 +148,7 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
         given = (compared if batch == 1 else replace(compared, phrase=())).draw_inputs(Sizes(batch, width))
         # Unchanged; the first token everywhere; each token of the first half twice.
         for apart in (1, 2 * MOST_TOKENS, 2):
-            inputs = fill_lengths(
+            inputs = set_lengths_to_full_width(
                 [value[:, torch.arange(value.shape[1]) // apart] if is_text(value) else value for value in given]
             )
             if (expected := compute_answer_or_none(compared, inputs)) is None:
@@ -162,9 +163,9 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
 
 def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a program that does not compute the answer to each text of a batch from this text's tokens alone."""
-    place = find_batch_reduction(traced.program)
+    place = find_mixing_line_by_operators(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-        place = find_line_mixing_texts(traced.program, compared.draw_batch, batch)
+        place = find_mixing_line_by_runs(traced.program, compared.draw_batch, batch)
         values = NodeValues(traced.program)
         if not place and (number := find_row_number_use(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
@@ -183,7 +184,7 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
 
 def find_padding_effects(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
-    that causes it. With lengths, only the example's padding id is tried. Otherwise, all ids are tried that forward may
+    that causes it. If the module takes lengths, try only the example's padding id; else try all ids that forward may
     count."""
     batch, padding_id = find_batch_symbols(traced.program), int(compared.example[0][-1, -1])
     texts = 2 if takes_two_texts(compared.example) else 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import Place, replace_entries
+from pocketrnn_export.module_runs.function_caches import Entry, replace_entries
 from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 
@@ -19,7 +19,7 @@ def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
     return replace_entries(list_replaceable_functions(module, unwrap_scripted_function))
 
 
-def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> list[Place]:
+def list_replaceable_functions(module: nn.Module, function_of: Callable[[Any], Any]) -> list[Entry]:
     """List the global functions in a module's files for which `function_of` gives a function to put in their place.
 
     Args:

@@ -115,8 +115,7 @@ class _ValueRange:
 
     @property
     def numbers_equal_in_all_runs(self) -> Any:
-        """The numbers that were the same in all runs, for those indices of the value's last axis at which there is such
-        a number; without NaN."""
+        """The numbers that were equal in all runs, at most one for each index of the value's last axis; without NaN."""
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:

@@ -61,7 +61,8 @@ def _read_option(call: ast.Call) -> tuple[str, Any]:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     flags = [str(one.value) for one in call.args if isinstance(one, ast.Constant)]
     longest = next((flag for flag in flags if flag.startswith("--")), flags[0] if flags else "")
-    name = given["dest"].value if isinstance(given.get("dest"), ast.Constant) else longest.lstrip("-").replace("-", "_")  # type: ignore[union-attr]
+    stated = given.get("dest")
+    name = stated.value if isinstance(stated, ast.Constant) else longest.lstrip("-").replace("-", "_")
     action = getattr(given.get("action"), "value", "")
     if "default" not in given:
         return str(name), {"store_true": False, "store_false": True}.get(action)

@@ -29,13 +29,14 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
 from pocketrnn_export.torch_internals import (
     LOGGERS,
+    avoid_kernel_choices,
     make_unknown_size_mode,
     make_unknown_size_tensor,
     replace_methods,
     replace_tolist,
 )
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
-from pocketrnn_export.tracing.layers.recurrence import check_initial_states, trace_recurrence
+from pocketrnn_export.tracing.layers.recurrence import refuse_other_initial_batch_sizes, trace_recurrence
 from pocketrnn_export.tracing.layers.transformer_encoders import trace_encoders
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
@@ -126,7 +127,7 @@ def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool
 
 def make_script_session(module: nn.Module) -> TraceSession:
     """Return a session that traces a user's module for TorchScript."""
-    return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
+    return TraceSession(module, (PYTHON, DEVICE), (refuse_other_initial_batch_sizes, *_USERS_CODE), scripted=True)
 
 
 def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
@@ -200,14 +201,14 @@ def trace_program(
     axes: Any = ({**rows, 1: dynamic},) * texts + (rows,) * more
     branches, choices = ([], []) if plan is None else plan.branches
     session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
-    with hide_messages(), torch.no_grad():
+    with hide_exporter_messages(), torch.no_grad():
         try:
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 refuse_other_rounding(program)
                 refuse_integer_products(program)
                 record_program_restrictions(session, program)
-            log.check_answered()
+            log.raise_recorded_error()
             if session.loops:
                 whole = reroll_loops(program, session.loops)
                 with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
@@ -225,11 +226,13 @@ def trace_program(
 
 def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
     """Return the error for an exception of torch.export, with the line of user code and advice for its cause."""
-    if cell := _find_stepped_cell(module):
+    if cell := _advise_on_recurrent_cell(module):
         return ExportError(
-            f"The module's {cell[0]}, and the loop that runs it cannot be traced: {find_first_cause(error)}.", cell[1]
+            f"The module's {cell[0]}, and the loop that runs it cannot be traced: "
+            f"{read_message_of_first_cause(error)}.",
+            cell[1],
         )
-    line, cause = _find_last_user_line(error), find_first_cause(error)
+    line, cause = _find_last_user_line(error), read_message_of_first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
         advice = (
             "Do not test values of tensors in forward, and do not slice by them. Use torch.where to choose between two "
@@ -268,7 +271,8 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
 
 
 def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward for these sizes in the way a trace does, but make no program.
+    """Run forward on inputs of these sizes with the rules and patches of a trace, but without a program. Return the
+    exception that ended it, or None.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -284,11 +288,11 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     mode = make_unknown_size_mode()
     # The tokens have two axes of unknown size, the lengths one.
     fakes = [make_unknown_size_tensor(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
-    with hide_messages(), torch.no_grad():
+    with hide_exporter_messages(), torch.no_grad(), avoid_kernel_choices():
         try:
             with make_export_session(traced, log, [Branch(sizes)]), mode:
                 traced(*fakes)
-            log.check_answered()
+            log.raise_recorded_error()
         except (Exception, SystemExit) as error:
             return error
     return None
@@ -312,9 +316,9 @@ def _find_last_user_line(error: BaseException) -> str:
 _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
 
 
-def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Return a clause about the first recurrent cell of a module, and the advice to use a layer; None without a
-    cell."""
+def _advise_on_recurrent_cell(module: nn.Module) -> tuple[str, str] | None:
+    """Return a clause that names the first recurrent cell of a module, and the advice to use a layer, or None if the
+    module has no cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -328,7 +332,7 @@ def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
 
 def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
     """Return the error for a loop that cannot become a layer, with its line, the reason and advice."""
-    cell = _find_stepped_cell(module)
+    cell = _advise_on_recurrent_cell(module)
     advice = "Use nn.RNN, nn.LSTM or nn.GRU. Or, if no step uses the result of another step, compute all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
         advice += (
@@ -345,7 +349,7 @@ def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) ->
     )
 
 
-def find_first_cause(error: BaseException) -> str:
+def read_message_of_first_cause(error: BaseException) -> str:
     """Return the first line of the message of the error that began a chain of causes."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
@@ -372,7 +376,7 @@ class _GraphFilter(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def hide_messages() -> Iterator[None]:
+def hide_exporter_messages() -> Iterator[None]:
     """While the block runs, hide the exporters' own messages, for instance about deprecations."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -33,11 +33,11 @@ class _ReversedTies(FunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {}).call_with_input_first
-        return call_in_reversed_order(func, call.name, call.args, call.kwargs)
+        return call_with_reversed_ties(func, call.name, call.args, call.kwargs)
 
 
-def call_in_reversed_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function. If the name is that of a sort, give equal values in reverse order."""
+def call_with_reversed_ties(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function. If it is a sort, by its name, return equal values in reverse order."""
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
         return func(*args, **kwargs)
     position = ORDERS[name]

@@ -97,12 +97,12 @@ class Rule:
     Attributes:
         names: the names of the functions.
         rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `declined(reason)`.
-        when: takes a session; returns the reason why the rule applies to no call now; empty if it may apply.
+        decline: takes a session; returns the reason why the rule declines every call now, or "" if it may apply.
     """
 
     names: tuple[str, ...]
     rewrite: Callable[..., Any]
-    when: Callable[[TraceSession], str]
+    decline: Callable[[TraceSession], str]
 
     @functools.cached_property
     def title(self) -> str:
@@ -110,34 +110,35 @@ class Rule:
         return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
-        why_not = self.when(session)
+        why_not = self.decline(session)
         return declined(why_not) if why_not else self.rewrite(session, *args, **kwargs)
 
 
-def always(_: TraceSession) -> str:
-    """Return "", so that a rule applies in every trace."""
+def decline_never(_: TraceSession) -> str:
+    """Return "": the rule may apply in every trace."""
     return ""
 
 
-def exporting(session: TraceSession) -> str:
-    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt`; else the reason why a rule does not
-    apply."""
+def decline_unless_exporting(session: TraceSession) -> str:
+    """Return the reason why a rule declines in a trace for TorchScript. Return "" in one for `torch.export`, where a
+    size is a `torch.SymInt`."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
-def in_a_loop(session: TraceSession) -> str:
-    """Return "" while an iteration of a loop over a size runs; else the reason why a rule does not apply."""
+def decline_outside_loop(session: TraceSession) -> str:
+    """Return the reason why a rule declines outside of loops. Return "" while an iteration of a loop over a size
+    runs."""
     return "" if session.running else "no loop over a size runs"
 
 
-def is_on_branch(session: TraceSession) -> str:
-    """Return "" in a trace for chosen sizes; in a trace of the example, return the reason why a rule does not apply."""
+def decline_outside_branch(session: TraceSession) -> str:
+    """Return the reason why a rule declines in a trace of the example. Return "" in a trace for chosen sizes."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
-def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[[Callable[..., Any]], Rule]:
+def rule(*names: str, decline: Callable[[TraceSession], str] = decline_never) -> Callable[[Callable[..., Any]], Rule]:
     """Make the decorated function the rule for torch functions with these names."""
-    return lambda rewrite: Rule(names, rewrite, when)
+    return lambda rewrite: Rule(names, rewrite, decline)
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,8 @@ class TraceSession:
         return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """Pass a call through the topics of rules, beginning with the topic at `level`, and return its result."""
+        """Return the result of a call: that of the first rule that does not decline it, in the topics from `level` on,
+        or else PyTorch's."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -339,7 +341,7 @@ class TraceSession:
             with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with self._modes[0], refuse_not_implemented_truth(self.log):
-                    answers.append(self._keep_iterations(forward(*fitted, **kwargs)))
+                    answers.append(self._attach_iteration_results(forward(*fitted, **kwargs)))
         answer = answers[0]
         if self.choices:
             batch, tokens = SIZE(inputs[0], 0), SIZE(inputs[0], 1)
@@ -356,8 +358,8 @@ class TraceSession:
             width = self.widths[i] if known else None
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
-    def _keep_iterations(self, answer: Any) -> Any:
-        """Return forward's answer, such that the graph keeps the results of all iterations."""
+    def _attach_iteration_results(self, answer: Any) -> Any:
+        """Return forward's answer, with the results of all iterations attached, so that the graph keeps them."""
         made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer
@@ -374,7 +376,7 @@ class _TopicMode(FunctionMode):
         self.session, self.level = session, level
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.session.log.check_time(lambda: describe_user_line(sys._getframe(2)))
+        self.session.log.refuse_long_trace(lambda: describe_user_line(sys._getframe(2)))
         return self.session.dispatch(Call(func, args, kwargs or {}), self.level)
 
 

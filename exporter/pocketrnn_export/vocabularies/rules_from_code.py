@@ -36,6 +36,8 @@ _KEPT_IF: Final = {
     "isalnum": ((r"\S*[^\w\s]\S*", " "), (r"\S*_\S*", " ")),
     "isascii": ((r"\S*[^\x00-\x7f\s]\S*", " "),),
 }
+# Patterns of white space at the ends of a text.
+_WHITE_SPACE_AT_ENDS: Final = re.compile(r"(\^(\\s|\[ \]| )[+*])?\|?((\\s|\[ \]| )[+*](\$|\\Z))?")
 _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b", ""),)}
 
 
@@ -119,6 +121,26 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
         steps, found.tokenizer, (*dict.fromkeys((*stop_words, *shorter)),), found.max_tokens,
         found.cut_side, found.drops_unknown, (*dict.fromkeys(reader.unsaid),),
     )  # fmt: skip
+
+
+def _make_strip_pattern(name: str, characters: str | None = None) -> str:
+    """Return the pattern of what `strip`, `lstrip` or `rstrip` removes, by the method's name and its argument."""
+    kind = r"\s" if characters is None else f"[{''.join(map(_escape_in_class, characters))}]"
+    ends = {"lstrip": [f"^{kind}+"], "rstrip": [rf"{kind}+\Z"]}
+    return "|".join(ends.get(name, [*ends["lstrip"], *ends["rstrip"]]))
+
+
+def _removes_white_space_at_ends(step: Any) -> bool:
+    """Return whether a step removes white space at the ends of a text, and nothing else."""
+    match step:
+        case ("sub", pattern, ""):
+            return _WHITE_SPACE_AT_ENDS.fullmatch(pattern) is not None
+    return False
+
+
+def _escape_in_class(character: str) -> str:
+    """Return a character as a class of `re` has it."""
+    return f"\\{character}" if character in "\\]^-[" else character
 
 
 def _list_short_words(steps: Sequence[Any], most: int) -> list[str]:
@@ -461,8 +483,12 @@ class _Reader:
                 return replace(value, tokenizer=value.tokenizer if value.joined else "whitespace", joined=False)
             case "split", [" "]:
                 return replace(value, tokenizer=value.tokenizer if value.joined else "space", joined=False)
-            case (("strip" | "lstrip" | "rstrip"), [] | [" "]):
-                return value.add_steps(name)
+            case (("strip" | "lstrip" | "rstrip"), [] | [None] | [str()]):
+                if value.part:
+                    # Words that were split at white space have none at their ends.
+                    is_nothing = value.tokenizer not in ("space", "characters") and args in ([], [None], [" "])
+                    return value if is_nothing else self.note_unsaid(node, value)
+                return value.add_steps(("sub", _make_strip_pattern(name, *args), ""))
             case "translate", [table]:
                 return self.add_character_step(node, value, lambda one: one.translate(table))
             case "encode", ["ascii", "ignore"]:
@@ -482,7 +508,7 @@ class _Reader:
             return text
         results = set(changed.values())
         if len(changed) <= _LONGEST_WORD and results in ({""}, {" "}):
-            inside = "".join(f"\\{one}" if one in "\\]^-[" else one for one in changed)
+            inside = "".join(map(_escape_in_class, changed))
             return text.add_steps(("sub", f"[{inside}]", results.pop()))
         if len(results) == 1:
             kept = find_ranges(lambda one: one not in changed, _CODE_POINTS)
@@ -500,7 +526,8 @@ class _Reader:
         """Follow a call of `re` or of a pattern's method. `args` are the arguments after the pattern. Return the
         stand-in for its result."""
         written = pattern.pattern
-        if pattern.flags & re.IGNORECASE and "lowercase" not in text.steps:
+        asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
+        if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
             return self.note_unsaid(node, text)
         match name:
             case "sub" if isinstance(args[0], str):
@@ -637,9 +664,9 @@ class _Reader:
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
         """Return the steps, without steps that change nothing because the text is split at white space."""
-        ends = ("strip", "lstrip", "rstrip", *(("sub", f"^{one}|{one}$", "") for one in (r"\s+", r"\s*", " +")))
-        steps = [step for step in text.steps if step not in ends]
+        steps = list(text.steps)
         if text.tokenizer not in ("space", "characters"):
+            steps = [step for step in steps if not _removes_white_space_at_ends(step)]
             while steps and steps[-1] in (("sub", r"\s+", " "), ("sub", " +", " "), ("sub", r"\s{2,}", " ")):
                 steps.pop()
         return tuple(steps)

@@ -25,8 +25,8 @@ __all__ = [
     "Prediction",
     "Stream",
     "Tag",
-    "opened",
-    "shared",
+    "map_packed_file",
+    "open_once",
 ]
 
 # How many texts one call of the engine answers.
@@ -76,7 +76,8 @@ class Tag(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """The labels of a classifier or of a head, the columns of their logits, and whether a text may have several."""
+    """The labels of a classifier or of a head, the columns of their logits, and whether one text may have several of
+    these labels."""
 
     labels: tuple[str, ...]
     columns: slice
@@ -100,7 +101,7 @@ class _Labels(NamedTuple):
         return tuple(self.labels[i] for i in asked if own[i] >= thresholds[i])
 
 
-def opened(path: str | os.PathLike[str]) -> Packed:
+def map_packed_file(path: str | os.PathLike[str]) -> Packed:
     """Map a packed file into memory. Processes that open the same file share the memory.
 
     Raises:
@@ -108,7 +109,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
         OSError: it cannot be read.
 
     Example:
-        >>> opened("news.prnn").labels()
+        >>> map_packed_file("news.prnn").labels()
         ['World', 'Sports', 'Business', 'Sci/Tech']
     """
     with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
@@ -118,7 +119,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
 
 
 class Opened:
-    """An open packed file, which all classifiers of this file share; see `shared`."""
+    """An open packed file, which all classifiers of this file share; see `open_once`."""
 
     __slots__ = ("__weakref__", "packed")
 
@@ -129,7 +130,7 @@ class Opened:
 _open: weakref.WeakValueDictionary[tuple[str, int, int, int], Opened] = weakref.WeakValueDictionary()
 
 
-def shared(path: str | os.PathLike[str]) -> Opened:
+def open_once(path: str | os.PathLike[str]) -> Opened:
     """Open a packed file. If the file is already open, return the open object.
 
     Raises:
@@ -137,14 +138,14 @@ def shared(path: str | os.PathLike[str]) -> Opened:
         OSError: it cannot be read.
 
     Example:
-        >>> shared("news.prnn") is shared("news.prnn")
+        >>> open_once("news.prnn") is open_once("news.prnn")
         True
     """
     status = os.stat(path)  # noqa: PTH116 - as above
     key = (os.path.realpath(path), status.st_ino, status.st_mtime_ns, status.st_size)
     found = _open.get(key)
     if found is None:
-        found = _open[key] = Opened(opened(path))
+        found = _open[key] = Opened(map_packed_file(path))
     return found
 
 
@@ -191,7 +192,7 @@ class Classifier:
             >>> Classifier.load("news.prnn").labels
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
-        return cls(shared(path))
+        return cls(open_once(path))
 
     def head(self, name: str) -> Classifier:
         """Return a classifier that answers only with the labels of one head of the same file.
@@ -204,7 +205,7 @@ class Classifier:
             'bad'
         """
         if name not in self._parts:
-            known = f"Its heads: {', '.join(self.heads)}" if self.heads else "It has one set of labels"
+            known = f"Use one of: {', '.join(self.heads)}" if self.heads else "Do not call head: the file has no heads"
             raise ValueError(f"There is no head {name!r}. {known}.")
         other = Classifier(self._file)
         other._own, other._head, other._parts, other.heads = self._parts[name], name, {}, ()
@@ -261,7 +262,9 @@ class Classifier:
         if not isinstance(values, Mapping):
             raise TypeError(f"{text_name} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
         if unknown := [name for name in values if name not in names]:
-            raise ValueError(f"{text_name} has the feature {unknown[0]!r}, which the classifier does not take.")
+            raise ValueError(
+                f"{text_name} has the feature {unknown[0]!r}, which the classifier does not take. Leave it out."
+            )
         if missing := [name for name in names if values.get(name) is None]:
             raise ValueError(f"{text_name} has no value for the feature {missing[0]}. Give {', '.join(names)}.")
         return [self._encode_feature(i, values[name], text_name) for i, name in enumerate(names)]
@@ -271,9 +274,9 @@ class Classifier:
         name, is_category = self._features[index]
         kinds = (str, int) if is_category else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            what = f"a {'category' if is_category else 'number'}"
+            what = "category: give a string or an int" if is_category else "number: give an int or a float"
             raise ValueError(
-                f"{text_name} has {name}={value!r} of the type {type(value).__name__}, but {name} is {what}."
+                f"{text_name} has {name}={value!r} of the type {type(value).__name__}, but {name} is a {what}."
             )
         try:
             return self._packed.feature(index, str(value) if is_category else value)
@@ -287,7 +290,7 @@ class Classifier:
                 ) from None
             if error.args[0] != _engine.NOT_FINITE:
                 raise
-        raise ValueError(f"{text_name} has {name}={value!r}, which is not a finite float32.")
+        raise ValueError(f"{text_name} has {name}={value!r}, which is not a finite float32. Give a finite number.")
 
     def tag(self, text: str | list[str]) -> list[Tag]:
         """Label each token of one text, with a packed tagger.
@@ -369,7 +372,7 @@ class Classifier:
         return self._read_thresholds(self._head)
 
     def _read_thresholds(self, head: str | None) -> tuple[float, ...] | None:
-        """Read the thresholds of the file, or of one of its heads; None if it keeps none."""
+        """Read the thresholds of the file, or of one of its heads; None if there are no thresholds."""
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 

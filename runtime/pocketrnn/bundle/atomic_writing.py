@@ -37,7 +37,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder that cannot be made, before the work starts.
+    """Refuse an output folder that exists already or cannot be written, before the work starts.
 
     `repair_interrupted_write` runs first.
 
@@ -52,13 +52,13 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
     """
     try:
         repair_interrupted_write(path)
-        _check_folder(path, force=force, made_by=made_by)
+        _refuse_unwritable_folder(path, force=force, made_by=made_by)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
 
 
-def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder as `check_folder_free` does, but do not repair an interrupted write first."""
+def _refuse_unwritable_folder(path: Path, *, force: bool, made_by: str) -> None:
+    """Refuse an output folder as `check_folder_free` does, but without a repair of an interrupted write before."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -124,8 +124,8 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
             work.chmod(0o777 & ~umask)
             # A file that appeared at `path` meanwhile is only replaced with `force`. Not `check_folder_free`: its
             # `repair_interrupted_write` would delete `work` as a leftover if the block wrote nothing for an hour.
-            _check_folder(path, force=force, made_by=made_by)
-            _move_folder(work, path)
+            _refuse_unwritable_folder(path, force=force, made_by=made_by)
+            _replace_folder(work, path)
         except OSError as error:
             if not _is_write_error(error, path.parent):
                 raise
@@ -151,16 +151,16 @@ def repair_interrupted_write(path: Path) -> None:
     for aside in asides:
         # Another user's folder cannot be read, and another process may repair it at the same time.
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            if _move_back(aside, path):
+            if _move_folder_back(aside, path):
                 aside.rmdir()
     for left in (*asides, *path.parent.glob(f"{ours}.partial")):
         if time.time() - _find_last_write_time(left) > _LEFT_BEHIND_SECONDS:
             _delete_path(left)
 
 
-def _move_back(aside: Path, path: Path) -> bool:
-    """Move a folder that was moved from `path` into `aside` back to `path`, if nothing is there; return whether it was
-    moved."""
+def _move_folder_back(aside: Path, path: Path) -> bool:
+    """If `aside` holds a folder that was moved there from `path`, and `path` does not exist, move the folder back;
+    return whether it was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -193,14 +193,14 @@ def remove_siblings() -> None:
         # A forked process has its parent's list, too.
         if process == os.getpid():
             with contextlib.suppress(OSError):
-                _move_back(sibling, path)
+                _move_folder_back(sibling, path)
             _delete_path(sibling)
             _siblings.pop(sibling, None)
 
 
 def _find_last_write_time(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written, in seconds since 1970; if it was just deleted,
-    now."""
+    """Return when a file, or anything in a folder, was last written, in seconds since 1970; now if it was deleted
+    meanwhile."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """
     try:
         path = Path(os.path.realpath(path))
-        _check_file(path, force=force)
+        _refuse_unwritable_file(path, force=force)
         repair_interrupted_write(path)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
@@ -244,7 +244,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
             os.umask(umask)
             work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
             # A file that appeared at `path` meanwhile is only replaced with `force`.
-            _check_file(path, force=force)
+            _refuse_unwritable_file(path, force=force)
             work.replace(path)
         except OSError as error:
             if isinstance(error, BrokenPipeError) or not _is_write_error(error, path.parent):
@@ -263,12 +263,12 @@ def check_file_free(path: Path, *, force: bool) -> None:
         OutputError: the path exists without `force`, or is not a file.
     """
     try:
-        _check_file(path, force=force)
+        _refuse_unwritable_file(path, force=force)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
 
 
-def _check_file(path: Path, *, force: bool) -> None:
+def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
     """Refuse an output path that is not a file, or that exists without `force`."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
@@ -279,7 +279,7 @@ def _check_file(path: Path, *, force: bool) -> None:
         )
 
 
-def _move_folder(work: Path, path: Path) -> None:
+def _replace_folder(work: Path, path: Path) -> None:
     """Move the folder `work` to `path`, and delete an old folder at `path`.
 
     If the two folders were exchanged, the caller finds the old folder at `work` and deletes it.
@@ -296,7 +296,7 @@ def _move_folder(work: Path, path: Path) -> None:
             work.rename(path)
         finally:
             # Also after an interruption: the old folder is moved back, or the new one is there and the old is deleted.
-            _move_back(aside, path)
+            _move_folder_back(aside, path)
 
 
 def _exchange_folders(one: Path, other: Path) -> bool:

@@ -41,9 +41,9 @@ class Crf:
         sizes = ", ".join(str(size) for size in dict.fromkeys(map(len, self.transitions)))
         if len(self.end) != labels or [len(row) for row in self.transitions] != [labels] * labels:
             raise InputError(
-                f"A CRF has {labels} numbers for the first token, {len(self.end)} for the last, and "
-                f"{len(self.transitions)} rows of transitions, of {sizes} numbers.",
-                "Give as many of each as there are labels.",
+                f"A CRF has {labels} numbers for the first token and {len(self.end)} for the last; its transitions are "
+                f"{len(self.transitions)} rows of {sizes} numbers.",
+                "Give one number for each label for the first and the last token, and one for each pair of labels.",
             )
 
     @property
@@ -53,7 +53,8 @@ class Crf:
         return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
     def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
-        """Find the sequence of labels with the largest score (Viterbi); in a tie, the sequence with the earlier label.
+        """Find the sequence of labels with the largest score (Viterbi). If two labels give the same score, the earlier
+        label is chosen.
 
         Args:
             logits: float [tokens, labels], of at least one token.
@@ -61,22 +62,22 @@ class Crf:
         Returns:
             int64 [tokens].
         """
-        scores, moves = self._read_logits(logits)
-        best, before = scores[0] + self._start, []
+        scores, moves = self._convert_logits_and_transitions(logits)
+        best, before = scores[0] + self._start_scores, []
         for step in scores[1:]:
             ways = best[:, None] + moves
             before.append(ways.argmax(0))
             best = ways.max(0) + step
-        path = [int((best + self._end).argmax())]
+        path = [int((best + self._end_scores).argmax())]
         for came_from in reversed(before):
             path.append(int(came_from[path[-1]]))
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
         """Return the score of a sequence of labels: the sum of its logits, transitions, start and end."""
-        scores, moves = self._read_logits(logits)
+        scores, moves = self._convert_logits_and_transitions(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
-        return float(own + self._start[labels[0]] + self._end[labels[-1]])
+        return float(own + self._start_scores[labels[0]] + self._end_scores[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
         """Return the marginal probability of each label of each token.
@@ -89,9 +90,9 @@ class Crf:
         Returns:
             float64 [tokens, labels]; each row adds up to 1.
         """
-        scores, moves = self._read_logits(logits)
+        scores, moves = self._convert_logits_and_transitions(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)
-        forward[0], backward[-1] = scores[0] + self._start, self._end
+        forward[0], backward[-1] = scores[0] + self._start_scores, self._end_scores
         for i in range(1, len(scores)):
             forward[i] = scores[i] + np.logaddexp.reduce(forward[i - 1][:, None] + moves, axis=0)
         for i in range(len(scores) - 2, -1, -1):
@@ -102,12 +103,12 @@ class Crf:
         return shares
 
     @property
-    def _start(self) -> Doubles:
+    def _start_scores(self) -> Doubles:
         return np.array(self.start)
 
     @property
-    def _end(self) -> Doubles:
+    def _end_scores(self) -> Doubles:
         return np.array(self.end)
 
-    def _read_logits(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    def _convert_logits_and_transitions(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
         return np.asarray(logits, np.float64), np.array(self.transitions)

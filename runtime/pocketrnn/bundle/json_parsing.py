@@ -21,7 +21,7 @@ def parse_versioned_document(
     error: type[PocketRNNError],
     written_by: str,
     remedy: str,
-    again: str,
+    version_remedy: str,
 ) -> dict[str, Any]:
     """Parse a JSON document of pocketrnn, and check its format and version, but not its schema.
 
@@ -37,7 +37,7 @@ def parse_versioned_document(
         error: the class of the errors to raise.
         written_by: the command that writes such files.
         remedy: what to do about a file that is not JSON.
-        again: what to do about a file of another version, which another release wrote.
+        version_remedy: what to do about a file of another version, which another release wrote.
 
     Raises:
         PocketRNNError: as `error`; the file is not JSON, or has another format or version.
@@ -60,7 +60,7 @@ def parse_versioned_document(
         raise error(
             f"{path} was made by another release: it has version {found} of the format, but this pocketrnn reads "
             f"version {version}.",
-            again,
+            version_remedy,
         )
     return document
 

@@ -45,7 +45,9 @@ def find_first_fault(
     """
     root = schema if root is None else root
     if unknown := schema.keys() - _KEYWORDS:
-        raise NotImplementedError(f"JSON Schema keywords {sorted(unknown)}")
+        raise NotImplementedError(
+            f"find_first_fault does not check the keywords {sorted(unknown)}. Leave them out of the schema."
+        )
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         if fault := find_first_fault(value, referred, root, path):
@@ -61,7 +63,7 @@ def find_first_fault(
         return f"{here} is {short_repr(value)}, not one of {short_repr(schema['enum'])}"
     if "type" in schema:
         names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-        if not any(_has_type(value, name) for name in names):
+        if not any(_has_json_type(value, name) for name in names):
             return f"{here} is {short_repr(value)}, not of type {' or '.join(names)}"
     if isinstance(value, dict):
         return _find_object_fault(value, schema, root, path)
@@ -69,9 +71,9 @@ def find_first_fault(
         return _find_array_fault(value, schema, root, path)
     if isinstance(value, str):
         return _find_string_fault(value, schema, here)
-    if "minimum" in schema and _has_type(value, "number") and not value >= schema["minimum"]:
+    if "minimum" in schema and _has_json_type(value, "number") and not value >= schema["minimum"]:
         return f"{here} is {short_repr(value)}, less than {schema['minimum']}"
-    if "maximum" in schema and _has_type(value, "number") and not value <= schema["maximum"]:
+    if "maximum" in schema and _has_json_type(value, "number") and not value <= schema["maximum"]:
         return f"{here} is {short_repr(value)}, more than {schema['maximum']}"
     return None
 
@@ -140,7 +142,7 @@ def _find_string_fault(value: str, schema: dict[str, Any], here: str) -> str | N
     return None
 
 
-def _has_type(value: Any, name: str) -> bool:
+def _has_json_type(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return name == "boolean"
     if name == "integer" and isinstance(value, float):

@@ -121,12 +121,13 @@ class Limits:
     def __post_init__(self) -> None:
         if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
             raise BundleError(
-                f"No text has at least {self.min_tokens} and at most {self.max_tokens} tokens.", "Export it again."
+                f"A text cannot have at least {self.min_tokens} and at most {self.max_tokens} tokens.",
+                "Export the bundle again.",
             )
 
-    def allows_length(self, tokens: int) -> bool:
-        """Return whether the graph accepts a text of `tokens` ids, or a sequence of `tokens` steps."""
-        return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
+    def allows_length(self, token_count: int) -> bool:
+        """Return whether the graph accepts a text of this many token ids, or a sequence of this many steps."""
+        return (self.min_tokens or 1) <= token_count <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
         """Return whether the graph accepts a text, or a pair of texts, with these ids. Negative ids that encode
@@ -585,8 +586,8 @@ def compute_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
 
 
 def make_digest_entry(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
-    """Make the entry of a graph's metadata with the digest of labels and input rules, which identifies a graph without
-    its bundle."""
+    """Make a metadata entry for a graph: the digest of labels and input rules. It identifies the graph without its
+    bundle."""
     return {f"pocketrnn.{input_rules.kind}_digest": compute_input_digest(labels, input_rules)}
 
 
@@ -603,7 +604,10 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
     """
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
-    lines = [f"{json.dumps(name)}: {_dump_json(value, between.get(name, ', '))}" for name, value in document.items()]
+    lines = [
+        f"{json.dumps(name)}: {_encode_json_with_separator(value, between.get(name, ', '))}"
+        for name, value in document.items()
+    ]
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     content = ("{\n " + ",\n ".join(lines)).encode("utf-8") + b',\n "digest": "' + _ZEROS + b'"\n}\n'
     return content.replace(_ZEROS + b'"\n}\n', _compute_hex_sha256(content).encode() + b'"\n}\n')
@@ -682,7 +686,7 @@ def read_manifest(folder: Path) -> Manifest:
         error=BundleError,
         written_by="pocketrnn export",
         remedy=MAKE_AGAIN,
-        again=_EXPORT_AGAIN,
+        version_remedy=_EXPORT_AGAIN,
     )
     _check_members(document, path)
     _check_digest(document, content, path)
@@ -865,7 +869,7 @@ def _build_limits(members: Mapping[str, Any]) -> Limits:
 
 
 def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the members of a graph that are None, 0 or empty, and limits that are all None."""
+    """Return the members of a graph without those that are None, 0 or empty, and without limits that are all None."""
     members = {
         name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
     }
@@ -880,13 +884,14 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
     return bool(level)
 
 
-def _dump_json(value: Any, between: str) -> str:
-    """Encode a value as JSON with `between` after each item. Only a value with a lone surrogate is written in ASCII."""
-    text = json.dumps(value, ensure_ascii=False, separators=(between, ": "), allow_nan=False)
+def _encode_json_with_separator(value: Any, separator: str) -> str:
+    """Encode a value as JSON with `separator` after each item. Only a value with a lone surrogate is written in
+    ASCII."""
+    text = json.dumps(value, ensure_ascii=False, separators=(separator, ": "), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True, separators=(between, ": "), allow_nan=False)
+        return json.dumps(value, ensure_ascii=True, separators=(separator, ": "), allow_nan=False)
     return text
 
 

@@ -57,12 +57,12 @@ class LabelOutput:
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
-            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2 labels.")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             count = len(self.thresholds)
             raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
         if self.priors and self.activation != "softmax":
-            raise InputError("Priors are for softmax, but the activation is sigmoid.", "Leave them out.")
+            raise InputError("Priors are for softmax, but the activation is sigmoid.", "Leave the priors out.")
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
                 raise InputError(
@@ -106,7 +106,7 @@ class TagOutput:
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
-            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2 labels.")
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
                 f"The CRF has {len(self.crf.start)} labels, but there are {len(self.labels)}.",
@@ -198,10 +198,10 @@ class HeadsOutput:
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
                 raise InputError(
-                    f"A head has the name {short_repr(name, 40)}.", "Give each head a name of 1 to 200 characters."
+                    f"The name of a head is {short_repr(name, 40)}.", "Give each head a name of 1 to 200 characters."
                 )
             if head.priors:
-                raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave them out.")
+                raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave the priors out.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
     heads: dict[str, LabelOutput] = {}
     for one in members:
         if one["name"] in heads:
-            raise InputError(f"There are two heads {short_repr(one['name'], 40)}.", "Give each a name of its own.")
+            raise InputError(f"There are two heads {short_repr(one['name'], 40)}.", "Give the heads different names.")
         thresholds = tuple(map(float, one["thresholds"])) if "thresholds" in one else None
         heads[one["name"]] = LabelOutput(tuple(one["labels"]), one["activation"], thresholds)
     return HeadsOutput(heads)
@@ -248,18 +248,21 @@ def build_output(
     """
     if activation == "values":
         if thresholds is not None:
-            raise InputError(f"There are {len(thresholds)} thresholds, but values have none.", "Leave them out.")
+            raise InputError(
+                f"There are {len(thresholds)} thresholds, but values have none.", "Leave the thresholds out."
+            )
         if priors:
-            raise InputError(f"There are {len(priors)} priors, but values have none.", "Leave them out.")
+            raise InputError(f"There are {len(priors)} priors, but values have none.", "Leave the priors out.")
         return ValueOutput(labels, value_units)
     if value_units is not None:
-        raise InputError(f"There are {len(value_units)} units, but labels have none.", "Leave them out.")
+        raise InputError(f"There are {len(value_units)} units, but labels have none.", "Leave the units out.")
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
-                "Labels of tokens cannot have thresholds, priors or sigmoid.", "Leave them out, and use softmax."
+                "Labels of tokens cannot have thresholds, priors or sigmoid.",
+                "Leave both out, and use softmax.",
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

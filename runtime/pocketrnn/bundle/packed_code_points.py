@@ -24,16 +24,16 @@ def encode_set(ranges: Iterable[str]) -> bytes:
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 
 
-def encode_run(run: Run, *, goes_on: bool = True) -> bytes:
-    """Encode a run of code points. If `goes_on` is False, encode only its first part and the code points that may come
+def encode_run(run: Run, *, with_rest: bool = True) -> bytes:
+    """Encode a run of code points. Without `with_rest`, encode only its first part and the code points that may come
     before it."""
-    content = _encode_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
-    if not goes_on:
+    content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
+    if not with_rest:
         return content
-    parts = b"".join(map(_encode_part, run.then))
+    parts = b"".join(map(_encode_run_part, run.then))
     return content + encode_set(run.ends_at) + encode_set(run.not_before) + encode_words([len(run.then)]) + parts
 
 
-def _encode_part(part: Run | RunPart, mark: int = 0) -> bytes:
-    least = part.least + _TO_BOUNDARY * part.to_boundary + mark
+def _encode_run_part(part: Run | RunPart, boundary_flag: int = 0) -> bytes:
+    least = part.least + _TO_BOUNDARY * part.to_boundary + boundary_flag
     return encode_words([least, part.most or 0]) + encode_set(part.ranges)

@@ -1,4 +1,4 @@
-"""The packed file: one file with all of a classifier, which the native engine uses in place.
+"""The packed file: one file with all of a classifier. The native engine maps it into memory and reads it there.
 
 docs/packed-format.md defines it.
 """
@@ -250,7 +250,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
         error=BundleError,
         written_by="pocketrnn pack",
         remedy=PACK_AGAIN,
-        again=PACK_AGAIN,
+        version_remedy=PACK_AGAIN,
     )
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if twice := sorted(elsewhere & document.keys()):

@@ -40,11 +40,11 @@ def hash_string(string: bytes) -> int:
     return mix_hash(made)
 
 
-def mix_hash(made: int) -> int:
+def mix_hash(hashed: int) -> int:
     """Mix the bits of a hash, as the last step of hashing."""
-    made ^= made >> 15
-    made = (made * 0x2C1B3C6D) & 0xFFFFFFFF
-    return made ^ made >> 12
+    hashed ^= hashed >> 15
+    hashed = (hashed * 0x2C1B3C6D) & 0xFFFFFFFF
+    return hashed ^ hashed >> 12
 
 
 def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:

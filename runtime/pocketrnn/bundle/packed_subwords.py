@@ -122,7 +122,7 @@ def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], form
 
 
 def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove merges, ranks, scores and tables from a packed file's document: the rules section contains them."""
+    """Return a packed file's document without merges, ranks, scores and tables: the rules section contains them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -131,9 +131,9 @@ def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "text": made}
 
 
-def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
-    """Add merges, ranks, scores and tables to a packed file's document again, from the rules section, which the engine
-    has checked."""
+def restore_model(document: Mapping[str, Any], section: bytes, token_count: int) -> Mapping[str, Any]:
+    """Return a packed file's document with merges, ranks, scores and tables again. They come from the rules section,
+    which the engine has checked."""
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
@@ -147,11 +147,11 @@ def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> M
             ranks_at = at + 4 + 12 * more[8] + 4 * more[9]
             given["ranks"] = np.frombuffer(section, "<u4", more[8], ranks_at).tolist()
     elif kind == SubwordModel.SCORES:
-        given = {"scores": np.frombuffer(section, "<f8", tokens, at + 8).tolist()}
+        given = {"scores": np.frombuffer(section, "<f8", token_count, at + 8).tolist()}
     made = {**text, "model": {**model, **given}}
     steps = text.get("steps")
     if isinstance(steps, list) and any(isinstance(step, dict) and "table" in step for step in steps):
-        operations = _read_step_operations(section, tokens)
+        operations = _read_step_operations(section, token_count)
         found = iter(
             [_encode_table_as_base64(operation) for operation in operations if operation[0] == SubwordOperation.TABLE]
         )
@@ -166,16 +166,18 @@ def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
-def read_normal_forms(section: bytes, tokens: int) -> Forms:
+def read_normal_forms(section: bytes, token_count: int) -> Forms:
     """Make a function that returns the content of the next Unicode normal form in a packed file at each call. Python's
     own tables may be of another version of Unicode."""
     found = (
-        content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
+        content
+        for kind, _, _, content in _read_step_operations(section, token_count)
+        if kind == SubwordOperation.NORMAL
     )
     return lambda _: next(found, b"")
 
 
-def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
+def _read_step_operations(section: bytes, token_count: int) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield each cleaning step and split in the rules section of a packed file: its kind, its numbers a and b, and its
     content. The engine has checked the section."""
     if not _is_subwords_section(section):
@@ -185,7 +187,7 @@ def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, in
     if more[0] == SubwordModel.PAIRS:
         at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
     elif more[0] == SubwordModel.SCORES:
-        at += 8 * (tokens + 1)
+        at += 8 * (token_count + 1)
         if more[1] & _TRIE:
             at += 8 + 4 * struct.unpack_from("<I", section, at)[0]
     for _ in range(struct.unpack_from("<I", section, 4 * (_HEAD - 1))[0]):
@@ -198,10 +200,10 @@ def _is_subwords_section(section: bytes) -> bool:
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
-def _compute_model_offset(more: Sequence[int]) -> int:
-    """Compute where the model's content begins in the rules section, in bytes; `more` are the numbers after the
-    section's head."""
-    prefix, suffix, first, last, outside = more[3:8]
+def _compute_model_offset(sizes: Sequence[int]) -> int:
+    """Compute where the model's content begins in the rules section, in bytes, from the numbers after the section's
+    head."""
+    prefix, suffix, first, last, outside = sizes[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
@@ -291,7 +293,7 @@ def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[in
                 SubwordOperation.RUNS,
                 _HOW[how] + flags,
                 len(runs),
-                b"".join(encode_run(run, goes_on=goes_on) for run in runs),
+                b"".join(encode_run(run, with_rest=goes_on) for run in runs),
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)

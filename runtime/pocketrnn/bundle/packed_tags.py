@@ -50,17 +50,19 @@ def read_punctuation_marks(section: bytes) -> Marks:
     return tuple(np.frombuffer(section, "<u4", 2 * count, 8).tolist())
 
 
-def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dict[str, Any]:
-    """Add the numbers of the CRF, which the section of the tags holds, to a packed file's document.
+def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -> dict[str, Any]:
+    """Return a packed file's document with the numbers of the CRF, which come from the section of the tags.
 
     Args:
         document: the document.
         section: the section, which the engine has checked.
-        labels: the number of labels.
+        label_count: the number of labels.
     """
     if not section[0]:
         return {**document}
-    numbers = np.frombuffer(section[8 + 4 * len(read_punctuation_marks(section)) :], "<f8").reshape(labels + 2, labels)
+    numbers = np.frombuffer(section[8 + 4 * len(read_punctuation_marks(section)) :], "<f8").reshape(
+        label_count + 2, label_count
+    )
     start, *transitions, end = numbers.tolist()
     over = {"over": "tokens"} if section[0] == _OVER_TOKENS else {}
     return {**document, "crf": {"start": start, "end": end, "transitions": transitions, **over}}

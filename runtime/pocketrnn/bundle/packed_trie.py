@@ -87,7 +87,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     waiting = [(0, len(encoded), 0, -1)]
     while waiting:
         first, stop, depth, place = waiting.pop()
-        children = list(_find_children(encoded, first, stop, depth))
+        children = list(_find_following_bytes(encoded, first, stop, depth))
         base = place_children([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
@@ -104,7 +104,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     return encode_words([len(units), root, *units])
 
 
-def _find_children(
+def _find_following_bytes(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[tuple[int, int, int]]:
     """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of

@@ -18,16 +18,16 @@ __all__ = [
     "SKIP_THEM",
     "add_text_name_to_error",
     "describe_limit_faults",
-    "find_texts_beyond_limits",
     "make_limit_error",
     "make_too_costly_error",
     "make_too_large_error",
+    "mark_texts_beyond_limits",
 ]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
 
-def find_texts_beyond_limits(
+def mark_texts_beyond_limits(
     limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.bool_]:
     """Mark the texts that are beyond the limits of the graph.
@@ -58,14 +58,14 @@ def find_texts_beyond_limits(
 def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Remove the negative ids that encode features from the beginning of each row, which all have equally many. Return
-    the other ids and their lengths."""
+    """Remove the negative ids that encode features from the beginning of each row. Each row has equally many. Return
+    the other ids, and how many each row has."""
     count = count_feature_marks(ids[: lengths[0]].tolist())
     return ids[ids >= 0], lengths - count
 
 
 def describe_limit_faults(limits: Limits) -> list[str]:
-    """List the faults that `find_texts_beyond_limits` looks for, as ends of a sentence."""
+    """List the faults that `mark_texts_beyond_limits` looks for, as ends of a sentence."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -74,7 +74,7 @@ def describe_limit_faults(limits: Limits) -> list[str]:
 
 
 def add_text_name_to_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """Replace "The text" in an error by the name of one of several texts.
+    """Return the error with the name of one of several texts in place of "The text".
 
     Args:
         error: the error.
@@ -101,23 +101,23 @@ def make_too_large_error(name: str, row: str = "text") -> LimitError:
     )
 
 
-def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
+def make_limit_error(name: str, limits: Limits, token_count: int) -> LimitError:
     """Make the error for a text that is beyond the limits of the graph.
 
     Args:
         name: the classifier's name.
         limits: the bundle's limits.
-        tokens: how many ids the text has. If these are neither too few nor too many, all of them are padding.
+        token_count: how many ids the text has. If these are neither too few nor too many, all of them are padding.
     """
-    becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
-    if limits.allows_length(tokens):
+    becomes = f"The text becomes {'1 token id' if token_count == 1 else f'{token_count} token ids'}, but {name} takes"
+    if limits.allows_length(token_count):
         return LimitError(
             f"The text holds no known word besides padding, but {name} needs one.",
-            "Give one with a word of its vocabulary.",
+            "Give a text with a word of its vocabulary.",
         )
-    if tokens < (limits.min_tokens or 1):
-        return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer one.")
+    if token_count < (limits.min_tokens or 1):
+        return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer text.")
     return LimitError(
         f"{becomes} at most {limits.max_tokens}.",
-        "Shorten it, or export the classifier with max_tokens in its text rules.",
+        "Shorten the text, or export the classifier with max_tokens in its text rules.",
     )

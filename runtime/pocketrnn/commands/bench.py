@@ -6,7 +6,7 @@ from typing import IO
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_text, read_arriving_lines
 
 __all__ = ["bench"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.file_options import FileOptions, add_file_options
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.input_and_answer_lines import AnswerFormat, check_labels_separable
 from pocketrnn.commands.standard_streams import (
     open_standard_input,
@@ -19,7 +19,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.tokenizer_function import load_tokenizer_function
-from pocketrnn.errors import InputError, LimitError, name_error_subject
+from pocketrnn.errors import InputError, LimitError, replace_error_subject
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
@@ -219,13 +219,11 @@ def classify(
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
-    from pocketrnn.classifier import Classifier, get_chosen_answers
+    from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    function = None if tokenizer is None else load_tokenizer_function(tokenizer)
-    loaded = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
-    classifier = _choose_labels(loaded, head, among)
+    classifier = _choose_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_chosen_answers(classifier), isinstance(classifier.manifest.input, TextInput)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
@@ -253,16 +251,30 @@ def classify(
         answers.check_top(top)
     pairs = classifier.manifest.has_two_texts and not as_tokens
     content = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
-    texts = _join_pair(texts) if pairs else texts
+    texts = _join_two_texts_by_tab(texts) if pairs else texts
     wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, content, features)
     if files.input:
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
-    elif texts:
-        _answer_texts(classifier, texts, wanted, "Text" if of_texts else "Sequence")
+    else:
+        _answer_texts_or_lines(classifier, texts, wanted, "Text" if of_texts else "Sequence")
+
+
+def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_called: str) -> None:
+    """Answer the given texts, or, if there are none, the lines of standard input."""
+    if texts:
+        _answer_texts(classifier, texts, wanted, row_called)
     else:
         _answer_lines(classifier, wanted)
+
+
+def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: str | None) -> Classifier:
+    """Load a bundle, with the function that splits texts if one is named."""
+    from pocketrnn.classifier import Classifier
+
+    function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    return Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
 
 
 def _check_options(
@@ -283,13 +295,15 @@ def _check_options(
     if files.asks_for_file and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files: leave them or --input out.")
     if as_stream and as_tokens:
-        raise click.UsageError("--tokens does not work with --stream: a stream cuts the text anywhere.")
+        raise click.UsageError(
+            "--stream cuts the text anywhere, so it does not work with --tokens: leave one of them out."
+        )
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
-        raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
+        raise click.UsageError("--explain explains the likeliest label: leave --stream, --threshold and --top out.")
     if threshold is not None and threshold != threshold:
-        raise click.UsageError("--threshold is not a number.")
+        raise click.UsageError("--threshold is not a number: give a probability, from 0 to 1.")
     if threshold is not None and top is not None:
-        raise click.UsageError("--threshold and --top exclude each other.")
+        raise click.UsageError("--threshold and --top exclude each other: leave one of them out.")
 
 
 def _check_text_options(
@@ -301,15 +315,15 @@ def _check_text_options(
         click.UsageError: such an option is given.
     """
     if sequence_column is not None:
-        raise click.UsageError(f"--sequence-column is for sequences of numbers, but {classifier.name} takes texts.")
+        raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers: leave --sequence-column out.")
     if files.asks_for_file and as_json:
-        raise click.UsageError("--json is not for files; see --output-format.")
+        raise click.UsageError("--json is not for files: give --output-format jsonl.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
-        raise click.UsageError(f"--second-text-column is for two texts, but {classifier.name} does not take two.")
+        raise click.UsageError(f"{classifier.name} takes one text, not two: leave --second-text-column out.")
     if not files.asks_for_file:
-        raise click.UsageError("--second-text-column is for files; see --input.")
+        raise click.UsageError("--second-text-column is for files: name the file with --input.")
 
 
 def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
@@ -325,15 +339,17 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
 
     features = classifier.manifest.features
     if given and (files.asks_for_file or not features):
-        takes = "a file has a column for each" if features else f"{classifier.name} takes none"
-        raise click.UsageError(f"--feature is for features beside a text, but {takes}.")
+        takes = "A file has a column for each feature" if features else f"{classifier.name} takes no features"
+        raise click.UsageError(f"{takes}: leave --feature out.")
     if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not equals or name in written:
-            raise click.UsageError(f"--feature {one!r} is {'there twice' if equals else 'not NAME=VALUE'}.")
+            raise click.UsageError(
+                f"--feature {one!r} is {'there twice: give it once' if equals else 'not of the form NAME=VALUE'}."
+            )
         written[name] = value
     if missing := [name for name, _ in features if name not in written]:
         what = " ".join(f"--feature {name}=VALUE" for name in missing)
@@ -343,7 +359,7 @@ def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[
     return values
 
 
-def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
+def _join_two_texts_by_tab(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Join two arguments into one pair with a tab between them; return other arguments unchanged."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
@@ -366,7 +382,7 @@ def _answer_if_tagger(
     """Answer all texts if the bundle labels tokens; return whether it does. A tagger refuses options `not_for_tags`."""
     if not classifier.manifest.output.of_tokens:
         if as_conll:
-            raise click.UsageError(f"--conll is for labels of tokens, but {classifier.name} gives none.")
+            raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
         return False
     from pocketrnn.classifier import get_chosen_answers
     from pocketrnn.commands.classify_tags import classify_tags
@@ -375,7 +391,7 @@ def _answer_if_tagger(
         if value:
             raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
     if as_conll and as_json:
-        raise click.UsageError("--json and --conll exclude each other.")
+        raise click.UsageError("--json and --conll exclude each other: leave one of them out.")
     content = "tokens or ids" if as_tokens else None
     wanted = AnswerFormat(get_chosen_answers(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
@@ -404,9 +420,9 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 
 
 def _answer_texts(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int = 0
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int = 0
 ) -> None:
-    """Answer texts or sequences. Messages call them `kind`, and count them from `before` + 1.
+    """Answer texts or sequences. Messages call each of them `kind`, and count them from `lines_before` + 1.
 
     Raises:
         InputError: one of them cannot be answered. Those before it are answered first.
@@ -415,9 +431,9 @@ def _answer_texts(
     from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
-        _explain_texts(classifier, texts, wanted, kind, before)
+        _explain_texts(classifier, texts, wanted, kind, lines_before)
         return
-    given = _parse_inputs(classifier, texts, wanted, kind, before)
+    given = _parse_inputs(classifier, texts, wanted, kind, lines_before)
     logits, error = compute_logits_until_refused(classifier, given)
     rows = wanted.answers.make_answers(logits, wanted.top)
     answers = [
@@ -427,11 +443,11 @@ def _answer_texts(
     if answers:
         print_text("\n".join(answers))
     if error is not None:
-        raise add_text_name_to_error(error, f"{kind} {before + len(rows) + 1}")
+        raise add_text_name_to_error(error, f"{kind} {lines_before + len(rows) + 1}")
 
 
 def _parse_inputs(
-    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
 ) -> Sequence[Any]:
     """Parse each line as an input of the classifier.
 
@@ -444,19 +460,21 @@ def _parse_inputs(
     check = classifier.prepared if wanted.line_content == "rows" else classifier.encode
     given: list[Any] = []
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         try:
             given.append(wanted.parse_input(text, name))
             check(given[-1])
         except InputError as error:
-            _answer_texts(classifier, texts[:index], wanted, kind, before)
+            _answer_texts(classifier, texts[:index], wanted, kind, lines_before)
             subject = "The sequence" if wanted.line_content == "rows" else "The text"
-            raise name_error_subject(error, subject, name) from None
+            raise replace_error_subject(error, subject, name) from None
     return given
 
 
-def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
-    """Answer each text and show the words that decided."""
+def _explain_texts(
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, lines_before: int
+) -> None:
+    """Answer each text, and show the effect of each of its words on the answer."""
     from pocketrnn.bundle.refused_texts import add_text_name_to_error
     from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
 
@@ -464,7 +482,7 @@ def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerF
     coloured = on_terminal and not wanted.as_json and wanted.line_content is None
     format_line = format_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         try:
             explanation = classifier.explain(wanted.parse_input(text, name))
         except LimitError as error:

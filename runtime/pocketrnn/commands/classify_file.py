@@ -170,25 +170,26 @@ def _answer_batches(
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
 
-    def texts() -> Iterator[list[Any]]:
+    def yield_texts() -> Iterator[list[Any]]:
         for batch in batches:
             waiting.append(batch)
             yield batch.texts
 
     before = 0
-    with contextlib.closing(compute_logits_of_batches(classifier, texts(), on_error="skip")) as answers:
+    with contextlib.closing(compute_logits_of_batches(classifier, yield_texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            without = _find_rows_without_answer(classifier, logits, batch, source, before)
+            without = _find_and_count_rows_without_answer(classifier, logits, batch, source, before)
             yield batch, make_columns(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
 
-def _find_rows_without_answer(
+def _find_and_count_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
-    """Find the rows of a batch without an answer: without a text, or with a text beyond the graph's limits.
+    """Find the rows of a batch without an answer: they lack a text, or have a text beyond the graph's limits. Count the
+    latter in `source`, or refuse them.
 
     `source` counts the latter.
 
@@ -219,10 +220,14 @@ def _find_rows_without_answer(
 
 
 def _make_reached_label_columns(
-    answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
+    answers: Answers,
+    names: tuple[str, str],
+    threshold: float | None,
+    logits: NDArray[np.float32],
+    rows_without_answer: list[int],
 ) -> list[Column]:
-    """Make a column of the labels that reach their threshold and a column of their probabilities. The rows in `without`
-    have neither.
+    """Make a column of the labels that reach their threshold, and a column of their probabilities. Rows in
+    `rows_without_answer` get None in both.
 
     If none of the labels does, the label is empty and the probability is the largest one. With sigmoid, several labels
     can be right, and both columns contain lists.
@@ -239,16 +244,16 @@ def _make_reached_label_columns(
     is_list = answers.activation == "sigmoid"
     if not is_list:
         given, shown = ["".join(labels) for labels in given], [likeliest[0] for likeliest in shown]
-    for row in without:
+    for row in rows_without_answer:
         given[row] = shown[row] = None
     return [Column(names[0], given, False, is_list), Column(names[1], shown, True, is_list)]
 
 
 def _make_likeliest_label_columns(
-    answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
+    answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], rows_without_answer: list[int]
 ) -> list[Column]:
-    """Make a column of labels and one of probabilities for each of `names`: the likeliest label first. The rows in
-    `without` have neither."""
+    """Make a column of labels and one of probabilities for each of `names`, the likeliest label first. Rows in
+    `rows_without_answer` get None in all."""
     rows, labels = np.arange(len(logits)), answers.labels
     # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
@@ -258,7 +263,7 @@ def _make_likeliest_label_columns(
         chosen = order[:, rank]
         given: list[Any] = [labels[i] for i in chosen.tolist()]
         probabilities: list[Any] = rounded[rows, chosen].tolist()
-        for row in without:
+        for row in rows_without_answer:
             given[row] = probabilities[row] = None
         columns += [Column(label_name, given, False), Column(probability_name, probabilities, True)]
     return columns

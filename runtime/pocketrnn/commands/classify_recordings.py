@@ -52,14 +52,16 @@ def check_recording_options(
     """
     if any(text_options):
         raise click.UsageError(
-            f"--stream, --explain, --tokens and --threshold are for texts, but {classifier.name} takes numbers."
+            f"{classifier.name} takes numbers, not texts: leave --stream, --explain, --tokens and --threshold out."
         )
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
-        raise click.UsageError(f"--top is for labels, but {classifier.name} gives values.")
+        raise click.UsageError(f"{classifier.name} gives values, not labels: leave --top out.")
     if files.encoding != UTF8:
-        raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave it out.")
+        raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave --encoding out.")
     if files.on_error == "skip":
-        raise click.UsageError("--on-error skip is for rows with texts: a recording with a gap is refused as a whole.")
+        raise click.UsageError(
+            "A recording with a gap is refused as a whole: leave --on-error skip out, which is for rows with texts."
+        )
     if sequence_column is not None and not files.input:
         raise click.UsageError("--sequence-column is for a file: name it with --input.")
     if (files.output or files.output_format) and not files.input:
@@ -88,7 +90,7 @@ def classify_recordings(
                 print_text(wanted.format_answer_line(name, answer))
         return
     if wanted.as_json:
-        raise click.UsageError("--json is for lines on standard output; for a table, see --output-format.")
+        raise click.UsageError("--json is for lines on standard output: for a table, give --output-format jsonl.")
     destination = files.output or "-"
     kind = find_file_kind(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.

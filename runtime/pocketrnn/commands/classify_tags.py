@@ -15,7 +15,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn.errors import InputError, name_error_subject
+from pocketrnn.errors import InputError, replace_error_subject
 from pocketrnn.tags import select_text_between
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def _answer_texts(
     wanted: AnswerFormat,
     format_line: Callable[[Tags], str],
     kind: str,
-    before: int,
+    lines_before: int,
 ) -> int:
     """Write the tags of texts; return how many of their tokens have no tag.
 
-    Messages call the texts `kind`, and count them from `before` + 1.
+    Messages call the texts `kind`, and count them from `lines_before` + 1.
     """
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
@@ -74,12 +74,12 @@ def _answer_texts(
         pass
     # One of the texts is refused: those before it are still answered.
     for index, text in enumerate(texts):
-        name = f"{kind} {before + index + 1}"
+        name = f"{kind} {lines_before + index + 1}"
         given = wanted.parse_input(text, name)
         try:
             tags = classifier.tag(given)
         except InputError as error:
-            raise name_error_subject(error, "The text", name) from None
+            raise replace_error_subject(error, "The text", name) from None
         print_text(format_line(tags))
     return 0
 

@@ -72,7 +72,7 @@ class _CommandError(click.ClickException):
     ) -> None:
         message = translate_to_options(str(error), command)
         lines = message.split("\n") if error.of_lines else [message]
-        super().__init__("\n".join(map(_limit_line, lines)))
+        super().__init__("\n".join(map(_shorten_message, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._lines_after = lines_after
 
@@ -92,7 +92,7 @@ class _OneLineUsageError(click.UsageError):
             known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
             options = [name for name in known if name.startswith("-")]
             message = f"No such option {error.option_name}. {suggest_similar_name(error.option_name, options)}".strip()
-        super().__init__(_limit_line(message), error.ctx)
+        super().__init__(_shorten_message(message), error.ctx)
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to standard error."""
@@ -102,7 +102,7 @@ class _OneLineUsageError(click.UsageError):
         click.echo(f"Error: {message} See {path} --help.", file=file or sys.stderr)
 
 
-def _limit_line(message: str) -> str:
+def _shorten_message(message: str) -> str:
     """Limit a message to one line of limited length. A longer one keeps its beginning and its end, which is the
     remedy."""
     line = escape_line(message)

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
+from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column_option, make_encoding_option
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.file_kinds import KINDS, Kind
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_text_chunks import OnError
 
 __all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "name_answer_columns"]
 

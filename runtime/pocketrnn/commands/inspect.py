@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.bundle.checked_files import read_file_size
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import format_json_line, print_text
-from pocketrnn.commands.terminal_text import align_columns, escape_line, format_outline
+from pocketrnn.commands.terminal_text import align_columns, escape_line, format_nested_members
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
@@ -114,7 +114,7 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
     if manifest.provenance:
         yield ""
         yield "Provenance"
-        yield from format_outline(manifest.provenance)
+        yield from format_nested_members(manifest.provenance)
 
 
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
@@ -154,7 +154,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
-        ("tokens read", _describe_tokens_read(text)),
+        ("tokens read", _describe_which_tokens_are_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         *([] if text.min_width or text.first_ids or text.last_ids else [("empty text", f"id {text.empty_id}")]),
         *([("around a text", told)] if (told := _describe_added_ids(text)) else []),
@@ -189,13 +189,13 @@ def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tu
         ("scaled", scaled),
         ("whole numbers", "multiplied by integer_scale" if given.integer_scale else "taken as they are"),
         ("missing samples", "refused" if given.missing is None else f"become {given.missing:g}"),
-        ("steps", _describe_steps(given, limits)),
+        ("steps", _describe_step_count(given, limits)),
         *([] if given.window is None else [("window", window)]),
         *([] if given.rate is None else [("rate", f"{given.rate:g} samples a second")]),
     ]
 
 
-def _describe_steps(given: NumberInput, limits: Limits | None) -> str:
+def _describe_step_count(given: NumberInput, limits: Limits | None) -> str:
     if given.steps is not None:
         return f"{given.steps:,}" + (f"; shorter ones are padded on the {given.pad_side}" if given.pad_side else "")
     bounds = () if limits is None else (("at least", limits.min_tokens), ("at most", limits.max_tokens))
@@ -252,7 +252,7 @@ def _describe_tokenizer(text: AnyTextRules) -> str:
     return text.tokenizer + ("" if text.lowercase else ", case kept")
 
 
-def _describe_tokens_read(text: AnyTextRules) -> str:
+def _describe_which_tokens_are_read(text: AnyTextRules) -> str:
     if text.max_tokens is None:
         return "all"
     return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line, print_text
 
 __all__ = ["push"]

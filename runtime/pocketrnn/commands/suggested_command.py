@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import click
 from click.core import ParameterSource
 
-__all__ = ["write_command_again"]
+__all__ = ["format_command_with_changes"]
 
 
-def write_command_again(changed: Mapping[str, str | None]) -> str:
+def format_command_with_changes(changed: Mapping[str, str | None]) -> str:
     """Write the running command again, quoted for a shell, with other values for some arguments.
 
     Args:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["align_columns", "escape_line", "format_outline"]
+__all__ = ["align_columns", "escape_line", "format_nested_members"]
 
 
 def escape_line(text: str) -> str:
@@ -34,12 +34,12 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> 
     ]
 
 
-def format_outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+def format_nested_members(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """Format the members of an object as lines; inner objects are indented."""
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{escape_line(name)}:"
-            yield from format_outline(value, indent + "  ")
+            yield from format_nested_members(value, indent + "  ")
         else:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             yield f"{indent}{escape_line(name)}: {escape_line(shown)}"

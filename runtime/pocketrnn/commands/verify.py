@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pocketrnn.commands.grouped_options import Command
+from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import InputError

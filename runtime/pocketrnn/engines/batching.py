@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_TOKENS", "Steps", "divide_into_runs", "find_texts_with_ids", "pad_rows"]
+__all__ = ["MAX_TOKENS", "Steps", "divide_into_runs", "mark_texts_with_ids", "pad_rows"]
 
 # Token ids, or samples of sequences of numbers.
 Steps = NDArray[np.int64] | NDArray[np.float32]
@@ -63,8 +63,8 @@ def divide_into_runs(
     yield from by_themselves[:, None]
 
 
-def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Return which texts contain at least one of the wanted ids; None if none of them does.
+def mark_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Return a mask of the texts that contain at least one of the wanted ids; None if no text does.
 
     Args:
         ids: int64 [tokens of all texts], one text after the other.

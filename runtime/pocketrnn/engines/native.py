@@ -44,7 +44,7 @@ def import_native_module() -> ModuleType:
 
         raise MissingExtraError(
             "A packed classifier needs the native engine, but the engine is not installed.",
-            f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
+            f"Use a bundle; or install the engine, which needs a C compiler where there is no wheel for this machine: "
             f"{make_native_install_command()}",
         ) from None
     if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
@@ -65,7 +65,7 @@ def open_shared_file(path: Path) -> Any:
     """
     import pocketrnn_native
 
-    return pocketrnn_native.shared(path)
+    return pocketrnn_native.open_once(path)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
-from pocketrnn.engines.batching import divide_into_runs, find_texts_with_ids, pad_rows
+from pocketrnn.engines.batching import divide_into_runs, mark_texts_with_ids, pad_rows
 from pocketrnn.engines.engine import (
     CPU,
     EngineAnswer,
@@ -274,7 +274,7 @@ class OnnxRuntimeEngine:
         """
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
-        alone = find_texts_with_ids(ids, lengths, graph.alone)
+        alone = mark_texts_with_ids(ids, lengths, graph.alone)
         for some in self._group_texts(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
@@ -315,7 +315,8 @@ class OnnxRuntimeEngine:
         return self._embedding_session
 
     def _embed_run(self, steps: Steps, lengths: Ids) -> Floats:
-        """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
+        """Compute the embeddings of one run: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch,
+        features]."""
         session, name = self._open_embedding_graph()
         found = self._run_graph_for_output(session, name, steps, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
@@ -330,8 +331,8 @@ class OnnxRuntimeEngine:
         return rows
 
     def _run_graph(self, steps: Steps, lengths: Ids) -> Floats:
-        """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
-        [batch, sequence, labels]."""
+        """Run the graph once: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch, labels], or [batch,
+        sequence, labels] for labels of tokens."""
         logits = self._run_graph_for_output(self._open_graph_once(), "logits", steps, lengths)
         logits = self._pad_missing_steps(logits, steps)
         if logits.shape != self._compute_logits_shape(steps):
@@ -360,8 +361,8 @@ class OnnxRuntimeEngine:
             )
 
     def _pad_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
-        """Append NaN for the last tokens of the batch if the graph gives no logits for them, as a module may that
-        counts the tokens of each text."""
+        """Append NaN for the last tokens of the batch if the graph gives no logits for them: a module may give logits
+        only up to the length of the longest text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
         missing = steps.shape[1] - logits.shape[1]

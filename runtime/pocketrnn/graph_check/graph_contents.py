@@ -70,9 +70,10 @@ class GraphContents:
     fields: int = 0
     weights: int = 0
 
-    def make_refusal(self, what: str) -> BundleError:
-        """Make the error for a file with a fault, which `what` names."""
-        return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
+    def make_refusal(self, fault: str) -> BundleError:
+        """Make the error for a file with a fault. The fault is the end of a sentence about the file: `holds no
+        operator`."""
+        return BundleError(f"{self.path} {fault}.", "Use it only if you know who made it; else export it again.")
 
     def count_field(self) -> None:
         """Count a field of the file; refuse the file if it has too many.

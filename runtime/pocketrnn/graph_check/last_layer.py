@@ -57,8 +57,8 @@ def _find_constants(graph_contents: GraphContents) -> set[str]:
     return fixed
 
 
-def _is_constant(node: Node, fixed: set[str]) -> bool:
-    return all(name in fixed for name in node.inputs if name)
+def _is_constant(node: Node, constant_names: set[str]) -> bool:
+    return all(name in constant_names for name in node.inputs if name)
 
 
 def add_graph_output(content: bytes, name: str) -> bytes:
@@ -67,10 +67,10 @@ def add_graph_output(content: bytes, name: str) -> bytes:
     A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
     Wins".
     """
-    return content + _encode_member(_GRAPH, _encode_member(_OUTPUT, _encode_member(_NAME, name.encode())))
+    return content + _encode_protobuf(_GRAPH, _encode_protobuf(_OUTPUT, _encode_protobuf(_NAME, name.encode())))
 
 
-def _encode_member(number: int, content: bytes) -> bytes:
+def _encode_protobuf(number: int, content: bytes) -> bytes:
     size, left = b"", len(content)
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7

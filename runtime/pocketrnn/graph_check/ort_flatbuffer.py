@@ -52,11 +52,11 @@ class _OrtWalker:
         self.content = content
         self.graph_contents = graph_contents
 
-    def read_number(self, letter: str, position: int) -> int:
+    def read_number(self, struct_code: str, position: int) -> int:
         try:
             if position < 0:
                 raise struct.error
-            value: int = struct.unpack_from(f"<{letter}", self.content, position)[0]
+            value: int = struct.unpack_from(f"<{struct_code}", self.content, position)[0]
         except struct.error:
             raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
         return value

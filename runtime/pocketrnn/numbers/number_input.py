@@ -237,7 +237,7 @@ class NumberInput:
             numbers *= self.integer_scale
         return numbers
 
-    def mark_far_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def mark_numbers_far_outside_training(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return a mask of the numbers that are outside the training range by more than `FAR` times its width.
 
         If a channel never changed in training, its absolute value counts as the width; if this was 0, the width is 1.
@@ -249,7 +249,8 @@ class NumberInput:
             bool [time, channels]; all False if the training range is unknown.
 
         Example:
-            >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).mark_far_numbers(np.array([[2.0], [980.0]])).tolist()
+            >>> rules = NumberInput(("x",), training_range=((-1.0, 1.0),))
+            >>> rules.mark_numbers_far_outside_training(np.array([[2.0], [980.0]])).tolist()
             [[False], [True]]
         """
         if self.training_range is None:
@@ -385,14 +386,15 @@ def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence
 
 
 def _make_sample_error(
-    mask: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
+    mask: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int = 0
 ) -> SequenceError:
-    """Make the error for the samples that a mask marks; it names the first of them, counted from the step `first`."""
+    """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
+    `first_step`."""
     step, channel = (int(found[0]) for found in np.nonzero(mask))
     count = int(mask.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
     return SequenceError(
-        f"Channel {channels[channel]!r} is {what} at step {first + step} (counted from 0){more}.", remedy
+        f"Channel {channels[channel]!r} is {fault} at step {first_step + step} (counted from 0){more}.", remedy
     )
 
 
@@ -406,7 +408,7 @@ def _check_channel_names(channels: object) -> None:
         raise InputError(f"There are {len(channels):,} channels.", f"Give at most {MOST_CHANNELS:,}.")
     for name in channels:
         if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
-            raise InputError(f"{short_repr(name)} is not a channel's name.", "Give a word or two.")
+            raise InputError(f"{short_repr(name)} is not a channel's name.", "Give 1 to 200 printable characters.")
     if len(set(channels)) < len(channels):
         twice = next(name for name in channels if channels.count(name) > 1)
         raise InputError(f"The channel {short_repr(twice, 40)} is there twice.", "Give each channel once.")

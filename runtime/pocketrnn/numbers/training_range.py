@@ -68,7 +68,7 @@ class TrainingRangeCheck:
             SequenceError: a number is far outside the training range, and that is refused.
         """
         ranges = self._rules.training_range
-        if self._quiet or ranges is None or not (far := self._rules.mark_far_numbers(numbers)).any():
+        if self._quiet or ranges is None or not (far := self._rules.mark_numbers_far_outside_training(numbers)).any():
             return
         step, channel = (int(found[0]) for found in np.nonzero(far))
         least, most = ranges[channel]

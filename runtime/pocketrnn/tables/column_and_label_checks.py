@@ -32,7 +32,7 @@ def list_first_names(names: Sequence[str]) -> str:
 def check_same_labels(
     given: Sequence[str],
     wanted: Sequence[str],
-    what: str = "The data has other labels than the classifier",
+    problem: str = "The data has other labels than the classifier",
     remedy: str = "Read the data with the classifier's labels.",
 ) -> None:
     """Refuse rows that have other labels than expected, or another order of labels.
@@ -40,17 +40,19 @@ def check_same_labels(
     Args:
         given: the labels of the rows.
         wanted: the expected labels.
-        what: what is wrong where they differ; the message lists both after it.
+        problem: what is wrong where they differ; the message lists both after it.
         remedy: what to do then, one sentence.
 
     Raises:
         DataError: the labels differ.
     """
     if tuple(given) != tuple(wanted):
-        raise DataError(f"{what}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
+        raise DataError(f"{problem}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
 
 
-def check_columns(present: Sequence[str], wanted: Sequence[str], file_name: str, remedy: str, header: str = "") -> None:
+def check_columns(
+    present: Sequence[str], wanted: Sequence[str], file_name: str, remedy: str, header_remedy: str = ""
+) -> None:
     """Check that a file has each wanted column exactly once.
 
     Args:
@@ -58,7 +60,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], file_name: str,
         wanted: the columns it must have.
         file_name: the file, for the error.
         remedy: what to do if a column is missing.
-        header: a further remedy where no name is similar, since the file may lack a header line:
+        header_remedy: a further remedy where no name is similar, since the file may lack a header line:
             `write_header_line_remedy`.
 
     Raises:
@@ -69,7 +71,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], file_name: str,
         if not times[column]:
             # More similar than for files: in a file without a header line, these names are parts of texts.
             near = suggest_similar_name(column, present, least=0.75)
-            said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
+            said = f"{near} {remedy}" if near else f"{remedy} {header_remedy}".rstrip()
             raise DataError(
                 f"{file_name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
             )

@@ -144,7 +144,7 @@ def _read_delimited_columns(
             if len(row) != len(names):
                 raise DataError(
                     f"Line {number} of {path} has {len(row)} fields, but the header has {len(names)}.",
-                    "Correct the file.",
+                    "Write a field for each column of the header in each line.",
                 )
             for column, place in places.items():
                 field = row[place]
@@ -170,7 +170,7 @@ def _parse_numbers(column: Sequence[Any], channel: str, file_name: str) -> NDArr
         except ValueError:
             raise DataError(
                 f"{file_name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
-                "Correct the file.",
+                "Write a number, or leave the field empty where a sample is missing.",
             ) from None
     found = np.array(made)
     whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0

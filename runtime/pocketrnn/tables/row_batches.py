@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, OutputError, first_line
 from pocketrnn.tables.file_kinds import Kind
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_text_chunks import OnError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -181,7 +181,7 @@ class RowSource:
     name_columns: str = "Name the column with the texts with --text-column."
 
     def count_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
-        """Count a row without a text.
+        """Count a row without a text, or refuse it.
 
         Args:
             row_number: the number of the row, from 1.
@@ -191,22 +191,23 @@ class RowSource:
         Raises:
             DataError: such rows are refused.
         """
-        self._record_fault(
+        self._refuse_or_record_fault(
             row_number, fault, _CORRECT_OR_SKIP if has_column else f"{self.name_columns} {_CORRECT_OR_SKIP}"
         )
         self.without_text += 1
 
     def count_without_feature(self, row_number: int, fault: str) -> None:
-        """Count a row without a usable feature. Arguments and error are those of `count_without_text`."""
-        self._record_fault(row_number, fault, _CORRECT_OR_SKIP)
+        """Count a row without a usable feature, or refuse it. The arguments and errors are those of
+        `count_without_text`."""
+        self._refuse_or_record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
     def count_left_out(self, row_number: int, fault: str) -> None:
-        """Count a row that cannot be read. Arguments and error are those of `count_without_text`."""
-        self._record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
+        """Count a row that cannot be read, or refuse it. The arguments and errors are those of `count_without_text`."""
+        self._refuse_or_record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
-    def _record_fault(self, row_number: int, fault: str, remedy: str) -> None:
+    def _refuse_or_record_fault(self, row_number: int, fault: str, remedy: str) -> None:
         problem = f"Row {row_number} of {self.name} {fault}."
         if self.on_error == "raise":
             raise DataError(problem, remedy)

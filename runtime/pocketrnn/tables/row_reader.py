@@ -30,7 +30,7 @@ from pocketrnn.tables.row_batches import (
     RowBatch,
     RowSource,
 )
-from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written_values
+from pocketrnn.text.features import Features, encode_values, make_example_values, parse_written_values
 
 if TYPE_CHECKING:
     import pyarrow
@@ -121,7 +121,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
             try:
                 encode_values(features, given, "")
             except TextError as error:
-                given = make_usual_values(features)
+                given = make_example_values(features)
                 if index not in without:
                     source.count_without_feature(first + index, error.problem.strip().removesuffix("."))
                 without.add(index)
@@ -220,7 +220,9 @@ class _LineChunks:
         try:
             chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
         except OSError as error:
-            raise DataError(f"The input cannot be read: {find_file_error_reason(error)}.", "Check the input.") from None
+            raise DataError(
+                f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and its disk."
+            ) from None
         return chunk
 
     def _read_whole_lines(self) -> Iterator[bytes]:
@@ -233,7 +235,9 @@ class _LineChunks:
                 begun.append(chunk)
                 held += len(chunk)
                 if held > _LONGEST_LINE:
-                    raise DataError(f"The input has a line of more than {_LONGEST_LINE >> 20} MiB.", "Check the input.")
+                    raise DataError(
+                        f"The input has a line of more than {_LONGEST_LINE >> 20} MiB.", "Give one row in each line."
+                    )
                 continue
             yield b"".join([*begun, whole, newline])
             begun = [rest] if rest else []
@@ -266,7 +270,8 @@ def _allow_large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file. It knows the line numbers of the last row, and of lines that are not UTF-8."""
+    """The rows of a CSV or TSV file. It knows the line number of the last row, and the numbers of the lines that are
+    not UTF-8."""
 
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
@@ -286,7 +291,7 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def remove_lines_not_utf8(self) -> bool:
-        """Return whether a line of the last row is not UTF-8. The lines up to this row are removed from `not_utf8`."""
+        """Remove the lines up to the end of the last row from `not_utf8`, and return whether there were any."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -311,13 +316,13 @@ def _read_delimited(
                     if len(row) == width and not not_utf8:
                         kept.append(row)
                     elif row:
-                        _keep_or_refuse_row(row, kept, width, rows, source)
+                        _append_or_leave_out_row(row, kept, width, rows, source)
                     if chunks.is_batch_full(len(kept)):
                         break
                 else:
                     break
         except csv.Error as error:
-            _refuse_csv_row(len(kept), error, rows, source)
+            _leave_out_or_refuse_csv_row(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
         yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
@@ -334,7 +339,9 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
         with _allow_large_fields():
             names = next((row for row in rows.reader if row), None)
     except csv.Error as error:
-        raise DataError(f"The header line of {source.name} cannot be read: {error}.", "Correct it.") from None
+        raise DataError(
+            f"The header line of {source.name} cannot be read: {error}.", "Correct the header line."
+        ) from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
     if rows.remove_lines_not_utf8():
@@ -342,10 +349,10 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
     return names
 
 
-def _keep_or_refuse_row(
+def _append_or_leave_out_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Append a row to `kept`; refuse or leave out a row that is not UTF-8, or has not `width` fields."""
+    """Append a row to `kept`. If it is not UTF-8 or has not `width` fields, refuse it or leave it out."""
     if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -353,20 +360,20 @@ def _keep_or_refuse_row(
     else:
         kept.append(row)
         return
-    _leave_out_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
+    _leave_out_or_refuse_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
 
 
-def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
-    """Refuse or leave out a row that the csv module cannot parse. `before` rows come before it in its batch."""
+def _leave_out_or_refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    """Refuse or leave out a row that the csv module cannot parse. The batch has `before` rows before it."""
     rows.remove_lines_not_utf8()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
         what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
-    _leave_out_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
+    _leave_out_or_refuse_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
 
 
-def _leave_out_row(before: int, fault: str, source: RowSource) -> None:
-    """Count a row as left out, or refuse it. `before` rows come before it in its batch, which `source` has not counted
+def _leave_out_or_refuse_row(before: int, fault: str, source: RowSource) -> None:
+    """Count a row as left out, or refuse it. The batch has `before` rows before it, which `source` has not counted
     yet."""
     source.count_left_out(source.rows + before + 1, fault)
     source.rows += 1
@@ -395,7 +402,7 @@ def _read_json_lines(
             row = _parse_object(line, is_utf8)
         except ValueError as error:
             row = None
-            _leave_out_row(len(lines), f"(line {number}) {error}", source)
+            _leave_out_or_refuse_row(len(lines), f"(line {number}) {error}", source)
         if row is not None:
             _check_columns_free(row, added, source)
             text = row.get(text_column)
@@ -427,7 +434,7 @@ def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
 
 
 def _count_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
-    """Count a JSON object without a text in the column, and describe what it has there."""
+    """Count a JSON object without a text in the column, or refuse it; the message describes what it has there."""
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"

@@ -70,7 +70,7 @@ def _format_json_lines(answered: Answered) -> Iterator[str]:
 
 
 def _format_json_members(column: Column) -> list[str]:
-    """Format the answer's members of each row's JSON object, with a comma in front."""
+    """Format a column of answers as a member of each row's JSON object, with a comma in front of each."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
@@ -126,7 +126,7 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
         else:
             first = names is None
             if names is None:
-                names = _list_first_column_names(batch, text_column)
+                names = _list_column_names_of_batch(batch, text_column)
             rows = [_format_row_cells(row, names) for row in batch.rows.make_dicts()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
@@ -140,7 +140,7 @@ def _format_column_cells(column: Column) -> list[Any]:
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
-def _list_first_column_names(batch: RowBatch, text_column: str) -> list[str]:
+def _list_column_names_of_batch(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.make_dicts()

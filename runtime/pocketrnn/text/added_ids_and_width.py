@@ -47,7 +47,7 @@ class FrameRules:
             most = min(most or LARGEST, max(ids + len(self.first_ids) + len(self.last_ids), least))
         return least, most
 
-    def find_fault(self, ids: list[int]) -> str:
+    def explain_impossible_ids(self, ids: list[int]) -> str:
         """Explain why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
 
         A user must give all ids of a text, with the frame: if some were left out, the answer would differ without a
@@ -106,8 +106,8 @@ def check_frame_rules(rules: Any) -> None:
             raise InputError(f"{name} is {short_repr(getattr(rules, name))}.", "Use left or right.")
     if rules.min_width is not None and rules.max_width is not None and rules.min_width > rules.max_width:
         raise InputError(
-            f"min_width is {rules.min_width}, but max_width {rules.max_width}.",
-            "Give both the same number for one fixed width.",
+            f"min_width is {rules.min_width}, which is more than max_width, {rules.max_width}.",
+            "Lower min_width, or raise max_width.",
         )
 
 
@@ -120,7 +120,7 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def add_outer_ids_and_pad(ids: list[int], rules: FrameRules) -> list[int]:
-    """Add the first and last ids to a text's ids, cut them to `max_width`, and pad them to `min_width`."""
+    """Return a text's ids with the first and last ids added, cut to `max_width` and padded to `min_width`."""
     ids = [*rules.first_ids, *ids, *rules.last_ids]
     if rules.max_width is not None:
         cut_items(ids, rules.max_width, rules.cut_side)

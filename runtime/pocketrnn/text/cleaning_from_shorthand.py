@@ -41,7 +41,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
-            made += _make_steps_of_sub(step[1], step[2])
+            made += _make_steps_of_re_sub(step[1], step[2])
         else:
             raise InputError(
                 f"{short_repr(step)} is not a step.",
@@ -56,7 +56,7 @@ def _make_ranges_without(points: str) -> tuple[str, ...]:
     return (*most, last[0] + chr(sys.maxunicode))
 
 
-def _make_steps_of_sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+def _make_steps_of_re_sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
     # Imported when needed: most bundles have steps that are written out.
     from pocketrnn.text.re_sub_patterns import convert_sub_to_steps
 
@@ -83,14 +83,14 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "remove_digits": lambda: (Keep(_make_ranges_without("0123456789")),),
     "letters": lambda: (Keep(("AZ", "az"), " "),),
     "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
-    "word_characters": lambda: _make_steps_of_sub(r"[^\w\s]", ""),
-    "remove_urls": lambda: _make_steps_of_sub(r"https?://\S+|www\.\S+", ""),
-    "remove_html_tags": lambda: _make_steps_of_sub("<.*?>", ""),
-    "html_tags_to_space": lambda: _make_steps_of_sub("<.*?>", " "),
-    "remove_mentions": lambda: _make_steps_of_sub(r"@\w+", ""),
-    "remove_hashtags": lambda: _make_steps_of_sub(r"#\w+", ""),
-    "remove_numbers": lambda: _make_steps_of_sub(r"\d+", ""),
-    "collapse_spaces": lambda: _make_steps_of_sub(r"\s+", " "),
+    "word_characters": lambda: _make_steps_of_re_sub(r"[^\w\s]", ""),
+    "remove_urls": lambda: _make_steps_of_re_sub(r"https?://\S+|www\.\S+", ""),
+    "remove_html_tags": lambda: _make_steps_of_re_sub("<.*?>", ""),
+    "html_tags_to_space": lambda: _make_steps_of_re_sub("<.*?>", " "),
+    "remove_mentions": lambda: _make_steps_of_re_sub(r"@\w+", ""),
+    "remove_hashtags": lambda: _make_steps_of_re_sub(r"#\w+", ""),
+    "remove_numbers": lambda: _make_steps_of_re_sub(r"\d+", ""),
+    "collapse_spaces": lambda: _make_steps_of_re_sub(r"\s+", " "),
     "keras_filters": lambda: (Keep(_make_ranges_without(_KERAS_FILTERS), " "),),
     "basic_english": lambda: _BASIC_ENGLISH,
     "clean_str": lambda: _CLEAN_STR,

@@ -142,13 +142,13 @@ def check_runs(runs: Any, word: tuple[str, ...] = ()) -> None:
     if not isinstance(runs, tuple) or not all(isinstance(run, Run) for run in runs):
         raise InputError(f"runs is {short_repr(runs)}.", "Give a tuple of Run.")
     if not 1 <= len(runs) <= MOST_RUNS:
-        raise InputError(f"There are {len(runs)} kinds of runs.", f"Use 1 to {MOST_RUNS}.")
+        raise InputError(f"There are {len(runs)} runs.", f"Use 1 to {MOST_RUNS} runs.")
     if word:
         check_ranges(word, "The set of a word's code points")
     if bool(word) != any(run.needs_word_boundaries for run in runs):
         raise InputError(
             f"The set of a word's code points is {short_repr(word)}.",
-            "Give one where runs begin or end at a boundary of a word, and only there.",
+            "Give this set if a run begins or ends at a boundary of a word; else leave it out.",
         )
 
 
@@ -158,7 +158,7 @@ _SetBits = CodePointCache[str, int]
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A `Run` in which a bit stands for each set of code points. A part is its set's bit, the fewest and the most code
+    """A `Run` in which each set of code points is a bit. A part is a tuple: its set's bit, the fewest and the most code
     points, and `to_boundary`."""
 
     before: int
@@ -257,10 +257,10 @@ def _is_boundary(text: str, index: int, bits: _SetBits, word: int) -> bool:
     return bool(before) != bool(after)
 
 
-def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
-    """Find the end of the run of at most `most` code points of a set that begins at `start`; `inside` is its bit."""
+def _find_set_run_end(text: str, start: int, bits: _SetBits, set_bit: int, most: int) -> int:
+    """Find the end of the run that begins at `start`: at most `most` code points of the set whose bit is `set_bit`."""
     end, stop = start, min(len(text), start + most)
-    while end < stop and bits[text[end]] & inside:
+    while end < stop and bits[text[end]] & set_bit:
         end += 1
     return end
 

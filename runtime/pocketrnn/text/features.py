@@ -32,11 +32,11 @@ __all__ = [
     "check_text_with_features",
     "encode_values",
     "freeze_text_with_features",
+    "make_example_values",
     "make_feature_marks",
     "make_features",
     "make_features_document",
     "make_highest_values",
-    "make_usual_values",
     "parse_written_values",
     "split_features",
     "write_feature_options",
@@ -354,8 +354,9 @@ def parse_written_values(features: Features, written: Mapping[str, Any]) -> dict
     return values
 
 
-def make_usual_values(features: Features) -> dict[str, Any]:
-    """Return feature values that are always possible: the means of numbers, and the first values of categories."""
+def make_example_values(features: Features) -> dict[str, Any]:
+    """Make a value for each feature that the classifier certainly takes: the mean of a number, the first value of a
+    category."""
     return {
         name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
         for name, feature in features
@@ -363,9 +364,9 @@ def make_usual_values(features: Features) -> dict[str, Any]:
 
 
 def write_feature_options(features: Features) -> str:
-    """Write usual values as options of `pocketrnn classify`, each followed by a space; empty without features."""
+    """Write example values as options of `pocketrnn classify`, each followed by a space; empty without features."""
     return "".join(
-        f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_usual_values(features).items()
+        f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_example_values(features).items()
     )
 
 

@@ -144,7 +144,7 @@ class TextRowEncoder:
                     f"are 0 to {self._rows - 1:,}.",
                     "Give the ids that it was trained with.",
                 )
-        if fault := self._rules.find_fault(ids):
+        if fault := self._rules.explain_impossible_ids(ids):
             raise TextError(
                 f"{text_name} {fault}.", "Give all ids of a text, as Classifier.encode does, or give its tokens."
             )

@@ -1,8 +1,8 @@
 """Convert a call of `re.sub` to cleaning steps that change every text in the same way, or name what no step can do.
 
-A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes, and
-boundaries of words. An item of a step gives nothing back to the next one, so that a pattern is refused where one may
-have to.
+A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes,
+boundaries of words, and the ends of the text. An item of a step gives nothing back to the next one, so that a pattern
+is refused where one may have to.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ _REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
 
 _WHY_NO_ESCAPE: Final = {
     "B": "it requires a position that is not a word boundary",
-    **dict.fromkeys("AZz", "it depends on where a match is in the text"),
+    "z": "it depends on where a match is in the text",
 }
+# What stands for an end of the text.
+_BEGINNINGS: Final = ("^", r"\A")
+_ENDS: Final = ("$", r"\Z")
+# In a word of all code points, boundaries are only at the two ends of the text.
+_EVERYTHING: Final = ("\0\U0010ffff",)
 
 
 class _NoEqualStepError(Exception):
@@ -63,7 +68,8 @@ class _Item:
     """A part of a pattern: a set of code points, and how many of them it takes.
 
     It has its text in the pattern, the fewest and the most code points, whether it takes as few as possible, and
-    whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing.
+    whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing: a boundary
+    of words, or an end of the text.
     """
 
     points: _Set
@@ -79,8 +85,13 @@ class _Item:
 
     @property
     def is_boundary(self) -> bool:
-        """Whether the item is `\\b`: a word must begin or end at its position."""
+        """Whether the item is `\\b`, where a word must begin or end, or an end of the text."""
         return self.most == 0
+
+    @property
+    def is_text_end(self) -> bool:
+        """Whether the item is an end of the text."""
+        return self.source in (*_BEGINNINGS, *_ENDS) and self.is_boundary
 
     @property
     def is_required(self) -> bool:
@@ -184,12 +195,12 @@ class _Parser:
             return found
         self._at += 1
         if point in "^$":
-            raise _NoEqualStepError(point, "it depends on where a match is in the text")
+            return [[_Item([], point, 0, 0)]]
         if point == "[":
             points = self._parse_class()
-        elif point == "\\" and self._next_characters() == "b":
+        elif point == "\\" and self._next_characters() in ("b", "A", "Z"):
             self._at += 1
-            return [[_Item([], r"\b", 0, 0)]]
+            return [[_Item([], self._pattern[start : self._at], 0, 0)]]
         elif point == "\\":
             points = self._parse_escape(in_class=False)
         elif point == ".":
@@ -220,7 +231,7 @@ class _Parser:
             return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
         least, most = _parse_repetition(sign)
         if (least, most, more) in ((0, None, ""), (1, None, "")):
-            alternatives = _drop_repeated(alternatives)
+            alternatives = _drop_contained_alternatives(alternatives)
         if not all(len(alternative) == 1 and alternative[0].is_single for alternative in alternatives):
             raise _NoEqualStepError(source, "it repeats more than one character")
         if max(least, most or 0) > LONGEST_RUN:
@@ -277,8 +288,8 @@ class _Parser:
 
 
 def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Items]:
-    """Split an alternative whose first item may match nothing into alternatives with and without that item: a run must
-    begin with a code point."""
+    """If the first item of an alternative may match nothing, make two alternatives: with the item, and without it. A
+    run must begin with a code point."""
     if not all(item.is_boundary for item in before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -286,7 +297,7 @@ def _split_optional_beginning(before: _Items, alternative: _Items) -> list[_Item
 
 
 def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list[_Items]:
-    """Split each item that may match nothing before a boundary into two alternatives: with the item, and without it.
+    """Where an item before a boundary may match nothing, make two alternatives: with the item, and without it.
 
     An item after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two
     of the same kind.
@@ -297,7 +308,7 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
     found = _split_before_boundaries(rest, first)
     end = next((item for item in rest if item.is_required), first)
     made = [[replace(first, branches=first.branches or len(found) > 1), *one] for one in found]
-    if first.is_required or not end.is_boundary or (before and _has_one_word_class(before, first)):
+    if first.is_required or not end.is_boundary or (before and _has_no_boundary_inside(end, before, first)):
         return made
     there, without = [[replace(one[0], least=1), *one[1:]] for one in made], _split_before_boundaries(rest, before)
     if len(there) + len(without) > _MOST_ALTERNATIVES:
@@ -305,17 +316,17 @@ def _split_before_boundaries(items: _Items, before: _Item | None = None) -> list
     return [*without, *there] if first.is_lazy else [*there, *without]
 
 
-def _drop_repeated(alternatives: list[_Items]) -> list[_Items]:
-    """Drop alternatives of one character that other alternatives contain: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
+def _drop_contained_alternatives(alternatives: list[_Items]) -> list[_Items]:
+    """Drop alternatives that repeat single characters of other alternatives: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
     ones = [alternative for alternative in alternatives if len(alternative) == 1 and alternative[0].is_single]
     points = merge_ranges(point for alternative in ones for point in alternative[0].points)
 
-    def repeats(alternative: _Items) -> bool:
+    def is_contained(alternative: _Items) -> bool:
         return any(item.least for item in alternative) and not any(
             _subtract_points(item.points, points) for item in alternative
         )
 
-    return [alternative for alternative in alternatives if alternative in ones or not repeats(alternative)]
+    return [alternative for alternative in alternatives if alternative in ones or not is_contained(alternative)]
 
 
 def _parse_repetition(sign: str) -> tuple[int, int | None]:
@@ -346,7 +357,11 @@ def _find_unicode_points(name: str) -> _Set:
 def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
     """Make the steps that replace what the alternatives match by `by`."""
     found: list[_Items] = []
+    at_ends = _are_boundaries_ends_of_text(alternatives, pattern)
     for items in map(_make_items_possessive, chain.from_iterable(map(_split_before_boundaries, alternatives))):
+        if by == "" and all(item.is_boundary for item in items):
+            # After it has deleted nothing, `re` looks for another match at the same position.
+            continue
         if not any(item.least for item in items):
             raise _NoEqualStepError(pattern, "it may match nothing")
         # If both match one code point, their order does not matter.
@@ -355,12 +370,14 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
             items = [_Item(merge_ranges([*before.points, *items[0].points]), f"{before.source}|{items[0].source}")]
         if items not in found:
             found.append(items)
+    if not found:
+        return ()
     if _REFERENCE.search(by):
         return _make_steps_around_match(found, pattern, by)
     # The replacement has escapes, such as \n.
     by = re.compile("x").sub(by, "x")
     if len(found) == 1:
-        if what := _find_string(found[0]):
+        if what := _find_only_string(found[0]):
             return (Replace(what, by),)
         item = found[0][0]
         others = complement_points(item.points)
@@ -371,8 +388,32 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
     if len(found) > MOST_RUNS:
         raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
     runs = tuple(map(_make_run, found))
-    asks = any(run.needs_word_boundaries for run in runs)
-    return (ReplaceRuns(runs, by, make_ranges_from_points(_find_unicode_points("w")) if asks else ()),)
+    word: tuple[str, ...] = ()
+    if any(run.needs_word_boundaries for run in runs):
+        word = _EVERYTHING if at_ends else make_ranges_from_points(_find_unicode_points("w"))
+    return (ReplaceRuns(runs, by, word),)
+
+
+def _are_boundaries_ends_of_text(alternatives: Sequence[_Items], pattern: str) -> bool:
+    """Return whether the boundaries of a pattern are ends of the text. Refuse those that no step can do."""
+    found = [item for items in alternatives for item in items if item.is_boundary]
+    if not any(item.is_text_end for item in found):
+        return False
+    if not all(item.is_text_end for item in found):
+        raise _NoEqualStepError(pattern, r"it has both \b and an end of the text")
+    for items in alternatives:
+        for i, item in enumerate(items):
+            if item.is_boundary and any(
+                not other.is_boundary for other in (items[:i], items[i + 1 :])[item.source in _ENDS]
+            ):
+                raise _NoEqualStepError(item.source, "it is in the middle of an alternative")
+            before = items[i - 1] if i else item
+            takes_line_breaks = (
+                before.most is None and not before.is_lazy and _has_common_points(before.points, [(10, 10)])
+            )
+            if item.source == "$" and item.is_boundary and not before.is_boundary and not takes_line_breaks:
+                raise _NoEqualStepError("$", r"it also matches before a line break at the end; \Z does not")
+    return True
 
 
 def _make_run(items: _Items) -> Run:
@@ -405,7 +446,7 @@ def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
     return make_ranges_from_points(points)
 
 
-def _find_string(items: _Items) -> str:
+def _find_only_string(items: _Items) -> str:
     """Return the only string that the items match; empty if they match several strings or a string that is too long."""
     if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
         return ""
@@ -422,7 +463,7 @@ def _make_steps_around_match(found: Sequence[_Items], pattern: str, by: str) -> 
     is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
     strings: list[str] = []
     if len(found) == 1 and is_whole and len(references) == 1:
-        if what := _find_string(found[0]):
+        if what := _find_only_string(found[0]):
             strings = [what]
         elif len(found[0]) == 1 and found[0][0].is_single and not _has_half_surrogate(found[0][0].points):
             codes = sum(end - start + 1 for start, end in found[0][0].points)
@@ -474,17 +515,17 @@ def _make_items_possessive(items: _Items) -> _Items:
         made[i : i + 2] = _merge_overlapping_items(*made[i : i + 2])
     for i, item in enumerate(made):
         if item.least != item.most and any(other.is_required for other in made[i + 1 :]):
-            _check_without_backtracking(item, made[i + 1 :])
+            _refuse_item_that_backtracks(item, made[i + 1 :])
     return made
 
 
-def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
-    """Check that no item has to give back code points for the items after it."""
+def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
+    """Refuse an item that may have to give back code points to the items after it."""
     for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
             is_end = not i and not item.branches and not any(more.is_required for more in items_after[1:])
-            if not is_end and not _has_one_word_class(item):
+            if not is_end and not _has_no_boundary_inside(other, item):
                 raise _NoEqualStepError(
                     item.source + other.source, "its first part may have to give back more than once"
                 )
@@ -497,8 +538,11 @@ def _check_without_backtracking(item: _Item, items_after: _Items) -> None:
             break
 
 
-def _has_one_word_class(*items: _Item) -> bool:
-    """Return whether all code points of the items are word characters, or none of them is."""
+def _has_no_boundary_inside(boundary: _Item, *items: _Item) -> bool:
+    """Return whether a boundary is never between two code points of the items: whether all are word characters, or
+    none of them is. An end of the text never is."""
+    if boundary.is_text_end:
+        return True
     word, points = _find_unicode_points("w"), merge_ranges(point for item in items for point in item.points)
     return not _subtract_points(points, word) or not _has_common_points(points, word)
 
@@ -509,7 +553,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
     if not items_after:
         return fewest
     end, *rest = items_after
-    if end.is_boundary and _has_one_word_class(item):
+    if end.is_boundary and _has_no_boundary_inside(end, item):
         return [replace(item, is_lazy=False)]
     is_free = not any(other.is_required for other in rest)
     if item.branches:

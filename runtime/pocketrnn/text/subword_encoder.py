@@ -130,16 +130,16 @@ class SubwordEncoder:
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)
 
-    def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
+    def encode(self, text: str, *, continues_text: bool = False) -> list[int]:
         """Encode a text as ids; empty if the steps remove everything.
 
         Args:
             text: any string.
-            goes_on: whether it continues another text, from which it was cut as `subword_stream_cuts.py` does.
+            continues_text: whether it continues another text, from which it was cut as `subword_stream_cuts.py` does.
         """
         text = _replace_surrogates(text)
         ids: list[int] = []
-        begins, steps = not goes_on, self._continuing_steps if goes_on else self._steps
+        begins, steps = not continues_text, self._continuing_steps if continues_text else self._steps
         for part in self._added_before_steps.split_at_added_tokens(text):
             if isinstance(part, int):
                 ids.append(part)
@@ -173,7 +173,8 @@ class SubwordEncoder:
             ids += found
 
     def _encode_part(self, part: str) -> tuple[int, ...]:
-        """Encode a part of a text, which the first splits made, as ids: by the other splits and the model."""
+        """Encode a part of a text as ids. The first splits made the part; cut it by the other splits, and encode its
+        words by the model."""
         words = [part]
         for split in self._more_splits:
             words = split(words)
@@ -197,10 +198,10 @@ class _AddedTokenFinder:
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
         """Split a text into the ids of its added tokens, and the texts between them."""
         if self._may_hold(text):
-            return self._split_parts(text)
+            return self._iterate_ids_and_texts(text)
         return (text,) if text else ()
 
-    def _split_parts(self, text: str) -> Iterator[str | int]:
+    def _iterate_ids_and_texts(self, text: str) -> Iterator[str | int]:
         done = index = 0
         while index < len(text):
             token, length = self._find_token_at(text, index)

@@ -387,7 +387,7 @@ def _make_unigram_function(
             found.append(unknown if whole is None else whole)
         return found
 
-    cuts = SPACE_MARK in pieces and _begin_with_marks(pieces, SPACE_MARK)
+    cuts = SPACE_MARK in pieces and _have_mark_only_at_beginning(pieces, SPACE_MARK)
     if not cuts or any(model.scores[i] > 0 for i in pieces.values()):
         return lambda word: encode_path(word, find_best_path(word))
     return _make_unigram_function_by_words(model, pieces, unknown, find_best_path, encode_path)
@@ -480,8 +480,8 @@ def _make_unigram_function_by_words(
     return encode_word
 
 
-def _begin_with_marks(pieces: Iterable[str], mark: str) -> bool:
-    """Return whether all pieces that contain the mark have it only at their beginning."""
+def _have_mark_only_at_beginning(pieces: Iterable[str], mark: str) -> bool:
+    """Return whether the mark stands only at the beginning of all pieces that contain it."""
     return all(mark not in piece.lstrip(mark) for piece in pieces)
 
 
@@ -491,7 +491,7 @@ def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) 
     A text may then be cut before each run: merges look at neighbours only.
     """
     plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
-    return plain and mark in pieces and _begin_with_marks(pieces, mark)
+    return plain and mark in pieces and _have_mark_only_at_beginning(pieces, mark)
 
 
 def cut_before_marks(text: str) -> list[str]:
@@ -569,7 +569,7 @@ def _make_best_path_function(
     keep = float if exact else _round_to_single
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths(pieces)
-    marks_begin = _begin_with_marks(pieces, SPACE_MARK)
+    marks_begin = _have_mark_only_at_beginning(pieces, SPACE_MARK)
 
     def find_stops(word: str) -> list[int]:
         """Find for each index of a word where a piece that begins there must end at the latest: before the next run of
@@ -582,7 +582,7 @@ def _make_best_path_function(
                     stop = place
         return found
 
-    def best(word: str, before: float = 0.0) -> list[tuple[int, int, int]]:
+    def find_path(word: str, before: float = 0.0) -> list[tuple[int, int, int]]:
         size = len(word)
         sums = [before] + [0.0] * size
         starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), find_stops(word)
@@ -617,7 +617,7 @@ def _make_best_path_function(
             end = starts[end]
         return path[::-1]
 
-    return best
+    return find_path
 
 
 # --- classifier.json ---

@@ -319,4 +319,4 @@ def _build_split_of_document(document: Any) -> Split:
             return Replace(what, by)
         case {"bytes": True} if len(document) == 1:
             return Bytes()
-    raise InputError(f"{short_repr(document)} is not a split.", "docs/format.md lists the splits.")
+    raise InputError(f"{short_repr(document)} is not a split.", "Write it as docs/format.md shows.")

@@ -370,11 +370,11 @@ def _make_fold_function(step: Fold) -> Callable[[str], str]:
         return "".join([*made, text[start:]])
 
     if step.least == 2 and step.ranges == (" ",):
-        return _replace_spaces if by == " " else lambda text: fold(text) if "  " in text else text
+        return _merge_repeated_spaces if by == " " else lambda text: fold(text) if "  " in text else text
     return fold
 
 
-def _replace_spaces(text: str) -> str:
+def _merge_repeated_spaces(text: str) -> str:
     while "  " in text:
         text = text.replace("  ", " ")
     return text
@@ -561,7 +561,7 @@ def _build_step_of_document(document: Any) -> SubwordStep:
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
             clusters = tuple(map(convert_list_to_tuple, convert_list_to_tuple(document.get("clusters", []))))
             return Table(_decode_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
-    raise InputError(f"{short_repr(document)} is not a step of subwords.", "docs/format.md lists the steps.")
+    raise InputError(f"{short_repr(document)} is not a step of subwords.", "Write it as docs/format.md shows.")
 
 
 def _decode_table(table: str) -> bytes:

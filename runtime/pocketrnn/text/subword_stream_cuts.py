@@ -44,7 +44,7 @@ class _CannotCutError(Exception):
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
     """Name the part of the rules that prevents streaming; empty if nothing prevents it."""
     try:
-        _follow_space(rules, vocabulary)
+        _find_character_of_space(rules, vocabulary)
     except _CannotCutError as error:
         return str(error)
     return ""
@@ -60,7 +60,7 @@ class SubwordCuts:
     """
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str], pieces: SubwordEncoder) -> None:
-        self._looks_back, self._mark = _follow_space(rules, vocabulary)
+        self._looks_back, self._mark = _find_character_of_space(rules, vocabulary)
         self._added = tuple({text for token in rules.added if (text := vocabulary[token.id])})
         self._pieces = pieces
 
@@ -99,9 +99,9 @@ class SubwordCuts:
         return bool(made) and made[-1] not in WHITE_SPACE and made[-1] != self._mark
 
 
-def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
-    """Find what the cleaning steps and splits make of a space. Return whether a cut before a space depends on the text
-    before it, and the character that the space becomes.
+def _find_character_of_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
+    """Find the character that stands for a space after the cleaning steps and splits. Return whether a cut before a
+    space depends on the text before it, and this character.
 
     Raises:
         _CannotCutError: it is not certain that the text is cut there.
@@ -110,14 +110,14 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
     dropped = _find_first_dropping_split(rules.splits)
     mark = _SPACE
     for step in rules.steps:
-        mark = _find_space_after_step(step, mark, dropped)
+        mark = _apply_step_to_space(step, mark, dropped)
     for split in rules.splits:
         match split:
             case PrependTo(text, first):
                 if not first and text != mark:
                     raise _CannotCutError("a step that puts something before each text")
             case Replace() | Bytes():
-                mark = _find_space_after_step(split, mark, dropped)
+                mark = _apply_step_to_space(split, mark, dropped)
             case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
                 if how not in ("removed", "isolated", "with_next"):
                     raise _CannotCutError(
@@ -167,8 +167,8 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
     return None
 
 
-def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
-    """Return the character that a step makes of a space, of which the earlier steps made the character `mark`.
+def _apply_step_to_space(step: SubwordStep | Split, space: str, dropped: SplitAt | None) -> str:
+    """Return the character that stands for a space after a step; `space` stands for it before the step.
 
     The step must not join the texts before and after the space.
 
@@ -177,30 +177,30 @@ def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitA
     """
     match step:
         case Replace(what, by):
-            if what == mark and len(by) == 1:
+            if what == space and len(by) == 1:
                 return by
-            if mark in what:
+            if space in what:
                 raise _CannotCutError("a replacement of a space with others, or by nothing")
-            return mark
+            return space
         case Keep(ranges, by):
-            made = mark if make_range_test(ranges)(ord(mark)) else by
+            made = space if make_range_test(ranges)(ord(space)) else by
             if len(made) != 1:
                 raise _CannotCutError("a step that drops spaces")
             return made
         case Prepend():
-            return mark
-        case LowercaseEach() | Normalize() if mark in (_SPACE, SPACE_MARK):
-            return mark
-        case Bytes() if mark == _SPACE:
+            return space
+        case LowercaseEach() | Normalize() if space in (_SPACE, SPACE_MARK):
+            return space
+        case Bytes() if space == _SPACE:
             return BYTE_CHARACTERS[ord(_SPACE)]
-        case Surround(ranges) if not make_range_test(ranges)(ord(mark)):
-            return mark
-        case Fold(ranges, _, by) if not make_range_test(ranges)(ord(mark)) or (
-            dropped and _drops_all_points(ranges, dropped) and by == mark
+        case Surround(ranges) if not make_range_test(ranges)(ord(space)):
+            return space
+        case Fold(ranges, _, by) if not make_range_test(ranges)(ord(space)) or (
+            dropped and _drops_all_points(ranges, dropped) and by == space
         ):
-            return mark
+            return space
         case Strip(_, "") if dropped:
-            return mark
+            return space
     names = {"Table": "a table of sentencepiece's normalization", "Strip": "a step that strips the text's ends"}
     raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
 

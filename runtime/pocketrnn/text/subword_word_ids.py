@@ -41,9 +41,11 @@ def find_words_with_ids(encoder: TextEncoder, text: str) -> list[Word]:
     for ends_between in _WORD_ENDS:
         words, done = list[Word](), 0
         for start, end in _cut_words(text, ends_between):
-            words.append((_encode_pieces(encoder, text[done:end], goes_on=done > 0), text[start:end], start, end))
+            words.append(
+                (_encode_pieces(encoder, text[done:end], continues_text=done > 0), text[start:end], start, end)
+            )
             done = end
-        rest = _encode_pieces(encoder, text[done:], goes_on=done > 0) if done < len(text) else []
+        rest = _encode_pieces(encoder, text[done:], continues_text=done > 0) if done < len(text) else []
         if [i for ids, *_ in words for i in ids] + rest == whole:
             return [word for word in words if word[0]]
     raise InputError(
@@ -59,7 +61,7 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
     Raises:
         InputError: these ids are not the ids of the words joined with single spaces.
     """
-    found = [_encode_pieces(encoder, f" {word}" if i else word, goes_on=i > 0) for i, word in enumerate(words)]
+    found = [_encode_pieces(encoder, f" {word}" if i else word, continues_text=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
         raise InputError(
             f"The tokenizer gives the words {short_repr(list(words), 40)} other ids than their text.",
@@ -68,9 +70,9 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
     return found
 
 
-def _encode_pieces(encoder: TextEncoder, text: str, *, goes_on: bool = False) -> list[int]:
+def _encode_pieces(encoder: TextEncoder, text: str, *, continues_text: bool = False) -> list[int]:
     assert encoder.pieces is not None  # noqa: S101 - whoever asks has rules of subwords
-    return encoder.pieces.encode(text, goes_on=goes_on)
+    return encoder.pieces.encode(text, continues_text=continues_text)
 
 
 def _classify_character(point: str) -> str:

@@ -149,8 +149,8 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
 
 def _frame_and_check(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
-    """Add the first and last ids to the ids of words, locate the tokens, and refuse a text for which the encoder makes
-    other ids."""
+    """Add the first and last ids to the ids of words, and return the located tokens. Refuse a text for which the
+    encoder makes other ids."""
     made = _frame_words(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(

@@ -77,5 +77,5 @@ def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
         InputError: the value is not a list.
     """
     if not isinstance(value, list):
-        raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
+        raise InputError(f"{short_repr(value)} is not a list.", "Write a list, as docs/format.md shows.")
     return tuple(value)

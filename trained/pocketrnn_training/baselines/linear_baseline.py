@@ -73,9 +73,9 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     both = ({"ngram_range": (1, 2)}, *([{"ngram_range": (2, 5), "analyzer": "char_wb"}] if characters else []))
     if pairs:
         some = [
-            *make_vectorizer(_read_first, *both),
-            *make_vectorizer(_read_second, *both),
-            *make_vectorizer(_read_common_words, {}),
+            *make_vectorizer(_get_first_text, *both),
+            *make_vectorizer(_get_second_text, *both),
+            *make_vectorizer(_join_common_words, {}),
         ]
     else:
         some = make_vectorizer(None, *both)
@@ -87,15 +87,15 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False, 
     return make_pipeline(make_union(*some), linear)
 
 
-def _read_first(pair: tuple[str, str]) -> str:
+def _get_first_text(pair: tuple[str, str]) -> str:
     return pair[0].lower()
 
 
-def _read_second(pair: tuple[str, str]) -> str:
+def _get_second_text(pair: tuple[str, str]) -> str:
     return pair[1].lower()
 
 
-def _read_common_words(pair: tuple[str, str]) -> str:
+def _join_common_words(pair: tuple[str, str]) -> str:
     first, second = (set(re.findall(r"\w+", text.lower())) for text in pair)
     return " ".join(sorted(first & second))
 

@@ -56,19 +56,19 @@ _MANY_ROWS: Final = 10_000
 _FEWEST_ROWS: Final = 100
 
 
-def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+def may_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
     """Return whether candidates should be compared: there is a linear part, and the user's options fit all candidates.
 
     Args:
         data: the rows, including those that are held out.
         settings: the choices, as they were given.
-        beside: the other sources to learn from, beside the rows.
+        other_sources: the other sources to learn from, in addition to the rows.
     """
     if (
         settings.compare is False
         or not _FEWEST_ROWS <= len(data) < _MANY_ROWS
-        or beside.teacher is not None
-        or beside.before is not None
+        or other_sources.teacher is not None
+        or other_sources.before is not None
         or data.answers is not None
     ):
         return False
@@ -81,17 +81,17 @@ def may_compare_candidates(data: LabelledTexts, settings: TextSettings, beside: 
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 
-def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+def may_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
     """Return whether the classifier should be measured by folds, since validation would hold out too few rows.
 
     Args:
         data: the rows.
         settings: the choices, as they were given.
-        beside: the other sources to learn from, beside the rows.
+        other_sources: the other sources to learn from, in addition to the rows.
     """
     few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
     # With patience, validation rows decide when training ends.
-    return few and settings.patience is None and may_compare_candidates(data, settings, beside)
+    return few and settings.patience is None and may_compare_candidates(data, settings, other_sources)
 
 
 @dataclass(frozen=True)
@@ -281,13 +281,18 @@ class _Variant:
             min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
             final_fit=False,
         )
-        beside = OtherSources(word_vectors=source)
+        other_sources = OtherSources(word_vectors=source)
         folds = []
         for fold in range(_FOLDS):
             others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             try:
                 task, decided = prepare_texts(
-                    data.rows(others), data.rows(rows), settings, lambda _: None, examples=(), beside=beside
+                    data.rows(others),
+                    data.rows(rows),
+                    settings,
+                    lambda _: None,
+                    examples=(),
+                    other_sources=other_sources,
                 )
             except DataError:
                 return None
@@ -355,7 +360,7 @@ class _Variant:
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
         number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
-        scores = FoldScores.measure_right_rows(logits.argmax(axis=1) == targets, number)
+        scores = FoldScores.from_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
     def _fit_part_weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> RecurrentLinearWeights:

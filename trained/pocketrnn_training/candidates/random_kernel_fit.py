@@ -120,7 +120,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
     """Draw the kernels of a module. Their thresholds are quantiles of their responses to some rows."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
-        rows = _set_size_ramps(module, rows)
+        rows = _set_deviation_and_mean_ramps(module, rows)
     patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
     for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
         pattern[list(twos)] = 2.0
@@ -150,9 +150,9 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
     return module
 
 
-def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Set where the ramps, which turn a row's deviations and means into features from 0 to 1, begin and end, so that
-    they divide the rows evenly. Return the scaled rows."""
+def _set_deviation_and_mean_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
+    """Set the ramps that turn the deviation and the mean of each row into features from 0 to 1. Their ends divide the
+    rows evenly. Return the scaled rows."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
@@ -179,8 +179,8 @@ def _compute_kernel_ramps(
     chosen: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute the responses between which the features of a bank's kernels rise from 0 to 1: the lower and the upper
-    end, float64 [kernels] each."""
+    """Compute the range of responses in which the feature of each kernel of a bank rises from 0 to 1: the lower and the
+    upper ends, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
         samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen

@@ -28,7 +28,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
 from pocketrnn.text.subword_encoder import check_vocabulary_fit
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_checkpoint_file
 from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.classifiers.recurrent_classifiers import (
@@ -317,14 +317,14 @@ def read(folder: Path) -> Checkpoint:
     """
     path = folder / CONFIG_JSON
     document = parse_versioned_document(
-        read_member(folder, path.name),
+        read_checkpoint_file(folder, path.name),
         path,
         form=FORMAT,
         version=VERSION,
         error=CheckpointError,
         written_by="pocketrnn train",
         remedy=MAKE_AGAIN,
-        again="Train it again with this pocketrnn.",
+        version_remedy="Train it again with this pocketrnn.",
     )
     if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
@@ -373,17 +373,17 @@ def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     """Build the module of an architecture with the weights in the folder, in evaluation mode."""
     path = folder / WEIGHTS
     try:
-        state = safetensors.load(read_member(folder, path.name))
+        state = safetensors.load(read_checkpoint_file(folder, path.name))
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
     if fault := _find_weights_fault(state, architecture):
         raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
-    module = _build_without_weights(architecture)
+    module = _build_module_without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
-def _build_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
+def _build_module_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
     # On the meta device no memory is taken and nothing is drawn from the global generator.
     with torch.device("meta"):
         return build_classifier(architecture)
@@ -403,7 +403,7 @@ def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArch
         layers, largest = a.layers, max(before, pairs, joints, a.input_dim, a.hidden_dim, a.classes)
     if layers > len(state) or largest > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
-    expected = _build_without_weights(architecture).state_dict()
+    expected = _build_module_without_weights(architecture).state_dict()
     for name, tensor in expected.items():
         if name not in state:
             return f"the tensor {name} is missing"

@@ -9,7 +9,7 @@ from pocketrnn.bundle.atomic_writing import check_folder_free, repair_interrupte
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, InputError, OutputError, find_file_error_reason
 
-__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "is_unfinished", "read_member"]
+__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "is_unfinished", "read_checkpoint_file"]
 
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -19,7 +19,7 @@ RESUME: Final = "resume.safetensors"
 MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
 
 
-def read_member(folder: Path, name: str) -> bytes:
+def read_checkpoint_file(folder: Path, name: str) -> bytes:
     """Read a file of a checkpoint's folder.
 
     Raises:

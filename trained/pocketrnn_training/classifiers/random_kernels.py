@@ -160,13 +160,13 @@ class KernelClassifier(nn.Module):
         return torch.cat(found + sizes, dim=1)
 
 
-def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract the mean of each channel of a row, and divide by its standard deviation. Also return the deviations and
-    the means.
+def scale_by_deviation(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract from each channel of a row its mean, and divide it by its standard deviation. Return the result, and the
+    deviations and means.
 
     Args:
-        read: float32 [batch, channels, time].
-        after: bool [batch, 1, time], the steps after the end of a row.
+        samples: float32 [batch, channels, time].
+        is_padding: bool [batch, 1, time], the steps after the end of a row.
         lengths: int64 [batch].
 
     Returns:
@@ -175,10 +175,10 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
     """
     count = lengths.view(-1, 1, 1)
     # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
-    first = read[:, :, :1]
-    moved = (read - first).masked_fill(after, 0.0)
+    first = samples[:, :, :1]
+    moved = (samples - first).masked_fill(is_padding, 0.0)
     mean = moved.sum(dim=2, keepdim=True) / count
-    centred = (moved - mean).masked_fill(after, 0.0)
+    centred = (moved - mean).masked_fill(is_padding, 0.0)
     size = (centred.square().sum(dim=2, keepdim=True) / count + _LEAST_SIZE**2).sqrt()
     return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 

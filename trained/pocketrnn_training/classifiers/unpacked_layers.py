@@ -53,8 +53,8 @@ def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tens
         else:
             read = [_run_direction(rnn, outputs, weights[0])]
             if rnn.bidirectional:
-                backwards = _run_direction(rnn, _reverse_rows(outputs, reversed_steps), weights[1])
-                read.append(_reverse_rows(backwards, reversed_steps))
+                backwards = _run_direction(rnn, _reverse_steps_of_rows(outputs, reversed_steps), weights[1])
+                read.append(_reverse_steps_of_rows(backwards, reversed_steps))
         outputs = torch.cat(read, dim=2) if rnn.bidirectional else read[0]
     states = [read[0].gather(1, last.unsqueeze(2).expand(-1, -1, rnn.hidden_size)).squeeze(1)]
     if rnn.bidirectional:
@@ -62,20 +62,20 @@ def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tens
     return outputs.masked_fill(is_padding, 0.0), torch.stack(states)
 
 
-def _reverse_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
+def _reverse_steps_of_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
     return values.gather(1, reversed_steps.expand(-1, -1, values.size(2)))
 
 
-def _run_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+def _run_direction(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """Run one layer forwards over padded rows, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim]."""
     weights: list[Tensor] = list(parameters)
-    state = values.new_zeros(1, values.size(0), rnn.hidden_size)
+    state = inputs.new_zeros(1, inputs.size(0), rnn.hidden_size)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     choices = (True, 1, 0.0, rnn.training, False, True)
     if rnn.mode == "LSTM":
-        return torch.lstm(values, (state, state), weights, *choices)[0]
+        return torch.lstm(inputs, (state, state), weights, *choices)[0]
     layer = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[rnn.mode]
-    return layer(values, state, weights, *choices)[0]
+    return layer(inputs, state, weights, *choices)[0]
 
 
 def _run_quasi_recurrent(

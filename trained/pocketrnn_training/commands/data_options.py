@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from pocketrnn.commands.grouped_options import Text, make_column_option, make_encoding_option
+from pocketrnn.commands.grouped_help_and_shared_options import Text, make_column_option, make_encoding_option
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.settings.sequence_reading_options import SequenceOptions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.file_options import SECOND_TEXT
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import DataError, TextError, require_module
@@ -121,7 +121,7 @@ def evaluate(
                 raise click.UsageError(said)
             rows = source.read_texts("test", labels)
             if features := _find_features(loaded):
-                rows = _read_features(rows, source, features)
+                rows = _add_features_from_columns(rows, source, features)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _format_evaluation(result, what):
         print_line(line)
@@ -133,8 +133,8 @@ def _find_features(classifier: Classifier | Checkpoint) -> Features:
     return () if manifest is None else manifest.features
 
 
-def _read_features(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
-    """Read the features of each row from the columns with their names; return the rows as texts with features.
+def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
+    """Add features to the texts of rows. The value of each feature comes from the column of its name.
 
     Raises:
         DataError: a column is missing, or a row has a feature with a value that it cannot have.

@@ -12,11 +12,11 @@ import click
 
 from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.names_from_paths import choose_default_bundle_folder
-from pocketrnn.commands.grouped_options import Command, Text
+from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_checkpoint_file
 from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
@@ -555,7 +555,7 @@ def train(
     if bundle is not None:
         check_folder_free(bundle, force=force, made_by="classifier.json")
     if before is not None:
-        read_member(before, CONFIG_JSON)
+        read_checkpoint_file(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)
     with nullcontext() if quiet else print_line_if_slow("Loading PyTorch ..."):
         export = None if bundle is None else _find_export_command(context)

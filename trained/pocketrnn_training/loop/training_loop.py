@@ -184,7 +184,7 @@ class TrainingLoop:
         batch_size = settings.batch_size_for(epoch_size)
         of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
         for epoch in range(len(history) + 1, self.max_epochs + 1):
-            if _is_over(history, settings):
+            if _is_training_over(history, settings):
                 break
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
@@ -296,7 +296,8 @@ class TrainingLoop:
         return metrics
 
     def _compute_learning_rate(self, epochs_done: float) -> float:
-        """Compute the learning rate after some epochs and parts of one, in the cycle of `Settings.learning_rate`."""
+        """Compute the learning rate after `epochs_done` epochs, which may be a fraction, in the cycle of
+        `Settings.learning_rate`."""
         done = epochs_done / self.max_epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -368,7 +369,7 @@ class TrainingLoop:
         best = self._make_checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
-            metrics |= FoldScores.measure_right_rows(right.numpy(), task.folds).metrics
+            metrics |= FoldScores.from_right_rows(right.numpy(), task.folds).metrics
         data = dict(best.data) | ({} if fitted_rows is None else {FITTED_ROWS: fitted_rows})
         tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
@@ -433,7 +434,7 @@ class TrainingLoop:
         return choose_thresholds(probabilities, targets), measured
 
 
-def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
+def _is_training_over(history: Sequence[Epoch], settings: Settings) -> bool:
     """Return whether training should end: none of the last `patience` epochs was better than an earlier epoch."""
     if settings.patience is None or len(history) < settings.patience:
         return False

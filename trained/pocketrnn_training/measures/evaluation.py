@@ -26,7 +26,7 @@ from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.texts.sentence_encoding import encode_sentences
+from pocketrnn_training.texts.split_sentence_ids import encode_sentences
 
 __all__ = [
     "ClassScore",
@@ -234,7 +234,8 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: npt.NDArray[np.int64]) -> Evaluation:
-    """Add the scores of spans to the scores of words, if the labels mark spans. `predicted` is int64 [words]."""
+    """Return the evaluation with the scores of spans; unchanged if the labels mark no spans. `predicted` is int64
+    [words]."""
     if not has_span_prefixes(data.labels):
         return evaluation
     return replace(evaluation, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, predicted))

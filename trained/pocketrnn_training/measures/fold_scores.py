@@ -37,8 +37,8 @@ class FoldScores:
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
-    def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """Compute the accuracy of each fold, and the mean and the spread of these accuracies.
+    def from_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
+        """Compute the accuracy of each fold from the rows that are classified correctly; return their mean and spread.
 
         Args:
             right: bool [rows], whether each row was classified correctly.

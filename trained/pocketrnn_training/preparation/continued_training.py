@@ -23,7 +23,7 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
-from pocketrnn_training.rows.class_labels import make_class_targets
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
@@ -69,14 +69,14 @@ class StartingCheckpoint:
             new = new[: max(0, settings.max_vocabulary - len(known))]
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
-    def architecture(self, classes: int, dropout: float) -> Architecture:
+    def make_architecture(self, classes: int, dropout: float) -> Architecture:
         """Make the architecture with rows for the new words and labels."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
-    def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """Return the initial weights by name. The rows of new words and labels are random.
+    def make_weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
+        """Make the initial weights by name. The rows of new words and labels are random.
 
         A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
         """
@@ -98,7 +98,7 @@ class StartingCheckpoint:
             state["fc.bias"][before:] = compute_log_odds_of_shares(data.targets)[before:]
         return state
 
-    def notice(self, data: LabelledTexts) -> str:
+    def make_notice(self, data: LabelledTexts) -> str:
         """Write the notice about the words and labels that the run adds, and about old labels without rows."""
         before = len(self.checkpoint.labels)
         new, counts = data.labels[before:], data.counts()
@@ -161,8 +161,8 @@ def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> Labell
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:
         targets: Any = np.zeros((len(data), len(labels)), dtype=bool)
-        places = make_class_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
+        places = convert_codes_to_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
         targets[:, places] = data.targets
     else:
-        targets = make_class_targets(data.targets, data.labels, labels, data.source)
+        targets = convert_codes_to_targets(data.targets, data.labels, labels, data.source)
     return replace(data, targets=targets, labels=labels)

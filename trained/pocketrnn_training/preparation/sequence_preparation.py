@@ -41,7 +41,7 @@ def prepare_sequences(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+    other_sources: OtherSources,  # noqa: ARG001 - other sources are for texts, and refused before
 ) -> tuple[Task, NumberSettings]:
     """Split the sequences, and scale their channels by the training rows.
 
@@ -53,7 +53,7 @@ def prepare_sequences(
         settings: the choices.
         report: called with notices for the owner of the data.
         examples: None for some of the validation rows in the checkpoint; else it holds none of them.
-        beside: not used.
+        other_sources: not used.
 
     Raises:
         DataError: the data cannot be used.

@@ -23,7 +23,7 @@ from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import RowWords, learn_pieces
-from pocketrnn_training.texts.sentence_encoding import join_words
+from pocketrnn_training.texts.split_sentence_ids import join_words
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN
 from pocketrnn_training.training_events import Notice
 
@@ -37,7 +37,7 @@ def prepare_tags(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+    other_sources: OtherSources,  # noqa: ARG001 - other sources are for texts, and refused before
 ) -> tuple[Task, TagSettings]:
     """Split the sentences, learn pieces from the training sentences, and give each word's first piece its label.
 
@@ -49,7 +49,7 @@ def prepare_tags(
         settings: the choices.
         report: called with notices for the owner of the data.
         examples: None for some of the validation sentences in the checkpoint; else it holds none of them.
-        beside: not used.
+        other_sources: not used.
 
     Raises:
         DataError: the data cannot be used.

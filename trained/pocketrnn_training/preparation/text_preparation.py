@@ -46,7 +46,7 @@ from pocketrnn_training.training_events import Notice
 
 __all__ = ["prepare_texts"]
 
-_NOTHING_BESIDE: Final = OtherSources()
+_NO_OTHER_SOURCES: Final = OtherSources()
 
 
 def prepare_texts(
@@ -56,7 +56,7 @@ def prepare_texts(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: OtherSources = _NOTHING_BESIDE,
+    other_sources: OtherSources = _NO_OTHER_SOURCES,
 ) -> tuple[Task, TextSettings]:
     """Split, check and encode the texts; return the prepared data, and the settings with the values that the data
     determines.
@@ -68,16 +68,16 @@ def prepare_texts(
         report: called with notices for the owner of the data.
         examples: texts for the checkpoint; None for some validation texts; an empty sequence for random texts made
             of the vocabulary's words.
-        beside: the other sources to learn from, beside the rows.
+        other_sources: the other sources to learn from, in addition to the rows.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
-    before = beside.before
+    before = other_sources.before
     if before is not None:
-        data, validation, settings = _continue_from_checkpoint(data, validation, settings, beside, before)
-    data = data if beside.teacher is None else data.add_teacher_answers(beside.teacher)
+        data, validation, settings = _continue_from_checkpoint(data, validation, settings, other_sources, before)
+    data = data if other_sources.teacher is None else data.add_teacher_answers(other_sources.teacher)
     _refuse_unfit_settings(data, settings)
     data, validation = data.split(validation, settings)
     outside = [*data.outside, *validation.outside]
@@ -85,7 +85,7 @@ def prepare_texts(
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
-    encoded, architecture, weights = _encode_texts(data, validation, settings, decided, beside, report)
+    encoded, architecture, weights = _encode_texts(data, validation, settings, decided, other_sources, report)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     encoder = (PairEncoder if architecture.two_texts else TextEncoder)(rules, tokens)
     task = Task(
@@ -108,10 +108,10 @@ def prepare_texts(
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.from_texts(outside, encoder) if outside else None,
-        examples=tuple(examples or _choose_examples(validation, tokens, rules, made=examples is not None)),
+        examples=tuple(examples or _choose_examples(validation, tokens, rules, random_texts=examples is not None)),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
-        | _describe_other_sources(len(outside), teacher, before, made=examples is not None and not examples),
+        | _describe_other_sources(len(outside), teacher, before, random_examples=examples is not None and not examples),
     )
     return task, _complete_settings(decided, rules, task, len(data.single_texts))
 
@@ -121,7 +121,7 @@ def _encode_texts(
     validation: LabelledTexts,
     settings: TextSettings,
     decided: TextSettings,
-    beside: OtherSources,
+    other_sources: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
     """Encode the rows as ids; also return the architecture, without a linear part, and the weights from which the run
@@ -129,18 +129,18 @@ def _encode_texts(
 
     The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
     """
-    texts, held_out, before = data.single_texts, validation.single_texts, beside.before
+    texts, held_out, before = data.single_texts, validation.single_texts, other_sources.before
     weights = None
     if before is None:
-        encoded = TokenChoice(texts, held_out, settings, decided, beside.word_vectors, report).tokenize_texts()
+        encoded = TokenChoice(texts, held_out, settings, decided, other_sources.word_vectors, report).tokenize_texts()
         architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
     else:
         going_on = StartingCheckpoint.from_checkpoint(before, texts.texts, settings)
-        report(Notice(going_on.notice(data)))
-        architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
+        report(Notice(going_on.make_notice(data)))
+        architecture = going_on.make_architecture(len(data.labels), decided.dropout or 0.0)
         vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
         encoded = encode_with_rules(texts, held_out, settings, before.text_rules, vocabulary_of, pairs)
-        weights = going_on.weights(data, settings.seed)
+        weights = going_on.make_weights(data, settings.seed)
     _report_long_texts(encoded.texts.lengths, encoded.rules.max_tokens, report)
     if isinstance(data, LabelledPairs):
         return encoded.join_pairs(), replace(architecture, two_texts=True), weights
@@ -148,11 +148,11 @@ def _encode_texts(
 
 
 def _choose_examples(
-    validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
+    validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, random_texts: bool
 ) -> Sequence[Any]:
     """Choose validation texts for the checkpoint, or make random texts. For pairs, join each random text with
     another."""
-    if not made:
+    if not random_texts:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
     return list(zip(texts, reversed(texts), strict=True)) if isinstance(validation, LabelledPairs) else texts
@@ -162,14 +162,14 @@ def _continue_from_checkpoint(
     data: LabelledTexts,
     validation: LabelledTexts | None,
     settings: TextSettings,
-    beside: OtherSources,
+    other_sources: OtherSources,
     before: Checkpoint,
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
     """Adapt rows and settings to the checkpoint from which the run continues: its labels, tokenizer and architecture.
 
     Return the training rows, the validation rows or None, and the settings.
     """
-    if beside.word_vectors is not None:
+    if other_sources.word_vectors is not None:
         raise InputError(
             "Word vectors are given, but the embedding starts from the checkpoint.", "Leave the word vectors out."
         )
@@ -217,14 +217,14 @@ def _report_long_texts(
 
 
 def _describe_other_sources(
-    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
+    outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, random_examples: bool
 ) -> dict[str, Any]:
     """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
     return (
         ({"outside_rows": outside_rows} if outside_rows else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
-        | ({"examples": MADE_EXAMPLES} if made else {})
+        | ({"examples": MADE_EXAMPLES} if random_examples else {})
     )
 
 

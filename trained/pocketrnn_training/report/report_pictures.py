@@ -76,15 +76,16 @@ def draw_confusion_matrix(result: Evaluation, counts: npt.NDArray[np.int64]) -> 
     return figure
 
 
-def draw_accuracy_by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
-    """Draw the accuracy of bins of rows by length. A bin is the smallest and the largest length, rows and accuracy."""
+def draw_accuracy_by_length(bins: Sequence[tuple[int, int, int, float]], length_unit: str) -> Figure:
+    """Draw the accuracy of bins of rows by length. A bin has the smallest and the largest length, the number of rows,
+    and the accuracy."""
     figure = _make_figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
     axes.set_xticks(range(len(bins)), [format_range(least, most) for least, most, *_ in bins], rotation=45)
     # The axis starts at 0: otherwise bars show a difference larger than it is.
     axes.set_ylim(0.0, 1.0)
-    axes.set_xlabel(steps)
+    axes.set_xlabel(length_unit)
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", alpha=0.3)
     return figure

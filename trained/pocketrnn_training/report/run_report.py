@@ -320,10 +320,10 @@ def _describe_confusion(result: Evaluation) -> str:
     return which
 
 
-def _format_lengths(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
-    """Yield the section with the accuracy of rows by their length. `steps` is the unit of the length."""
+def _format_lengths(bins: Sequence[tuple[int, int, int, float]], length_unit: str) -> Iterator[str]:
+    """Yield the section with the accuracy of rows by their length. `length_unit` is the word for what is counted."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
-    yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
+    yield from (f"| {length_unit} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
         yield f"| {format_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 

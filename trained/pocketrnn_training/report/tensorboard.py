@@ -30,7 +30,9 @@ def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callabl
     folder = output.absolute().with_name(f"{output.absolute().name}.tensorboard")
     for before in () if resume else sorted(folder.glob("events.out.tfevents.*")):
         if not force:
-            raise OutputError(f"{folder} holds the curves of another run.", "Delete it, or replace it with --force.")
+            raise OutputError(
+                f"{folder} holds the curves of another run.", "Delete the folder, or replace it with --force."
+            )
         before.unlink()
     board = TensorBoardLogger(folder.parent, name=folder.name, version="")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.errors import DataError, OutputError, short_repr
-from pocketrnn_training.rows.class_labels import make_class_targets
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -74,7 +74,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
     texts = StoredTexts.from_chunks(list_texts_and_codes())
     return LabelledTexts(
         texts=texts,
-        targets=make_class_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
+        targets=convert_codes_to_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
         labels=labels,
         source=source,
         licence="research and other non-commercial use",
@@ -93,7 +93,8 @@ def _find_cached_file(file_name: str) -> Path:
         content = file.read()
     if not _has_md5(content, _MD5[file_name]):
         raise DataError(
-            f"{path} is not the official file: its md5 differs.", "Delete it, and run this again to download it."
+            f"{path} is not the official file: its md5 differs.",
+            "Delete the file, and run the command again to download it.",
         )
     return path
 

@@ -118,18 +118,18 @@ def _read_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | Non
     return found
 
 
-def _read_array(file: IO[bytes], most_bytes: int, said: str = "it") -> _Array:
-    """Read one array from the current position of a file to the end of the file. Errors call the array `said`."""
+def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "it") -> _Array:
+    """Read one array from the current position of a file to the end of the file. Errors call the array `array_name`."""
     start = file.read(_LONGEST_HEADER)
     header = read_array_header(start)
     if header.dtype.hasobject:
-        raise ValueError(f"{said} holds Python objects, which are not read")
+        raise ValueError(f"{array_name} holds Python objects, which are not read")
     items = math.prod(header.shape)
     size = items * header.dtype.itemsize
     # With items of 0 bytes, or an axis of size 0, a file of a few bytes can state any number of items.
     if max(size, items, *header.shape, 0) > most_bytes:
         shape = " x ".join(map(str, header.shape))
-        raise ValueError(f"{said} takes {size:,} bytes for {shape} items, but at most {most_bytes:,} are read")
+        raise ValueError(f"{array_name} takes {size:,} bytes for {shape} items, but at most {most_bytes:,} are read")
     content = np.zeros(size, np.uint8)
     filled = 0
     some = start[header.size :]
@@ -138,7 +138,7 @@ def _read_array(file: IO[bytes], most_bytes: int, said: str = "it") -> _Array:
         filled += len(some)
         some = file.read(min(_BYTES_READ_AT_ONCE, size - filled + 1))
     if some or filled < size:
-        raise ValueError(f"{said} has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
+        raise ValueError(f"{array_name} has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
     if not size:
         return np.zeros(header.shape, header.dtype)
     array: _Array = content.view(header.dtype).reshape(header.shape, order=header.order)

@@ -11,7 +11,7 @@ from pocketrnn.errors import DataError
 from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 
-__all__ = ["make_class_targets", "normalize_label", "sort_classes"]
+__all__ = ["convert_codes_to_targets", "normalize_label", "sort_classes"]
 
 
 def normalize_label(label: str) -> str:
@@ -19,13 +19,13 @@ def normalize_label(label: str) -> str:
     return " ".join(label.split()).casefold()
 
 
-def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
+def sort_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
     """Sort the labels that occur, and return them as the classes. Refuse a single label.
 
     Args:
         names: the labels that occur, at least one.
-        all_of_them: the number of rows and their source in words, for the error.
-        rows: the word for the rows: `rows`, `texts`, `sequences`.
+        rows_in_words: the number of rows and their source in words, for the error.
+        row_word: the word for the rows: `rows`, `texts`, `sequences`.
 
     Raises:
         DataError: there is only one class.
@@ -33,16 +33,16 @@ def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str
     labels = tuple(sorted(names))
     if len(labels) == 1:
         raise DataError(
-            f"All {all_of_them} belong to one class, {labels[0]!r}.",
-            f"Give {rows} of two classes at least.",
+            f"All {rows_in_words} belong to one class, {labels[0]!r}.",
+            f"Give {row_word} of two classes at least.",
         )
     return labels
 
 
-def make_class_targets(
+def convert_codes_to_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """Find the index in `labels` of each row's label, from `codes`, the index of its label in `names`.
+    """Translate the labels of rows, given as indices in `names` (`codes`), to indices in `labels`.
 
     Args:
         codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.

@@ -243,10 +243,10 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                     raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
             yield [row[column] for column in wanted]
 
-    return _gather_columns(select_members())
+    return _gather_rows_into_columns(select_members())
 
 
-def _gather_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
+def _gather_rows_into_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
     """Yield the columns of rows, some thousand rows at a time."""
     while some := list(islice(rows, _ROWS)):
         yield tuple(map(list, zip(*some, strict=True)))
@@ -285,7 +285,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
             values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
             yield [values[name] for name in wanted]
 
-    return _gather_columns(parse_lines())
+    return _gather_rows_into_columns(parse_lines())
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
@@ -333,7 +333,7 @@ def _read_delimited_column_names(path: Path, delimiter: str | None = None) -> li
         return list(header.schema.names)
 
 
-def _read_json_members(path: Path) -> list[str]:
+def _read_json_member_names(path: Path) -> list[str]:
     for _, row in _read_json_rows(path):
         return list(row)
     raise DataError(f"{path} is empty.", "Give a file with rows.")
@@ -348,8 +348,8 @@ _Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[An
 _FORMATS: Final[dict[str, _Format]] = {
     ".csv": (_read_csv, _read_delimited_column_names),
     ".tsv": (_read_tsv, partial(_read_delimited_column_names, delimiter="\t")),
-    ".jsonl": (_read_json_lines, _read_json_members),
-    ".ndjson": (_read_json_lines, _read_json_members),
+    ".jsonl": (_read_json_lines, _read_json_member_names),
+    ".ndjson": (_read_json_lines, _read_json_member_names),
     ".parquet": (_read_parquet, _read_parquet_column_names),
     ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
 }

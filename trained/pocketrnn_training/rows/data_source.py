@@ -91,7 +91,8 @@ class DataSource:
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
-        """Add the reading options that a classifier stores about its training rows. The user's options take precedence.
+        """Return the source with the reading options that a classifier stores about its training rows. The user's
+        options take precedence.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
@@ -192,7 +193,7 @@ class DataSource:
                 if one.name not in own and getattr(options, one.name) != one.default:
                     raise InputError(
                         f"--{one.name.replace('_', '-')} does not apply to words with labels.",
-                        "Leave it out, or --labels-of.",
+                        f"Leave --{one.name.replace('_', '-')} out, or --labels-of.",
                     )
         if AG_NEWS in self.names:
             raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
@@ -241,7 +242,7 @@ class DataSource:
 
         if self.multi_label or self.data_dir is not None:
             said = "--multi-label" if self.multi_label else "--data-dir"
-            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", "Leave it out.")
+            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", f"Leave {said} out.")
         options = self.numbers
         if rules is not None:
             options = options.of_classifier(rules)

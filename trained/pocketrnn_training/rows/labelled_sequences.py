@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.column_and_label_checks import check_same_labels
-from pocketrnn_training.rows.class_labels import make_class_targets, sort_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
@@ -196,7 +196,7 @@ def make_labelled_sequences(
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
         labels = sort_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
-    targets = make_class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
+    targets = convert_codes_to_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError
 from pocketrnn.tables.column_and_label_checks import check_same_labels, list_first_names
-from pocketrnn_training.rows.class_labels import make_class_targets
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled, split_rows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -208,7 +208,7 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
         DataError: no row has the label, only one class is left, or the rows have any number of labels.
     """
     if data.several_labels:
-        raise DataError(OUTSIDE_OF_SEVERAL, "Leave it out, and give these texts an empty list of labels.")
+        raise DataError(OUTSIDE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
     if label not in data.labels:
         raise DataError(
             f"No row of {data.source} has the label {label!r} of --outside; there are {list_first_names(data.labels)}.",
@@ -218,8 +218,8 @@ def separate_outside_rows(data: _Rows, label: str) -> _Rows:
     labels = (*data.labels[:place], *data.labels[place + 1 :])
     if len(labels) < 2:
         raise DataError(
-            f"Beside {label!r}, which is outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
-            "Give rows of two classes at least, besides those outside.",
+            f"Without {label!r}, which is outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
+            "Give rows of at least two classes, and not only those outside.",
         )
     is_outside = data.targets == place
     kept = data.rows(np.flatnonzero(~is_outside))
@@ -262,7 +262,7 @@ def make_multi_label_texts(
             f"{len(counts):,} rows with {len(labels):,} labels take too much memory.",
             f"Leave rare labels or some rows out: rows times labels may be {_MOST_ANSWERS:,} at most.",
         )
-    places = make_class_targets(codes, names, labels, source)
+    places = convert_codes_to_targets(codes, names, labels, source)
     targets = np.zeros((len(counts), len(labels)), dtype=bool)
     targets[np.repeat(np.arange(len(counts)), counts), places] = True
     return LabelledTexts(texts, targets, labels, source)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
-from pocketrnn_training.rows.class_labels import make_class_targets, sort_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_classes
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_multi_label_texts
@@ -64,7 +64,7 @@ def make_rows_of_texts(
     code_of = {name: code for code, name in enumerate(given_labels)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     return LabelledTexts(
-        checked, make_class_targets(codes, tuple(given_labels), classes, _SOURCE), classes, _SOURCE
+        checked, convert_codes_to_targets(codes, tuple(given_labels), classes, _SOURCE), classes, _SOURCE
     ), given_labels
 
 
@@ -146,7 +146,8 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
     if not np.isin(marks, (0, 1)).all():
         raise DataError(
-            "The labels are a table that contains other values than 0 and 1.", "Give one column of it, or lists."
+            "The labels are a table that contains other values than 0 and 1.",
+            "Give one column of the table, or a list of labels for each text.",
         )
     names = list(getattr(labels, "columns", range(marks.shape[1])))
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
@@ -160,7 +161,7 @@ def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
             f"Give {argument} as a list, or as a column of a table.",
         )
     if getattr(values, "ndim", 1) != 1:
-        raise DataError(f"{argument} has {values.ndim} dimensions, not one.", "Give one column of it.")  # type: ignore[attr-defined]
+        raise DataError(f"{argument} has {values.ndim} dimensions, not one.", "Give one column.")  # type: ignore[attr-defined]
     # The method of numpy and pandas; the method of pyarrow.
     as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
     return list(values) if as_list is None else as_list()

@@ -151,7 +151,7 @@ def _read_checked_arrays(
     for name, size in sizes.items():
         if size != len(x):
             raise DataError(
-                f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one item for each."
+                f"x of {path} has {len(x)} sequences, but {name} has {size} items.", "Save one item for each sequence."
             )
     return x, y, lengths
 
@@ -165,7 +165,8 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
         raise InputError(
-            f"The column {min(map(str, clash))!r} is named as a channel, too.", "Leave it out of --channels."
+            f"The column {min(map(str, clash))!r} is named as a channel, too.",
+            f"Leave {min(map(str, clash))!r} out of --channels.",
         )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     samples = stack_channels(columns, options.channels, str(path))

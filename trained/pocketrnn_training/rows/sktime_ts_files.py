@@ -103,7 +103,7 @@ def _check_header(header: _Header, path: Path) -> None:
     if header.flags.get("timestamps"):
         raise DataError(
             f"The sequences of {path} have time stamps, which are not read.",
-            "Write the samples at equal distances, without them: @timeStamps false.",
+            "Write samples at equal distances without time stamps: @timeStamps false.",
         )
     if header.flags.get("targetlabel"):
         raise DataError(
@@ -125,7 +125,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     if header.labels and label not in header.labels:
         raise DataError(
             f"The header does not name the label {short_repr(label, 40)} of {where}.",
-            "Correct it, or name it after @classLabel true.",
+            "Correct the label, or name it after @classLabel true.",
         )
     samples = [[_parse_number(field, where, header) for field in channel.split(",")] for channel in channels]
     if len({len(channel) for channel in samples}) > 1:

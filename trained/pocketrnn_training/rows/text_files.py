@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError, short_repr
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
-from pocketrnn_training.rows.class_labels import make_class_targets, normalize_label, sort_classes
+from pocketrnn_training.rows.class_labels import convert_codes_to_targets, normalize_label, sort_classes
 from pocketrnn_training.rows.column_files import COLUMN_REMEDY, read_columns
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs
@@ -148,7 +148,7 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
 def with_unlabelled(
     data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text", encoding: str = UTF8
 ) -> LabelledTexts:
-    """Add texts without a label from files, after the rows of `data`.
+    """Return the rows of `data`, followed by texts without a label from files.
 
     Args:
         data: the rows.
@@ -215,7 +215,7 @@ def _read_labelled_columns(
         if labels is not None and outside in labels:
             raise InputError(
                 f"The label {outside!r} of --outside is one of the classes.",
-                "Name another label as outside, or leave it out.",
+                "Name another label as outside, or leave --outside out.",
             )
         labels = None if labels is None else (*labels, outside)
     read = partial(_read_texts_and_raw_labels, text_columns=text_columns, remedy=remedy, encoding=encoding)
@@ -250,7 +250,7 @@ def _read_labelled_columns(
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
         labels = sort_classes(set(names), f"{len(texts)} rows of {source}", "rows")
-    return LabelledTexts(texts, make_class_targets(targets, names, labels, source), labels, source), others
+    return LabelledTexts(texts, convert_codes_to_targets(targets, names, labels, source), labels, source), others
 
 
 def _unify_label_spelling(
@@ -290,7 +290,8 @@ def _read_multi_label_columns(
                     names = parse_labels(value, separator)
                     if names is None:
                         raise DataError(
-                            f"Row {row} of {path} has {_show_value(value)} in the column {label_column!r}, not labels.",
+                            f"Row {row} of {path} has {_describe_value(value)} in the column {label_column!r}, "
+                            "not labels.",
                             f'Write them as a list, or as "a{separator}b"; an empty list is a text without any.',
                         )
                     found = [code_of.setdefault(name, len(code_of)) for name in names]
@@ -368,11 +369,11 @@ def _check_types(values: list[Any], types: tuple[type, ...], column: str, path: 
         # The exact type, not isinstance: True is an int in Python, but not a class number.
         if type(value) not in types:
             wanted = "text" if int not in types else "text or a whole number"
-            what = "nothing" if value is None else f"{_show_value(value)}, which is not {wanted},"
+            what = "nothing" if value is None else f"{_describe_value(value)}, which is not {wanted},"
             several = "If a text can have several labels, add --multi-label; otherwise give one."
             remedy = several if isinstance(value, list) and int in types else "Fill it, or delete the row."
             raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", remedy)
 
 
-def _show_value(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     return "nothing" if value is None else short_repr(value, 40)

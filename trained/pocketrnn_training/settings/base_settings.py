@@ -161,7 +161,10 @@ class Settings(ABC):
             if self.ALONE and value not in (None, ()):
                 said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
                 are = "are" if said.endswith("s") else "is"
-                raise InputError(f"{said} {are} for texts, but the data holds {self.ROWS}.", "Leave it out.")
+                raise InputError(
+                    f"{said} {are} for texts, but the data holds {self.ROWS}.",
+                    f"Leave out {said[0].lower()}{said[1:]}.",
+                )
 
     def batch_size_for(self, rows: int) -> int:
         """Return the number of rows in a step, if an epoch has `rows` rows.
@@ -175,7 +178,7 @@ class Settings(ABC):
         return 64 if rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting that differs from the settings of a run to resume; empty if no setting differs.
+        """Describe the first setting that differs from that of the run to resume; empty if no setting differs.
 
         Args:
             before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check

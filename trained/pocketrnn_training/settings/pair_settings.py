@@ -54,7 +54,9 @@ class PairSettings(TextSettings):
             >>> PairSettings().check_beside(teacher=None)
         """
         if given.get("teacher") not in (None, ()):
-            raise InputError(f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave it out.")
+            raise InputError(
+                f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave the teacher out."
+            )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,5 +69,6 @@ class PairSettings(TextSettings):
             value, default = getattr(self, name), getattr(TextSettings, name)
             if value != default and not (name in _OF_LINEAR_PART and value is False):
                 raise InputError(
-                    f"{name} is {value}, which is for single texts, but the data holds {self.ROWS}.", "Leave it out."
+                    f"{name} is {value}, which is for single texts, but the data holds {self.ROWS}.",
+                    f"Leave {name} out.",
                 )

@@ -69,7 +69,7 @@ class SequenceOptions:
         for name in ("channels", "missing", "window", "hop", "rate", "integer_scale", "units"):
             asked, known = getattr(self, name), getattr(made, name)
             if asked not in (None, known):
-                raise InputError(f"{name} is {asked!r}, but that of the classifier is {known!r}.", "Leave it out.")
+                raise InputError(f"{name} is {asked!r}, but that of the classifier is {known!r}.", f"Leave {name} out.")
         return made
 
     def rules(self, count: int) -> NumberInput:

@@ -51,6 +51,6 @@ def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
             raise InputError(f"There is no setting {name!r}.", meant)
         if value != getattr(other, name):
             raise InputError(
-                f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", "Leave it out."
+                f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", f"Leave {name} out."
             )
     return kind(**given)

@@ -119,5 +119,5 @@ class TagSettings(Settings):
         for name in ("pooling", "none_of_these"):
             if getattr(self, name) != getattr(Settings, name):
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}, but each word is to have a label.", "Leave it out."
+                    f"{name} is {getattr(self, name)!r}, but each word is to have a label.", f"Leave {name} out."
                 )

@@ -256,7 +256,7 @@ class TextSettings(Settings):
         if self.asks_for_pieces and self.spelling:
             raise InputError(
                 "spelling is for words as tokens, but the tokens are pieces of words.",
-                "Leave it out, or use another tokenizer.",
+                "Leave spelling out, or use another tokenizer.",
             )
         if self.linear and not self.packed:
             raise InputError(
@@ -265,7 +265,7 @@ class TextSettings(Settings):
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
-                f"Use the tokenizer {BPE}, or leave it out: word_dropout is for words.",
+                f"Use the tokenizer {BPE}, or leave piece_dropout out: word_dropout is for words.",
             )
 
     def __post_init__(self) -> None:
@@ -295,7 +295,7 @@ class TextSettings(Settings):
         if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
                 f"ngrams is {self.ngrams}, but pieces of words have no n-grams.",
-                "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",
+                "Leave ngrams at 1, or use another tokenizer: pieces of a word are n-grams of its characters already.",
             )
 
 

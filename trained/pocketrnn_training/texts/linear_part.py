@@ -153,13 +153,13 @@ class FeatureCounter:
         def count_columns(columns: npt.NDArray[Any], size: int) -> Any:
             return sparse.coo_matrix((ones, (row_of, columns.astype(np.int32))), (len(lengths), size)).tocsr()
 
-        def add_neighbour_codes(codes: Codes, size: int) -> Any:
+        def count_neighbours(codes: Codes, size: int) -> Any:
             return (
                 count_columns(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
             )
 
-        pairs = add_neighbour_codes(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
-        return count_columns(ids, len(self.spelled)), pairs, add_neighbour_codes(self.joint_codes, self.joints)
+        pairs = count_neighbours(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
+        return count_columns(ids, len(self.spelled)), pairs, count_neighbours(self.joint_codes, self.joints)
 
 
 @dataclass(frozen=True)

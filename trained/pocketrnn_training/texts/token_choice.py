@@ -72,7 +72,8 @@ class TokenizedTexts:
         )
 
     def fit_linear_part(self, data: LabelledTexts, pairs: int, *, balanced: bool) -> TokenizedTexts:
-        """Fit and add a linear part whose table of pairs has `pairs` rows. If `pairs` is 0, change nothing."""
+        """Return the texts with a fitted linear part, whose table of pairs has `pairs` rows. If `pairs` is 0, return
+        them unchanged."""
         if not pairs:
             return self
         counted = make_feature_counter(self.vocabulary, self.rules, pairs, self.vectors)
@@ -275,7 +276,7 @@ class TokenChoice:
         return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
 
     def _fit_linear_part(self, tokenized: TokenizedTexts) -> TokenizedTexts:
-        """Fit and add the linear part, unless the rows or the settings allow none."""
+        """Return the texts with a fitted linear part, unless the rows or the settings allow none."""
         if not self._may_have_linear_part:
             return tokenized
         return tokenized.fit_linear_part(

@@ -55,7 +55,7 @@ def build(
     if max_size is not None and max_size <= len(SPECIALS):
         raise InputError(f"max_size is {max_size}.", f"Use a number above {len(SPECIALS)}.")
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
-        raise ValueError("the ids of the rules are not those of the specials")
+        raise ValueError(f"give rules with unknown_id and empty_id {UNKNOWN}, and padding_id {PADDING}")
     # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
     # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens

@@ -67,7 +67,7 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
         singles |= {value: known[value] for value in inputs if value not in singles}
         made = _compute_node(node, known, model)
         rounded = _compute_node(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
-        made = rounded if _is_step_operator(node) else made
+        made = rounded if _has_jumps(node) else made
         if node.op_type in _CURVED or not curved.isdisjoint(inputs):
             curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
@@ -88,7 +88,7 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
     or a comparison, uses it."""
     met = list(_list_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
-    return is_curved and not any(map(_is_step_operator, met))
+    return is_curved and not any(map(_has_jumps, met))
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
@@ -103,7 +103,7 @@ def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
                 seen.update(node.outputs)
 
 
-def _is_step_operator(node: ir.Node) -> bool:
+def _has_jumps(node: ir.Node) -> bool:
     return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
 
 
@@ -117,7 +117,8 @@ def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float3
 
 
 def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
-    """Return whether the numbers of a value are known. Add the numbers of an initializer to `known`, in float64."""
+    """Add the numbers of an initializer to `known`, in float64. Return whether the numbers of the value are known
+    now."""
     if value in known:
         return True
     if not value.is_initializer() or value.const_value is None or value.const_value.size > _MOST_NUMBERS:

@@ -122,12 +122,13 @@ class _GuardBuilder:
     def add_integers(self, value: int | list[int]) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
 
-    def add_nan_mask(self, x: Any) -> Any:
+    def add_nan_addend(self, x: Any) -> Any:
         """Make a tensor that is NaN where x is NaN, and 0 elsewhere."""
         return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
 
     def replace_nans(self, infinity: float) -> Any:
-        """Replace each NaN in x by an infinity, and each such infinity by the largest finite number of its sign."""
+        """Replace each NaN in x by `infinity`. Before, an `infinity` in x becomes the largest finite number of its
+        sign."""
         bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
         within = self.op("Min" if infinity > 0 else "Max", self.x, bound)
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))
@@ -145,14 +146,14 @@ def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ..
 def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a ReduceMax or ReduceMin: its result is NaN if one of the reduced numbers is NaN. Return the new
     output."""
-    inputs = [make.add_nan_mask(make.x), *make.node.inputs[1:]]
+    inputs = [make.add_nan_addend(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
     return (make.add_guard("Add", make.copy_node(make.x), found, bare=0),)
 
 
 def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
     """Replace a MaxPool: its result is NaN if the window contains NaN, and minus infinity if all numbers of the window
-    are. Return the new outputs."""
+    are minus infinity. Return the new outputs."""
     one, zero = make.add_float_constant(1.0), make.add_float_constant(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.copy_node_with_all_outputs(flags)[0]
@@ -192,7 +193,7 @@ def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
         return None
     data, places, updates = make.node.inputs
     attributes = {**dict(make.node.attributes.items()), "reduction": "add"}
-    found = make.op(make.node.op_type, make.add_nan_mask(data), places, make.add_nan_mask(updates), **attributes)
+    found = make.op(make.node.op_type, make.add_nan_addend(data), places, make.add_nan_addend(updates), **attributes)
     return (make.op("Add", make.copy_node(make.x), found),)
 
 
@@ -206,7 +207,7 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
     flat = make.op("Reshape", w, make.add_integers([-1, w.shape.numpy()[2]]))
     gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
-    found = make.op("ReduceSum", make.add_nan_mask(gates), make.add_integers([2]), keepdims=0)
+    found = make.op("ReduceSum", make.add_nan_addend(gates), make.add_integers([2]), keepdims=0)
     valid = None
     if lengths is not None:
         steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.add_integers([0]))
@@ -221,7 +222,7 @@ def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
         "Unsqueeze", make.op("ReduceSum", found, make.add_integers([0]), keepdims=0), make.add_integers([0, 2])
     )
     given = [
-        make.op("ReduceSum", make.add_nan_mask(state), make.add_integers([2]), keepdims=1)
+        make.op("ReduceSum", make.add_nan_addend(state), make.add_integers([2]), keepdims=1)
         for state in states
         if state is not None
     ]

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import onnx_ir as ir
 import torch
@@ -23,7 +23,7 @@ from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRAN
 from pocketrnn_export.forms.onnx.trace_operator_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
-from pocketrnn_export.tracing.module_trace import TracedProgram, find_first_cause, hide_messages
+from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_messages, read_message_of_first_cause
 from pocketrnn_export.tracing.rule_use_recording import is_rule_left_out, record_rule_use
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -107,7 +107,7 @@ def convert_program(
     translations = {
         operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))
     }
-    with hide_messages(), torch.no_grad(), cache_onnx_registry(translations), decompose_where_needed():
+    with hide_exporter_messages(), torch.no_grad(), cache_onnx_registry(translations), decompose_where_needed():
         try:
             exported = torch.onnx.export(
                 traced.program,
@@ -132,7 +132,7 @@ def convert_program(
         except ExportError:
             raise
         except Exception as error:
-            raise _make_unsupported_error(traced.program, find_first_cause(error)) from error
+            raise _make_unsupported_error(traced.program, read_message_of_first_cause(error)) from error
     return replace(
         _make_onnx_graph(exported.model, metadata, names),
         plan=traced.plan,
@@ -249,7 +249,7 @@ def _name_layers(graph: ir.Graph) -> None:
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
     """Return the number of ids that the embedding accepts: the rows of the smallest table in which the graph looks up
     `tokens`; None if it looks up only numbers computed from them."""
-    direct, computed, compared = _find_table_lookups(graph)
+    direct, computed, compared = _find_uses_of_ids(graph)
     if not direct and not computed and not compared:
         raise ExportError(
             "The module does not look up its tokens in an embedding.",
@@ -262,14 +262,27 @@ def _count_embedding_rows(graph: ir.Graph) -> int | None:
 
 def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
     """Return the Gather nodes that look up the ids in `tokens`, unchanged, in a constant table."""
-    return _find_table_lookups(graph)[0]
+    return _find_uses_of_ids(graph).direct
 
 
-def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
-    """Return three lists: the Gather nodes that look up the unchanged ids in `tokens`, the Gather nodes that look up
-    numbers computed from the ids, and the Equal nodes that compare the ids.
+class _IdUses(NamedTuple):
+    """The nodes of a graph that use the ids in `tokens`.
 
-    The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
+    Attributes:
+        direct: the Gather nodes that look up the unchanged ids in a constant table.
+        computed: the Gather nodes that look up numbers computed from the ids.
+        compared: the Equal nodes that compare the ids.
+    """
+
+    direct: list[ir.Node]
+    computed: list[ir.Node]
+    compared: list[ir.Node]
+
+
+def _find_uses_of_ids(graph: ir.Graph) -> _IdUses:
+    """Find the nodes that look up the ids in `tokens`, or numbers computed from them, and those that compare the ids.
+
+    The tables' rows limit the ids only in a direct look-up: `(tokens * 31) % 1000` takes any id.
     """
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
@@ -294,4 +307,4 @@ def _find_table_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], 
                 ids = [(v, made or v.dtype in _NARROW) for v in node.outputs if v.dtype in _WIDE | _NARROW]
                 reached.extend(found for found in ids if found not in seen)
                 seen.update(ids)
-    return direct, [node for node in computed if node not in direct], compared
+    return _IdUses(direct, [node for node in computed if node not in direct], compared)

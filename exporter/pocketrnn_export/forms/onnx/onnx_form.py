@@ -135,8 +135,9 @@ def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | N
     return None if limits == Limits() else limits
 
 
-def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """List the sizes (batch, sequence) around every size condition in forward, within the graph's limits."""
+def list_sizes_around_conditions(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+    """List the sizes (batch, sequence) just below, at and above every size condition in forward, within the graph's
+    limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
@@ -196,7 +197,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     return replace(
         form,
         retraced=retrace_graph,
-        bounds=list_graph_bounds(made),
+        bounds=list_sizes_around_conditions(made),
         notes=(*made.notes, *prepared.notes),
         one_row=one_text,
         program=made.program,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import find_stack_line
+from pocketrnn_export.intake.user_frames import describe_last_user_line
 
 
 def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
@@ -33,7 +33,8 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return a list with the number of a float32 constant, or of its cast. Other values give an empty list."""
+    """Return a list with the number of a float32 or int64 constant, also if it is cast. Return an empty list for any
+    other value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -54,13 +55,13 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
-        numbers = [number for value in given for number in _read_float64_constant(value)]
+        numbers = [number for value in given for number in _read_doubles_that_float32_holds(value)]
         if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
             # An epsilon that is off in its eighth digit moves no result by 1e-12.
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
             numbers += [float(np.float32(single.value)) for single in singles]
         if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
-            line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
+            line = describe_last_user_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
                 f"precision{line and ', '}{line}.",
@@ -68,7 +69,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             )
 
 
-def _read_float64_constant(value: ir.Value) -> list[float]:
+def _read_doubles_that_float32_holds(value: ir.Value) -> list[float]:
     """Return the numbers of a float64 constant if float32 holds all of them exactly, or else an empty list."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:

@@ -109,7 +109,7 @@ def _translate_round(value: Any, digits: Any = None) -> Any:
 def _make_shift_translation(by: Callable[..., Any]) -> Callable[..., Any]:
     def translate_shift(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
-            raise TypeError("a shift by a number of bits that is computed from a size")
+            raise TypeError("forward shifts by a number of bits that it computes from a size")
         return by(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translate_shift

@@ -130,7 +130,7 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether it does not matter for a node's result how small an input is. For example, a bias hides this."""
+    """Return whether the result of a node is the same for all small inputs, as with a bias."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

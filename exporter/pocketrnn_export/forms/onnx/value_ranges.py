@@ -167,8 +167,7 @@ def _convert_range_to_dtype(found: NumberRange, kind: np.dtype[Any]) -> NumberRa
 
 
 def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
-    """Return the range of an operator's output, the one with the index `place`, by the function that computes it for
-    operators of this kind."""
+    """Return the range of an operator's output with the index `place`, by the rule for operators of this kind."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
@@ -185,7 +184,7 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
 
 
-def _compute_corner_range(
+def _compute_range_from_corners(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
     """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
@@ -195,8 +194,8 @@ def _compute_corner_range(
 
 
 def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """Return a rule, which computes the range of an operator's output from those of its inputs, for a function of one
-    number that never decreases."""
+    """Return the rule for a function of one number that never decreases. A rule computes the range of an operator's
+    output from the ranges of its inputs."""
 
     def compute_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
@@ -220,13 +219,13 @@ def _negate_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRan
 def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
-    return _compute_corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
+    return _compute_range_from_corners(lambda x, y: x + y, a, b, kind, nan=cancels)
 
 
 def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.may_be_infinite and b.may_be_zero) or (b.may_be_infinite and a.may_be_zero)
-    found = _compute_corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x * y, a, b, kind, nan=nan)
     # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
     found = found | _ZERO if a.may_be_zero or b.may_be_zero else found
     return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
@@ -237,7 +236,7 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
     nan = (a.may_be_zero and b.may_be_zero) or (a.may_be_infinite and b.may_be_infinite)
     if b.may_be_zero:
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
-    found = _compute_corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
+    found = _compute_range_from_corners(lambda x, y: x / y, a, b, kind, nan=nan)
     return found | _ZERO if a.may_be_zero or b.may_be_infinite else found
 
 
@@ -337,8 +336,8 @@ def _read_constant_number(node: ir.Node, index: int) -> float | None:
 
 
 def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """Return a rule, which computes the range of an operator's output from those of its inputs, for a function whose
-    results are within `bounds` and which gives NaN for NaN."""
+    """Return the rule for a function whose results are within `bounds`, and NaN for NaN. A rule computes the range of
+    an operator's output from the ranges of its inputs."""
 
     def compute_range(_: ir.Node, given: _Inputs, _kind: np.dtype[Any]) -> NumberRange:
         return replace(bounds, nan=given[0].nan)
@@ -346,7 +345,7 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
     return compute_range
 
 
-def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_leaky_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """Return the range of LeakyRelu, Elu and similar functions."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
@@ -413,7 +412,7 @@ def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any])
         return size
     if node.op_type == "ReduceL1":
         return _round_range(_compute_sum_range(size), kind)
-    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False))
+    squares = _compute_sum_range(_compute_range_from_corners(lambda a, b: a * b, size, size, kind, nan=False))
     if node.op_type == "ReduceSumSquare":
         return _round_range(squares, kind)
     return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)
@@ -424,7 +423,7 @@ def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> N
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_constant_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     value = next(iter(node.attributes.values()), None)
     if value is None:
         return _ZERO
@@ -467,7 +466,7 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     ]: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
     "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
     "GlobalMaxPool",
-    _compute_leaky_range: "LeakyRelu Elu Selu Celu",
+    _compute_leaky_relu_range: "LeakyRelu Elu Selu Celu",
     _make_monotone_rule(np.floor): "Floor",
     _make_monotone_rule(np.ceil): "Ceil",
     _make_monotone_rule(np.round): "Round",
@@ -492,7 +491,7 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
     _compute_relu_range: "Relu Softplus",
     lambda _node, given, _kind: given[1] | given[2]: "Where",
-    _compute_fill_range: "ConstantOfShape Constant",
+    _compute_constant_range: "ConstantOfShape Constant",
     _compute_recurrent_range: "RNN GRU LSTM",
     lambda _node, given, _kind: _join_ranges(given[:2]): "Range",
     # Sizes, indices and booleans.

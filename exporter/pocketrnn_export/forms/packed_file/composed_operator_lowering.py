@@ -9,6 +9,7 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.float32_precision import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, read_attributes
@@ -19,10 +20,13 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
-def _find_float_operand(lowering: Lowering, name: str) -> int:
-    """Return the number of an operand's value in the packed program. Refuse an operand that is not float."""
+def _add_float_operand(lowering: Lowering, name: str) -> int:
+    """Add the value of a float operand to the packed program, unless it is there, and return its number. Refuse an
+    operand of another type."""
     if lowering.find_type(name) != FLOAT:
-        raise ExportError("The engine computes this operator for floats only, but the input has another type.", "")
+        raise ExportError(
+            "The engine computes this operator for floats only, but the input has another type.", USE_OTHER_OPERATIONS
+        )
     return lowering.add_whole_value(name)
 
 
@@ -39,7 +43,7 @@ def _add_elementwise_operation(
 @lowers("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate HardSwish, which is x * hard_sigmoid(x)."""
-    value, sizes = _find_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
+    value, sizes = _add_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering.find_operands_and_words([node.input[0]], node.output[0])
@@ -50,7 +54,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
-    value, zero = _find_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
+    value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering.find_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
@@ -67,10 +71,10 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     if name := lowering.find_optional_input(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("The operator reduces several axes, but the engine reduces one axis.", "")
-    view = lowering.find_view_sizes(source, axes[0] % rank, axes[0] % rank)
+        raise ExportError("The operator reduces several axes, but the engine reduces one axis.", USE_OTHER_OPERATIONS)
+    view = lowering.find_outer_middle_inner_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
-    value = _find_float_operand(lowering, source)
+    value = _add_float_operand(lowering, source)
     largest, finite, total, logarithm = (program.add_value(FLOAT, left) for _ in range(4))
     program.add("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
@@ -87,10 +91,10 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate an instance norm, or a group norm, as a layer norm of each channel, a scale and a bias."""
     source, program = node.input[0], lowering.program
-    outer, channels, inner = lowering.find_view_sizes(source, 1, 1)
-    value = _find_float_operand(lowering, source)
+    outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
+    value = _add_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
-        raise ExportError("The input does not have the shape [1, channels, ...].", "")
+        raise ExportError("The input does not have the shape [1, channels, ...].", USE_OTHER_OPERATIONS)
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
@@ -107,7 +111,7 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a TopK with k = 1: the largest or smallest number along an axis, and the first index of that number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
-        raise ExportError("The engine supports TopK with k = 1 only.", "")
+        raise ExportError("The engine supports TopK with k = 1 only.", USE_OTHER_OPERATIONS)
     sizes = lowering.find_sizes(source)
     axis = attributes.get("axis", -1) % len(sizes)
     if sizes[axis] == _ONE and all(not a for a, _ in sizes):
@@ -118,8 +122,8 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
             node.output[1], lowering.program.add_constant(zeros if zeros.ndim == 2 else zeros.reshape(-1))
         )
         return
-    view, is_least = lowering.find_view_sizes(source, axis, axis), not attributes.get("largest", 1)
-    value = _find_float_operand(lowering, source)
+    view, is_least = lowering.find_outer_middle_inner_sizes(source, axis, axis), not attributes.get("largest", 1)
+    value = _add_float_operand(lowering, source)
     for name, operation, kind in (
         (node.output[0], "reduce", Reduction.SMALLEST if is_least else Reduction.LARGEST),
         (node.output[1], "argmax", int(is_least)),

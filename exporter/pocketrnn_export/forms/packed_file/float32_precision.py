@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from pocketrnn_export.forms.packed_file.graph_observation import ObservedGraph
 
-IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
+COMPUTE_IN_FLOAT32: Final = "Compute this in float32, or in whole numbers; or use the bundle with onnxruntime."
+USE_OTHER_OPERATIONS: Final = "Use the bundle with onnxruntime, or use other operations in that part of forward."
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
 _MOST_HALF: Final = HOLDS["float16"]
@@ -112,14 +113,14 @@ class Precision:
         states = [self._read_precision(name) for name in inputs]
         need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
-            raise ExportError(f"The operator computes with {made}, which the engine does not have.", IN_FLOAT32)
+            raise ExportError(f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32)
         if made == np.float16 and not self._is_exact_in_float16(node, inputs, whole):
-            raise ExportError("The operator computes in float16, which the engine does not have.", IN_FLOAT32)
+            raise ExportError("The operator computes in float16, which the engine does not have.", COMPUTE_IN_FLOAT32)
         if made.kind != "f" or node.op_type in _STEPS:
             if any(states):
                 raise ExportError(
                     "The result depends on the last digits of numbers in double precision, which are computed from the "
-                    "tokens. The engine computes these numbers in float32.", IN_FLOAT32,
+                    "tokens. The engine computes these numbers in float32.", COMPUTE_IN_FLOAT32,
                 )  # fmt: skip
             return need
         self._needs |= dict.fromkeys(
@@ -131,7 +132,7 @@ class Precision:
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
                 "The operator multiplies small differences of numbers in double precision, but float32 may lose these.",
-                IN_FLOAT32,
+                COMPUTE_IN_FLOAT32,
             )  # fmt: skip
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
         # cancel: the sum of 2^30 + 1 and -2^30 is 0 in float32.
@@ -196,7 +197,8 @@ class Precision:
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise ExportError(
-                "The operator compares numbers of tokens in double precision, which the engine does not have.", ""
+                "The operator compares numbers of tokens in double precision, which the engine does not have.",
+                USE_OTHER_OPERATIONS,
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
@@ -243,7 +245,9 @@ class Precision:
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
-            raise ExportError(f"{name} contains a number that is too large or too small for float32.", IN_FLOAT32)
+            raise ExportError(
+                f"{name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
+            )
         return self._classify_digits(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
@@ -274,7 +278,7 @@ class Precision:
         if kind in _STEEP and _ROUGH in steep:
             raise ExportError(
                 "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",
-                IN_FLOAT32,
+                COMPUTE_IN_FLOAT32,
             )  # fmt: skip
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
@@ -284,7 +288,7 @@ class Precision:
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise ExportError(
                 "The operator computes in double precision, and its numbers may be too large or too small for "
-                "float32.", IN_FLOAT32,
+                "float32.", COMPUTE_IN_FLOAT32,
             )  # fmt: skip
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 

@@ -176,7 +176,7 @@ def _observe_lengths(
     **more: Any,
 ) -> ObservedGraph:
     """Run a graph at each of the lengths, and return it with the arrays of all its values. `opset` is used if the file
-    states none. `more` has further attributes of the result."""
+    states none. `more` are other attributes of the result."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)

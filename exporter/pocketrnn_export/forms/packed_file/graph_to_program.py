@@ -15,7 +15,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_lowering
 from pocketrnn_export.forms.packed_file.graph_observation import list_token_dependent_names, observe_graph
-from pocketrnn_export.forms.packed_file.length_input_removal import rewrite_layers_with_lengths
+from pocketrnn_export.forms.packed_file.layer_length_removal import rewrite_layers_without_lengths
 from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 
 # These modules register handlers for operators when they are imported.
@@ -41,7 +41,7 @@ def lower_graph(
     """
     with _convert_read_errors():
         content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
-        content = rewrite_layers_with_lengths(content, list_token_dependent_names)
+        content = rewrite_layers_without_lengths(content, list_token_dependent_names)
         seen = observe_graph(
             content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features,
             alike=alike,

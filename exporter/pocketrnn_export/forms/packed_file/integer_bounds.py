@@ -21,8 +21,8 @@ Bound = tuple[int, ...] | None
 
 
 def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return an upper bound, for each number of tokens, of the absolute values between the given numbers a * tokens +
-    b: factors of 1 and tokens."""
+    """Return the bound of the absolute values of all numbers between some numbers a * tokens + b, as factors of 1 and
+    tokens."""
     return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 

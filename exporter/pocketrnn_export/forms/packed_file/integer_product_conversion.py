@@ -13,7 +13,14 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.bundle.packed_enums import Layer
-from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
+from pocketrnn_export.forms.packed_file.packed_program import (
+    NONE,
+    Array,
+    Op,
+    Program,
+    round_columns_to_int8,
+    round_rows_to_int8,
+)
 
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
@@ -28,8 +35,8 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program whose matrix products use 8-bit integers, and the numbers of the weight matrices and tables that were
-    converted for this.
+    """A program whose matrix products use 8-bit integers, and how many weight matrices and tables were converted for
+    this.
 
     Attributes:
         program: the program.
@@ -55,9 +62,9 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
     left, matrices, integer_ops = [], set(), set()
     for number, op in enumerate(made.ops):
         done = (
-            _convert_layer(made, op)
+            _convert_layer_to_integers(made, op)
             if op.name == "recurrent"
-            else _convert_linear(made, op)
+            else _convert_linear_to_integers(made, op)
             if op.name == "linear"
             else None
         )
@@ -77,10 +84,10 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.add_integer_matrix(*round_columns(numbers))
+    return program.add_integer_matrix(*round_columns_to_int8(numbers))
 
 
-def _convert_layer(program: Program, op: Op) -> Op | None:
+def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
     """Return a recurrent layer with its weights as 8-bit integers, or None if its states may exceed 1 or its weights
     cannot be converted."""
     kind = op.words[0]
@@ -108,7 +115,7 @@ def _is_bounded_state(program: Program, state: int) -> bool:
     return program.state_size > 0 if numbers is None else bool((np.abs(numbers) <= 1).all())
 
 
-def _convert_linear(program: Program, op: Op) -> Op | None:
+def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
     """Return a linear layer with its weights as 8-bit integers, or None if it does not run on every token, is too
     small, or has weights that cannot be converted."""
     rows_by_token, _, inputs, outputs = op.words
@@ -135,7 +142,7 @@ def _round_tables(program: Program, integer_ops: set[int]) -> int:
             continue
         if numbers is None or not np.isfinite(numbers).all():
             continue
-        rounded = program.add_constant(round_rows(numbers), is_table=True)
+        rounded = program.add_constant(round_rows_to_int8(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

@@ -12,8 +12,13 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.float32_precision import IN_FLOAT32, MOST_WHOLE
-from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, lowers, multiply_or_refuse, split_sizes
+from pocketrnn_export.forms.packed_file.float32_precision import COMPUTE_IN_FLOAT32, MOST_WHOLE, USE_OTHER_OPERATIONS
+from pocketrnn_export.forms.packed_file.operator_lowering import (
+    Lowering,
+    compute_outer_middle_inner_sizes,
+    lowers,
+    multiply_or_refuse,
+)
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 
@@ -47,7 +52,7 @@ def pad_columns(matrix: Array, gates: int = 1) -> Array:
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a recurrent layer. A GRU whose gates do not depend on its state becomes a FORGET layer."""
     attributes = read_attributes(node)
-    kind, directions = _check_layer(lowering, node, attributes)
+    kind, directions = _find_layer_kind_and_direction(lowering, node, attributes)
     sizes = lowering.find_sizes(node.input[0])
     hidden, steps = int(attributes["hidden_size"]), sizes[0]
     states = []
@@ -76,13 +81,17 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     )
 
 
-def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """Refuse a recurrent layer that the engine does not have. Return two codes: its kind and its directions."""
+def _find_layer_kind_and_direction(
+    lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]
+) -> tuple[int, int]:
+    """Return the codes of a recurrent layer's kind and of its direction. Refuse a layer that the engine does not
+    have."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
         raise ExportError(
-            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional.", ""
+            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional.",
+            USE_OTHER_OPERATIONS,
         )
     each = 2 if directions == 3 else 1
     activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
@@ -92,27 +101,32 @@ def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str,
     if node.op_type == "RNN" and set(activations) == {"relu"}:
         kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
-        raise ExportError(f"The engine does not have layers with the activations {', '.join(activations)}.", "")
+        raise ExportError(
+            f"The engine does not have layers with the activations {', '.join(activations)}.", USE_OTHER_OPERATIONS
+        )
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
-        raise ExportError("The engine does not have activations with the attributes alpha and beta.", "")
+        raise ExportError(
+            "The engine does not have activations with the attributes alpha and beta.", USE_OTHER_OPERATIONS
+        )
     if unknown := [name for name in ("clip", "input_forget", "layout") if attributes.get(name)]:
-        raise ExportError(f"The engine does not have the layer's attribute {unknown[0]}.", "")
+        raise ExportError(f"The engine does not have the layer's attribute {unknown[0]}.", USE_OTHER_OPERATIONS)
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise ExportError(
-            "The reset gate is applied before the matrix product, but the engine applies it after the product.", ""
+            "The reset gate is applied before the matrix product, but the engine applies it after the product.",
+            USE_OTHER_OPERATIONS,
         )
     if (peepholes := lowering.find_optional_input(node, 7)) and lowering.read_constant(peepholes).any():
-        raise ExportError("The engine does not have layers with peephole weights.", "")
+        raise ExportError("The engine does not have layers with peephole weights.", USE_OTHER_OPERATIONS)
     sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
-        raise ExportError("The layer reads several sequences, but the engine reads only one.", "")
+        raise ExportError("The layer reads several sequences, but the engine reads only one.", USE_OTHER_OPERATIONS)
     if lengths := lowering.find_optional_input(node, 4):
         whole = all(
             (given == x.shape[0]).all()
             for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
         )
         if not lowering.depends_only_on_size(lengths) or not whole:
-            raise ExportError("The layer does not read the whole sequence.", "")
+            raise ExportError("The layer does not read the whole sequence.", USE_OTHER_OPERATIONS)
     return kind, directions
 
 
@@ -179,7 +193,9 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
     if attributes.get("transA"):
-        raise ExportError("The input is transposed, but the engine multiplies inputs as they are.", "")
+        raise ExportError(
+            "The input is transposed, but the engine multiplies inputs as they are.", USE_OTHER_OPERATIONS
+        )
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -187,7 +203,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if bias_name is not None:
         bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
-            raise ExportError("The bias is not the same for every row.", "")
+            raise ExportError("The bias is not the same for every row.", USE_OTHER_OPERATIONS)
     _add_linear(lowering, x, matrix, bias, out)
 
 
@@ -208,7 +224,9 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
-        raise ExportError("The operands have different batch axes, and neither is a single matrix.", "")
+        raise ExportError(
+            "The operands have different batch axes, and neither is a single matrix.", USE_OTHER_OPERATIONS
+        )
     batch = batch_b if batch_a == (0, 1) else batch_a
     operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
     lowering.program.add(
@@ -239,7 +257,9 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     value = lowering.add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type in ("ReduceL1", "ReduceL2") and lowering.find_type(source) != FLOAT:
-        raise ExportError("The operator computes a norm of integers, but the engine has norms of floats only.", "")
+        raise ExportError(
+            "The operator computes a norm of integers, but the engine has norms of floats only.", USE_OTHER_OPERATIONS
+        )
     if node.op_type == "ReduceL1":
         size = program.add_value(FLOAT, sizes)
         lowering.add_unary("Abs", value, size)
@@ -255,7 +275,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         first = last
         while axes and axes[-1] == first - 1:
             first = axes.pop()
-        parts = split_sizes(sizes, first, last)
+        parts = compute_outer_middle_inner_sizes(sizes, first, last)
         sizes[first : last + 1] = []
         made = program.add_value(lowering.find_type(out), sizes)
         program.add("reduce", [value, made], kind, *parts)
@@ -273,7 +293,7 @@ def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     rank = lowering.graph.values[source][0].ndim
     axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
     # Before opset 13, all axes from this one on are flattened.
-    view = lowering.find_view_sizes(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
+    view = lowering.find_outer_middle_inner_sizes(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
     read = lowering.add_whole_value(source)
     lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
 
@@ -283,7 +303,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
-    outer, numbers, inner = lowering.find_view_sizes(source, attributes.get("axis", -1) % rank, rank - 1)
+    outer, numbers, inner = lowering.find_outer_middle_inner_sizes(source, attributes.get("axis", -1) % rank, rank - 1)
     weights = []
     for index in (1, 2):
         name = lowering.find_optional_input(node, index)
@@ -291,7 +311,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
             NONE if name is None else lowering.program.add_constant(lowering.read_constant(name).reshape(-1))
         )
     if inner != (0, 1):
-        raise ExportError("The operator normalizes other axes than the last ones.", "")
+        raise ExportError("The operator normalizes other axes than the last ones.", USE_OTHER_OPERATIONS)
     read = lowering.add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
     lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
@@ -302,7 +322,7 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a batch norm into one scale and one bias for each channel. The statistics come from training."""
     program = lowering.program
     scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
-    outer, channels, inner = lowering.find_view_sizes(node.input[0], 1, 1)
+    outer, channels, inner = lowering.find_outer_middle_inner_sizes(node.input[0], 1, 1)
     epsilon = program.add_constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.add_value(FLOAT, [channels]), program.add_value(FLOAT, [channels])
     program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
@@ -315,15 +335,15 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.reuse_value(node.output[0], value)
 
 
-def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
+def _find_channels_height_width(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
     """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array
     [1, channels, height, width]. Refuse other arrays."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
-        raise ExportError("The input does not have the shape [1, channels, (height,) width].", "")
+        raise ExportError("The input does not have the shape [1, channels, (height,) width].", USE_OTHER_OPERATIONS)
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
-def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+def _read_height_width_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
     """Return an attribute as one value for the height and one for the width. A missing value is the default."""
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
@@ -333,16 +353,18 @@ def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int
     """Return the padding at the beginning of the height and of the width. The padding at the end follows from the size
     of the result."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError("The attribute auto_pad is set, but the engine needs the padding itself, in pads.", "")
-    return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
+        raise ExportError(
+            "The attribute auto_pad is set, but the engine needs the padding itself, in pads.", USE_OTHER_OPERATIONS
+        )
+    return _read_height_width_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
 @lowers("Conv")
 def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out, bias_name = node.input[0], node.output[0], lowering.find_optional_input(node, 2)
-    channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
-    outs, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
+    channels, height, width = _find_channels_height_width(lowering.find_sizes(source))
+    outs, out_height, out_width = _find_channels_height_width(lowering.find_sizes(out))
     kernel = lowering.read_constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.add_constant(np.ascontiguousarray(kernel).reshape(-1))
@@ -351,8 +373,8 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add(
         "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
         attributes.get("group", 1),
-        *_read_value_pair(list(kernel.shape[2:]), 1), *_read_value_pair(attributes.get("strides"), 1),
-        *_read_front_padding(attributes, rank), *_read_value_pair(attributes.get("dilations"), 1),
+        *_read_height_width_pair(list(kernel.shape[2:]), 1), *_read_height_width_pair(attributes.get("strides"), 1),
+        *_read_front_padding(attributes, rank), *_read_height_width_pair(attributes.get("dilations"), 1),
         out_height, out_width,
     )  # fmt: skip
 
@@ -361,18 +383,20 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
-    channels, height, width = _find_plane_sizes(lowering.find_sizes(source))
-    _, out_height, out_width = _find_plane_sizes(lowering.find_sizes(out))
+    channels, height, width = _find_channels_height_width(lowering.find_sizes(source))
+    _, out_height, out_width = _find_channels_height_width(lowering.find_sizes(out))
     dilated = any(one != 1 for one in attributes.get("dilations", []))
     if dilated or attributes.get("ceil_mode"):
-        raise ExportError(f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.", "")
+        raise ExportError(
+            f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.", USE_OTHER_OPERATIONS
+        )
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
     read = lowering.add_whole_value(source)
     lowering.program.add(
-        "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_value_pair(kernel, 1),
-        *_read_value_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
+        "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_height_width_pair(kernel, 1),
+        *_read_height_width_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
         out_height, out_width,
     )  # fmt: skip
 
@@ -380,7 +404,7 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 @lowers("GlobalMaxPool", "GlobalAveragePool")
 def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
-    view = lowering.find_view_sizes(node.input[0], 2, last)
+    view = lowering.find_outer_middle_inner_sizes(node.input[0], 2, last)
     read = lowering.add_whole_value(node.input[0])
     kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
     lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
@@ -392,15 +416,16 @@ def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise ExportError(
-            "For equal numbers, the operator returns the last index, but the engine returns the first.", ""
+            "For equal numbers, the operator returns the last index, but the engine returns the first.",
+            USE_OTHER_OPERATIONS,
         )
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
-    view = lowering.find_view_sizes(node.input[0], axis, axis)
+    view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
     if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
-            raise ExportError(f"The input contains integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
-        lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
+            raise ExportError(f"The input contains integers that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
+        lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
         whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
         lowering.add_unary("Cast", whole, read)
     lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
@@ -411,6 +436,6 @@ def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     axis = int(lowering.read_constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
-    view = lowering.find_view_sizes(node.input[0], axis, axis)
+    view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
     lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

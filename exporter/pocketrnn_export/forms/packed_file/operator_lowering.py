@@ -13,8 +13,9 @@ import onnx
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.float32_precision import (
-    IN_FLOAT32,
+    COMPUTE_IN_FLOAT32,
     MOST_WHOLE,
+    USE_OTHER_OPERATIONS,
     Precision,
     makes_integers_from_integers,
 )
@@ -98,8 +99,8 @@ class Lowering:
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
-                    raise ExportError("The native engine does not have this operator.", "")
-                self._check_operator(node)
+                    raise ExportError("The native engine does not have this operator.", USE_OTHER_OPERATIONS)
+                self._refuse_inexpressible_operator(node)
                 self._track_precision(node)
                 handler(self, node)
                 self._record_bounds(node)
@@ -123,7 +124,8 @@ class Lowering:
             fold_step_pairs(self.program)
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of a value's integers, or None for an unknown bound or other numbers."""
+        """Return the bound of a value's integers. Return None if the bound is unknown, or if some numbers are not
+        integers."""
         if not self.depends_only_on_size(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -133,7 +135,7 @@ class Lowering:
         is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
         return compute_bound_between(known.extreme_numbers) if is_whole else None
 
-    def limit_texts(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
+    def limit_text_length(self, bound: Bound, largest: int = LARGEST, remedy: str = USE_OTHER_OPERATIONS) -> None:
         """Limit the number of tokens of the program's texts, so that no integer with this bound exceeds `largest`.
 
         Raises:
@@ -143,7 +145,7 @@ class Lowering:
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(
-                f"In long texts, integers may exceed {largest:,}, up to which the engine holds each integer.", remedy
+                f"In long texts, integers may exceed {largest:,}. The engine does not hold all larger integers.", remedy
             )
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
@@ -160,30 +162,33 @@ class Lowering:
         if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
             bound = _compute_output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
-        self.limit_texts(self.precision.record_output_precision(node, bound), MOST_WHOLE, IN_FLOAT32)
+        self.limit_text_length(self.precision.record_output_precision(node, bound), MOST_WHOLE, COMPUTE_IN_FLOAT32)
 
     def _record_bounds(self, node: onnx.NodeProto) -> None:
-        """Record the bounds of the integers in an operator's outputs. Limit the texts so that the engine holds them."""
+        """Record the bounds of the integers in an operator's outputs. Limit the length of texts so that the engine can
+        hold the integers."""
         for name in filter(None, node.output):
             if not self.depends_only_on_size(name) and self.graph.values[name][0].dtype.kind in "iu":
                 self.bounds[name] = bound = _compute_output_bound(self, node)
                 # Where the bound is not known, the engine itself refuses texts whose integers exceed 32 bits.
-                self.limit_texts(bound)
+                self.limit_text_length(bound)
 
-    def _check_operator(self, node: onnx.NodeProto) -> None:
+    def _refuse_inexpressible_operator(self, node: onnx.NodeProto) -> None:
         """Refuse an operator that the engine's operations cannot express."""
         if not node.input or not node.input[0]:
-            raise ExportError("The operator does not have a first input.", "")
-        self._check_exact_operator(node)
+            raise ExportError("The operator does not have a first input.", USE_OTHER_OPERATIONS)
+        self._refuse_inexact_operator(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
-                raise ExportError(f"The attribute {name} is not finite.", "")
+                raise ExportError(f"The attribute {name} is not finite.", USE_OTHER_OPERATIONS)
             rank = self.graph.values[node.input[0]][0].ndim
             if name == "axis" and not -rank - 1 <= value <= rank:
-                raise ExportError(f"The attribute axis is {value}, but the input does not have this axis.", "")
+                raise ExportError(
+                    f"The attribute axis is {value}, but the input does not have this axis.", USE_OTHER_OPERATIONS
+                )
             if name in _FLAGS and value not in (0, 1):
-                raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", "")
+                raise ExportError(f"The attribute {name} is {value}, not 0 or 1.", USE_OTHER_OPERATIONS)
         for name in filter(None, node.output):
             kind = self.graph.values[name][0].dtype
             if self.depends_only_on_size(name) or kind.kind not in "iu" or kind.itemsize >= 4:
@@ -192,11 +197,11 @@ class Lowering:
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise ExportError(
                     f"The operator computes with {kind}, which wraps around on overflow, but the engine does not.",
-                    "",
+                    USE_OTHER_OPERATIONS,
                 )
 
-    def _check_exact_operator(self, node: onnx.NodeProto) -> None:
-        """Refuse an operator that may compute another number in the engine for some number of tokens."""
+    def _refuse_inexact_operator(self, node: onnx.NodeProto) -> None:
+        """Refuse an operator whose result in the engine may differ for some number of tokens."""
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
             return
@@ -204,17 +209,21 @@ class Lowering:
         made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
             raise ExportError(
-                "The operator computes with the number of tokens in float16, which the engine does not have.", ""
+                "The operator computes with the number of tokens in float16, which the engine does not have.",
+                USE_OTHER_OPERATIONS,
             )
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
             raise ExportError(
                 "The operator computes an integer from the number of tokens in floating point, and the engine may "
                 "round this differently.",
-                "",
+                USE_OTHER_OPERATIONS,
             )
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
-            raise ExportError("The operator compares numbers of tokens in float64, which the engine does not have.", "")
+            raise ExportError(
+                "The operator compares numbers of tokens in float64, which the engine does not have.",
+                USE_OTHER_OPERATIONS,
+            )
 
     def depends_only_on_size(self, name: str) -> bool:
         """Return whether the numbers of a value are a * tokens + b, for every number of tokens and whatever the tokens
@@ -229,9 +238,14 @@ class Lowering:
         """
         values = self.graph.values[name]
         if not self.depends_only_on_size(name):
-            raise ExportError("A number that must be the same for every text depends on the tokens.", "")
+            raise ExportError(
+                f"The value {name} must be the same for every text, but depends on the tokens.", USE_OTHER_OPERATIONS
+            )
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
-            raise ExportError("A number that must be the same for every text depends on the text's length.", "")
+            raise ExportError(
+                f"The value {name} must be the same for every text, but depends on the number of tokens.",
+                USE_OTHER_OPERATIONS,
+            )
         return values[0]
 
     def find_optional_input(self, node: onnx.NodeProto, index: int) -> str | None:
@@ -250,7 +264,7 @@ class Lowering:
         """
         kind = self.graph.values[name][0].dtype
         if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
-            raise ExportError(f"{name} has the type {kind}, which the engine does not have.", "")
+            raise ExportError(f"{name} has the type {kind}, which the engine does not have.", USE_OTHER_OPERATIONS)
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
@@ -269,7 +283,7 @@ class Lowering:
         firsts = [n[0] for n in numbers]
         kind = self.find_type(name)
         if kind == INT:
-            self.limit_texts(self.find_integer_bound(name))
+            self.limit_text_length(self.find_integer_bound(name))
         if len(set(firsts)) == 1:
             return self.program.add_constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
         size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
@@ -289,10 +303,10 @@ class Lowering:
         if name in self.known:
             return self.known[name]
         if not self.depends_only_on_size(name):
-            raise ExportError(f"The engine does not compute the value {name}.", "")
+            raise ExportError(f"The engine does not compute the value {name}.", USE_OTHER_OPERATIONS)
         values = self.graph.values[name]
         if self.find_type(name) == INT:
-            self.limit_texts(self.find_integer_bound(name))
+            self.limit_text_length(self.find_integer_bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
             self.known[name] = self.program.add_constant(array if array.ndim == 2 else array.reshape(-1))
@@ -330,7 +344,7 @@ class Lowering:
                 if outer is not None and inner is not None:
                     self.program.add("count", [made], outer, sizes[axis], inner, start, step)
                     return
-        raise ExportError(f"The engine cannot compute {name} from the number of tokens.", "")
+        raise ExportError(f"The engine cannot compute {name} from the number of tokens.", USE_OTHER_OPERATIONS)
 
     def add_copy(
         self,
@@ -350,7 +364,7 @@ class Lowering:
         """
         axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
         if len(axes) > _MOST_MOVED_AXES:
-            raise ExportError(f"The operator moves more than {_MOST_MOVED_AXES} axes.", "")
+            raise ExportError(f"The operator moves more than {_MOST_MOVED_AXES} axes.", USE_OTHER_OPERATIONS)
         counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
         self.program.add("copy", [source, target], *words)
@@ -360,8 +374,8 @@ class Lowering:
         self.known[name] = value
 
     def find_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """Return the operands of an elementwise operation, as their numbers in the program, and the words that follow
-        these in the file: four sizes, and a bit mask for each operand of the axes that it has."""
+        """Return two lists for an elementwise operation: the numbers of its operands in the program, and the words that
+        follow them in the file. The words are four sizes, and for each operand a bit mask of the axes that it has."""
         sizes = self.find_sizes(out)
         operands, there = [], []
         for name in names:
@@ -380,19 +394,19 @@ class Lowering:
             else:
                 axes.append((size, pattern))
         if len(axes) > _MOST_AXES:
-            raise ExportError(f"The operator needs more than {_MOST_AXES} axes.", "")
+            raise ExportError(f"The operator needs more than {_MOST_AXES} axes.", USE_OTHER_OPERATIONS)
         axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
         return operands, [*(size for size, _ in axes), *masks]
 
-    def find_view_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
+    def find_outer_middle_inner_sizes(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
         """Return the sizes of a value's axes as three products: of the axes before `first`, of the axes `first` to
         `last`, both included, and of the axes after `last`.
 
         Raises:
             ExportError: two axes of the text's length become one.
         """
-        return split_sizes(self.find_sizes(name), first, last)
+        return compute_outer_middle_inner_sizes(self.find_sizes(name), first, last)
 
     def add_unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """Add the elementwise operation target = kind(source)."""
@@ -467,11 +481,11 @@ def _find_node_place(node: onnx.NodeProto) -> str:
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
-def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = USE_OTHER_OPERATIONS) -> ExportError:
     """Return the error for an operator that a packed file cannot contain, with the reason and what to do."""
     return ExportError(
         f"The operator {node.op_type} cannot be packed, at {_find_node_place(node)}: {problem}",
-        remedy or "Use the bundle with onnxruntime, or use other operations in that part of forward.",
+        remedy or USE_OTHER_OPERATIONS,
     )
 
 
@@ -481,11 +495,11 @@ def multiply_or_refuse(
     """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens."""
     found = multiply_sizes(sizes)
     if found is None:
-        raise ExportError(problem, "")
+        raise ExportError(problem, USE_OTHER_OPERATIONS)
     return found
 
 
-def split_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
+def compute_outer_middle_inner_sizes(sizes: Sequence[Size], first: int, last: int) -> tuple[Size, Size, Size]:
     """Return the sizes of an array's axes as three products: of the axes before `first`, of the axes `first` to `last`,
     both included, and of the axes after `last`."""
     outer, middle, inner = sizes[:first], sizes[first : last + 1], sizes[last + 1 :]
@@ -549,8 +563,8 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """For an operator that moves elements of its first input, return a list for each output: for each observed length
-    an array of the indices, in the flat first input, of the output's elements."""
+    """For an operator that moves elements of its first input, return a list for each output. The list has an array for
+    each observed length: the positions of the output's elements in the flat first input."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -602,7 +616,8 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             _lower_gather(lowering, node)
             return
         raise ExportError(
-            "The indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.", ""
+            "The indices depend on the token ids, or on the number of tokens in another way than a * tokens + b.",
+            USE_OTHER_OPERATIONS,
         )
     if node.op_type.startswith("Gather") and not _has_indices_of_one_sign(lowering, node.input[1]):
         # A negative index counts from the end; the engine handles that for each index.
@@ -618,7 +633,9 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             if node.op_type == "Gather":
                 _lower_gather(lowering, node)
                 return
-            raise ExportError("The engine moves numbers by fixed strides, but this operator does not.", "")
+            raise ExportError(
+                "The engine moves numbers by fixed strides, but this operator does not.", USE_OTHER_OPERATIONS
+            )
         offset, strides = found
         sizes = lowering.find_sizes(name)
         made = lowering.add_value(name)
@@ -629,7 +646,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
     """Return whether the indices in a value are all at least 0, or all negative, for every number of tokens."""
     values = lowering.graph.size_values
-    below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
+    below = {values.span.decide_comparison("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
     return len(below) == 1 and None not in below
 
 
@@ -637,10 +654,10 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Gather into a lookup of table rows, or into a selection of elements along an axis."""
     source, indices, out = node.input[0], node.input[1], node.output[0]
     if node.op_type != "Gather":
-        axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
-            lowering, node
-        )
-        view = lowering.find_view_sizes(source, axis, axis)
+        axis, places = (
+            _find_gather_nd_axis_and_indices if node.op_type == "GatherND" else _find_gather_elements_axis_and_indices
+        )(lowering, node)
+        view = lowering.find_outer_middle_inner_sizes(source, axis, axis)
         lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
         return
     axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
@@ -655,12 +672,12 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
         read = lowering.add_whole_value(indices)
         lowering.program.add("lookup", [number, read, lowering.add_value(out)])
         return
-    outer, middle, inner = lowering.find_view_sizes(source, axis, axis)
+    outer, middle, inner = lowering.find_outer_middle_inner_sizes(source, axis, axis)
     operands = [lowering.add_whole_value(source), lowering.add_whole_value(indices)]
     lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
 
 
-def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """Return the only axis along which GatherND selects elements, and the number of the program's value that holds the
     indices along this axis."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
@@ -669,14 +686,14 @@ def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int,
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
     count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
-        raise ExportError("The indices along several axes depend on the tokens.", "")
+        raise ExportError("The indices along several axes depend on the tokens.", USE_OTHER_OPERATIONS)
     made = lowering.program.add_value(INT, [count])
     place = (0, axes[0] - first)
     lowering.add_copy(lowering.add_whole_value(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
     return axes[0], made
 
 
-def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
     """Return the axis of GatherElements, and the number of the program's value that holds the indices, which are equal
     along other axes."""
     source, indices = node.input
@@ -688,7 +705,9 @@ def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tupl
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
-        raise ExportError("The indices depend on the tokens, and differ along more than one axis.", "")
+        raise ExportError(
+            "The indices depend on the tokens, and differ along more than one axis.", USE_OTHER_OPERATIONS
+        )
     return axis, lowering.add_whole_value(given)
 
 
@@ -716,7 +735,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a Pad: numbers are added before and after each axis. For a negative amount, numbers are removed."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
-        raise ExportError("The engine pads by a constant only.", "")
+        raise ExportError("The engine pads by a constant only.", USE_OTHER_OPERATIONS)
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.find_optional_input(node, 3), lowering.find_optional_input(node, 2)
@@ -736,7 +755,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
             fit_affine(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
         ]
         if any(one is None for one in found):
-            raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
+            raise ExportError("The padded size is not a * tokens + b for fixed a and b.", USE_OTHER_OPERATIONS)
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
     strides, own = compute_array_strides(lowering.find_sizes(out)), compute_array_strides(lowering.find_sizes(source))
     offsets = []
@@ -762,7 +781,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.reuse_value(out, lowering.add_whole_value(one))
                 return
     if len(node.input) > 2:
-        raise ExportError("The operator has more than two operands.", "")
+        raise ExportError("The operator has more than two operands, but the engine takes two.", USE_OTHER_OPERATIONS)
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
         _lower_power(lowering, node)
         return
@@ -775,10 +794,13 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Translate a power of floats. Integer exponents are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT:
-        raise ExportError("The base is an integer, but the exponent is a float.", "")
+        raise ExportError(
+            "The operator raises an integer to a power that is a float, which the engine does not do.",
+            USE_OTHER_OPERATIONS,
+        )
     if (bound := lowering.find_integer_bound(right)) is None:
-        raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
-    lowering.limit_texts(bound, MOST_WHOLE, IN_FLOAT32)
+        raise ExportError(f"The exponent is an integer that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
+    lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering.find_operands_and_words([left, right], out)
     power, constant = program.add_value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
@@ -822,7 +844,9 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
         return
     wanted, named = (BOOL, "bools") if kind == "Not" else (FLOAT, "floats")
     if lowering.find_type(node.input[0]) != wanted:
-        raise ExportError(f"The engine computes this operator for {named} only, but the input has another type.", "")
+        raise ExportError(
+            f"The engine computes this operator for {named} only, but the input has another type.", USE_OTHER_OPERATIONS
+        )
     source = lowering.add_whole_value(node.input[0])
     lowering.add_unary(
         kind, source, lowering.add_value(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
@@ -878,13 +902,16 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
     divisor and take the remainder again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != INT:
-        raise ExportError("The engine computes remainders of integers only.", "")
+        raise ExportError("The engine computes remainders of integers only.", USE_OTHER_OPERATIONS)
     if (lowering.read_constant(right) < 1).any():
-        raise ExportError("The divisor is not above 0.", "")
+        raise ExportError("The operator divides by a number that is not above 0.", USE_OTHER_OPERATIONS)
     known, program = lowering.graph.size_values, lowering.program
     from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
-        and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].extreme_numbers)
+        and all(
+            known.span.decide_comparison("GreaterOrEqual", number, (0, 0))
+            for number in known.known[left].extreme_numbers
+        )
     )
     (value, by), (*sizes, of_value, of_divisor) = lowering.find_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
@@ -928,9 +955,9 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim):
-        raise ExportError("The ones are not along the last axis.", "")
+        raise ExportError("OneHot adds its new axis in front of another axis, not at the end.", USE_OTHER_OPERATIONS)
     if depth > 1 << 12:
-        raise ExportError(f"The operator makes rows of {depth:,} numbers, more than 4,096.", "")
+        raise ExportError(f"The operator makes rows of {depth:,} numbers, more than 4,096.", USE_OTHER_OPERATIONS)
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.add_constant(table, is_table=True)
@@ -938,7 +965,7 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     floats = out
     if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
-            raise ExportError(f"The numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+            raise ExportError(f"OneHot fills in integers above {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
         floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
     lowering.program.add("lookup", [number, read, floats])
     if floats != out:

@@ -31,6 +31,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.form_runs import open_session
+from pocketrnn_export.forms.packed_file.float32_precision import USE_OTHER_OPERATIONS
 from pocketrnn_export.forms.packed_file.graph_observation import find_needed_nodes
 from pocketrnn_export.forms.packed_file.operator_lowering import (
     HANDLERS,
@@ -154,8 +155,8 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     # A sum in double precision has other last digits in float32, and cancellation may leave only these.
     parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]
     started, seen = time.process_time(), set[str]()
-    for part in sorted(parts, key=lambda part: _count_numbers(part, values)):
-        if time.process_time() - started > _SECONDS or _count_numbers(part, values) > _MOST_NUMBERS:
+    for part in sorted(parts, key=lambda part: _count_numbers_read_and_written(part, values)):
+        if time.process_time() - started > _SECONDS or _count_numbers_read_and_written(part, values) > _MOST_NUMBERS:
             return
         if (key := _make_operator_key(lowering, part, values)) not in seen:
             seen.add(key)
@@ -178,13 +179,13 @@ def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _Op
     )
 
 
-def _count_numbers(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
+def _count_numbers_read_and_written(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
     """Return how many numbers an operator reads and writes for the longest text."""
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
 def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
-    """Return a string that is the same for two operators that compute the same."""
+    """Return a string that is equal for two operators with the same computation on the same constants."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:
@@ -351,7 +352,7 @@ class _OperatorFile:
             self._made.append((self._answers, most, is_whole))
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
-            raise ExportError("The operator is too large to run alone.", "")
+            raise ExportError("The operator is too large to run alone.", USE_OTHER_OPERATIONS)
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:

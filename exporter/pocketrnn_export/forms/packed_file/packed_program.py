@@ -148,13 +148,15 @@ class Program:
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of float32, int32 or bool, or find an equal one. Return the number of the constant."""
+        """Add a constant of float32, int32 or bool, unless the program has an equal one. Return the number of the
+        constant."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
         return self._add_new_constant(_Value(kind, ((0, numbers.size),), numbers, is_table))
 
     def add_integer_matrix(self, whole: Array, scales: Array) -> int:
-        """Add weights that are multiplied as integers, or find equal ones. Return the number of their value.
+        """Add weights that are multiplied as integers, unless the program has equal ones. Return the number of their
+        value.
 
         Args:
             whole: int8 [rows, columns], from -127.
@@ -220,8 +222,9 @@ class Program:
         return bytes(code)
 
     def _reuse_known_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Renumber this program's values for a file that already has the values `known`: an equal constant gets the
-        number of the known one, and other values get the numbers after these. Return the other values in order."""
+        """Renumber this program's values for a file that already has the values `known`. A constant that equals a known
+        one gets the number of the known one, and every other value gets a new number. Return the values with new
+        numbers, in order."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
@@ -372,7 +375,7 @@ def group_rows_by_four(whole: Array) -> Array:
     return np.ascontiguousarray(filled.reshape(-1, 4, columns).transpose(0, 2, 1))
 
 
-def round_columns(numbers: Array) -> tuple[Array, Array]:
+def round_columns_to_int8(numbers: Array) -> tuple[Array, Array]:
     """Round a float32 matrix to int8, from -127 to 127. Return the int8 matrix and the scale of each column. Rounding
     the result again does not change it."""
     found = _find_exact_int8(numbers, axis=0)
@@ -385,15 +388,15 @@ def round_columns(numbers: Array) -> tuple[Array, Array]:
     return whole, scales
 
 
-def round_rows(numbers: Array) -> Array:
+def round_rows_to_int8(numbers: Array) -> Array:
     """Round a float32 table to int8 with a scale for each row. Return the rounded table as float32."""
-    whole, scales = round_columns(np.ascontiguousarray(numbers.T))
+    whole, scales = round_columns_to_int8(np.ascontiguousarray(numbers.T))
     return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """Choose the smallest storage that holds a constant exactly. Return the storage, the stored numbers, their
-    scales."""
+    """Choose the smallest storage that holds a constant exactly. Return the storage, the stored numbers, and their
+    scales or None."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
     found = _find_exact_int8(numbers, axis=1 if is_table else 0)

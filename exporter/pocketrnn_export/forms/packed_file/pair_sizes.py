@@ -15,14 +15,14 @@ OF_SECOND: Final = 1 << 40
 
 
 def join_factors(first: int, second: int) -> int:
-    """Return one integer that holds both factors of a size first * tokens of the first text + second * tokens of the
-    second."""
+    """Return one integer that holds both factors of a size that depends on two texts: first * tokens of the first text
+    + second * tokens of the second."""
     return first + second * OF_SECOND
 
 
 def split_factors(factor: int) -> tuple[int, int]:
-    """Return the two factors that an integer from `join_factors` holds: that of the first text's tokens, and that of
-    the second's."""
+    """Return the two factors that an integer from `join_factors` holds: of the first text's tokens, and of the
+    second's."""
     first = (factor + OF_SECOND // 2) % OF_SECOND - OF_SECOND // 2
     return first, (factor - first) // OF_SECOND
 
@@ -42,8 +42,8 @@ def is_divisible(factor: int, divisor: int) -> bool:
 
 
 def bound_factor(factor: int) -> int:
-    """Return a number whose product with the length of the longer text is at least the absolute value of a size with
-    this factor."""
+    """Return the sum of the absolute factors in an integer from `join_factors`. Times the length of the longer text, it
+    is at least the absolute size."""
     return sum(map(abs, split_factors(factor)))
 
 

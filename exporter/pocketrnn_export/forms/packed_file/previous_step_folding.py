@@ -36,9 +36,9 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let layers of the kind FORGET, whose gates do not depend on the state, read the steps of x directly, where they
-    read each step joined with the step before it, torch.cat([x, shifted], 2). The new layers have separate weights for
-    the step before.
+    """Change FORGET layers (recurrent layers whose gates do not depend on the state) that read each step of x joined
+    with the step before it, torch.cat([x, shifted], 2). The new layers read x itself, and have separate weights for the
+    step before.
 
     Args:
         program: a program with its outputs; operations that are not needed any more are dropped.
@@ -79,8 +79,8 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
 
 
 def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the operations of a layer that reads the steps themselves: a copy of the step before the first, if there
-    is one, and the layer."""
+    """Return the operations of a layer that reads the steps themselves: the layer, and before it a copy of the step
+    before the first, if there is such a step."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -108,8 +108,8 @@ def _count_elements(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return for each number of a value an integer that stands for the value and index from which operations only moved
-    it; 0 for a zero, -1 for another constant."""
+    """Return an integer for each number of a value. It stands for the value and the index from which operations moved
+    the number; it is 0 for a zero, and -1 for another constant."""
     numbers = _count_elements(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:

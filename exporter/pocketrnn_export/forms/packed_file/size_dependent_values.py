@@ -143,7 +143,7 @@ class Span:
         met = {0} if ends == {-1, 1} and not (isinstance(b, int) and b % a) else set()
         return frozenset(ends | met)
 
-    def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
+    def decide_comparison(self, kind: str, left: Affine, right: Affine) -> bool | None:
         """Return the result of a comparison of two numbers, or None if the result depends on the number of tokens."""
         return _find_comparison_result(kind, self.find_difference_signs(left, right))
 
@@ -308,7 +308,7 @@ class SizeValues:
             self.known[name] = counted
 
     def _fit_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> AffineRange | None:
-        """Return the range along one axis that a value is in all observed runs, or None."""
+        """Return the `AffineRange` that a value equals in all observed runs; None if there is none."""
         some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
         if not some:
             return None
@@ -383,7 +383,7 @@ def _find_slice_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
         first, last = ((0, 0), (a, b)) if step > 0 else ((0, -1), (a, b - 1))
         places = []
         for place in (start, end):
-            below = span.holds("Less", place, (0, 0))
+            below = span.decide_comparison("Less", place, (0, 0))
             if below:
                 place = (place[0] + a, place[1] + b)
             nearest = None if below is None else span.clamp_number(place, first, last)
@@ -391,7 +391,7 @@ def _find_slice_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
                 return "the slice begins or ends at an index that only some texts have"
             places.append(nearest)
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
-        longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
+        longer = span.decide_comparison("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
         if longer is None or (longer and not is_divisible(left[0], step)):
             return "the size of the slice is not a * tokens + b for fixed a and b"
     return None
@@ -400,7 +400,7 @@ def _find_slice_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
 def _find_pad_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the output size of a Pad is not a * tokens + b, or None."""
     pads = values.find_input_numbers(node, 1)
-    if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
+    if pads is None or any(values.span.decide_comparison("Less", pad, (0, 0)) is None for pad in pads.extreme_numbers):
         return "the operator pads some texts and cuts others"
     return None
 
@@ -412,7 +412,7 @@ def _find_range_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
     if found[0] is None or found[1] is None or step is None or not step[0]:
         return "the step depends on the tokens"
     (a, b), (c, d) = found[0].extreme_numbers[0], found[1].extreme_numbers[0]
-    longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
+    longer = values.span.decide_comparison("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
     if longer is None or (longer and not is_divisible(c - a, step[0])):
         return "the number of elements is not a * tokens + b for fixed a and b"
     return None
@@ -435,8 +435,8 @@ def _is_number_or_range(known: Known | None) -> bool:
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a sum are a * tokens + b. They are for arrays whose size is the same for all texts,
-    and for single numbers and ranges."""
+    """Return whether the results of a sum are a * tokens + b. This holds for arrays whose size is the same for all
+    texts, and for single numbers and ranges."""
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
@@ -463,8 +463,8 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a division or remainder are a * tokens + b. They are for integers whose factors of
-    tokens the divisor divides, and if the quotient is the same for all texts."""
+    """Return whether the results of a division or remainder are a * tokens + b. This holds if the divisor divides the
+    factor of tokens of each integer, or if the quotient is the same for all texts."""
     left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.constant is None or not _is_sum_affine(values, node):
         return False
@@ -474,7 +474,7 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     if node.op_type == "Mod" and read_attributes(node).get("fmod"):
         return False
     numbers, span = left.extreme_numbers, values.span
-    if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
+    if any(not isinstance(b, int) or not span.decide_comparison("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
         return False
     step = left.step if isinstance(left, AffineRange) else 0
     if step % divisor == 0 and all(is_divisible(a, divisor) for a, _ in numbers):
@@ -556,7 +556,7 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a reduction are a * tokens + b. They are for a sum, and for a reduction of one
+    """Return whether the results of a reduction are a * tokens + b. This holds for a sum, and for a reduction of one
     number or of equal numbers."""
     known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
@@ -571,8 +571,8 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a cast are a * tokens + b. They are if the cast is exact: from integers to wide
-    integers or floats, or from floats if no text is too long for exact floats. Casts to narrow integers are not exact
+    """Return whether the results of a cast are a * tokens + b. This holds for an exact cast: from integers to wide
+    integers or floats, or from floats if no text is too long for exact floats. A cast to narrow integers is not exact
     for long texts."""
     known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
@@ -596,14 +596,16 @@ def _is_rounding_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.find_input_numbers(node, 0)
     found = (
-        {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.extreme_numbers} if known else {None}
+        {values.span.decide_comparison("GreaterOrEqual", number, (0, 0)) for number in known.extreme_numbers}
+        if known
+        else {None}
     )
     return None not in found and (isinstance(known, Numbers) or len(found) == 1)
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a running sum are a * tokens + b. They are if it adds the same constant number at
-    every position."""
+    """Return whether the results of a running sum are a * tokens + b. This holds if the same constant is added at every
+    position."""
     known = values.find_input_numbers(node, 0)
     return _is_number_or_range(known) and known is not None and known.constant is not None
 

@@ -63,7 +63,7 @@ from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restor
 from pocketrnn_export.intake.call_line import Call
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_call import CharacterCall
-from pocketrnn_export.intake.crf_discovery import list_emission_calls
+from pocketrnn_export.intake.crf_discovery import list_code_that_reads_emissions
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation_removal import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
@@ -199,7 +199,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
     failures: list[FailedCall] = []
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
     # Where forward decodes labels, first look for the emissions that go into the decoder.
-    arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
+    arounds = [*(list_code_that_reads_emissions(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
         if asked.one_text is not one_text and (asked.one_text or asked.features):

@@ -55,11 +55,16 @@ from pocketrnn_export.intake.call_discovery.trial_answers import (
 )
 from pocketrnn_export.intake.call_line import Call, compile_call
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.feature_call import add_feature_marks, draw_features
-from pocketrnn_export.intake.nonfinite_answer_line import find_infinity_line
+from pocketrnn_export.intake.feature_call import add_feature_ids, draw_features
+from pocketrnn_export.intake.nonfinite_answer_line import find_nonfinite_line
 from pocketrnn_export.intake.random_draw_line import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, OperatorRecorder, is_same_program
+from pocketrnn_export.module_runs.operator_recording import (
+    PROBABILITIES,
+    SHAPES,
+    OperatorRecorder,
+    are_equal_up_to_rounding,
+)
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
@@ -292,10 +297,11 @@ def have_same_program(
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
         leaves = dict(find_float_tensors(run_user_call(function, asked.module, tokens, lengths)))
     one, other = (
-        operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
+        operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")
+        for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))
-    return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
+    return one[1] == other[1] and (one[0] == other[0] or are_equal_up_to_rounding(*programs))
 
 
 def _has_same_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
@@ -372,7 +378,7 @@ def _answer_with_same_features(
     """Return the answers to batches in which all texts have the same features."""
     own = draw_features(asked.features, batches[0][0][:1])
     return [
-        call_and_read_numbers(asked, convention, *add_feature_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
         for tokens, lengths in batches
     ]
 
@@ -442,7 +448,7 @@ def _explain_infinity(
     """Return the failure of a call with infinite or NaN answers. The failure names the line that first computes such a
     number."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
-    line = find_infinity_line(lambda: call_and_read_numbers(asked, convention, *batch))
+    line = find_nonfinite_line(lambda: call_and_read_numbers(asked, convention, *batch))
     place = f", at {line}" if line else ""
     if all(bool((torch.isfinite(answer) | (answer == -math.inf)).all()) for answer in answers):
         return FailedCall(

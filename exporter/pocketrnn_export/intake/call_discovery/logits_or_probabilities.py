@@ -270,7 +270,7 @@ def _is_last_operation(
         ActivationSkipper(call, instead=replace_by_indices),
     ):
         answer = run_user_call(convention.function, asked.module, tokens, lengths)
-    return found == [operations.find_steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
+    return found == [operations.find_steps_and_moves_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
 def _make_sum_axis_indices(shares: Tensor) -> Tensor:

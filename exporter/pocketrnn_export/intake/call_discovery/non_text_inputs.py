@@ -23,7 +23,7 @@ from pocketrnn_export.intake.call_discovery.initial_states import find_state_met
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import BESIDE, OperatorRecorder, Program, are_equal_up_to_rounding
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 # Answers that differ by more are different.
@@ -258,7 +258,7 @@ class _TracedAnswer:
 
     def is_like(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have the same numbers and the same program."""
-        return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
+        return is_same_answer(self.numbers, other.numbers) and are_equal_up_to_rounding(self.program, other.program)
 
 
 def trace_answer(
@@ -398,7 +398,7 @@ def find_call_with_other_mask(
                 own
                 and other
                 and is_same_answer(own.numbers, other.numbers)
-                and not is_same_program(own.program, other.program)
+                and not are_equal_up_to_rounding(own.program, other.program)
             ):
                 return way.replace_value(i, value).line + suffix
     return None

@@ -70,15 +70,15 @@ class _MemorylessLayers(FunctionMode):
     run unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _CELLS and not kwargs and (answer := _run_layer(_CELLS[func], args)) is not None:
+        if func in _CELLS and not kwargs and (answer := _run_memoryless_layer(_CELLS[func], args)) is not None:
             return answer
         return func(*args, **(kwargs or {}))
 
 
-def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Run a layer, with each step from the initial state, on the arguments of `torch.gru` or a similar function. Return
-    its outputs and final states, or None for a layer in training mode, with projections, or with an input of no
-    steps."""
+def _run_memoryless_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
+    """Run the layer that `torch.gru`, or a similar function, runs on these arguments, but start each step from the
+    initial state. Return the outputs and final states, or None for a layer in training mode, with projections, or
+    without steps."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).

@@ -13,7 +13,7 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_function_code, statically_known_true
-from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width, unwrap_arrays
 from pocketrnn_export.tracing.session import find_current_export_session, find_current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
@@ -91,7 +91,7 @@ def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
     ):
         # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran only a few iterations.
         return mark_full_width(torch.full((rows,), lengths[0], dtype=torch.int64))
-    longest = [isinstance(n, torch.SymInt) or find_known_number(n) is not n for n in lengths]
+    longest = [isinstance(n, torch.SymInt) or replace_largest_length_by_width(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
     return mark_full_width(tensor) if any(longest) else tensor
 

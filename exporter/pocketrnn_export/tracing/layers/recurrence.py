@@ -208,15 +208,16 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
         yield
 
 
-def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """Make recurrent layers in the tracing thread refuse an initial state with another batch size than the input.
+def refuse_other_initial_batch_sizes(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, recurrent layers in the tracing thread refuse an initial state with another batch size than
+    the input.
 
     PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
     reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
     the batch size is traced, does nothing, and fails if the sizes differ. `pack_padded_sequence` also takes the lengths
     of `pocketrnn_export.tracing.python_semantics.traced_arrays`.
     """
-    return _patch_layers_and_packing(_make_state_checking_forward)
+    return _patch_layers_and_packing(_make_state_expanding_forward)
 
 
 @contextlib.contextmanager
@@ -228,8 +229,9 @@ def _patch_layers_and_packing(make_forward: Callable[[Callable[..., Any]], Calla
         yield
 
 
-def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the `forward` of a layer that expands the initial states to the batch size of its input."""
+def _make_state_expanding_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `forward` that expands the initial states to the batch size of the input, and so fails on other batch
+    sizes than 1 and this one."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if hx is None or find_current_session() is None:

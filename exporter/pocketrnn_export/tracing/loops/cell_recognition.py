@@ -122,8 +122,7 @@ def read_operator_names(node: Node) -> tuple[str, str]:
 
 
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
-    """Return the recurrent layer that computes the states of a cycle, which an iteration of a loop computes from each
-    other.
+    """Return the recurrent layer that computes the same states as one iteration of a loop.
 
     Raises:
         NotALayer: the cycle is not a recurrent layer.
@@ -137,14 +136,15 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
                 try:
                     found = find(iteration)
                     if found is not None:
-                        _check_at_all_scales(cycle, found)
+                        _refuse_other_states_at_any_scale(cycle, found)
                         return found
                 except NotALayer as error:
                     failed.append(error)
     raise [*failed, NotALayer("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
 
 
-def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
+def _refuse_other_states_at_any_scale(cycle: StateCycle, layer: RecurrentLayer) -> None:
+    """Refuse a cycle whose states differ from those of a layer, for numbers of each size in `SCALES`."""
     for scale in SCALES:
         if not _agrees_with_layer(cycle, layer, scale):
             raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")

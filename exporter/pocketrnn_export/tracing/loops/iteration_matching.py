@@ -89,14 +89,14 @@ class MatchedLoop:
         raise failed or self.make_refusal("the iterations differ")
 
     def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return two things: the index of a node among the nodes of its iteration that have the same operator, and a
-        list of the nodes with this operator for each iteration."""
+        """Return the nodes with this node's operator, as a list for each iteration, after the index of the node in the
+        list of its iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Record that these nodes, one from each iteration, correspond to each other. Do the same for all nodes from
-        which they are computed. The dict `partners` stores the correspondence by the node of the typical iteration.
+        """Record in `partners` that these nodes, one from each iteration, correspond to each other, and so do the nodes
+        from which they are computed.
 
         Raises:
             NotALayer: the nodes do not match.
@@ -117,8 +117,8 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        """Yield those arguments of corresponding nodes that differ, and so are to be matched next. Refuse nodes whose
-        other arguments differ."""
+        """Yield the nodes that corresponding nodes have as arguments, one from each iteration, where they differ.
+        Refuse corresponding nodes that differ in other arguments, such as numbers."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
     # loop has only a few states.
-    reached = {state.before: _find_states_reached(loop, state.after) for state in loop.states.values()}
+    reached = {state.before: _find_states_before(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:
         # First the cycles that depend on no other remaining cycle.
@@ -81,8 +81,8 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     return plan
 
 
-def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states on which a node of an iteration depends, each as its node before the iteration."""
+def _find_states_before(loop: MatchedLoop, node: Node | None) -> set[Node]:
+    """Return the states on which a node of an iteration depends. A state is its node before the iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -287,8 +287,8 @@ def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: 
 
 
 def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield four choices of the nodes that states are computed from besides the states: those before the products and
-    the gates; those before the products; those that are read directly; and the values of the text.
+    """Yield up to four choices of the nodes, besides the states, from which an iteration computes its states: the
+    inputs of products and gates; the inputs of products; the nodes that are read directly; the values of the text.
 
     A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
     digits of x that the module keeps.
@@ -362,7 +362,7 @@ def _add_running_reduction(
     adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
     if numbers.sizes[before] == 0 or not (adds or all(_takes_maximum(node, of_state) for node in dependent)):
         return False
-    kinds = {_find_running_kind(numbers, before, after, scale) for scale in SCALES}
+    kinds = {_find_reduction_kind(numbers, before, after, scale) for scale in SCALES}
     if adds and kinds == {"sum"}:
         plan.summed[after] = before
     elif not adds and kinds == {"maximum"}:
@@ -395,9 +395,9 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
     return (name in _MOVES and not _is_rounding(node)) or name == "maximum" or whole == "max.other"
 
 
-def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Return "sum" if an iteration adds something to its state, "maximum" if it takes the maximum of the state and
-    something, else "". Random numbers decide."""
+def _find_reduction_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> Literal["sum", "maximum", ""]:
+    """Run an iteration on random numbers. Return "sum" if it adds something to its state, "maximum" if it takes the
+    maximum of the state and something, else ""."""
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -466,7 +466,7 @@ def _find_nonlinear_inputs(
 
 
 def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Yield some nodes of an iteration, and the nodes that compute them from the given nodes."""
+    """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes `given`."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 

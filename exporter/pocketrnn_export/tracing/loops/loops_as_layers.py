@@ -53,7 +53,7 @@ class _RerolledModule(nn.Module):
             _add_buffer(self, name, traced.values[node])
         # The nodes of a last iteration, each with its node in the typical iteration.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
-        self.order = _list_needed_nodes(self)
+        self.order = _match_loops_and_list_needed_nodes(self)
         taken: set[str] = set()
         self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
         dtype = next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), torch.float32)
@@ -86,8 +86,9 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     module.register_buffer(last, value)
 
 
-def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
-    """Match the iterations of all loops. Return the needed nodes outside of loops, in their order."""
+def _match_loops_and_list_needed_nodes(module: _RerolledModule) -> list[Node]:
+    """Match the iterations of all loops. Return the nodes outside of loops on which the output depends, in the graph's
+    order."""
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
     while True:
@@ -161,8 +162,7 @@ class _RerolledRun:
         return self.values[node]
 
     def compute_final_value(self, loop: MatchedLoop, node: Node) -> Any:
-        """Return the value that a node of a loop has in the last iteration. The node is given as that of the typical
-        iteration, which stands for all."""
+        """Return the value that a node of the typical iteration, which stands for all, has in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -372,7 +372,7 @@ class _AllIterations:
 
     def compute_all_iterations(self, node: Node) -> Tensor:
         """Return the values of a node in all iterations, [iterations, ...]."""
-        value: Tensor = self._compute_own_value(node)
+        value: Tensor = self._compute_iteration_value(node)
         axis = self._require_batch_axis(node)
         parted: Tensor = value.unflatten(axis, (self.iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
@@ -396,7 +396,7 @@ class _AllIterations:
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.compute_all_iterations(self.loop, node))
         if node in self.loop.partners:
-            return self._compute_own_value(node)
+            return self._compute_iteration_value(node)
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
             return self._compute_size(node, found)
@@ -406,8 +406,9 @@ class _AllIterations:
             return value
         return self._merge_iterations(node, value.unsqueeze(0).expand(self.iterations, *value.shape))
 
-    def _compute_own_value(self, node: Node) -> Any:
-        """Compute the value of a node of the iteration. The number of the step becomes a number for each row."""
+    def _compute_iteration_value(self, node: Node) -> Any:
+        """Compute the value of a node of the iteration for all iterations. A number of the step becomes a number for
+        each row."""
         if node not in self.loop.numbered:
             return compute_node_value(node, self.compute_value)
         first, step = self.loop.numbered[node]

@@ -79,7 +79,7 @@ class TracedGraph:
             **signature.inputs_to_lifted_tensor_constants,
         }
         _join_equal_views(graph)
-        _read_parts_of_stacks(graph)
+        _replace_parts_of_stacks(graph)
         _move_step_selection_before_functions(graph)
         self.nodes: list[Node] = list(graph.nodes)
         given = [node for node in self.nodes if node.op == "placeholder"]
@@ -133,7 +133,7 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
                 node.replace_all_uses_with(first)
 
 
-def _read_parts_of_stacks(graph: torch.fx.Graph) -> None:
+def _replace_parts_of_stacks(graph: torch.fx.Graph) -> None:
     """Rewrite `torch.stack([h, c])[1]` as `c`. An iteration may stack the states of several layers."""
     for node in list(graph.nodes):
         if node.target is not torch.ops.aten.select.int or node.args[0].target is not torch.ops.aten.stack.default:

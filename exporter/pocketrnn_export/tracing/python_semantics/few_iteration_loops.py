@@ -36,7 +36,7 @@ ITERATIONS: Final = 4
 ITERATION: Final = "pocketrnn_iteration"
 
 
-def trace_range(*args: Any) -> Positions:
+def make_range_stand_in(*args: Any) -> Positions:
     """Return a stand-in for `range(...)` with these arguments, some of which are sizes of the input.
 
     Raises:
@@ -70,7 +70,7 @@ class Positions(TracedArray):
         if index == slice(None, None, -1):
             return Positions(self.start + self.step * (self.count - 1), -self.step, self.count)
         if isinstance(index, slice):
-            raise TypeError("slices of the positions of a text")
+            raise TypeError("The positions of a text can be sliced only as a whole, in reverse: positions[::-1].")
         return self.start + self.step * (self.count + index if isinstance(index, int) and index < 0 else index)
 
     @property
@@ -94,7 +94,7 @@ class Slices:
                 return self
             if index == slice(None, None, -1):
                 return Slices(self.x, self.axis, keeps_axis=self.keeps_axis, backward=not self.backward)
-            raise TypeError("slices of the steps of a text as a list")
+            raise TypeError("The steps of a text, as a list, can be sliced only as a whole: steps[:] or steps[::-1].")
         size = self.x.shape[self.axis]
         if isinstance(index, int) and index < 0:
             index = size + index
@@ -117,7 +117,7 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
     if session is None:
         yield from values
         return
-    number, running = _find_loop_number(session, where, count), session.running
+    number, running = _find_or_add_loop(session, where, count), session.running
     try:
         for iteration, value in enumerate(values):
             if (number, iteration) not in running:
@@ -128,9 +128,9 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
         running[:] = [other for other in running if other[0] != number]
 
 
-def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
-    """Return the number of the loop on the line `where`: that of the loop which just began there, or the number of a
-    new loop."""
+def _find_or_add_loop(session: TraceSession, where: str, count: Any) -> int:
+    """Return the number of the loop that has just begun on the line `where`. If there is none, add a loop and return
+    its number."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:

@@ -24,11 +24,15 @@ from torch import Tensor
 from pocketrnn_export.module_runs.function_caches import replace_entries
 from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics import size_arithmetic
-from pocketrnn_export.tracing.python_semantics.few_iteration_loops import Slices, find_stacked_loop, trace_range
+from pocketrnn_export.tracing.python_semantics.few_iteration_loops import Slices, find_stacked_loop, make_range_stand_in
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
-from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import (
+    TracedArray,
+    replace_largest_length_by_width,
+    unwrap_arrays,
+)
 from pocketrnn_export.tracing.python_semantics.user_file_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
@@ -114,7 +118,7 @@ def _int_in_trace(*args: Any) -> Any:
         if isinstance(value, torch.SymFloat):
             return sym_int(value)
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
-            return find_known_number(value)
+            return replace_largest_length_by_width(value)
     return int(*args)
 
 
@@ -123,13 +127,13 @@ def _list_in_trace(*args: Any) -> Any:
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
-        if _is_array(args[0]):
+        if _has_one_integer_per_row(args[0]):
             return TracedArray(args[0])
     return list(*args)
 
 
-def _is_array(value: Any) -> bool:
-    """Return whether a value is a tensor with one integer for each row: with one axis, whose size is not fixed."""
+def _has_one_integer_per_row(value: Any) -> bool:
+    """Return whether a value is a tensor of integers with one axis, whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -146,7 +150,7 @@ def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callab
         if find_current_session() is not None and len(args) == 1 and not kwargs:
             value = unwrap_arrays(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
-                return find_known_number(getattr(value, method)())
+                return replace_largest_length_by_width(getattr(value, method)())
         return shipped(*args, **kwargs)
 
     return reduce_values
@@ -158,7 +162,7 @@ _SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
     """Replaces `sorted`, so that lengths are sorted as a tensor."""
     array = unwrap_arrays(values)
-    if find_current_session() is not None and _is_array(array) and kwargs.get("key") is None:
+    if find_current_session() is not None and _has_one_integer_per_row(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
     return sorted(values, **kwargs)
 
@@ -176,10 +180,12 @@ class _RangeInTrace(TracedArray):
 
 def _range_in_trace(*args: Any) -> Any:
     """Replaces `range`, so that a range up to a size or a tensor has symbolic positions."""
-    numbers = [find_known_number(unwrap_arrays(n)) for n in args]
+    numbers = [replace_largest_length_by_width(unwrap_arrays(n)) for n in args]
     if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
-    return trace_range(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _RangeInTrace(*numbers)
+    return (
+        make_range_stand_in(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _RangeInTrace(*numbers)
+    )
 
 
 def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
@@ -271,8 +277,9 @@ def unwrap_types(value: Any) -> Any:
     return value
 
 
-def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """Replace `torch.FloatTensor(...)` and `x.new(...)`. From sizes, make zeros: new memory would be undefined."""
+def make_tensor_of_sizes_or_numbers(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
+    """Replace `torch.FloatTensor(...)` and `x.new(...)`: make zeros of the given sizes, or a tensor of the given
+    numbers."""
     args = unwrap_arrays(args)
     if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not is_torchscript_trace()):
         return args[0].to(dtype)
@@ -281,7 +288,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     if len(args) == 1 and isinstance(args[0], list | tuple) and not isinstance(args[0], torch.Size):
         return torch.tensor(list(args[0]), dtype=dtype)
     sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
-    return torch.zeros([find_known_number(n) for n in sizes or (0,)], dtype=dtype)
+    return torch.zeros([replace_largest_length_by_width(n) for n in sizes or (0,)], dtype=dtype)
 
 
 def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
@@ -300,7 +307,7 @@ def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
 
     def make_tensor(*args: Any, **kwargs: Any) -> Any:
         return (
-            make_filled_tensor(_DTYPES[name], args)
+            make_tensor_of_sizes_or_numbers(_DTYPES[name], args)
             if find_current_session() is not None and not kwargs
             else shipped(*args, **kwargs)
         )
@@ -344,7 +351,7 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
         and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
         and not kwargs
     ):
-        return TracedArray(torch.arange(*map(find_known_number, unwrap_arrays(args))))
+        return TracedArray(torch.arange(*map(replace_largest_length_by_width, unwrap_arrays(args))))
     return np.arange(*args, **kwargs)
 
 

@@ -80,7 +80,7 @@ class TracedNumber(TracedArray):
     """
 
 
-def _convert_to_exact_tensor(value: Any) -> Any:
+def _convert_to_float64_tensor(value: Any) -> Any:
     """Return a number as a float64 tensor. Return a tensor of the module unchanged."""
     if is_size(value):
         value = sym_float(value)
@@ -92,7 +92,7 @@ def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]
     function = getattr(operator, name)
 
     def apply_operation(self: TracedNumber, *others: Any) -> Any:
-        values = [self.tensor, *map(_convert_to_exact_tensor, others)]
+        values = [self.tensor, *map(_convert_to_float64_tensor, others)]
         result = function(*reversed(values)) if reflected else function(*values)
         return TracedNumber(result) if result.dim() == 0 and result.dtype == torch.float64 else result
 

@@ -75,12 +75,15 @@ class TracedArray:
     def __getitem__(self, index: Any) -> Any:
         backwards = isinstance(index, slice) and index.step == -1 and (index.start, index.stop) == (None, None)
         taken = self.tensor.flip(0) if backwards else self.tensor[unwrap_arrays(index)]
-        return TracedArray(taken) if taken.dim() else find_known_number(taken)
+        return TracedArray(taken) if taken.dim() else replace_largest_length_by_width(taken)
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.tensor.shape[0], int):
             return iter(
-                [find_known_number(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)]
+                [
+                    replace_largest_length_by_width(one) if not one.dim() else TracedArray(one)
+                    for one in self.tensor.unbind(0)
+                ]
             )
         if is_torchscript_trace():
             return iter(read_tensor_values(self.tensor))
@@ -88,13 +91,17 @@ class TracedArray:
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
         """Return the largest number."""
-        return find_known_number(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
+        return (
+            replace_largest_length_by_width(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
+        )
 
     max = amax
 
     def amin(self, axis: Any = None, **_: Any) -> Any:
         """Return the smallest number."""
-        return find_known_number(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
+        return (
+            replace_largest_length_by_width(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
+        )
 
     min = amin
 
@@ -141,7 +148,7 @@ class TracedArray:
 
     def item(self) -> Any:
         """Return the only number."""
-        return find_known_number(self.tensor)
+        return replace_largest_length_by_width(self.tensor)
 
 
 def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
@@ -184,8 +191,8 @@ def unwrap_arrays(value: Any) -> Any:
     return value
 
 
-def find_known_number(value: Any) -> Any:
-    """Return the width of the padded batch, a symbolic size, for a tensor that is known to equal it, such as
+def replace_largest_length_by_width(value: Any) -> Any:
+    """Return the width of the padded batch, a symbolic size, in place of a tensor that is known to equal it, such as
     `lengths.max()`. Return other values unchanged."""
     session = find_current_session()
     fact = None if session is None else session.facts.find_fact(value)

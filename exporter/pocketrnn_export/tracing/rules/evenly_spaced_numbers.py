@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
-from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_unless_exporting, declined, rule
 
 # The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16
@@ -32,7 +32,7 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
     return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
-@rule("arange", when=exporting)
+@rule("arange", decline=decline_unless_exporting)
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
     """Rewrite `torch.arange(n - 1, -1, -1)` as a range from 0 that is subtracted or added. onnxruntime turns a lookup
     at a range into a slice, and a negative end of a slice counts from the end of the table."""
@@ -51,7 +51,7 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
     return start - _arange(0, start - end, -step, **options)
 
 
-@rule("linspace", when=exporting)
+@rule("linspace", decline=decline_unless_exporting)
 def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
     """Rewrite `torch.linspace(0, 1, n)`: compute it from both ends to the middle, as PyTorch does."""
     if _are_plain_numbers([start, end, steps]):
@@ -68,7 +68,7 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
     return torch.where(below, first + position * step, last + (position - sym_max(steps - 1, 0)) * step)
 
 
-@rule("logspace", when=exporting)
+@rule("logspace", decline=decline_unless_exporting)
 def logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:

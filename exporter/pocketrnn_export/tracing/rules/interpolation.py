@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max
-from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
 
 
-@rule("interpolate", when=exporting)
+@rule("interpolate", decline=decline_unless_exporting)
 def interpolate(
     _session: TraceSession,
     x: Any,

@@ -19,7 +19,11 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import statically_known_true
 from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumber, is_size
-from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import (
+    TracedArray,
+    replace_largest_length_by_width,
+    unwrap_arrays,
+)
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
@@ -48,21 +52,21 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
         if any(isinstance(number, TracedNumber) for number in numbers):
             kwargs.setdefault("dtype", _find_common_dtype(numbers))
     if call.name in {"__getitem__", "__setitem__"}:
-        args = (args[0], _convert_to_sizes(_stack_index_lists(args[1])), *args[2:])
+        args = (args[0], _replace_largest_lengths_by_width(_stack_index_lists(args[1])), *args[2:])
     if call.name in _OF_SIZES:
-        args = tuple(map(_convert_to_sizes, args))
-        kwargs = {name: _convert_to_sizes(value) for name, value in kwargs.items()}
+        args = tuple(map(_replace_largest_lengths_by_width, args))
+        kwargs = {name: _replace_largest_lengths_by_width(value) for name, value in kwargs.items()}
     return proceed(replace(call, args=args, kwargs=kwargs))
 
 
-def _convert_to_sizes(value: Any) -> Any:
-    """Replace each tensor in an argument that is known to be the largest length by the width of the padded batch, a
-    symbolic size."""
+def _replace_largest_lengths_by_width(value: Any) -> Any:
+    """Return an argument in which each tensor that is known to be the largest length is replaced by the width of the
+    padded batch, a symbolic size."""
     if isinstance(value, slice):
-        return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
+        return slice(*(_replace_largest_lengths_by_width(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
-        return type(value)(_convert_to_sizes(item) for item in value)
-    return find_known_number(value)
+        return type(value)(_replace_largest_lengths_by_width(item) for item in value)
+    return replace_largest_length_by_width(value)
 
 
 def _stack_index_lists(index: Any) -> Any:
@@ -208,7 +212,7 @@ def tolist(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that contains a tensor of the trace."""
     if session.scripted and not _holds_lengths(x):
         return declined("the tensor does not contain lengths")
-    return TracedArray(x) if x.dim() else find_known_number(x)
+    return TracedArray(x) if x.dim() else replace_largest_length_by_width(x)
 
 
 @rule("item")
@@ -217,7 +221,7 @@ def item(session: TraceSession, x: Any) -> Any:
     themselves, since they compute like numbers."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("the tensor is not a single integer")
-    return find_known_number(x)
+    return replace_largest_length_by_width(x)
 
 
 def make_array_from_tolist(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:

@@ -16,9 +16,9 @@ from pocketrnn_export.tracing.session import (
     Rule,
     Topic,
     TraceSession,
-    always,
+    decline_never,
+    decline_outside_loop,
     declined,
-    in_a_loop,
     rule,
 )
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
@@ -59,9 +59,9 @@ def _is_size(value: Any) -> bool:
 
 
 def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
-    """Return an index as a list of its parts, and a list of the numbers among them that index an axis of x whose length
-    is a size of the input: (index of the part, axis, number). The second list is empty if the index contains more than
-    numbers, slices, new axes and an ellipsis."""
+    """Return the parts of an index, and those among them that select one step of an axis whose length is a size of the
+    input: (number of the part, axis, position). The second list is empty if the index has other parts than numbers,
+    slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis
@@ -93,7 +93,7 @@ def _read_single_position(part: slice) -> Any:
     return None
 
 
-@rule("__getitem__", when=in_a_loop)
+@rule("__getitem__", decline=decline_outside_loop)
 def index_step(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite `x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
     parts, found = _find_indexed_steps(x, index)
@@ -114,7 +114,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
     return size + index if isinstance(index, int) and index < 0 else index
 
 
-@rule("__setitem__", when=in_a_loop)
+@rule("__setitem__", decline=decline_outside_loop)
 def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """Rewrite `out[:, t] = h` as `pocketrnn::put`."""
     found = _find_indexed_steps(x, index)[1]
@@ -132,7 +132,7 @@ def assign_step(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     return None
 
 
-@rule("select", when=in_a_loop)
+@rule("select", decline=decline_outside_loop)
 def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
     """Rewrite `x.select(1, t)` as `pocketrnn::step`."""
     dim %= x.dim()
@@ -222,14 +222,14 @@ def _reshape_to_depth(x: Tensor) -> Tensor:
 
 
 _BESIDE: Final = (
-    Rule(("hstack",), _make_stack_rule(_reshape_to_vector, 1), always),
-    Rule(("vstack", "row_stack"), _make_stack_rule(_reshape_to_row, 0), always),
-    Rule(("column_stack",), _make_stack_rule(_reshape_to_column, 1), always),
-    Rule(("dstack",), _make_stack_rule(_reshape_to_depth, 2), always),
+    Rule(("hstack",), _make_stack_rule(_reshape_to_vector, 1), decline_never),
+    Rule(("vstack", "row_stack"), _make_stack_rule(_reshape_to_row, 0), decline_never),
+    Rule(("column_stack",), _make_stack_rule(_reshape_to_column, 1), decline_never),
+    Rule(("dstack",), _make_stack_rule(_reshape_to_depth, 2), decline_never),
 )
 
 
-@rule("__radd__", "add", when=in_a_loop)
+@rule("__radd__", "add", decline=decline_outside_loop)
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:

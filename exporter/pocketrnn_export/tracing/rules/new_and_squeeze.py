@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.tracing.python_semantics.patched_globals import make_filled_tensor
+from pocketrnn_export.tracing.python_semantics.patched_globals import make_tensor_of_sizes_or_numbers
 from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
 
 @rule("new")
 def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Rewrite `x.new(n, 5)` as zeros of that size. From given numbers, or a given tensor, make a tensor of them."""
-    return declined("the call has keyword arguments") if kwargs else make_filled_tensor(x.dtype, args)
+    return declined("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
 
 
 @rule("squeeze")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_unless_exporting, declined, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
@@ -43,7 +43,7 @@ def _select_sorted(x: Tensor, index: Any, dim: int, *, keepdim: bool, nan_first:
     return tuple(part if keepdim else part.squeeze(dim) for part in found)
 
 
-@rule("median", when=exporting)
+@rule("median", decline=decline_unless_exporting)
 def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
     if dim is None or more:
@@ -54,7 +54,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
     )
 
 
-@rule("kthvalue", when=exporting)
+@rule("kthvalue", decline=decline_unless_exporting)
 def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
@@ -62,7 +62,7 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
     return torch.return_types.kthvalue(_select_sorted(x, k - 1, dim, keepdim=keepdim))
 
 
-@rule("quantile", when=exporting)
+@rule("quantile", decline=decline_unless_exporting)
 def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `torch.quantile(x, 0.5, dim=1)` by sorting, with interpolation between the two nearest numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
@@ -82,7 +82,7 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     return found if keepdim else found.squeeze(dim)
 
 
-@rule("take_along_dim", when=exporting)
+@rule("take_along_dim", decline=decline_unless_exporting)
 def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
     """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
@@ -111,7 +111,7 @@ def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[.
     return compute_from_integers
 
 
-@rule("searchsorted", when=exporting)
+@rule("searchsorted", decline=decline_unless_exporting)
 def searchsorted(
     _session: TraceSession,
     sorted_sequence: Any,
@@ -134,7 +134,7 @@ def searchsorted(
 def _make_refusal_rule(name: str) -> Rule:
     """Return a rule that refuses a function of torch without an ONNX operator."""
 
-    @rule(name, when=exporting)
+    @rule(name, decline=decline_unless_exporting)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
         raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
@@ -142,7 +142,7 @@ def _make_refusal_rule(name: str) -> Rule:
     return refuse_call
 
 
-@rule("isin", when=exporting)
+@rule("isin", decline=decline_unless_exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
     """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
@@ -152,10 +152,10 @@ def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any)
 
 
 _TRUTHS: Final = (
-    *(Rule((function.__name__,), _make_bool_rule(function), exporting) for function in
+    *(Rule((function.__name__,), _make_bool_rule(function), decline_unless_exporting) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), exporting),
-    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), exporting),
+    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), decline_unless_exporting),
+    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), decline_unless_exporting),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
     *(median, kthvalue, quantile, take_along_dim, searchsorted, isin),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
-from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number
-from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined
+from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width
+from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, decline_never, declined
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,15 @@ def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any
     ]
     if any(len(column) != axes for column in columns):
         return None
-    columns = [[find_known_number(n) for n in column] for column in columns]
+    columns = [[replace_largest_length_by_width(n) for n in column] for column in columns]
     return [_Windows(axis, *each) for axis, each in zip(range(-axes, 0), zip(*columns, strict=True), strict=True)]
 
 
-def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
-    """Return the axes that a single window covers, and those windows along the other axes that change something."""
+def _separate_whole_axes(
+    session: TraceSession, x: Tensor, windows: Sequence[_Windows]
+) -> tuple[list[int], list[_Windows]]:
+    """Return the axes that one window covers as a whole. Return also the windows along other axes, except those that
+    change nothing."""
     whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
@@ -111,7 +114,7 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
             return declined("indices are wanted, or the arguments are not valid")
-        whole, others = _split_windows(session, x, windows)
+        whole, others = _separate_whole_axes(session, x, windows)
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
@@ -155,7 +158,7 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
             return declined("the arguments are not valid")
-        whole, others = _split_windows(session, x, windows)
+        whole, others = _separate_whole_axes(session, x, windows)
         if whole and not others and divisor_override is None:
             return x.mean(whole, keepdim=True)
         plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
@@ -241,4 +244,4 @@ _POOLS: Final = {
     **{f"adaptive_max_pool{axes}d": _make_adaptive_pool_rule(axes, largest=True) for axes in (1, 2)},
     **{f"adaptive_avg_pool{axes}d": _make_adaptive_pool_rule(axes, largest=False) for axes in (1, 2)},
 }
-POOLING: Final = tuple(Rule((name,), pool, always) for name, pool in _POOLS.items())
+POOLING: Final = tuple(Rule((name,), pool, decline_never) for name, pool in _POOLS.items())

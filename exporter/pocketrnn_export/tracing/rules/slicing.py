@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_user_frame, read_line
+from pocketrnn_export.intake.user_frames import describe_line, find_frame_outside_package, is_user_frame, read_line
 from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import make_equality_relation, record_guard
 from pocketrnn_export.tracing.rules.lengths import record_full_width
@@ -25,9 +25,9 @@ from pocketrnn_export.tracing.session import (
     Rule,
     Topic,
     TraceSession,
+    decline_outside_branch,
     declined,
     find_size_environment,
-    is_on_branch,
     rule,
 )
 from pocketrnn_export.tracing.sizes.condition_log import Question
@@ -43,7 +43,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
     try:
         return proceed(call)
     except Exception:
-        caller = find_outside_frame(sys._getframe(1))
+        caller = find_frame_outside_package(sys._getframe(1))
         if is_user_frame(caller):
             session.log.raised.append(describe_line(caller))
         raise
@@ -56,7 +56,7 @@ def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], 
                 record_guard(session, guard, read_line(frame) if frame is not None else None)
 
 
-@rule("__getitem__", when=is_on_branch)
+@rule("__getitem__", decline=decline_outside_branch)
 def index_by_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     """Rewrite the slices of `x[:, 2:n]` as `pocketrnn::cut`, which does not restrict sizes. Other parts of the index
     stay unchanged."""
@@ -105,7 +105,7 @@ def _count_axes_taken(part: Any) -> int:
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
-@rule("narrow", when=is_on_branch)
+@rule("narrow", decline=decline_outside_branch)
 def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
     """Rewrite `x.narrow(1, 0, n)` as `pocketrnn::cut`, which does not restrict sizes."""
     dim %= x.dim()
@@ -118,7 +118,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
     return CUT(x, dim, start, start + length, 1)
 
 
-@rule("split", when=is_on_branch)
+@rule("split", decline=decline_outside_branch)
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """Rewrite a split whose number of chunks depends on a size: return everything as one chunk.
 
@@ -130,7 +130,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
     return (x,)
 
 
-@rule("chunk", when=is_on_branch)
+@rule("chunk", decline=decline_outside_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Rewrite `chunk` as cuts of equal width. The number of chunks is that for the sizes that the trace assumes, which
     is recorded as a condition on sizes."""
@@ -144,13 +144,17 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     count = size_functions.FloorDiv(expression + width - 1, width)
     many = int(compute_value_at(count, session.branch.sizes))
     session.log.record_question(
-        Question(Condition(make_equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
+        Question(
+            Condition(make_equality_relation(count, many)),
+            True,
+            *read_line(find_frame_outside_package(sys._getframe(1))),
+        )
     )
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
 
 
-@rule("pad", when=is_on_branch)
+@rule("pad", decline=decline_outside_branch)
 def pad_from_zero(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """Rewrite `F.pad(x, (0, n - x.size(1)))` in a trace whose branch has `pads_from_zero`: negative amounts become
     0."""
@@ -188,7 +192,7 @@ _SHAPED: Final = {
     **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
 }
 _SHAPE_RULES: Final = tuple(
-    Rule((name,), _make_shape_rule(function), is_on_branch) for name, function in _SHAPED.items()
+    Rule((name,), _make_shape_rule(function), decline_outside_branch) for name, function in _SHAPED.items()
 )
 
 

@@ -11,16 +11,21 @@ from types import FrameType
 from typing import Any, Final
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_library_frame, is_user_frame
+from pocketrnn_export.intake.user_frames import (
+    describe_line,
+    find_frame_outside_package,
+    is_library_frame,
+    is_user_frame,
+)
 from pocketrnn_export.torch_internals import TEXT_FILES
-from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 
 
-@rule("__repr__", "__str__", "__format__", when=exporting)
+@rule("__repr__", "__str__", "__format__", decline=decline_unless_exporting)
 def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Refuse a string of a tensor in user code, unless it is only printed, logged or raised."""
-    frame: FrameType | None = find_outside_frame(sys._getframe(1))
+    frame: FrameType | None = find_frame_outside_package(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back
     if frame is None or not is_user_frame(frame) or is_library_frame(frame):

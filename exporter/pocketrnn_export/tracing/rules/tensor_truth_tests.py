@@ -9,9 +9,9 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import describe_user_line, find_outside_frame
+from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
 from pocketrnn_export.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_unless_exporting, declined, rule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 _log = logging.getLogger(__name__)
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 
-@rule(*TRUTHS, when=exporting)
+@rule(*TRUTHS, decline=decline_unless_exporting)
 def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
     """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement."""
-    frame = find_outside_frame(sys._getframe(1))
+    frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
         return declined("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -33,7 +33,7 @@ def accept_assert(session: TraceSession, *_: Any, **__: Any) -> Any:
     return True
 
 
-@rule("equal", "allclose", when=exporting)
+@rule("equal", "allclose", decline=decline_unless_exporting)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
     """Refuse `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):

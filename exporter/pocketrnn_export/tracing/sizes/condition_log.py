@@ -96,7 +96,7 @@ class TraceLog:
         Raises:
             ExportError: the module's own question cannot be solved, or there are too many questions.
         """
-        self.check_time(lambda: question.where)
+        self.refuse_long_trace(lambda: question.where)
         try:
             varies = question.condition.varies
         except UnsolvableError as error:
@@ -118,14 +118,14 @@ class TraceLog:
         self.refused.append(error)
         return error
 
-    def check_time(self, where: Callable[[], str]) -> None:
+    def refuse_long_trace(self, where: Callable[[], str]) -> None:
         """Refuse a forward that takes too long to trace. The error names the current line."""
         if time.process_time() > self.until:
             raise self.record_refusal(make_too_many_questions_error(where()))
 
-    def check_answered(self) -> None:
-        """Refuse a trace that ended normally although an error was recorded in it, or the module caught an error whose
-        message contains a size."""
+    def raise_recorded_error(self) -> None:
+        """Raise the first error that was recorded, even if the module caught it. Also refuse a module that caught an
+        error with a size in its message."""
         if self.refused:
             raise self.refused[0]
         if self.said:

@@ -28,8 +28,8 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 
 def find_output_use(frame: FrameType) -> str:
-    """Return how the line of a frame uses the value that it computes: "printed" if the value is only printed or logged,
-    "raised" if it is only part of an error's message, or "" if it has another use or the source is not known."""
+    """Return how user code uses the value that a frame computes now: "printed" if it is only printed or logged,
+    "raised" if it is only part of an error's message, "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_users_frame(frame)
     where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)

@@ -42,15 +42,15 @@ class ProgramAttempt(Generic[Traced]):
         run: computes its logits [batch, classes] for a batch of some sizes.
         plan: the plan of its trace; None for an ordinary trace, which is right only for the sizes of its example until
             it is proven.
-        run_lasting: the same as `run`, with weights of recurrent layers that forget nothing; None if there are no such
-            layers, or if the program does not run with these weights.
+        run_non_forgetting: the same as `run`, with weights of recurrent layers that forget nothing; None if there are
+            no such layers, or if the program does not run with these weights.
     """
 
     traced: Traced
     log: TraceLog
     run: Callable[[Sizes], Logits]
     plan: TracePlan | None = None
-    run_lasting: Callable[[Sizes], Logits] | None = None
+    run_non_forgetting: Callable[[Sizes], Logits] | None = None
 
 
 class AnswerJudge:
@@ -74,7 +74,7 @@ class AnswerJudge:
                 self.known[sizes] = error
         return self.known[sizes]
 
-    def answers_sizes(self, sizes: Sizes) -> bool:
+    def is_answered_at(self, sizes: Sizes) -> bool:
         """Return whether the module answers a batch of these sizes without an error."""
         return not isinstance(self.compute_answer_for(sizes), Exception)
 
@@ -89,12 +89,12 @@ class AnswerJudge:
         """Return whether a program's answer differs from the module's answer for a batch of the sizes `case`, both with
         weights by which recurrent layers forget nothing. Return False if one of them does not run with these
         weights."""
-        if attempt.run_lasting is None or not self.answers_sizes(case):
+        if attempt.run_non_forgetting is None or not self.is_answered_at(case):
             return False
         if (id(attempt), case) not in self.verdicts:
             # An error in PyTorch's own run of a program does not mean that its exported form fails.
             try:
-                given = attempt.run_lasting(case)
+                given = attempt.run_non_forgetting(case)
             except Exception:
                 return False
             self.verdicts[id(attempt), case] = self._agrees(replace(attempt, run=lambda _: given), case)
@@ -114,8 +114,8 @@ class AnswerJudge:
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), _MOST_ROUNDING)
 
     def find_too_large_rounding(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
-        """Return the rounding error of the module's answer in single precision, if it is too large to compare a program
-        with the answer, and explains the program's difference from the answer; else 0."""
+        """Return the rounding error of the module's answer if it is too large for a comparison and explains how far the
+        program's answer differs; else 0."""
         expected = self.compute_answer_for(case)
         if isinstance(expected, Exception):
             return 0.0
@@ -141,22 +141,22 @@ class AnswerJudge:
         Raises:
             ExportError: the module fails on sizes that such limits cannot describe.
         """
-        if all(self.answers_sizes(case) for case in cases):
+        if all(self.is_answered_at(case) for case in cases):
             return Limits()
         rows = 1 if self.batch is not None else 2
-        tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers_sizes(Sizes(rows, t))]
+        tokens = [t for t in sorted({c.tokens for c in cases}) if self.is_answered_at(Sizes(rows, t))]
         if not tokens:
-            raise self._make_limits_error(next(c for c in cases if not self.answers_sizes(c)))
+            raise self._make_limits_error(next(c for c in cases if not self.is_answered_at(c)))
         lowest, highest = tokens[0], tokens[-1]
         least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
         most = self._find_upper_limit({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
         ordinary = lowest if least is not None else min(highest, 7)
         batches = {c.batch for c in cases}
-        highest_batch = max((b for b in batches if self.answers_sizes(Sizes(b, ordinary))), default=rows)
+        highest_batch = max((b for b in batches if self.is_answered_at(Sizes(b, ordinary))), default=rows)
         batch = self._find_upper_limit(batches, highest_batch, lambda n: Sizes(n, ordinary))
         limits = Limits(least, most, batch)
         for case in cases:
-            if is_within_limits(limits, case) != self.answers_sizes(case):
+            if is_within_limits(limits, case) != self.is_answered_at(case):
                 raise self._make_limits_error(case)
         return limits
 
@@ -164,7 +164,7 @@ class AnswerJudge:
         """Return the last number that the module accepts, between an accepted number and a refused one."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.answers_sizes(make_sizes(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.is_answered_at(make_sizes(middle)) else (good, middle)
         return good
 
     def _find_upper_limit(self, asked: Collection[int], highest: int, make_sizes: Callable[[int], Sizes]) -> int | None:

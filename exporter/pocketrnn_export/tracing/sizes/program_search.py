@@ -71,7 +71,7 @@ def find_program_for_all_sizes(
     in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
-    lasting: AnswerJudge | None = None,
+    non_forgetting: AnswerJudge | None = None,
     choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
     computes_values: Callable[[Traced, Sizes, Sizes], bool] = lambda *_: True,
 ) -> ProgramWithLimits[Traced]:
@@ -85,7 +85,7 @@ def find_program_for_all_sizes(
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
         batch: the batch size of every run, if it is fixed.
-        lasting: compares programs with the module's answers with weights that forget nothing.
+        non_forgetting: compares programs with the module's answers with weights that forget nothing.
         choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
         computes_values: whether a program that was traced for some sizes computes each value of forward for others.
 
@@ -94,7 +94,7 @@ def find_program_for_all_sizes(
     """
     judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
-    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices, computes_values)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], non_forgetting, choices, computes_values)
     if isinstance(plain, ProgramAttempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
@@ -115,11 +115,11 @@ class _Search(Generic[Traced]):
         regions: Regions,
         trace: Callable[[TracePlan], ProgramAttempt[Traced]],
         questions: Sequence[Question],
-        lasting: AnswerJudge | None,
+        non_forgetting: AnswerJudge | None,
         choices: Callable[[Sizes], frozenset[Choice]],
         computes_values: Callable[[Traced, Sizes, Sizes], bool],
     ) -> None:
-        self.lasting, self.choices, self.computes_values = lasting, choices, computes_values
+        self.non_forgetting, self.choices, self.computes_values = non_forgetting, choices, computes_values
         self._choices: dict[int, frozenset[Choice] | None] = {}
         self._computed: dict[tuple[int, Sizes], bool] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
@@ -135,7 +135,7 @@ class _Search(Generic[Traced]):
     @property
     def answered_cases(self) -> list[Sizes]:
         """The sizes, among those to compare, at which the module runs without an error."""
-        return [case for case in self.cases if self.judge.answers_sizes(case)]
+        return [case for case in self.cases if self.judge.is_answered_at(case)]
 
     def search_program(self) -> ProgramAttempt[Traced] | None:
         """Search for the program. Return None if there is no such program."""
@@ -291,7 +291,7 @@ class _Search(Generic[Traced]):
         region, or None if forward fails there."""
         if region not in self._choices:
             some = [
-                self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.answers_sizes(sizes)
+                self.choices(sizes) for sizes in self.regions.list_members(region) if self.judge.is_answered_at(sizes)
             ]
             self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
@@ -299,7 +299,7 @@ class _Search(Generic[Traced]):
     def _agrees_without_forgetting(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether the program agrees with the module if both have weights with which recurrent layers forget
         nothing. With normal weights, such a layer hides an error that lies a few dozen steps back."""
-        return self.lasting is None or not self.lasting.contradicts(attempt, case)
+        return self.non_forgetting is None or not self.non_forgetting.contradicts(attempt, case)
 
     def _plan_several_programs(self) -> TracePlan | None:
         """Return a plan of several programs, each used under a condition on the sizes, that together are right for all

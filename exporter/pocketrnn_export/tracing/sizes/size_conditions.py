@@ -41,7 +41,8 @@ Whole = npt.NDArray[np.int64]
 
 
 class UnsolvableError(ArithmeticError):
-    """A relation contains a function that is not supported here, or a number that exceeds 64 bits."""
+    """A relation cannot be evaluated: it has an unsupported function, a number of more than 62 bits, a negative power
+    or a division by zero."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +224,15 @@ class _NumberLibrary:
     checked: Callable[[Any, Any], Any]
 
 
-def _check_bits(value: Any, estimate: Any) -> Any:
+def _refuse_more_than_62_bits(value: Any, estimate: Any) -> Any:
+    """Return an array. Refuse integers that exceed 62 bits by an estimate of their sizes as floats."""
     if value.dtype == np.int64 and bool((np.abs(estimate) > _BITS).any()):
         raise UnsolvableError("a number of more than 62 bits")
     return value
 
 
 _ARRAYS: Final = _NumberLibrary(
-    np, np.asarray, lambda x: x.astype(np.float64), lambda x: x.astype(np.int64), _check_bits
+    np, np.asarray, lambda x: x.astype(np.float64), lambda x: x.astype(np.int64), _refuse_more_than_62_bits
 )  # fmt: skip
 _TENSORS: Final = _NumberLibrary(
     torch,

@@ -53,7 +53,7 @@ def make_size_refusal_error(
             )
     if judge.errors and not failures:
         for question in known:
-            if _is_plain_number(question) and question.line:
+            if _freezes_a_size(question) and question.line:
                 size = "number of tokens" if "tokens" in question.condition.size_names else "number of texts"
                 return UntraceableError(
                     "The module cannot be traced with a dynamic batch and sequence length: it uses the "
@@ -67,9 +67,8 @@ def make_size_refusal_error(
     return _make_question_error(question, f"for {describe_sizes(case)}")
 
 
-def _is_plain_number(question: Question) -> bool:
-    """Return whether a condition says that an operation, such as `range`, turned a size of the example into a
-    constant."""
+def _freezes_a_size(question: Question) -> bool:
+    """Return whether a condition states one number for a size: an operation, such as `range`, made a constant of it."""
     relation = question.condition.relation
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
@@ -82,8 +81,8 @@ def _make_untraceable_error(error: Exception) -> ExportError:
 
 
 def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
-    """Return the error for a condition on sizes whose result is another in some region of sizes. `region` describes
-    these sizes, and `ways` is the number of branches."""
+    """Return the error for a condition that is true for some sizes and false for others. `region` describes the sizes
+    where it is not as usual, and `ways` is the number of branches."""
     if question.branch and ways > TOGETHER:
         return ExportError(
             f"Forward has {ways} branches for different sizes of its input, but a graph can have at most {TOGETHER}: "

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _TEXTS = 200
 
 
-def compare_module_with_answers(
+def refuse_module_with_other_answers(
     prepared: ExportableModule, description: Description, answered: Sequence[AnsweredText]
 ) -> None:
     """Refuse a module that answers the first texts in another way than its owner's classifier.
@@ -48,7 +48,7 @@ def compare_module_with_answers(
         if not isinstance(one, LabelOutput):
             return
         of_head = [row for row in answered if row.head == name]
-        source = _make_source(prepared, description, one, slice(begin, begin + len(one.labels)))
+        source = _make_answer_source(prepared, description, one, slice(begin, begin + len(one.labels)))
         begin += len(one.labels)
         try:
             refuse_other_answers(source, of_head[:_TEXTS], len(of_head))
@@ -58,7 +58,7 @@ def compare_module_with_answers(
             raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
 
 
-def _make_source(
+def _make_answer_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
     """Make an `AnswerSource` that answers with the module. Its answers come from the columns `columns` of the logits,
@@ -69,10 +69,10 @@ def _make_source(
     def answer_ids(ids: Sequence[int]) -> Probabilities:
         row = np.asarray([ids], np.int64)
         if len(ids) < prepared.least or (prepared.needs_real_token and not (row != prepared.padding_id).any()):
-            raise LimitError("The module does not take this text.", "Give another.")
+            raise LimitError("The module does not take this text.", "Give another text.")
         logits = run(row, np.asarray([len(ids)], np.int64))[:, columns]
         if not np.isfinite(logits).all():
-            raise LimitError("The module has no finite answer.", "Give another.")
+            raise LimitError("The module's answer to this text is infinite or NaN.", "Give another text.")
         return np.asarray(chosen.probabilities(np.asarray(logits, np.float32))[0], np.float64)
 
     def encode(read: object) -> list[int]:

@@ -1,4 +1,4 @@
-"""Export with the text rules that the owner's answers show, or write the command that gives them."""
+"""Export with the text rules that fit the owner's answers, or refuse and name the command with these rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import write_command_again
+from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ParityError
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
@@ -20,11 +20,11 @@ _TEXTS_TO_DECIDE_BY: Final = 20
 _OF_SPLITTING: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
-def export_by_answers(
+def export_with_rules_from_answers(
     write: Callable[[dict[str, Any]], Manifest], description: dict[str, Any], options: Mapping[str, Any]
 ) -> Manifest:
-    """Export a classifier. If its probabilities differ from the owner's, but agree with other text rules, export it
-    with those rules. Refuse it if the options state text rules, or if only a few texts agree.
+    """Export a classifier. If its probabilities differ from the owner's, but agree under other text rules, export it
+    with the other rules. Refuse it if the options state text rules, or if only a few texts agree.
 
     Args:
         write: exports with the arguments of `pocketrnn_export.export`.
@@ -43,7 +43,7 @@ def export_by_answers(
     except OtherAnswersError as error:
         agreeing, numbers = error.agreeing, error.numbers
         if agreeing is None or isinstance(agreeing, SubwordRules):
-            _name_functions(error, options)
+            _raise_again_with_function_names(error, options)
             raise
         changed = write_rules_option(agreeing, error.before)
         members = json.loads(changed)
@@ -52,7 +52,9 @@ def export_by_answers(
         is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if is_stated or numbers < _TEXTS_TO_DECIDE_BY:
-            line = write_command_again(_change_options(options, members, is_split_otherwise=is_split_otherwise))
+            line = format_command_with_changes(
+                _make_corrected_rule_options(options, members, is_split_otherwise=is_split_otherwise)
+            )
             raise ParityError(error.problem, f"{error.remedy} Write: {line}") from None
     print_line(
         f"Note: The module's answers differ from your classifier's with these rules, and agree on {numbers} texts with "
@@ -62,18 +64,23 @@ def export_by_answers(
     return write({**description, "rules": agreeing})
 
 
-def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
+def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
-    from pocketrnn_export.source_code.text_function_check import list_text_functions
+    from pocketrnn_export.source_code.text_function_check import list_text_functions, names_answering_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
     tried_name = "" if tried is None else f"{tried.path}:{tried.name}"
-    if found := [one for one in list_text_functions(named.path) if one != tried_name]:
-        line = write_command_again({"tokenizer": found[0]})
+    found = [one for one in list_text_functions(named.path) if one != tried_name]
+    if tried is not None and tried.name == WRITTEN_NAME:
+        # Written of a function that answers texts.
+        found = [one for one in found if not names_answering_function(one.rpartition(":")[2])]
+    if found:
+        line = format_command_with_changes({"tokenizer": found[0]})
         other = "Other functions" if tried_name else "Functions"
         raise ParityError(
             error.problem,
@@ -82,11 +89,11 @@ def _name_functions(error: ParityError, options: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _change_options(
+def _make_corrected_rule_options(
     options: Mapping[str, Any], members: Mapping[str, Any], *, is_split_otherwise: bool
 ) -> dict[str, str | None]:
-    """Return the options that must change so that the text rules get these members: the new --rules, and None for an
-    option to leave out. The tokenizer is left out if `is_split_otherwise`."""
+    """Return the options that must change so that the text rules get these members: the new --rules, and None for each
+    option to leave out. If `is_split_otherwise`, --tokenizer is left out."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json
 
     stated = {} if options["rules"] is None else parse_rules_json(options["rules"])[1]

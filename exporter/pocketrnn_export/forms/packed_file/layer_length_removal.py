@@ -1,4 +1,4 @@
-"""Rewrite recurrent layers that take lengths counted from the ids. The new layers read all steps.
+"""Remove the lengths of recurrent layers whose lengths are counted from the ids. The new layers read all steps.
 
 `pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads too few steps where the padding id is inside a text. The
 engine's layers read all steps. In a forward layer, later steps do not change earlier outputs: the state after n steps
@@ -22,10 +22,11 @@ _OF_DIRECTIONS: Final = (_W, _R, _B, _PEEPHOLES)
 _STATES: Final = (_H, _C)
 
 
-def rewrite_layers_with_lengths(
+def rewrite_layers_without_lengths(
     content: bytes, list_dependent_names: Callable[[onnx.ModelProto], Container[str]]
 ) -> bytes:
-    """Rewrite a graph for one text so that its recurrent layers read all steps, with the same outputs.
+    """Rewrite a graph for one text so that its recurrent layers take no lengths and read all steps, with the same
+    outputs.
 
     A layer whose cells are used afterwards is not changed. `list_dependent_names` lists the values that depend on the
     tokens.
@@ -83,7 +84,8 @@ class _RewrittenLayer:
         return self._add_constant(np.array(numbers, np.int64))
 
     def _add_step_indices(self) -> None:
-        """Add nodes for each step's index, its index in reverse order, and whether the layer reads it."""
+        """Add nodes that compute for each step its index, its index in reverse order, and whether the layer reads
+        it."""
         size = self._add_node("Shape", self._inputs[_X])
         steps = self._add_node(
             "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)

@@ -1,4 +1,4 @@
-"""Write and read the sizes and ids that a bundle's provenance holds for the proofs of further forms."""
+"""Write and read the ids and sizes in a bundle's provenance from which the proofs of its further forms make cases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONG_TURNS: Final = 4
 
 
 def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """Read the ids with which a bundle's module compares words. The proofs of its forms include them.
+    """Read from a bundle's provenance the ids with which its module compares words.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
@@ -43,19 +43,19 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
 
 
 def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """Return the provenance entry for the sizes (batch, tokens) around each condition that forward tests on a size, or
-    {} without conditions."""
+    """Return the provenance entry that lists sizes (batch, tokens) near forward's conditions on sizes, or {} if there
+    are no such sizes."""
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Read from a bundle's provenance the sizes, (batch, tokens), on which the proof of a further form compares
-    answers, and add a size for each of `turns`.
+def read_condition_sizes(provenance: Mapping[str, Any], further_tokens: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """Return the sizes (batch, tokens) at which the proof of a further form compares answers: those in a bundle's
+    provenance, and one text of each length in `further_tokens`, but at most four longer than 5,000.
 
     Args:
         provenance: the bundle's provenance.
-        turns: further numbers of tokens, each for a batch of one text.
+        further_tokens: further numbers of tokens, each for a batch of one text.
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
@@ -67,7 +67,7 @@ def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = (
         plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
     if not plain:
         raise BundleError(f"provenance.{ASKED_SIZES} of classifier.json is not a list of sizes.", MAKE_AGAIN)
-    few = sorted(turns)
+    few = sorted(further_tokens)
     long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
     further = [*(tokens for tokens in few if tokens <= _LONG), *long]
     return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]

@@ -1,4 +1,4 @@
-"""The integers in a graph that forward may compare ids with."""
+"""The small integer constants of a graph: forward may compare ids with them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import onnx
 _SMALL: Final = 64
 
 
-def find_small_integers(content: bytes) -> list[int]:
-    """Return the integers among the small constants of a graph, and their neighbors: `x > 3` is first true for 4."""
+def list_integers_near_constants(content: bytes) -> list[int]:
+    """Return the integers among the small constants of a graph, and the integers next to them: `x > 3` is first true
+    for 4."""
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
     small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)

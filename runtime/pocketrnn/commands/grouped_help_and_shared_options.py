@@ -1,6 +1,6 @@
-"""A command whose help has its options in groups: examples and usual options, then the text, then rare options.
+"""A command whose help shows its options in groups, and the options that several commands share.
 
-It also makes the options for columns and encodings, which several commands have.
+The help begins with examples and common options; the text and the rare options follow.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Command(click.Command):
         self.groups = dict(groups or {"Options": ()})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. A usage error of click's parser without a context gets this command's context."""
+        """Parse the arguments. If click raises a usage error without a context, give it the context of this command."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -90,7 +90,7 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph and the examples of the help. The other paragraphs follow the usual options."""
+        """Write the first paragraph and the examples of the help. The other paragraphs follow the common options."""
         first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
@@ -100,7 +100,7 @@ class Command(click.Command):
                 formatter.write_text("\b\n" + "\n".join(examples))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usual options first, then the text, then the other groups of options."""
+        """Write the common options first, then the text, then the other groups of options."""
         rest = _make_help_without_examples(self).partition("\n\n")[2]
         for place, (title, parameters) in enumerate(self.group_options(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]

@@ -1,5 +1,5 @@
-"""Find the ids with the largest embedding vectors. A text that repeats one of these ids has larger sums than random
-texts have.
+"""Find the ids with extreme embedding vectors: the longest, and those with the largest and the smallest sum. A text
+that repeats one of these ids has larger sums than random texts have.
 
 Two of 5,000 words may have the weights -3 and 3, and all others 0.02. The sum of a random text is then at most 1; the
 first such word, ten times, gives -30, where a sigmoid is 1e-13.

@@ -1,0 +1,49 @@
+"""Run one export at a time, and turn every exception that its code raises into an `ExportError`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import nn
+
+from pocketrnn.errors import ExportError, PocketRNNError, Terminated, first_line
+from pocketrnn_export.comparing.torch_threads import use_one_thread
+from pocketrnn_export.diagnose.first_difference import add_first_difference_to_error
+from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged
+
+# Neither torch.export nor the way Python hides warnings can be used by two threads at once.
+_lock: Final = threading.Lock()
+
+
+@contextlib.contextmanager
+def lock_exports() -> Iterator[None]:
+    """Make other exports wait, and limit torch to one core while the block runs.
+
+    Small batches run many thousand times. With two cores, an export that takes 11 s took 93 s on a busy machine.
+
+    Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
+    trace could not see into it.
+    """
+    with _lock, use_one_thread(), torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextlib.contextmanager
+def convert_exceptions(module: nn.Module) -> Iterator[None]:
+    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` with its name."""
+    try:
+        with add_first_difference_to_error(), keep_module_unchanged(module):
+            yield
+    except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
+        raise
+    # A user's code may raise what is not an Exception.
+    except BaseException as error:
+        raise ExportError(
+            f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+            "Run the module's forward by itself. If it does not raise this error, report a bug of pocketrnn with the "
+            "module.",
+        ) from error

@@ -1,0 +1,49 @@
+"""Export for one text at a time if a graph for batches is not possible."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+
+_log = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
+
+
+def run_with_single_text_fallback(
+    prepared: ExportableModule,
+    make: Callable[[ExportableModule], _Made],
+    prepare: Callable[..., ExportableModule],
+    *,
+    batches_only: bool = False,
+) -> _Made:
+    """Make a result from a prepared module. If this fails for batches, prepare the module again for one text at a time,
+    and make the result from that.
+
+    Args:
+        prepared: the prepared module.
+        make: makes the result from a prepared module.
+        prepare: prepares the module, with the argument `one_text`.
+        batches_only: do not try `make` for one text at a time.
+
+    Raises:
+        UntraceableError: both fail.
+    """
+    try:
+        return make(prepared)
+    except UntraceableError as error:
+        if prepared.one_text or batches_only:
+            raise
+        try:
+            made = make(prepare(one_text=True))
+        except (ExportError, InputError):
+            raise error from error.__cause__
+        _log.warning(
+            "Exported for one text at a time, which is slower for many texts: a graph for batches is not possible. %s",
+            error.problem,
+        )
+        return made

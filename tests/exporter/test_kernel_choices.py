@@ -1,0 +1,68 @@
+"""A kernel chosen by sizes is no condition of a module, nor is an operator that gives more than is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.proof.forward_value_comparison import ForwardValues
+from pocketrnn_export.tracing.module_trace import follow_forward, trace_program
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
+from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+
+
+class Convolution(nn.Module):
+    """A convolution over the characters of each token, or over the tokens of each text."""
+
+    def __init__(self, layer: nn.Module, arrange: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.layer = layer
+        self.arrange = arrange
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layer(self.arrange(self.embedding(tokens))).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "arrange"),
+    [
+        (nn.Conv1d(8, 4, 3, padding=1), lambda x: x.transpose(1, 2)),
+        (nn.Conv1d(8, 4, 3), lambda x: x.reshape(-1, 8, 1).expand(-1, 8, 5)),
+        (nn.Conv2d(1, 4, (3, 8), padding=(1, 0)), lambda x: x.unsqueeze(1)),
+        (nn.Conv2d(1, 4, 3), lambda x: x.reshape(-1, 1, 8, 1).expand(-1, 1, 8, 5)),
+        (nn.ConvTranspose1d(8, 4, 3), lambda x: x.transpose(1, 2)),
+        (nn.Conv3d(1, 2, 3, padding=1), lambda x: x[:, None, None]),
+    ],
+)
+@pytest.mark.parametrize("batch", [3, 20])
+def test_a_convolution_has_no_condition_on_the_number_of_rows(
+    layer: nn.Module, arrange: Callable[[Tensor], Tensor], batch: int
+) -> None:
+    log = TraceLog()
+    tokens = torch.zeros(batch, 7, dtype=torch.int64)
+    error = follow_forward(Convolution(layer, arrange).eval(), (tokens,), Sizes(batch, 7), log)
+    assert error is None
+    assert not [question for question in log.questions if "16" in str(question.condition)]
+    assert torch.backends.mkldnn.enabled
+
+
+class SortedByLength(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        order = lengths.sort(descending=True)[1]
+        return self.embedding(tokens[order]).sum(1)[order.argsort()]
+
+
+def test_a_program_that_only_has_the_indices_of_a_sort_computes_the_sort() -> None:
+    module = SortedByLength().eval()
+    own = torch.randint(20, (3, 7)), torch.tensor([7, 5, 3])
+    with torch.no_grad():
+        traced = trace_program(module, own, None, TraceLog())
+    assert ForwardValues(module).are_computed(traced, own, (torch.randint(20, (40, 1)), torch.ones(40).long()))
