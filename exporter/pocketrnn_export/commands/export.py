@@ -278,8 +278,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    source = complete_source(source)
-    named = parse_source(source, options)
+    named = parse_source(source := complete_source(source), options)
     _refuse_unusable_output(
         output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"]
     )

@@ -67,14 +67,19 @@ def export_with_rules_from_answers(
 def _raise_again_with_function_names(error: ParityError, options: Mapping[str, Any]) -> None:
     """Raise the error again with the names of the functions in the owner's file that may split texts, if there are such
     functions and no option states text rules. A function that --tokenizer names is left out."""
-    from pocketrnn_export.source_code.text_function_check import list_text_functions
+    from pocketrnn_export.source_code.text_function_check import list_text_functions, names_answering_function
+    from pocketrnn_export.source_code.tokenizer_in_function import WRITTEN_NAME
 
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     is_stated = any(options[name] is not None for name in ("rules", "max_tokens"))
     if named is None or is_stated or (options["tokenizer"] is not None and tried is None):
         return
     tried_name = "" if tried is None else f"{tried.path}:{tried.name}"
-    if found := [one for one in list_text_functions(named.path) if one != tried_name]:
+    found = [one for one in list_text_functions(named.path) if one != tried_name]
+    if tried is not None and tried.name == WRITTEN_NAME:
+        # Written of a function that answers texts.
+        found = [one for one in found if not names_answering_function(one.rpartition(":")[2])]
+    if found:
         line = format_command_with_changes({"tokenizer": found[0]})
         other = "Other functions" if tried_name else "Functions"
         raise ParityError(
