@@ -96,7 +96,7 @@ def read_pairs(path: Path, labels: Sequence[str] = (), *, multi_label: bool = Fa
     )
     for number, line in enumerate(lines, 1):
         where = f"{path}, {'line' if isinstance(line, str) else 'row'} {number}"
-        document = parse_json(line, where, _LINE) if isinstance(line, str) else _make_document(line, where)
+        document = parse_json(line, where, _LINE) if isinstance(line, str) else _convert_row_to_document(line, where)
         if not isinstance(document, dict):
             found.append(_make_owners_text(document, where, _LINE))
             continue
@@ -136,7 +136,7 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
     ]  # fmt: skip
     if unread:
         _log.warning("%s: not read, since no label has this name: %s", path, _write_names(unread))
-    rows = _leave_out_failed_rows(path, rows, labels)
+    rows = _leave_out_rows_with_error_words(path, rows, labels)
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -163,7 +163,9 @@ def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
     return [{**row, other: str(1 - float(row[given[0]])) if row[given[0]] else ""} for row in rows]
 
 
-def _leave_out_failed_rows(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+def _leave_out_rows_with_error_words(
+    path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. If no
     row has a probability, return all rows."""
     numbers = [
@@ -278,7 +280,7 @@ def _write_names(names: Sequence[str]) -> str:
     return ", ".join(map(short_repr, names[:8])) + ", ..." * (len(names) > 8)
 
 
-def _make_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Convert a row of a CSV file to the dict that a line of JSON would give, with ids, tokens and probabilities
     parsed."""
     has_label = row.get("label") != ""
