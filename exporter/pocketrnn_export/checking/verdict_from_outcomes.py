@@ -96,7 +96,7 @@ def report_half_precision_rounding(
     return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
-def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_activation(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Return the verdict with the reason that only one side has an activation at its end. The reason also says whether
     the answers are equal if both have it."""
     side, activation = next(iter(compared.activations.values()))
@@ -105,16 +105,16 @@ def _report_activation(compared: ComparedFile, every: Sequence[Outcome], verdict
     )
     said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
     as_given = replace(compared, activations={})
-    case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
+    case = min((one.case for one in outcomes), key=lambda case: int(case.tokens.size))
     found = as_given.compare_case(case)
     shown = None if found is None else find_shortest_failing_input(as_given, [found])[0]
-    same = all(outcome.is_same for outcome in every)
+    same = all(outcome.is_same for outcome in outcomes)
     departs = _describe_differing_operation(as_given, case) if same and side == "module" else ""
     reason = f"{said}; with it on both sides, the answers {'are equal' if same else 'still differ'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Return the verdict, limited to one row if neither the module nor the file runs on more, or to the sizes that the
     file declares if the file takes no others."""
     called, file = compared.called, compared.file
@@ -122,7 +122,7 @@ def _report_size_limit(compared: ComparedFile, every: Sequence[Outcome], verdict
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
         reason = reason if verdict.is_right else verdict.reason
         return replace(verdict, kind="some sizes", sizes=f"{called.only_these} only", reason=reason)
-    if any(len(outcome.case.lengths) > 1 for outcome in every):
+    if any(len(outcome.case.lengths) > 1 for outcome in outcomes):
         return verdict
     first = called.sizes[0]
     if called.one_row:

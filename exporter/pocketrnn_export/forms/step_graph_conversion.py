@@ -395,7 +395,7 @@ class _StepBuilder:
         self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
         self.axis[outputs[0]] = 0
 
-    def _check_reduction(self, node: NodeProto) -> None:
+    def _refuse_unsupported_reduction(self, node: NodeProto) -> None:
         """Refuse a reduction over another axis than the sequence, a reduction before the first recurrent layer, and a
         second reduction."""
         if not self.hidden:
@@ -413,7 +413,7 @@ class _StepBuilder:
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
         """Add a reduction over the new tokens only, and return the name of its result."""
-        self._check_reduction(node)
+        self._refuse_unsupported_reduction(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)
         # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.

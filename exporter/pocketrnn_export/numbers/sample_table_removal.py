@@ -141,31 +141,31 @@ def _find_table_names(graph: GraphProto, table: str) -> set[str]:
 
 
 def _convert_node_to_samples(
-    node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
+    node: NodeProto, samples_of_ids: dict[str, str], table_names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Convert a node that takes ids to nodes that take samples. `ids` maps each tensor of ids to the tensor of its
-    samples."""
-    if node.op_type == "Gather" and node.input[0] in names:
-        if node.input[1] not in ids:
+    """Convert a node that takes ids to nodes that take samples. `samples_of_ids` maps each tensor of ids to the
+    tensor of its samples."""
+    if node.op_type == "Gather" and node.input[0] in table_names:
+        if node.input[1] not in samples_of_ids:
             raise _NoSampleOperatorError(node.input[1])
-        return [helper.make_node("Identity", [ids[node.input[1]]], list(node.output), name=node.name)]
-    if not node.input or node.input[0] not in ids:
+        return [helper.make_node("Identity", [samples_of_ids[node.input[1]]], list(node.output), name=node.name)]
+    if not node.input or node.input[0] not in samples_of_ids:
         return [node]
-    samples, made = ids[node.input[0]], NodeProto()
+    samples, made = samples_of_ids[node.input[0]], NodeProto()
     made.CopyFrom(node)
     made.input[0] = samples
     if node.op_type == "Shape":
         _exclude_channel_axis(made)
         return [made]
     if node.op_type == "Cast":
-        ids[node.output[0]] = samples
+        samples_of_ids[node.output[0]] = samples
         return []
     if node.op_type not in _MOVES or not _keeps_channels(made, constants):
         raise _NoSampleOperatorError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
         order.ints.append(len(order.ints))
-    ids[node.output[0]] = made.output[0] = node.output[0] + _SUFFIX
+    samples_of_ids[node.output[0]] = made.output[0] = node.output[0] + _SUFFIX
     return [made]
 
 
