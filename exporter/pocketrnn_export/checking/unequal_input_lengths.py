@@ -54,7 +54,8 @@ class _UnequalInputs(NamedTuple):
 
 
 def _list_unequal_inputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
-    """Return the inputs that may be shorter than others, with a comparison for each that the file lets be shorter."""
+    """Find the inputs that may be shorter than others, and make a comparison for each that may be shorter in the file,
+    too."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

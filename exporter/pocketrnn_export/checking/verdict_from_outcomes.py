@@ -141,12 +141,12 @@ def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verd
     return replace(verdict, kind="some sizes", sizes=sizes, reason=reason)
 
 
-def summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
+def summarize_outcomes(module_name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
     """Return a comparison for each kind of cases: how many rows were compared, and their largest difference."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
-            reference=name,
+            reference=module_name,
             inputs=inputs,
             rows=sum(len(one.case.lengths) for one in some),
         ).line
@@ -247,20 +247,20 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     ]
 
 
-def limit_verdict_to_inputs(verdict: Verdict, of_others: Verdict, sizes: str, reason: str) -> Verdict:
+def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_inputs: str, reason: str) -> Verdict:
     """Return the verdict on a file that is right for some inputs only.
 
     Args:
-        verdict: the verdict on these.
-        of_others: the verdict on others.
-        sizes: for which it is right.
+        verdict: the verdict on these inputs.
+        verdict_on_others: the verdict on other inputs.
+        right_inputs: a phrase for the inputs for which the file is right.
         reason: the sentence for a file that fails on the others.
     """
     joined = replace(
-        of_others,
-        sizes=f"{sizes}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
+        verdict_on_others,
+        sizes=f"{right_inputs}{f' and {verdict.sizes}' * bool(verdict.sizes)}",
         looked_at=verdict.looked_at,
-        comparisons=(*verdict.comparisons, *of_others.comparisons),
-        numbers_changed=max(verdict.numbers_changed, of_others.numbers_changed),
+        comparisons=(*verdict.comparisons, *verdict_on_others.comparisons),
+        numbers_changed=max(verdict.numbers_changed, verdict_on_others.numbers_changed),
     )
-    return joined if of_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)
+    return joined if verdict_on_others.kind == "wrong" else replace(joined, kind="some sizes", reason=reason)

@@ -105,10 +105,10 @@ def build_evaluator(
     return evaluate_model
 
 
-def _restore_float64_constants(reference: Any) -> None:
+def _restore_float64_constants(evaluator: Any) -> None:
     """Replace, in place, the attributes that a graph holds in float32: they get back the float64 constants of PyTorch
     that were rounded."""
-    for node in reference.rt_nodes_:
+    for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
             if isinstance(value, np.float32):

@@ -130,8 +130,8 @@ def prove_graph(
 
 
 class _RetracedComparison(NamedTuple):
-    """How well a module traced in double precision agrees with it; or None, and the reason why it says nothing about
-    the shipped graph."""
+    """How well the graph of a module, traced in double precision, agrees with the exact answers; or None, and why this
+    says nothing about the shipped graph."""
 
     agreement: Float64Agreement | None
     why_not: str

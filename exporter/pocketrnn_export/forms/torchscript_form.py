@@ -89,7 +89,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
-    for sizes in _list_other_sizes(forms):
+    for sizes in _list_sizes_of_further_traces(forms):
         if time.process_time() - started > _SECONDS:
             return
         example = resize_example(prepared.example, sizes)
@@ -102,7 +102,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
             )
 
 
-def _list_other_sizes(forms: Sequence[Form]) -> Iterator[Sizes]:
+def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
     """Yield sizes for further traces: some far from each other, and some near the size conditions in forward."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()

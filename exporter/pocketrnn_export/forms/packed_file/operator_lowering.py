@@ -321,7 +321,7 @@ class Lowering:
         self.known[name] = made
         return made
 
-    def _add_index_range(self, name: str, made: int) -> None:
+    def _add_index_range(self, name: str, target: int) -> None:
         """Add an operation that writes a graph value whose numbers increase by a fixed step along one axis, and are
         equal along the other axes."""
         values, sizes = self.graph.values[name], self.find_sizes(name)
@@ -342,7 +342,7 @@ class Lowering:
             ):
                 outer, inner = multiply_sizes(sizes[:axis]), multiply_sizes(sizes[axis + 1 :])
                 if outer is not None and inner is not None:
-                    self.program.add("count", [made], outer, sizes[axis], inner, start, step)
+                    self.program.add("count", [target], outer, sizes[axis], inner, start, step)
                     return
         raise ExportError(f"The engine cannot compute {name} from the number of tokens.", USE_OTHER_OPERATIONS)
 
