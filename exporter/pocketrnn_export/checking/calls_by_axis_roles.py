@@ -554,8 +554,8 @@ def _describe_inputs(ports: Sequence[Port], axis_roles: Sequence[Roles], missing
     )
 
 
-def _drop_last_steps(tokens: Tensor, lengths: Tensor, missing: int) -> tuple[Tensor, Tensor]:
-    steps = max(1, tokens.shape[1] - missing)
+def _drop_last_steps(tokens: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    steps = max(1, tokens.shape[1] - count)
     return tokens[:, :steps], lengths.clamp(max=steps)
 
 

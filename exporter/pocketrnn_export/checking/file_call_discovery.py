@@ -136,7 +136,7 @@ def _find_call_of_texts(
 ) -> ModuleCall | None:
     """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call with whose inputs the
     file runs, too. Return None if the module runs with none of the calls."""
-    names = _list_module_inputs_in_file(module, file)
+    names = _list_inputs_in_file_if_some_are_optional(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
@@ -208,7 +208,7 @@ def _find_call_with_undeclared_steps(
     return None
 
 
-def _list_module_inputs_in_file(module: nn.Module, file: CheckedFile) -> list[str] | None:
+def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFile) -> list[str] | None:
     """Return the names of the module's inputs that the file takes, if the module has inputs with a default that the
     file may lack. Else return None."""
     parameters = list_forward_parameters(module)

@@ -197,14 +197,14 @@ def _format_range(least: int, most: int, unit: str) -> str:
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _describe_differing_operation(compared: ComparedFile, shown: Case) -> str:
+def _describe_differing_operation(compared: ComparedFile, failing_case: Case) -> str:
     """Describe where file and module differ first, if possible on an ordinary batch.
 
     The mean of one token is also its sum.
     """
     ordinary = compared.compare_case(draw_case(compared.called, *compared.called.sizes[0]))
     return compared.describe_first_differing_operation(
-        shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
+        failing_case if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
     )
 
 

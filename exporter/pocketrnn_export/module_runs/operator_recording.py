@@ -329,15 +329,15 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             return False
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
-    def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
-        """Return the step for a call of an operator with the arguments `given`. The step has the labels of all inputs
-        on which these arguments depend."""
-        steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in given]
+    def _make_operator_step(self, name: str, operands: Sequence[Any]) -> _Step:
+        """Return the step for a call of an operator with these operands. The step has the labels of all inputs on
+        which the operands depend."""
+        steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in operands]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
-        if any(isinstance(value, Tensor) for value in given):
+        if any(isinstance(value, Tensor) for value in operands):
             labels |= self._now
-        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(given, steps, strict=True))
+        arguments = tuple(self._make_argument(value, of, labels) for value, of in zip(operands, steps, strict=True))
         return _Step(name, arguments, every, labels)
 
     def _make_argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:

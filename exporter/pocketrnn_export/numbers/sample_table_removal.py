@@ -80,7 +80,7 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
     return made
 
 
-def _replace_ids_by_positions(content: bytes, table: str, channels: int, operator: str) -> bytes:
+def _replace_ids_by_positions(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
     """Return a graph that takes samples. In it, the samples themselves are the table, and their positions 1, 2, ... are
     the ids. Row 0 of the table is the padding.
 
@@ -98,10 +98,10 @@ def _replace_ids_by_positions(content: bytes, table: str, channels: int, operato
             continue
         filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
         if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
-            raise _make_other_use_error(operator)
+            raise _make_other_use_error(refused_operator)
         ids.update(node.output)
     if len(names) != 1:
-        raise _make_other_use_error(operator)
+        raise _make_other_use_error(refused_operator)
     (name,) = names
     rows = next(t for t in model.graph.initializer if t.name == name)
     padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")

@@ -558,12 +558,12 @@ def _may_be_empty(size: Any) -> bool:
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
-def _make_extreme_reduction_translation(reduced: Callable[..., Any]) -> Callable[..., Any]:
+def _make_extreme_reduction_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     """Return a translation of `amax` or `amin`. Without `dim`, the translation reduces all axes."""
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
-        return reduced(x, op.Constant(value_ints=axes), keepdims=keepdim) if axes else reduced(x, keepdims=keepdim)
+        return operator(x, op.Constant(value_ints=axes), keepdims=keepdim) if axes else operator(x, keepdims=keepdim)
 
     return translate_reduction
 
