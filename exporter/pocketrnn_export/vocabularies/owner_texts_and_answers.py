@@ -125,10 +125,8 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
             path, _write_names([*renamed]), _write_names([*renamed.values()]),
         )  # fmt: skip
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
-        if len(labels) == 2 and len(renamed) == 1 and not multi_label:
-            (given,) = renamed.values()
-            other = labels[0] if given == labels[1] else labels[1]
-            rows = [{**row, other: str(1 - float(row[given])) if row[given] else ""} for row in rows]
+    if len(labels) == 2 and not multi_label:
+        rows = _add_other_of_two_labels(rows, labels)
     if rows and rows[0].keys() >= {*labels} and _are_logarithms(rows, labels):
         _log.warning("%s: the numbers of the labels are read as logarithms of probabilities", path)
         rows = [{**row, **{name: str(math.exp(float(row[name]))) for name in labels if row[name]}} for row in rows]
@@ -154,6 +152,15 @@ def _read_csv(path: Path, labels: Sequence[str], *, multi_label: bool) -> list[d
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         rows = [row for row, answered in zip(rows, is_answered, strict=True) if answered]
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
+
+
+def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows with the probabilities of both labels, if they have those of one of two."""
+    given = [label for label in labels if rows and label in rows[0]]
+    if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
+        return rows
+    (other,) = {*labels} - {*given}
+    return [{**row, other: str(1 - float(row[given[0]])) if row[given[0]] else ""} for row in rows]
 
 
 def _leave_out_rows_with_error_words(
@@ -208,6 +215,9 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
             if column in rows[0] and len(texts) == len(others) and all(row[column] in texts for row in rows):
                 found.append((other, column, texts))
                 break
+    # Answers that were written with their texts, as by `classify`, are no file of texts.
+    only_texts = [one for one in found if not any(_ANSWER.fullmatch(name) for name in _read_rows(one[0])[0])]
+    found = only_texts if len(only_texts) == 1 else found
     if len(found) != 1:
         several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
         raise InputError(f"{path} has no column text: {_write_names([*rows[0]])}.{several}", _LINE)
@@ -224,8 +234,9 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
         return {}
     # Numbers may also be those of `classify --top`, which begins with 1.
     numbers = [*map(str, range(len(labels)))] if not any(one.startswith("label_") for one in columns) else []
-    for names in ([label.casefold() for label in labels], numbers):
-        for column in columns if names else ():
+    written = [[label.casefold() for label in labels], [_keep_word_characters(label) for label in labels]]
+    for names in (*written, numbers):
+        for column in columns if names and all(names) and len({*names}) == len(names) else ():
             before, name, after = column.rpartition(names[0])
             around = [f"{before}{one}{after}" for one in names]
             if not name or not columns.keys() >= {*around}:
@@ -234,9 +245,19 @@ def _find_label_columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
             if all(_is_probability(row[one]) for row in rows for one in found) or _are_logarithms(rows, [*found]):
                 return found
     # One column of two labels, say, as of a sigmoid.
-    named = {columns[f"{before}{label.casefold()}"]: label for label in labels for before in _BEFORE_LABELS
-             if f"{before}{label.casefold()}" in columns}  # fmt: skip
+    named = {
+        columns[f"{before}{name}"]: label
+        for names in written
+        for name, label in zip(names, labels, strict=True)
+        for before in _BEFORE_LABELS
+        if name and f"{before}{name}" in columns
+    }
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
+
+
+def _keep_word_characters(label: str) -> str:
+    """Return a label in lower case without signs at its ends, as a column may name it: `positive` for `Positive 😀`."""
+    return re.sub(r"^\W+|\W+$", "", label.casefold())
 
 
 def _is_probability(field: str) -> bool:
