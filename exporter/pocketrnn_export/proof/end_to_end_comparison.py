@@ -52,7 +52,7 @@ def compare_end_to_end(
         streamed = compute_streamed_logits(classifier, [text for text in rows if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        _compare_answers_in_one_call(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
         for against, candidate, wanted, rows in pairs
     ]
 
@@ -86,14 +86,14 @@ def compare_hazard_rows_together_and_alone(
         [compute_logits_of_engine_input(classifier, [one]) for one in given],
     )
     inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
-    return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+    return [_compare_answers_in_one_call("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 
-def _compare_rows(
+def _compare_answers_in_one_call(
     candidate: str,
-    given: Logits,
+    given_together: Logits,
     cases: Sequence[Case],
-    expected: Sequence[Logits],
+    expected_by_case: Sequence[Logits],
     answers: ReferenceAnswers,
     *,
     reference: str,
@@ -101,11 +101,11 @@ def _compare_rows(
 ) -> CandidateComparison:
     """Compare answers that were computed for all cases in one call, [rows, labels], with the answers to each case, and
     return the comparison."""
-    parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
+    parts = np.split(given_together, np.cumsum(list(map(len, expected_by_case)))[:-1])
     differences = [
         measure_case_difference(
             candidate, case, rows, part, answers.compute_answer_with_spread, answers.reference.heads
         )
-        for case, rows, part in zip(cases, expected, parts, strict=True)
+        for case, rows, part in zip(cases, expected_by_case, parts, strict=True)
     ]
     return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))

@@ -81,7 +81,7 @@ class ForwardValues:
 
 def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
     """Run a module and its program on the same inputs. Return for each operator of forward whether the program lacks
-    one of its results, and for one with several operands whether the program lacks an operator of this name with these
+    one of its results; and for each with several operands, whether no operator of this name in the program has these
     operands."""
     values = NodeValues(traced.program)(inputs)
     made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
@@ -114,8 +114,8 @@ def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> lis
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return a pair for each operator with several operands: a key, its name and how many elements each operand has,
-    and the digests of the operands."""
+    """Return a pair for each operator with several operands: a key made of its name and the number of elements of each
+    operand, and the digests of the operands."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])

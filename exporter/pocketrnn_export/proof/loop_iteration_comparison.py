@@ -78,7 +78,7 @@ def check_every_step(
     agree: Callable[[Sizes], bool],
     *,
     one_text: bool,
-    bounds: Sequence[Sizes] = (),
+    sizes_near_conditions: Sequence[Sizes] = (),
 ) -> Notes:
     """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return notes
     on steps that were not checked.
@@ -92,7 +92,7 @@ def check_every_step(
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes.
         one_text: whether the batch size is always 1.
-        bounds: the sizes around each condition on a size, at which forward may do something else.
+        sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
 
     Returns:
         a sentence on the steps that were not checked; empty if all were.
@@ -104,7 +104,9 @@ def check_every_step(
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, calls.count_tokens_checkable_within(_SECONDS))
-        if (tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in bounds])) is not None:
+        if (
+            tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in sizes_near_conditions])
+        ) is not None:
             says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
                 f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
@@ -238,8 +240,8 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 def _adds_same_calls(
     shorter_calls: _Calls, calls_per_token: Mapping[Hashable, int], most_times: int, longer_calls: _Calls | None
 ) -> bool:
-    """Return whether a longer text makes the calls `longer_calls`: those of a shorter text, `shorter_calls`, and the
-    calls `calls_per_token` at most `most_times` times. Return True if `longer_calls` is None: the module failed."""
+    """Return whether `longer_calls`, those of a longer text, are `shorter_calls` and some times `calls_per_token`, at
+    most `most_times`. Return True if `longer_calls` is None: the module failed."""
     if longer_calls is None:
         return True
     more = _subtract_counts(longer_calls, shorter_calls)
@@ -306,9 +308,9 @@ class _CallLog:
         numbers."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
-    def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
+    def record_function_call(self, func: Any, arguments: Iterable[Any], result: Any) -> None:
         """Record a call with its arguments and result."""
-        self._calls.append((func, [self._make_comparable_argument(value) for value in given]))
+        self._calls.append((func, [self._make_comparable_argument(value) for value in arguments]))
         for value in list_tensors_in(result):
             self._set_call_index(value, len(self._calls) - 1)
 

@@ -307,13 +307,13 @@ def _make_group_key(group: _OperatorGroup, values: Mapping[Node, Any]) -> str:
 
 
 def _compute_pytorch_result(
-    group: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+    group: _OperatorGroup, values: Mapping[Node, Any], replaced_values: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute PyTorch's result of a group for other input numbers. Return None if an operator fails."""
     made: dict[Node, Any] = {}
 
     def find_node_value(node: Node) -> Any:
-        found = made[node] if node in made else given.get(node, values[node])
+        found = made[node] if node in made else replaced_values.get(node, values[node])
         return found.clone() if isinstance(found, Tensor) else found
 
     try:
@@ -329,7 +329,7 @@ def _compute_pytorch_result(
 
 
 def _sum_absolute_terms(
-    group: _OperatorGroup, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+    group: _OperatorGroup, values: Mapping[Node, Any], replaced_values: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute for each number of a group's result the sum of its terms' absolute values. Return None if the operators
     are not sums of products."""
@@ -337,7 +337,7 @@ def _sum_absolute_terms(
     if not names <= _SUMS:
         return None
     read = {one for node in group.nodes for one in node.all_input_nodes if one not in group.nodes}
-    floats = {one: given.get(one, values[one]) for one in read}
+    floats = {one: replaced_values.get(one, values[one]) for one in read}
     sizes = {
         one: _convert_to_float64(value).abs()
         for one, value in floats.items()

@@ -31,7 +31,7 @@ _LONGEST: Final = 2_000
 def find_padding_sensitive_line(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
-    bounds: Sequence[int] = (),
+    lengths_near_conditions: Sequence[int] = (),
     *,
     padding_id: int,
     deadline: float = float("inf"),
@@ -41,11 +41,11 @@ def find_padding_sensitive_line(
     Args:
         program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
         inputs_of: makes random inputs from rows and steps, as the program takes them.
-        bounds: the numbers of tokens around each condition on a length.
+        lengths_near_conditions: the numbers of tokens around each condition on a length.
         padding_id: the token after a text.
         deadline: the search stops at this `time.process_time()`.
     """
-    asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
+    asked = sorted({n for n in lengths_near_conditions if 1 < n <= _LONGEST} - set(_LENGTHS))
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
     sides = range(2 if takes_two_texts(inputs_of(2, _MORE)) else 1)
     for (length, more), side in itertools.product((*few, *many), sides):

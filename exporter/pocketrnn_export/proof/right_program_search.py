@@ -205,14 +205,17 @@ class _NonForgettingModule:
         return lambda sizes: run(self.compared.draw_inputs(sizes))
 
     def refuse_incomplete_form(
-        self, program: TracedProgram, make_form: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
+        self,
+        program: TracedProgram,
+        make_form: Callable[[TracedProgram], RunnableProgram],
+        compared_sizes: Iterable[Sizes],
     ) -> None:
         """Refuse a form that lacks a part of its program: its answers differ from the program's at one of the sizes
-        `bounds`."""
+        `compared_sizes`."""
         if (run := self.make_run(program)) is None:
             return
         form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
-        for sizes in bounds:
+        for sizes in compared_sizes:
             inputs = self.compared.draw_inputs(sizes)
             # onnxruntime kills the process for a recurrent layer without a step; PyTorch raises an error.
             if compute_answer_or_none(self.compared, inputs) is None:

@@ -238,7 +238,7 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
             compared.draw_inputs,
             do_answers_agree,
             one_text=one,
-            bounds=traced.bounds,
+            sizes_near_conditions=traced.bounds,
         )
     in_pytorch = make_runnable_program(traced).run
     check_every_size(

@@ -143,16 +143,18 @@ def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
     return 1 - sum(math.exp(-expected) * expected**i / math.factorial(i) for i in range(min(more, 100)))
 
 
-def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
+def _refuse_foreign_words(
+    rules: AnyTextRules, vocabulary: Sequence[str], ids_by_text: Mapping[str, Sequence[int]]
+) -> None:
     """Refuse ids if the words that they stand for occur in the other texts about as often as in the texts of these
     ids."""
-    texts = list(given)
+    texts = list(ids_by_text)
     special = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     words = [
         Counter(
             word for i in ids if i not in special and i < len(vocabulary) if (word := _normalize_word(vocabulary[i]))
         )
-        for ids in given.values()
+        for ids in ids_by_text.values()
     ]
     number = sum(some.total() for some in words)
     if number < _WORDS:

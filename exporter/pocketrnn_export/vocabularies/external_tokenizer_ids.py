@@ -175,13 +175,13 @@ def _find_agreeing_rule_members(
     return written if agreed == len(texts) else {}
 
 
-def _find_first_and_last_id(given: Sequence[int], ours: Sequence[int]) -> dict[str, int]:
+def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int]) -> dict[str, int]:
     """Return the `first_id` and the `last_id` that the owner's pipeline adds to the ids of the rules. Return an empty
     dict if the ids differ in another way."""
     for before in (0, 1):
-        behind = len(given) - len(ours) - before
-        if behind in (0, 1) and list(given[before : before + len(ours)]) == list(ours):
-            found = (("first_id", given[0], before), ("last_id", given[-1], behind))
+        behind = len(given_ids) - len(ids_by_rules) - before
+        if behind in (0, 1) and list(given_ids[before : before + len(ids_by_rules)]) == list(ids_by_rules):
+            found = (("first_id", given_ids[0], before), ("last_id", given_ids[-1], behind))
             return {name: id_ for name, id_, is_there in found if is_there}
     return {}
 

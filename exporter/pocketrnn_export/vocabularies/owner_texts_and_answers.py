@@ -326,12 +326,12 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
     return {"probabilities": [number for _, number in numbers]} if numbers else {}
 
 
-def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
+def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
     """Convert tuples (text, ids) or (text, ids, answer) to `OwnersText` objects, with lists in place of arrays and
     tensors.
 
     Args:
-        given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
+        tuples: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
             is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
             all labels in their order.
 
@@ -339,9 +339,9 @@ def convert_example_pairs(given: Iterable[Any]) -> list[OwnersText]:
         InputError: an item is not such a tuple.
     """
     try:
-        found = [_make_owners_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+        found = [_make_owners_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(tuples)]
     except TypeError:
-        raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
+        raise InputError(f"example_ids is of type {type(tuples).__name__}.", _ITEM) from None
     if twice := len(found) - len({one.text for one in found}):
         _log.info("%d of the %d pairs repeat the text of another pair, which counts only once", twice, len(found))
     return found

@@ -503,7 +503,7 @@ class _Reader:
         return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Add a step for code that changes each character by itself."""
+        """Return the stand-in `text` with a step for code that changes each character by itself."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
             left_out: _Text = self.note_code_without_rule(node, text)

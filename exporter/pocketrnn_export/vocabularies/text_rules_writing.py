@@ -39,13 +39,13 @@ def describe_rules(rules: TextRules) -> str:
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
 
 
-def write_nearest_rules(rules: TextRules, given: TextRules, implied: TextRules) -> str:
+def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
     """Write for a message how to give these rules: by the option `--rules`, or, if the steps are long and unchanged, by
     the members that differ from the given rules."""
     option = write_rules_option(rules, implied)
-    if not rules.steps or rules.steps != given.steps or len(option) <= _MOST_WRITTEN:
+    if not rules.steps or rules.steps != given_rules.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
-    return f"the same rules with {write_rules_option(rules, given)}"
+    return f"the same rules with {write_rules_option(rules, given_rules)}"
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Sequence[Any] = ()) -> str:

@@ -75,7 +75,7 @@ class MatchedLoop:
         for ref, nodes in self.partners.items():
             if nodes[-1] is node_of_last_iteration:
                 return ref
-        rank, alike = self._list_nodes_of_same_operator(node_of_last_iteration, -1)
+        rank, alike = self._find_rank_and_nodes_of_same_operator(node_of_last_iteration, -1)
         # Unused nodes of the last iteration are dropped, so fewer nodes may come before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
@@ -88,9 +88,9 @@ class MatchedLoop:
                 failed = failed or error
         raise failed or self.make_refusal("the iterations differ")
 
-    def _list_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Return the nodes with this node's operator, as a list for each iteration, after the index of the node in the
-        list of its iteration."""
+    def _find_rank_and_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
+        """Return the index of a node among the nodes of its iteration that have its operator, and the list of such
+        nodes of each iteration."""
         alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
@@ -166,7 +166,7 @@ class MatchedLoop:
         is."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
-            rank, alike = self._list_nodes_of_same_operator(state.before, TYPICAL - 1)
+            rank, alike = self._find_rank_and_nodes_of_same_operator(state.before, TYPICAL - 1)
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:

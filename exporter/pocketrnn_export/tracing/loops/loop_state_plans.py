@@ -485,10 +485,11 @@ def _find_nonlinear_nodes_without_state(
     ]
 
 
-def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes `given`."""
-    read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
-    return (n for n in read if n in loop.partners and n not in given)
+def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], end_nodes: Collection[Node]) -> Iterator[Node]:
+    """Yield the nodes `nodes` of an iteration and the nodes from which they are computed, back to the nodes
+    `end_nodes`."""
+    read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in end_nodes)
+    return (n for n in read if n in loop.partners and n not in end_nodes)
 
 
 class _IterationValues:

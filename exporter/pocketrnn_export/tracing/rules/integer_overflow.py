@@ -55,9 +55,9 @@ def _is_zero_or_one(node: Node) -> bool:
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 
 
-def _make_inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
+def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes {what} of whole numbers differently from PyTorch, {find_node_line(node)}.", remedy
+        f"onnxruntime computes {operation} of whole numbers differently from PyTorch, {find_node_line(node)}.", remedy
     )
 
 

@@ -86,14 +86,14 @@ def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
     return values * axes if len(values) == 1 else values
 
 
-def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
+def _make_windows_per_axis(axes: int, size: Any, stride: Any, padding: Any, dilation: Any) -> list[_Windows] | None:
     """Return the windows along each axis, or None if the arguments are not valid for a pooling."""
     sizes = _read_values_per_axis(size, axes, 1)
     columns = [
         sizes,
-        _read_values_per_axis(step, axes, sizes),
-        _read_values_per_axis(pad, axes, 0),
-        _read_values_per_axis(apart, axes, 1),
+        _read_values_per_axis(stride, axes, sizes),
+        _read_values_per_axis(padding, axes, 0),
+        _read_values_per_axis(dilation, axes, 1),
     ]
     if any(len(column) != axes for column in columns):
         return None
