@@ -98,11 +98,17 @@ class ProofPlan:
 
     @classmethod
     def from_module(
-        cls, prepared: ExportableModule, cases: Mapping[str, Sequence[Case]], texts: Sequence[Any] = (), **others: Any
+        cls,
+        prepared: ExportableModule,
+        cases: Mapping[str, Sequence[Case]],
+        texts: Sequence[Any] = (),
+        **further_attributes: Any,
     ) -> ProofPlan:
-        """Make the plan for the proof of a module's forms. `others` are further attributes."""
+        """Make the plan for the proof of a module's forms. `further_attributes` are further attributes."""
         rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
-        return cls(prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **others)
+        return cls(
+            prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **further_attributes
+        )
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
         """Make the inputs of a Classifier for the texts, or of its graph for the sequences."""
@@ -239,12 +245,14 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
         FormsDifferError: a form differs by more.
     """
     try:
-        return _compare_with_exact_answers(forms, answers)
+        return _compare_float64_runs_with_exact_answers(forms, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def _compare_with_exact_answers(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+def _compare_float64_runs_with_exact_answers(
+    forms: Iterable[Form], answers: ReferenceAnswers
+) -> list[CandidateComparison]:
     """Compare the forms that run in double precision with the reference's exact answers. Return an empty list if the
     reference has none."""
     lines = []

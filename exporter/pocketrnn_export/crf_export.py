@@ -91,7 +91,7 @@ def add_crf(
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
     called = _find_call_captured_by_given_to(convention)
-    if called is None and not _is_forward_call(convention):
+    if called is None and not _calls_module_itself(convention):
         found = _find_labelling_call_and_crf(module, convention, description, description.output)
         if found is not None:
             return found
@@ -181,15 +181,15 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
                 yield way.line, labels
 
 
-def _refuse_crf_on_padded_texts(description: Description, where: str) -> None:
+def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({where}), but the rules pad every text.",
+            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text.",
             "Leave min_width out of the rules.",
         )
 
 
-def _is_forward_call(convention: Convention) -> bool:
+def _calls_module_itself(convention: Convention) -> bool:
     """Return whether the line of a convention calls the module itself, as `module(...)`, and not another method. Also
     return True for a line that is not Python code."""
     with contextlib.suppress(SyntaxError):
@@ -258,7 +258,7 @@ def compare_decoded_labels(
             # A forward that masks the padding id also leaves it out in the middle of a text.
             found.append(np.array(owners.whole(case.tokens), np.int64))
         for labels in found:
-            gap = _measure_score_gap(crf, emissions[answered], own, labels, case)
+            gap = _check_and_measure_score_gap(crf, emissions[answered], own, labels, case)
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
@@ -266,7 +266,7 @@ def compare_decoded_labels(
             emissions = compute_logits_of_engine_input(classifier, [tokens[0] if rows is None else rows[tokens[0]]])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
-            _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
+            _check_and_measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
     compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
     return [CandidateComparison(line, ())]
@@ -283,13 +283,15 @@ def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
             yield np.where(ids >= padding_id, ids + 1, ids)
 
 
-def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
+def _check_and_measure_score_gap(
+    crf: Crf, emissions: Any, decoded_labels: Any, owners_labels: Any, case: Case
+) -> float:
     """Return the difference of the CRF's scores of two label sequences, per token. Refuse more than rounding
     explains."""
-    if labels.shape == own.shape:
-        gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
-        if (own == labels).all() or gap <= _TIE:
-            return 0.0 if (own == labels).all() else gap
+    if owners_labels.shape == decoded_labels.shape:
+        gap = abs(crf.score(emissions, decoded_labels) - crf.score(emissions, owners_labels)) / len(decoded_labels)
+        if (decoded_labels == owners_labels).all() or gap <= _TIE:
+            return 0.0 if (decoded_labels == owners_labels).all() else gap
     raise ParityError(
         f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}...",
         "Nothing was written. Give the call that computes the CRF's input: --call, or call=.",

@@ -84,7 +84,7 @@ def measure_integer_change(
         InputError: the classifier takes none of the rows.
         CompressionError: more has changed than is allowed.
     """
-    answers = _collect_answers(before, after, data)
+    answers = _compute_paired_answers(before, after, data)
     known = answers.known
     changed = [(first != second).any(1) for first, second in (answers.given, answers.reached)]
     right, right_after = ((labels == answers.right).all(1)[known] for labels in answers.given)
@@ -126,7 +126,7 @@ def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[n
     return change - spread, change + spread
 
 
-def _collect_answers(
+def _compute_paired_answers(
     before: Classifier,
     after: Classifier,
     data: LabelledTexts | LabelledSequences | None,

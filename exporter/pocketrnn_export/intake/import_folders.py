@@ -31,7 +31,7 @@ def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator
         path: the file.
         other_files: the other files of the command. What is not found for the file is searched for in their folders.
     """
-    first, last = _list_import_folders([path, *other_files])
+    first, last = _list_folders_before_and_after_packages([path, *other_files])
     sys.path[:0], sys.path[len(sys.path) :] = first, last
     here, options = Path.cwd(), sys.argv
     sys.argv = [str(path)]
@@ -46,7 +46,7 @@ def add_import_folders(path: Path, other_files: Sequence[Path] = ()) -> Iterator
                 sys.path.remove(folder)
 
 
-def _list_import_folders(files: Sequence[Path]) -> tuple[list[str], list[str]]:
+def _list_folders_before_and_after_packages(files: Sequence[Path]) -> tuple[list[str], list[str]]:
     """Return the folders to search before the installed packages, and the folders to search after them.
 
     Before: each file's folder, the working folder, and the folder above a package that contains the file. After: the

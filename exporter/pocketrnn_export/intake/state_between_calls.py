@@ -78,7 +78,7 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
             lambda: _compute_answers_to_batches(asked, convention, [text], recorded=False), asked.module
         )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
-    _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
+    _refuse_dependence_on_earlier_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _find_attributes_with_used_state(asked, convention, order)) is not None:
             raise _make_dependence_error(_BEFORE, held, convention)
@@ -102,7 +102,7 @@ def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
         rows = asked.rows
-        _refuse_dependence_on_batches(
+        _refuse_dependence_on_earlier_batches(
             asked, convention, _make_batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes])
         )
 
@@ -113,24 +113,26 @@ def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tu
     return [asked.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
-def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
+def _refuse_dependence_on_earlier_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
     """Refuse a module whose answer to a batch changes after other batches. A new copy gives the expected answer.
     Each batch runs twice, then all batches run in reverse order. If calls leave state in the module, each batch also
     runs after each other batch.
     """
     answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
     for batch in batches:
-        for recorded in clock.decide_recording(batch):
+        for recorded in clock.yield_recording_while_time_is_left(batch):
             answered += [(batch, answer) for answer in _answer_and_restore(asked, convention, batch, recorded=recorded)]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
     for order in ([*twice, *range(last, -1, -1)], _order_with_all_neighbour_pairs(last + 1)):
         differs = list[Batch]()
         with restore_module(asked.module):
-            run = partial(_compare_batches_in_order, asked, convention, [answered[place] for place in order], differs)
+            run = partial(
+                _collect_first_differing_batch, asked, convention, [answered[place] for place in order], differs
+            )
             changed = find_attributes_changed_by_run(run, asked.module)
         if differs:
-            drawn = None if changed else _find_random_error(asked, convention, differs[0])
+            drawn = None if changed else _find_error_of_random_draws(asked, convention, differs[0])
             raise drawn or _make_dependence_error(_BEFORE, changed, convention)
         if not changed:
             return
@@ -144,7 +146,7 @@ class _TimeBudget:
         # The longest time for a step in batches whose operators were recorded.
         self._a_step = 0.0
 
-    def decide_recording(self, batch: Batch) -> Iterator[bool]:
+    def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
         """Yield whether the operators of a batch are recorded: always for short batches, and for others while time is
         left. Yield nothing once the time is spent."""
         steps, now = batch[0].shape[1], time.process_time()
@@ -156,17 +158,20 @@ class _TimeBudget:
                 self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
 
 
-def _compare_batches_in_order(
-    asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
+def _collect_first_differing_batch(
+    asked: ModuleFacts,
+    convention: Convention,
+    answered: Iterable[tuple[Batch, _RecordedAnswer]],
+    differing: list[Batch],
 ) -> None:
     """Answer batches one after the other, and compare each answer with the expected one. Stop at the first batch whose
-    answer differs, and add it to `differs`."""
+    answer differs, and add it to `differing`."""
     clock = _TimeBudget()
     for batch, expected in answered:
-        for recorded in clock.decide_recording(batch):
+        for recorded in clock.yield_recording_while_time_is_left(batch):
             answers = _compute_answers_to_batches(asked, convention, [batch], recorded=recorded)
             if not answers or not _is_same_up_to_rounding(answers[0], expected):
-                differs.append(batch)
+                differing.append(batch)
                 return
 
 
@@ -290,7 +295,7 @@ def _depends_on_call_count(
     return bool(answers) and not _is_same_up_to_rounding(answers[0], expected)
 
 
-def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
+def _find_error_of_random_draws(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
     """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
     with restore_module(asked.module):
         line = find_drawing_line(asked.module, lambda: _compute_answers_to_batches(asked, convention, [batch]))

@@ -18,7 +18,7 @@ from torch import nn
 
 from pocketrnn_export.intake.call_discovery.character_inputs import list_character_signatures
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_assignments
-from pocketrnn_export.intake.call_discovery.forward_signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.forward_signature import CodesByInput, Signature, Slot, list_signatures
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
@@ -172,7 +172,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 
 def _list_feature_and_character_inputs(
     asked: ModuleFacts, signature: Signature
-) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+) -> Iterator[tuple[Signature, CodesByInput]]:
     """Yield (signature, codes). `codes` is a dict from the index of each input that takes features or characters to the
     code of values to try; it is empty for a module without features and characters."""
     if asked.spellings is not None:
@@ -203,7 +203,7 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
         # as a tensor or a list.
         options = [*(option for option in _list_length_options(asked) if option.value != "tokens.size(1)"), *options]
     if slot.role == "lengths" and asked.lengths is False:
-        options = _list_constant_options(asked)
+        options = _make_placeholder_of_constant(asked)
     if slot.required:
         return options
     # An input without a role keeps its default.
@@ -234,7 +234,7 @@ def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
     )
 
 
-def _list_constant_options(_asked: ModuleFacts) -> list[_InputOption]:
+def _make_placeholder_of_constant(_asked: ModuleFacts) -> list[_InputOption]:
     return _make_options("constant", "None")
 
 
@@ -246,8 +246,8 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
     "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
     "device": lambda _asked: _make_options("known", "tokens.device"),
     "training": lambda _asked: _make_options("known", "False"),
-    "targets": _list_constant_options,
-    "other": _list_constant_options,
+    "targets": _make_placeholder_of_constant,
+    "other": _make_placeholder_of_constant,
 }
 
 

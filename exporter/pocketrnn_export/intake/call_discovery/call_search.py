@@ -105,7 +105,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
-    return add_activation(asked, convention, was_searched=call is None)
+    return add_activation(asked, convention, call_was_searched=call is None)
 
 
 def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
@@ -151,14 +151,14 @@ def _search_convention(asked: ModuleFacts) -> Convention:
             said for said in (make_number_inputs_failure(asked, ways), make_unknown_inputs_failure(ways, first)) if said
         ][:1]
     if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
-        failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
+        failures += filter(None, [_find_failure_on_longer_texts(asked, ways[:_LIKELY])])
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += filter(None, [make_unknown_inputs_failure(ways, first, ("other", "targets"))])
-    raise _make_refusal(asked, failures)
+    raise _choose_refusal_with_advice_on_two_texts(asked, failures)
 
 
-def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+def _choose_refusal_with_advice_on_two_texts(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
     """Choose the failed call that says most about the module, and return it as an error. If the module may take two
     texts, the advice says so."""
     error = choose_refusal(asked, failures)
@@ -217,11 +217,13 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
             if working_calls:
                 return _add_assumption_notes(asked, working_calls[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
-                raise _make_refusal(asked, failures)
+                raise _choose_refusal_with_advice_on_two_texts(asked, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
             # time.
-            raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
+            raise _choose_refusal_with_advice_on_two_texts(
+                asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER]
+            )
     return failures
 
 
@@ -232,15 +234,15 @@ def _takes_documents(asked: ModuleFacts, working: WorkingCall) -> bool:
     return line != working.convention.line and can_run_line(asked, line)
 
 
-def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
+def _find_failure_on_longer_texts(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
     works on short texts."""
     tried = max(asked.trial_batch_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        working = _try_on_width(asked, way, most)
+        working = _try_on_texts_of_width(asked, way, most)
         if not isinstance(working, WorkingCall) or _has_constant_inputs(working):
             continue
-        if isinstance(longer := _try_on_width(asked, way, most + 1), FailedCall):
+        if isinstance(longer := _try_on_texts_of_width(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
                 reason=Reason.USELESS_LOGITS,
@@ -259,10 +261,10 @@ def _has_constant_inputs(working: WorkingCall) -> bool:
     )
 
 
-def _try_on_width(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+def _try_on_texts_of_width(asked: ModuleFacts, candidate: CallCandidate, width: int) -> WorkingCall | FailedCall | None:
     """Try a candidate on texts of one width. Return the first result: a call that works, or a failure. Return None if
     there is no result."""
-    return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
+    return next(iter(try_candidate(asked, candidate, (width,), one_text=asked.one_text)), None)
 
 
 def _find_working_calls(
@@ -291,7 +293,7 @@ def _find_working_calls(
                 asked.of_tokens
                 and found.way is not None
                 and found.way.around
-                and not _can_decode_one_text(asked, found.way)
+                and not _can_decode_labels_of_one_text(asked, found.way)
             ):
                 failures.append(
                     FailedCall(
@@ -308,12 +310,12 @@ def _find_working_calls(
     return [working for working in working_calls if not working.leaks] or working_calls, failures
 
 
-def _can_decode_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
+def _can_decode_labels_of_one_text(asked: ModuleFacts, candidate: CallCandidate) -> bool:
     """Return whether a tagger's call also works for the labels of one text. Its mask may need another dtype."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, asked.compile(replace(way, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
+            asked.module, asked.compile(replace(candidate, around="").line), *asked.draw_batch(1, asked.widths.clip(7))
         )
         return True
     return False

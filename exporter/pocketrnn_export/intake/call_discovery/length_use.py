@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ def _ignores_tokens_past_lengths(
     the index `i`."""
     function = wrap_answer_part(asked.compile(way.give_lengths_only_to(i).line), convention.line[len(way.line) :])
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
-    return answers is not None and are_answers_near(answers[0], answers[2])
+    return answers is not None and are_answers_near(answers.unchanged, answers.with_others_past_end)
 
 
 def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
@@ -106,9 +106,17 @@ def reads_exactly_to_length(asked: ModuleFacts, convention: Convention, batch: t
     return are_answers_near(own, cut) and bool(((own - changed).abs().amax(1) > ROUNDING).all())
 
 
+class _AnswersAroundEnds(NamedTuple):
+    """Three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the end."""
+
+    unchanged: Tensor
+    with_other_last: Tensor
+    with_others_past_end: Tensor
+
+
 def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor] | None:
+) -> _AnswersAroundEnds | None:
     """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
     end. Return None if the module fails."""
     tokens, _ = batch
@@ -136,4 +144,4 @@ def _compute_answers_around_ends(
             numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
             for numbers in (own, changed, cut)
         )
-    return own, changed, cut
+    return _AnswersAroundEnds(own, changed, cut)

@@ -53,7 +53,7 @@ class _ValueKind:
 
 
 @functools.lru_cache(maxsize=1)
-def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+def _list_value_kinds_once(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
     return tuple(_list_value_kinds(asked))
 
 
@@ -95,7 +95,7 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
         yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
     yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
-    for state in _list_state_shapes(asked.module):
+    for state in _write_state_shapes(asked.module):
         zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
         yield _ValueKind("a state", (zeros, ones))
         yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
@@ -115,7 +115,7 @@ def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
 
-def _list_state_shapes(module: nn.Module) -> list[str]:
+def _write_state_shapes(module: nn.Module) -> list[str]:
     """Return code for the shape of an initial state, by the sizes of the first recurrent layer: a list of one shape.
     Return an empty list without such a layer."""
     for layer in module.modules():
@@ -156,7 +156,7 @@ def find_constant_inputs(
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _collect_value_kinds(asked)]
+    kinds = [kind.values for kind in _list_value_kinds_once(asked)]
     first = [values[0] for values in kinds]
     # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
@@ -180,7 +180,8 @@ def make_changing_inputs_failure(
 ) -> FailedCall | None:
     """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
     changing = [
-        (i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.find_inputs_of_kind("constant")
+        (i, _describe_value_kind_that_changes_answer(asked, way, i, suffix, batches[0]))
+        for i in way.find_inputs_of_kind("constant")
     ]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
     if not said:
@@ -220,7 +221,7 @@ def make_changing_inputs_failure(
     return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 
-def _find_changing_kind(
+def _describe_value_kind_that_changes_answer(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
     """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
@@ -229,14 +230,14 @@ def _find_changing_kind(
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _collect_value_kinds(asked):
+    for kind in _list_value_kinds_once(asked):
         for value in kind.values:
             answer = trace_answer(asked, way.replace_value(i, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
             ran += value not in {"None", way.options[i].value}
-            if answer.reads_beside or not answer.is_like(own):
+            if answer.reads_beside or not answer.equals_up_to_rounding(own):
                 changing.append(kind.said)
                 break
     if "a second text" in changing and "one number" in changing:
@@ -257,7 +258,7 @@ class _TracedAnswer:
     program: Program
     reads_beside: bool
 
-    def is_like(self, other: _TracedAnswer) -> bool:
+    def equals_up_to_rounding(self, other: _TracedAnswer) -> bool:
         """Return whether both answers have equal numbers and equal programs, up to rounding."""
         return is_equal_up_to_rounding(self.numbers, other.numbers) and are_equal_up_to_rounding(
             self.program, other.program
@@ -324,22 +325,28 @@ def note_inputs_with_defaults(
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
-            values = [v for kind in _collect_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+            values = (
+                [v for kind in _list_value_kinds_once(asked) for v in kind.values] if slot.role == "other" else made
+            )
             given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [
                 one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
             ]
-            same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
+            same = [
+                not one.reads_beside and one.equals_up_to_rounding(own)
+                for one in ran
+                if one.numbers.shape == own.numbers.shape
+            ]
             enough = 3 if slot.default is None else 1
             if not all(same) or (slot.role == "other" and len(ran) < enough):
                 telling.append(f"{slot.name} ({slot.default!r:.40})")
         if (
             way.options[i].given == "default"
             and slot.role == "mask"
-            and _may_mask_change_answer(asked, way, i, suffix, batches[0])
+            and _may_mask_of_all_tokens_change_answer(asked, way, i, suffix, batches[0])
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
-            lines += _find_masked_call(asked, way, i, suffix, batches[0])
+            lines += _list_first_line_with_mask(asked, way, i, suffix, batches[0])
         value = way.options[i].value
         if way.options[i].given == "state" and not (value and value.startswith(tuple(made))):
             notes.append(f"forward's {slot.name} is given {value}, on the assumption that each text begins so.")
@@ -354,7 +361,7 @@ def note_inputs_with_defaults(
     return tuple(notes)
 
 
-def _find_masked_call(
+def _list_first_line_with_mask(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
     """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
@@ -363,7 +370,7 @@ def _find_masked_call(
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
-def _may_mask_change_answer(
+def _may_mask_of_all_tokens_change_answer(
     asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
@@ -379,11 +386,11 @@ def _may_mask_change_answer(
             # The opposite mask hides everything, so this one hides nothing.
             if (
                 one is not None
-                and one.is_like(own)
+                and one.equals_up_to_rounding(own)
                 and (other is None or not is_equal_up_to_rounding(other.numbers, own.numbers))
             ):
                 return False
-        told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
+        told = told or any(one is not None and not one.equals_up_to_rounding(own) for one in (of_ones, of_zeros))
     return told
 
 

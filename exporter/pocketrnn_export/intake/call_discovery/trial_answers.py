@@ -91,10 +91,10 @@ def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) ->
     return lambda module, tokens, lengths: change(function(module, tokens, lengths), tokens, lengths)
 
 
-def read_answer_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that the code `written` selects, such as `[0]`; the whole answer for empty code."""
+def read_answer_part(answer: Any, suffix: str, tokens: Tensor, lengths: Tensor) -> Any:
+    """Return the part of an answer that the code `suffix` selects, such as `[0]`; the whole answer for empty code."""
     # Only this code is compiled; the answer stands for `module` in it.
-    return compile_call(f"module{written}")(answer, tokens, lengths) if written else answer
+    return compile_call(f"module{suffix}")(answer, tokens, lengths) if suffix else answer
 
 
 def are_answers_near(a: Tensor, b: Tensor) -> bool:
