@@ -818,7 +818,7 @@ def _prepare_module_and_forms(
     prepare: Callable[..., ExportableModule],
     kinds: Sequence[FormKind],
     description: Description,
-    compare: Callable[[ExportableModule], None],
+    check_answers: Callable[[ExportableModule], None],
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
@@ -829,11 +829,11 @@ def _prepare_module_and_forms(
     Args:
         prepare: the function that prepares the module.
         kinds, description, one_text: as in `_export_text_module`.
-        compare: refuses a module that gives other answers than its owner's classifier.
+        check_answers: refuses a module that gives other answers than its owner's classifier.
     """
     _log.info("Finding out how forward is called")
     prepared = prepare(one_text=one_text)
-    compare(prepared)
+    check_answers(prepared)
     rules, padding = description.text.rules, prepared.padding_id
     framed = {*rules.first_ids, *rules.last_ids} - {padding}
     if prepared.needs_real_token and not framed:

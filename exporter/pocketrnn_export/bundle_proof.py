@@ -104,7 +104,7 @@ class ProofPlan:
         texts: Sequence[Any] = (),
         **further_attributes: Any,
     ) -> ProofPlan:
-        """Make the plan for the proof of a module's forms. `further_attributes` are further attributes."""
+        """Make the plan for the proof of a module's forms. `further_attributes` do not follow from the module."""
         rows_alone = not prepared.one_text and (prepared.padding or not prepared.takes_lengths)
         return cls(
             prepared.make_reference(), cases, texts, rows_alone=rows_alone, given=prepared.given, **further_attributes
@@ -304,8 +304,8 @@ def judge_forms(
 
 
 def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
-    """Return the proof: all comparisons, if they pass, after those of an earlier proof. If the plan names a report,
-    write the report first.
+    """Return the proof: the comparisons of an earlier proof, then these if all pass. Else raise an error. If the plan
+    names a report, write the report first.
 
     Raises:
         ParityError: a comparison differs by too much.

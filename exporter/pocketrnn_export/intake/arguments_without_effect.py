@@ -63,7 +63,7 @@ def _is_in_assignment_to_attribute(
 
 
 def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Return whether code may read an argument of a layer again, from the layer or from the whole module."""
+    """Return whether code may read an argument after a layer has got it: from the layer, or from the whole module."""
     up = node
     while up in parents and not isinstance(up, ast.Assign):
         up = parents[up]

@@ -126,7 +126,8 @@ class OwnersModule:
         return [*lines, CandidateComparison(found.line, ())]
 
     def answers_as_copy(self, copy: Run, cases: Iterable[Case]) -> bool:
-        """Return whether the copy and the owner's module, in float32, give equal and finite answers to some cases."""
+        """Return whether the copy and the owner's module, in float32, give equal and finite answers to all these
+        cases."""
         with restore_module(self.module), torch.no_grad():
             set_eval_mode(self.module)
             convert_to_float32(self.module)

@@ -145,7 +145,7 @@ def _refuse_failing_feature_numbers(asked: ModuleFacts, convention: Convention, 
             continue
 
         def find_failure(number: float, column: int = column) -> str:
-            return _find_failure_on_feature_number(asked, convention, column, number, is_finite=must_be_finite)
+            return _find_failure_on_feature_number(asked, convention, column, number, must_be_finite=must_be_finite)
 
         bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if find_failure(number)), None)
         if bad is None:

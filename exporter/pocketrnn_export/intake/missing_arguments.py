@@ -384,7 +384,7 @@ def _refuse_missing_arguments(
     else:
         if shown := {name: value for name, value in values.items() if name not in (*missing, *owner_values.calls)}:
             known.append(f"{weights.path} shows {_write_values(shown)}.")
-        layers = describe_layers(weights.tensors) or weights.beginning
+        layers = describe_layers(weights.tensors) or weights.first_tensors_phrase
         known.append(f"It holds {layers}." if shown else f"{weights.path} holds {layers}.")
         if said := ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20]):
             known.append(f"It was made with: {said}.")

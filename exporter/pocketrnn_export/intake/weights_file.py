@@ -59,7 +59,7 @@ class SavedWeights:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
-    def beginning(self) -> str:
+    def first_tensors_phrase(self) -> str:
         """The names and shapes of the first tensors, for a message."""
         return _join_names([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
 
@@ -118,7 +118,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     if problems:
         raise InputError(
             f"{'; '.join(problems)}.",
-            f"Make the module with the sizes it was trained with; the file begins with: {weights.beginning}.",
+            f"Make the module with the sizes it was trained with; the file begins with: "
+            f"{weights.first_tensors_phrase}.",
         )
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():

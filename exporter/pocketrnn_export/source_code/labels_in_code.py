@@ -76,8 +76,8 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
 
 
 def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence[str]]:
-    """Yield the labels of a dict from numbers to labels; if its name says so, also of one from labels to numbers, and
-    of numbers from 1."""
+    """Yield the labels of a dict from the numbers 0, 1, ... to labels. If the name of the dict means labels, also take
+    numbers from 1 on, and a dict from labels to numbers."""
     pairs = [
         (key.value, value.value)
         for key, value in zip(node.keys, node.values, strict=True)
@@ -93,7 +93,8 @@ def _read_labels_of_dict(node: ast.Dict, *, is_named: bool) -> Iterator[Sequence
 
 
 def _order_choice_by_prediction(test: ast.expr, body: ast.expr | None, other: ast.expr | None) -> Sequence[str]:
-    """Return the two strings of a choice by a prediction, that of the number 0 first; else nothing."""
+    """Return the two strings between which code chooses by a prediction: first that of the number 0, then that of 1.
+    Return nothing for other code."""
     strings = _read_strings([one for one in (body, other) if one is not None])
     if len(strings) != 2 or not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return ()

@@ -76,7 +76,7 @@ def find_needed_statements(
     wanted: Iterable[str],
     path: str,
     names_with_value: Set[str],
-    likely: Mapping[str, str] | None = None,
+    likely_values: Mapping[str, str] | None = None,
 ) -> NeededCode:
     """Find the statements that define the wanted names, and the statements that these need. Statements that may
     change them are found, too.
@@ -90,13 +90,13 @@ def find_needed_statements(
         wanted: the names.
         path: the name of the file in messages.
         names_with_value: names that already have a value; their statements are not needed.
-        likely: likely values of names, for the message.
+        likely_values: likely values of names, for the message.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
     """
     try:
-        search = _NeededSearch(cells, path, names_with_value, likely or {})
+        search = _NeededSearch(cells, path, names_with_value, likely_values or {})
         wanted = list(wanted)
         # The reachable methods depend on the needed code, and the other way round.
         while True:

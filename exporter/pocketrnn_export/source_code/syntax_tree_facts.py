@@ -169,7 +169,7 @@ def may_return_self(method: Function) -> bool:
 
 
 def find_only_new_names(node: ast.AST) -> set[str]:
-    """Return the names, and attributes such as `.count`, that the code assigns only new lists, layers and numbers."""
+    """Return the names, and attributes such as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
     def record_assignment(target: ast.expr | None, value: ast.expr | None) -> None:

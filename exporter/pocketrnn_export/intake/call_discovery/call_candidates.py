@@ -91,7 +91,7 @@ class CallCandidate:
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
-    def give_lengths_only_to(self, i: int) -> CallCandidate:
+    def give_lengths_only_to(self, input_index: int) -> CallCandidate:
         """Return a candidate that gives the lengths of the texts to one input only. Every other input of lengths
         gets the width of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
@@ -102,7 +102,7 @@ class CallCandidate:
                 value=None
                 if option.value is None
                 else forms.get(option.value, option.value)
-                if j == i
+                if j == input_index
                 else re.sub(r"\blengths\b", full, option.value),
             )
             for j, option in enumerate(self.options)
@@ -183,9 +183,9 @@ def _list_feature_and_character_inputs(
         yield signature, {}
 
 
-def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:
+def _list_input_options(asked: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
     """Return the possible values of an input, the likeliest first."""
-    slot = signature.slots[i]
+    slot = signature.slots[input_index]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
     # A state is made as (hidden, cell).
@@ -193,8 +193,8 @@ def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> lis
         (j for j, other in enumerate(signature.slots) if other.role == "state"),
         key=lambda j: signature.slots[j].name.lstrip("_").startswith("c"),
     )
-    if i in states and len(states) > 1:
-        options = _make_options("state", *list_initial_states(asked.module, states.index(i)))
+    if input_index in states and len(states) > 1:
+        options = _make_options("state", *list_initial_states(asked.module, states.index(input_index)))
     if not signature.plain:
         # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]

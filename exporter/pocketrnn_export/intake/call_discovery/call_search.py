@@ -215,7 +215,7 @@ def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Con
             if len(working_calls) > 1:
                 raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in working_calls])
             if working_calls:
-                return _add_assumption_notes(asked, working_calls[0], widths)
+                return _refuse_ambiguity_and_note_assumptions(asked, working_calls[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
                 raise _choose_refusal_with_advice_on_two_texts(asked, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
@@ -330,8 +330,11 @@ def _is_only_possible_call(way: CallCandidate) -> bool:
     )  # fmt: skip
 
 
-def _add_assumption_notes(asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]) -> Convention:
-    """Return the convention of a call that works, with notes on what is assumed about the call."""
+def _refuse_ambiguity_and_note_assumptions(
+    asked: ModuleFacts, working: WorkingCall, widths: Sequence[int]
+) -> Convention:
+    """Return the convention of a call that works, with notes on what is assumed about the call. Refuse it if a call
+    with another mask, or without lengths, may be meant."""
     if working.way is None:
         return working.convention
     if asked.two_texts:

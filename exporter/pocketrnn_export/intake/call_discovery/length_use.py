@@ -58,7 +58,7 @@ class _UnusableLengths:
 
 
 def works_as_mask(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Return whether an input hides tokens as a mask does: with shorter lengths for this input only, the tokens past
     them do not change the answer.
@@ -66,11 +66,12 @@ def works_as_mask(
     An input named as lengths is not tested: a mean over a padded row, divided by its length, is right for full rows. A
     mask is tested, as it may be true at the tokens or at the padding.
     """
-    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+    if way.slots[input_index].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
         return True
-    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
+    value = way.options[input_index].value or ""
+    if "lengths" not in value and "size(1)" not in value:
         return True
-    return _ignores_tokens_past_lengths(asked, convention, way, i, batch)
+    return _ignores_tokens_past_lengths(asked, convention, way, input_index, batch)
 
 
 def note_inputs_unlike_lengths(
@@ -88,11 +89,13 @@ def note_inputs_unlike_lengths(
 
 
 def _ignores_tokens_past_lengths(
-    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Return whether tokens past the lengths leave the answer unchanged, if only one input gets the lengths: that with
-    the index `i`."""
-    function = wrap_answer_part(asked.compile(way.give_lengths_only_to(i).line), convention.line[len(way.line) :])
+    this index."""
+    function = wrap_answer_part(
+        asked.compile(way.give_lengths_only_to(input_index).line), convention.line[len(way.line) :]
+    )
     answers = _compute_answers_around_ends(asked, replace(convention, function=function), batch)
     return answers is not None and are_answers_near(answers.unchanged, answers.with_others_past_end)
 

@@ -93,7 +93,7 @@ class AnswerPlace:
 
 
 def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
-    """Return the places in an answer of tensors that may be the logits: [rows, units], or for labels of tokens [rows,
+    """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
     sequence, units] in any order of axes."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if asked.heads:
@@ -138,7 +138,7 @@ def find_logits_places(asked: ModuleFacts, known: Sequence[Known], *, search_par
 
 def _list_shapes_by_axis_arrangement(rows: int, units: int, widths: Sequence[int]) -> _ShapesByArrangement:
     """Return the ways to reorder the axes of token logits to [rows, sequence, units]. Each way has its code, and the
-    shape that it accepts for each width."""
+    shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: _ShapesByArrangement = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],

@@ -222,7 +222,7 @@ def make_changing_inputs_failure(
 
 
 def _describe_value_kind_that_changes_answer(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
     """Return in words the kind of value for one input that changes the answer; or a sentence that too few values could
     be tried. Return None if no value changes the answer."""
@@ -232,11 +232,11 @@ def _describe_value_kind_that_changes_answer(
     ran, changing = 0, []
     for kind in _list_value_kinds_once(asked):
         for value in kind.values:
-            answer = trace_answer(asked, way.replace_value(i, f"beside({value})"), suffix, batch)
+            answer = trace_answer(asked, way.replace_value(input_index, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
-            ran += value not in {"None", way.options[i].value}
+            ran += value not in {"None", way.options[input_index].value}
             if answer.reads_beside or not answer.equals_up_to_rounding(own):
                 changing.append(kind.said)
                 break
@@ -245,7 +245,10 @@ def _describe_value_kind_that_changes_answer(
     if changing:
         # The kind with the most axes is the right one; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
-        return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
+        return min(
+            dict.fromkeys(changing),
+            key=lambda said: next(rank for rank, part in enumerate(ranks) if part in said),
+        )
     return None if ran >= 2 else _ONE_VALUE
 
 
@@ -317,7 +320,7 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 def note_inputs_with_defaults(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """Return notes on inputs that keep their defaults, and on initial states that the call leaves out."""
+    """Return notes on inputs that keep their defaults, and on initial states that are assumed."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
@@ -362,16 +365,16 @@ def note_inputs_with_defaults(
 
 
 def _list_first_line_with_mask(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
     """Return a tuple with the line of the first call that runs with a mask for the input. Return an empty tuple if none
     runs."""
-    masked = (way.replace_value(i, mask) for mask in list_mask_expressions(asked))
+    masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
 def _may_mask_of_all_tokens_change_answer(
-    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
     own = trace_answer(asked, way, suffix, batch, neutral=True)
@@ -380,7 +383,7 @@ def _may_mask_of_all_tokens_change_answer(
     told = False
     for both in _MASKS:
         of_ones, of_zeros = (
-            trace_answer(asked, way.replace_value(i, mask), suffix, batch, neutral=True) for mask in both
+            trace_answer(asked, way.replace_value(input_index, mask), suffix, batch, neutral=True) for mask in both
         )
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
             # The opposite mask hides everything, so this one hides nothing.
@@ -397,8 +400,8 @@ def _may_mask_of_all_tokens_change_answer(
 def find_call_with_other_mask(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
-    """Return the call with the opposite mask, if it gives the tried texts the same answers by other operators.
-    Return None if only one kind of mask fits."""
+    """Return the line of the call with the opposite mask, if it gives the tried texts the same answers by other
+    operators. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_mask_expressions(asked)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]

@@ -30,8 +30,8 @@ _MOST: Final = 24_000
 def find_call_without_lengths(
     asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> str | None:
-    """Return the call without the optional lengths, if forward then counts the tokens itself. Return None if the
-    answers are the same without lengths.
+    """Return the line of the call without the optional lengths, if forward then counts the tokens itself. Return None
+    if the answers are the same without lengths.
 
     Even if the tried texts get the same answers, a text with the padding id or a step of zeros inside may not. So every
     id is tried, and where the numbers are equal the operators are compared.

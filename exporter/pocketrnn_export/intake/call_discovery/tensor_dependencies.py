@@ -159,8 +159,8 @@ class FlowRecorder(FunctionMode):
         return not last or any(numbers in made.sizes for made in last.values())
 
     def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
-        """Go back from a tensor until a function with weights. Return the tensors that these functions computed, by
-        id."""
+        """Go back from a tensor to the last function with weights on each path. Return the tensors that these functions
+        computed, by id."""
         above = self._find_ancestor_ids(id(tensor), lambda _, made: made.has_weights_as_input)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
