@@ -450,7 +450,7 @@ def export(
         given,
         texts,
         answers,
-        compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
+        ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False),
         force=force,
     )
     with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
@@ -508,7 +508,7 @@ def _export_text_module(
     proof_texts: Sequence[Any],
     answers: Sequence[tuple[OwnersText, Answer]],
     *,
-    compared: bool,
+    ids_compared: bool,
     force: bool,
 ) -> Manifest:
     """Export a module of texts as a bundle. If several calls give different answers, choose the call by the owner's
@@ -518,7 +518,7 @@ def _export_text_module(
         module, path, description, options, kinds, force: as `export` has them.
         users_texts, proof_texts: the user's texts, and all texts of the proof.
         answers: the answers of the owner's classifier to some of them.
-        compared: whether the owner gave texts with their ids or answers.
+        ids_compared: whether the owner gave texts with their ids or answers.
     """
     prepare = _bind_arguments_of_prepare_module(module, description, options)
     answered = _make_answered_texts(description, answers)
@@ -533,24 +533,26 @@ def _export_text_module(
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
         forms = replace_ids_by_characters(forms, description.spellings, words)
-    description, labels_of_owner = add_crf(prepared, description, wanted=options.crf)
+    description, labels_of_owner = add_crf(prepared, description, crf_option=options.crf)
     shown = "given texts" if users_texts and options.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _find_graph_and_condition_sizes(forms)
     program = next((form.program for form in forms if form.program is not None), None)
     phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
     description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
-    _warn_of_extra_embedding_rows(graph, description, compared=compared)
+    _warn_of_extra_embedding_rows(graph, description, ids_compared=ids_compared)
     private = frozenset(() if options.examples else users_texts)
     proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)
     description = _log_and_note_padding_effect(prepared, graph, description, proof_texts)
     refuse_batch_dependent_answers(prepared, graph.limits, bounds, _list_small_graph_constants(forms))
-    loud, tried = (
-        find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
-        _find_possible_padding_ids_with_answer(prepared),
-    )
     cases = make_module_proof_cases(
-        prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
+        prepared,
+        description.text.rules,
+        graph,
+        bounds,
+        extreme_ids=find_ids_of_extreme_vectors(prepared.module, description.token_id_count),
+        possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
+        compared_ids=phrase,
     )
     every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
     closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
@@ -962,10 +964,10 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, compared: bool) -> None:
+def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids_compared: bool) -> None:
     """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
     words, rows = len(description.text.vocabulary), graph.embedding_rows
-    if rows > words and not compared:
+    if rows > words and not ids_compared:
         _log.warning(
             "The embedding has %d rows, but the vocabulary %d words: the first word has the id 0. If your ids begin "
             "elsewhere, each word gets another word's id; give a map from word to id, or texts with ids (--pairs, "

@@ -118,7 +118,10 @@ class ProofPlan:
 
 
 def refuse_batch_dependent_answers(
-    prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
+    prepared: ExportableModule,
+    limits: Limits | None,
+    condition_sizes: Sequence[tuple[int, int]],
+    graph_constants: Iterable[int],
 ) -> None:
     """Refuse a module whose answer to a text depends on other texts of the batch or on earlier calls. Also refuse a
     module whose copy runs other operators.
@@ -128,15 +131,15 @@ def refuse_batch_dependent_answers(
     Args:
         prepared: the module.
         limits: the limits of its graph.
-        bounds: (batch, sequence) around every size condition in forward.
-        numbers: the small constants of its graph.
+        condition_sizes: (batch, sequence) around every size condition in forward.
+        graph_constants: the small constants of its graph.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
         cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
         refuse_differing_copy_operators(prepared.given, prepared.fit_cases_to_module(cases))
-    prepared.refuse_kept(bounds)
+    prepared.refuse_kept(condition_sizes)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Running the module on a text in batches with other texts of each length")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
@@ -145,25 +148,25 @@ def refuse_batch_dependent_answers(
         ragged = prepared.padding
         try:
             check_batches_of_mixed_lengths(
-                run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers
+                run, usual or [0], padding_id, limits, ragged=ragged, bounds=condition_sizes, numbers=graph_constants
             )
         except ExportError as error:
             if not prepared.two_texts:
                 raise
             advice = "A pair's answer must depend on its own tokens only, and not on the sizes of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.refuse_batch_dependence(make_boundary_cases(bounds, ids, padding_id, ragged=False))
+    prepared.refuse_batch_dependence(make_boundary_cases(condition_sizes, ids, padding_id, ragged=False))
 
 
 def make_module_proof_cases(
     prepared: ExportableModule,
     rules: AnyTextRules,
     graph: Graph,
-    bounds: Sequence[tuple[int, int]],
+    condition_sizes: Sequence[tuple[int, int]],
     *,
-    loud: Sequence[int] = (),
-    tried: Sequence[int] = (),
-    phrase: Sequence[int] = (),
+    extreme_ids: Sequence[int] = (),
+    possible_padding_ids: Sequence[int] = (),
+    compared_ids: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """Make the cases for the proof of a module's forms, as a dict from the kind of the inputs to cases. Cases of texts
     are not included. The arguments are those of `make_cases_for_rules`."""
@@ -172,12 +175,12 @@ def make_module_proof_cases(
         ids=prepared.ids,
         ragged=prepared.takes_lengths,
         limits=graph.limits,
-        bounds=bounds,
+        bounds=condition_sizes,
         one_row=graph.batch == 1,
         alone=tuple(prepared.alone),
-        loud=loud,
-        tried=tried,
-        phrase=phrase,
+        loud=extreme_ids,
+        tried=possible_padding_ids,
+        phrase=compared_ids,
         two_texts=prepared.two_texts,
         features=prepared.features,
     )

@@ -175,11 +175,11 @@ class _Stage:
     classifier: Classifier
 
 
-def check_kept_word_count(words: int, vocabulary_size: int) -> None:
+def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
     """Refuse a number of words to keep that does not shorten the vocabulary."""
-    if not 1 <= words < vocabulary_size:
+    if not 1 <= kept_words < vocabulary_size:
         raise InputError(
-            f"{words} words cannot be kept from a vocabulary of {vocabulary_size}.",
+            f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",
             f"Use a number from 1 to {vocabulary_size - 1}.",
         )
 

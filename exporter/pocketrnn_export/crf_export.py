@@ -66,7 +66,7 @@ class OwnersLabels:
 
 
 def add_crf(
-    prepared: ExportableModule, description: Description, *, wanted: bool | Crf = True
+    prepared: ExportableModule, description: Description, *, crf_option: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
     """Return the description with the CRF of a tagger, and the owner's decoder for a later comparison.
 
@@ -75,18 +75,18 @@ def add_crf(
     Args:
         prepared: the module.
         description: the description of its bundle so far.
-        wanted: whether a CRF decodes the labels, if there is one; or the CRF that does.
+        crf_option: whether a CRF decodes the labels, if there is one; or the CRF that does.
 
     Raises:
         ExportError: the module decodes its labels, but not by a CRF that we can read.
         InputError: the rules pad texts, and a CRF would decode the padding too.
     """
-    if not isinstance(description.output, TagOutput) or not wanted:
+    if not isinstance(description.output, TagOutput) or not crf_option:
         return description, None
-    if isinstance(wanted, Crf):
-        if not wanted.over_tokens:
+    if isinstance(crf_option, Crf):
+        if not crf_option.over_tokens:
             _refuse_crf_on_padded_texts(description, "crf")
-        return replace(description, output=replace(description.output, crf=wanted)), None
+        return replace(description, output=replace(description.output, crf=crf_option)), None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
@@ -225,7 +225,7 @@ def compare_decoded_labels(
     classifier: Classifier,
     owners: OwnersLabels | None,
     answers: ReferenceAnswers,
-    rows: Ids | None = None,
+    input_by_id: Ids | None = None,
 ) -> list[CandidateComparison]:
     """Compare the labels that the runtime decodes with the labels of the owner's layer and of the owner's forward.
 
@@ -233,7 +233,7 @@ def compare_decoded_labels(
         classifier: the bundle, as the runtime loads it.
         owners: the owner's decoder; None if there is none.
         answers: the reference's answers, with each text as a case of its own.
-        rows: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
+        input_by_id: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
 
     Raises:
         ParityError: the labels differ, and are not equally good.
@@ -247,13 +247,12 @@ def compare_decoded_labels(
     pairs = answers.compute_answers("texts", one_row=False)
     for case, emissions in pairs:
         answered, tokens = np.isfinite(emissions).all(axis=1), case.tokens[0]
-        own = crf.decode_labels(
-            compute_logits_of_engine_input(classifier, [tokens if rows is None else rows[tokens]])[answered]
-        )
+        given = tokens if input_by_id is None else input_by_id[tokens]
+        own = crf.decode_labels(compute_logits_of_engine_input(classifier, [given])[answered])
         found = (
             [] if owners.decoder is None else [np.array(owners.decoder.decode_labels(emissions[answered]), np.int64)]
         )
-        words = case.tokens if rows is None else rows[case.tokens][..., 0]
+        words = case.tokens if input_by_id is None else input_by_id[case.tokens][..., 0]
         if owners.whole is not None and padding_id not in words:
             # A forward that masks the padding id also leaves it out in the middle of a text.
             found.append(np.array(owners.whole(case.tokens), np.int64))
@@ -263,7 +262,9 @@ def compare_decoded_labels(
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_texts(classifier, padding_id):
-            emissions = compute_logits_of_engine_input(classifier, [tokens[0] if rows is None else rows[tokens[0]]])
+            emissions = compute_logits_of_engine_input(
+                classifier, [tokens[0] if input_by_id is None else input_by_id[tokens[0]]]
+            )
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _check_and_measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)

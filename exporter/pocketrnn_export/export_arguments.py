@@ -100,21 +100,21 @@ class ExportOptions:
     two_texts: bool = False
 
 
-def check_export_options(wanted: ExportOptions) -> None:
+def check_export_options(options: ExportOptions) -> None:
     """Refuse unusable options, and check that the report can be written, before the work starts.
 
     Raises:
         InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
     """
-    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
+    if options.tolerance is not None and not 0 <= options.tolerance < float("inf"):
         raise InputError(
-            f"The tolerance is {wanted.tolerance}, which is out of range.",
+            f"The tolerance is {options.tolerance}, which is out of range.",
             "Give a finite number of 0 or more, such as 1e-5.",
         )
-    if wanted.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {short_repr(wanted.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
-    if wanted.report is not None:
-        write_report(wanted.report, [], wanted.tolerance)
+    if options.gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {short_repr(options.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
+    if options.report is not None:
+        write_report(options.report, [], options.tolerance)
 
 
 def refuse_options(reason: str, **options: bool) -> None:

@@ -851,13 +851,13 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 
 @functools.cache
-def _read_onnx_translations(opset_version: int, registered: int) -> dict[Any, list[Any]]:
+def _read_onnx_translations(opset_version: int, registered_count: int) -> dict[Any, list[Any]]:
     """Return a dict from each operator to the translations to ONNX that torch's exporter and onnxscript have for it.
 
-    `ONNXRegistry.from_torchlib` finds the same. `registered`, the number of registered operators, is a key of the
+    `ONNXRegistry.from_torchlib` finds the same. `registered_count`, the number of registered operators, is a key of the
     cache.
     """
-    del registered
+    del registered_count
     from onnxscript.function_libs.torch_lib import ops, registration
     from torch.onnx._internal.exporter import _registration
     from torch.onnx._internal.exporter._torchlib import _torchlib_registry

@@ -370,7 +370,7 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
         found = find_batch_dependent_ids(
             prepared.make_reference(),
             left,
-            known=prepared.alone,
+            known_dependent_ids=prepared.alone,
             ids=prepared.ids,
             padding_id=prepared.padding_id,
             widths=prepared.widths,

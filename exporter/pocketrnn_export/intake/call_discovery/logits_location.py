@@ -15,7 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.computed_answer_attributes import UncalledCode, find_computed_parts
+from pocketrnn_export.intake.call_discovery.computed_answer_attributes import (
+    SuffixAndValue,
+    UncalledCode,
+    find_computed_parts,
+)
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 # How deep lists, dicts and objects in an answer are searched.
@@ -170,7 +174,7 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
             yield suffix, type(part).__name__
 
 
-def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Each container is
     visited once."""
     if isinstance(value, _PLAIN) or id(value) in seen:
@@ -190,7 +194,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
             yield from _walk_parts(part, suffix + written, 1, set(seen))
 
 
-def _list_items(value: Any) -> list[tuple[str, Any]] | None:
+def _list_items(value: Any) -> list[SuffixAndValue] | None:
     """Return the items of a value, each with the code that reads it; None if the value is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
