@@ -294,27 +294,30 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
         )
 
 
-def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
+def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
     """Make the program of a bundle's graph, and of its step graph if there is one.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
     """
-    whole, of_step = _lower_graphs(manifest, content, step)
+    whole, of_step = _lower_graphs(manifest, content, step_content)
     return whole.program.encode_sections(None if of_step is None else of_step.program)
 
 
-def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
+def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None) -> tuple[Lowering, Lowering | None]:
     """Lower the bundle's graph, and its step graph if there is one, to programs of the engine."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
         # The engine's layers keep NaN themselves.
-        content, step = remove_nan_guards(content, LAYERS), step and remove_nan_guards(step, LAYERS)
+        content, step_content = (
+            remove_nan_guards(content, LAYERS),
+            step_content and remove_nan_guards(step_content, LAYERS),
+        )
     whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
-    if manifest.stream is None or step is None:
+    if manifest.stream is None or step_content is None:
         return whole, None
-    return whole, lower_graph(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, lower_graph(step_content, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
 # A limit of this many tokens or more is not logged: no such text fits in memory.
@@ -331,13 +334,13 @@ class _ProvenPackedFile:
     plan: ProofPlan
 
 
-def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
+def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | None) -> _ProvenPackedFile:
     """Pack the graphs of a bundle in float32, and prove the file equal to them."""
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
-    whole, of_step = _lower_graphs(manifest, content, step)
+    whole, of_step = _lower_graphs(manifest, content, step_content)
     programs = whole.program, None if of_step is None else of_step.program
     each = [program for program in programs if program is not None]
     # With more tokens, or steps, an integer of the programs would not fit into 32 bits.
@@ -364,9 +367,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     with use_one_thread(), _write_temporary_packed_file(encode_packed_file(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
-        if step is not None and made.stream is not None:
+        if step_content is not None and made.stream is not None:
             compared += _compare_steps_with_step_graph(
-                file, wrap_step_graph_as_form(step, made.stream, plan.rows), made.stream, plan, answers
+                file, wrap_step_graph_as_form(step_content, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
@@ -386,23 +389,23 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
         yield file
 
 
-def _limit_tokens_to_engine_integers(manifest: Manifest, most: int | None) -> Manifest:
+def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
     """Return the manifest with as many tokens at most as the engine's integers allow. Refuse a bundle of two texts,
     whose manifest cannot limit the tokens."""
-    if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
+    if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
         raise ExportError(
-            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the engine's "
-            "integers of 32 bits. A packed file of two texts cannot limit their tokens.",
+            f"In texts of more than {most_tokens:,} tokens, a sum or a product of whole numbers may exceed the "
+            "engine's integers of 32 bits. A packed file of two texts cannot limit their tokens.",
             "Use the bundle with onnxruntime.",
         )
-    if most < _BEYOND_MEMORY:
+    if most_tokens < _BEYOND_MEMORY:
         _log.warning(
             "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-            "may exceed the engine's integers of 32 bits", f"{most:,}",
+            "may exceed the engine's integers of 32 bits", f"{most_tokens:,}",
         )  # fmt: skip
-    return _narrow_limits(manifest, 1, most)
+    return _narrow_limits(manifest, 1, most_tokens)
 
 
 def _lower_for_operation_comparison(manifest: Manifest, content: bytes, lowered: Lowering) -> Lowering:
@@ -413,13 +416,16 @@ def _lower_for_operation_comparison(manifest: Manifest, content: bytes, lowered:
     return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
-def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """Return the manifest with its graph limited to `least` to `most` tokens. Limits that are narrower already stay."""
+def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
+    """Return the manifest with its graph limited to `least_tokens` to `most_tokens` tokens. Limits that are narrower
+    already stay."""
     limits = manifest.graph.limits or Limits()
-    least = max(least, limits.min_tokens or 1)
-    most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
+    least_tokens = max(least_tokens, limits.min_tokens or 1)
+    most_tokens = min(most_tokens or sys.maxsize, limits.max_tokens or sys.maxsize)
     narrowed = replace(
-        limits, min_tokens=None if least == 1 else least, max_tokens=None if most == sys.maxsize else most
+        limits,
+        min_tokens=None if least_tokens == 1 else least_tokens,
+        max_tokens=None if most_tokens == sys.maxsize else most_tokens,
     )
     return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 

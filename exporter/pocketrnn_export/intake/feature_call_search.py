@@ -127,7 +127,7 @@ def _find_error_on_category_ids(
 ) -> BaseException | None:
     """Run the module on texts with these ids as a category. Return its error, or None if it runs."""
     # As many rows as in the trials, or more.
-    tokens, lengths = asked.draw_batch(max(len(ids), asked.rows), asked.trial_batch_widths[0][0])
+    tokens, lengths = asked.draw_batch(max(len(ids), asked.trial_rows), asked.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
@@ -172,7 +172,7 @@ def _find_failure_on_feature_number(
     asked: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
     """Run the module on texts with this number as a feature. Return its error, or an empty string if it runs."""
-    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.rows, asked.trial_batch_widths[0][0])
+    tokens, lengths = asked.draw_batch(1 if convention.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(asked.features), np.arange(len(tokens)))
     numbers[:, column] = number
     try:
@@ -202,7 +202,7 @@ def _limit_categories_to_first_value(features: Features) -> Features:
 def _note_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Run the module with other values of each feature. Return a note that names the features that change no answer;
     else return an empty tuple."""
-    tokens, lengths = asked.draw_batch(asked.rows, asked.trial_batch_widths[-1][-1])
+    tokens, lengths = asked.draw_batch(asked.trial_rows, asked.trial_batch_widths[-1][-1])
     own = draw_feature_numbers(asked.features, np.arange(len(tokens)))
     before = call_and_read_numbers(asked, convention, *add_feature_ids(tokens, lengths, own))
     unused = []

@@ -53,13 +53,13 @@ def _list_folders_before_and_after_packages(files: Sequence[Path]) -> tuple[list
     folders above, up to the top of the project.
     """
     folders = [file.absolute().parent for file in files]
-    packages = [folder.parents[0] for start in folders for folder in _list_packages(start)]
+    packages = [folder.parents[0] for start in folders for folder in _list_package_folders_above(start)]
     first = dict.fromkeys(map(str, [folders[0], Path.cwd(), *folders[1:], *packages]))
     above = dict.fromkeys(str(folder) for start in folders for folder in _list_folders_above(start))
     return [*first], [folder for folder in above if folder not in first]
 
 
-def _list_packages(folder: Path) -> list[Path]:
+def _list_package_folders_above(folder: Path) -> list[Path]:
     """Return a folder and those above it, as long as each is a package, that is, has a file `__init__.py`."""
     return list(itertools.takewhile(lambda one: (one / "__init__.py").is_file(), [folder, *folder.parents]))
 
@@ -87,7 +87,7 @@ def import_package_of_file(path: Path) -> str:
     if not max(levels, default=0):
         return ""
     folder = path.absolute().parent
-    number = max(*levels, len(_list_packages(folder)))
+    number = max(*levels, len(_list_package_folders_above(folder)))
     folders = [folder, *folder.parents][:number][::-1]
     names = [one.name for one in folders]
     if not all(map(str.isidentifier, names)):

@@ -54,7 +54,7 @@ def refuse_direct_weight_reads(
         exceeded_norms: `find_exceeded_max_norms` of the module as it was given.
         sizes: more sizes (texts, tokens) to try.
     """
-    usual = [(asked.rows, width) for pair in asked.trial_batch_widths for width in pair]
+    usual = [(asked.trial_rows, width) for pair in asked.trial_batch_widths for width in pair]
     for rows, width in [*usual, *sizes] if exceeded_norms else []:
         batch = asked.draw_batch(1 if convention.one_text else rows, asked.widths.clip(width))
         with restore_module(asked.module):

@@ -350,12 +350,12 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
 
 
 def _refuse_dependence_on_sizes_or_max_norms(
-    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+    asked: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
     """Refuse a module whose answer to a text of one of these sizes (texts, tokens) depends on earlier texts, also
     through the `max_norm` of an embedding."""
     refuse_dependence_on_sizes(asked, convention, sizes)
-    refuse_direct_weight_reads(asked, convention, norms, sizes)
+    refuse_direct_weight_reads(asked, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:

@@ -153,7 +153,7 @@ class _Wanted:
         return required if self.fields else self.reads.needed
 
     @property
-    def read(self) -> Collection[str]:
+    def read_names(self) -> Collection[str]:
         return self.fields.keys() if self.fields else self.reads.needed | self.reads.optional
 
 
@@ -162,7 +162,7 @@ def _find_fitting_settings(
 ) -> FoundSettings | None:
     """Return the settings of a source that has all needed settings. Of several such sources, take the one with most of
     the settings that the code reads."""
-    needed, read, shown = {*wanted.needed}, {*wanted.read}, wanted.shown
+    needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
     sources = list(_list_settings_sources(wanted.name, weights, parsers))
     fitting = [
         one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, wanted.name)

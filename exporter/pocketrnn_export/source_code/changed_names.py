@@ -305,13 +305,13 @@ class ChangeFinder:
                 return True
         return False
 
-    def _is_function_of_unknown_code(self, to: str) -> bool:
-        """Return whether the function `to`, which receives a module as argument, has unknown code."""
-        package, to = self.find_full_name(to).split(".")[0], _read_top_name(to)
-        if to in self._imports:
+    def _is_function_of_unknown_code(self, called: str) -> bool:
+        """Return whether the function `called`, which receives a module as argument, has unknown code."""
+        package, called = self.find_full_name(called).split(".")[0], _read_top_name(called)
+        if called in self._imports:
             return package not in LEAVE_ALONE
-        if to in self._binding:
-            given = (s.now.loads for s in self._binding[to])
+        if called in self._binding:
+            given = (s.now.loads for s in self._binding[called])
             return any(
                 one in self._imports and self._is_function_of_unknown_code(one) for loads in given for one in loads
             )

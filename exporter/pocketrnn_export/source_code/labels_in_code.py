@@ -54,7 +54,7 @@ def _list_labels(node: ast.AST) -> Iterator[Sequence[str]]:
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]
         is_own = isinstance(target, ast.Name) or (
-            isinstance(target, ast.Attribute) and _read_id(target.value) == "self"
+            isinstance(target, ast.Attribute) and _read_identifier(target.value) == "self"
         )
         is_named = is_own and _NAMES.search(_read_last_name(target)) is not None
         if is_named and isinstance(node.value, ast.List | ast.Tuple):
@@ -117,8 +117,8 @@ def _read_strings(nodes: Sequence[ast.expr]) -> list[str]:
 
 
 def _read_last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else _read_id(node)
+    return node.attr if isinstance(node, ast.Attribute) else _read_identifier(node)
 
 
-def _read_id(node: ast.expr) -> str:
+def _read_identifier(node: ast.expr) -> str:
     return str(getattr(node, "id", ""))

@@ -417,15 +417,15 @@ class _MentionReader:
                     self.now.through.add(called)
                     parts = []
             for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
-                self.record_write(name, name, depth + 1, weight=weight, sets=sets)
+                self.record_write(name, name, depth + 1, is_weight=weight, sets_attribute=sets)
             return
-        self.record_write(root.id, _make_dotted_name(node), depth, weight=weight, sets=sets)
+        self.record_write(root.id, _make_dotted_name(node), depth, is_weight=weight, sets_attribute=sets)
 
-    def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
+    def record_write(self, name: str, dotted: str, depth: int, *, is_weight: bool, sets_attribute: bool) -> None:
         """Record a write to a name of the file, or to an object that a function is given. `depth` counts the attributes
         and items between the name and the object."""
         if name not in self.local:
-            (self.now.weights if weight else self.now.writes).add(dotted)
+            (self.now.weights if is_weight else self.now.writes).add(dotted)
             return
         attribute = dotted.split(".")[1:2]
         if name == self.itself and self.of_class is not None:
@@ -438,7 +438,7 @@ class _MentionReader:
         elif name in self.fresh and depth < 2:
             return
         self.now.writes_given = True
-        self.now.sets_given |= sets and not weight
+        self.now.sets_given |= sets_attribute and not is_weight
 
     def record_unlimited_change(self, code: str) -> None:
         """Record code that may reach any name or object, such as `exec`. Only the first such code is kept."""

@@ -116,7 +116,7 @@ def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator
             )
             yield ast.copy_location(part, node), False
     elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
-        by_itself = _tests_for_main(node.test)
+        by_itself = _is_test_true_for_main(node.test)
         if cell.name and by_itself is None:
             yield node, False
             return
@@ -132,7 +132,7 @@ def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator
         yield node, False
 
 
-def _tests_for_main(test: ast.expr) -> bool | None:
+def _is_test_true_for_main(test: ast.expr) -> bool | None:
     """Return True for the condition `__name__ == "__main__"`, False for its opposite, None for another condition."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None

@@ -134,7 +134,9 @@ def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
 def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield the candidates that call the module, the likely ones first."""
     if asked.two_texts:
-        yield from (CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
+        yield from (
+            CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, with_lengths=asked.lengths)
+        )
         return
     seen = set()
     signatures = list(list_signatures(asked.module))

@@ -168,7 +168,7 @@ def _choose_refusal_with_advice_on_two_texts(asked: ModuleFacts, failures: Seque
         or asked.samples
         or not any(
             can_run_line(asked, line)
-            for line in itertools.islice(list_pair_lines(asked.module, lengths=None), _MOST_PAIRS)
+            for line in itertools.islice(list_pair_lines(asked.module, with_lengths=None), _MOST_PAIRS)
         )
     ):
         return error
@@ -339,7 +339,7 @@ def _refuse_ambiguity_and_note_assumptions(
         return working.convention
     if asked.two_texts:
         return replace(working.convention, pair=find_pair_names(asked.module, working.way.plain))
-    batches = asked.make_batches(1 if working.convention.one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if working.convention.one_text else asked.trial_rows, widths)
     if (other := find_call_with_other_mask(asked, working.way, working.suffix, batches)) is not None:
         raise _make_error_of_two_calls(asked, working, other)
     if (other := find_call_without_lengths(asked, working.way, working.suffix, batches[0])) is not None:
@@ -397,5 +397,5 @@ def _have_equal_answers_and_programs(
         return False
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
-    batch = asked.draw_batch(1 if one.convention.one_text else asked.rows, widths[0])
+    batch = asked.draw_batch(1 if one.convention.one_text else asked.trial_rows, widths[0])
     return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

@@ -96,7 +96,7 @@ def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a call that the owner wrote. Yield the call if it works, or its failure."""
-    batches = asked.make_batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
     return (_try_head_outputs if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
@@ -116,7 +116,7 @@ def try_candidate(
     if one_text and "lengths.tolist()" in line and not asked.two_texts:
         # `[tokens.size(1)]` is tried in its place.
         return
-    batches = asked.make_batches(1 if one_text else asked.rows, widths)
+    batches = asked.make_batches(1 if one_text else asked.trial_rows, widths)
     with_constants = find_constant_inputs(asked, way, batches)
     way = way if with_constants is None else with_constants
     tried = _try_head_outputs if asked.heads else _try_call
@@ -471,7 +471,7 @@ def _explain_infinite_answers(
 
 def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     """Return advice for a module whose answers change from call to call."""
-    batch = asked.draw_batch(asked.rows, asked.widths.clip(7))
+    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(7))
     for name, arguments in find_state_methods(asked.module):
         states = []
         with contextlib.suppress(Exception, SystemExit):
@@ -482,7 +482,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         found = [[leaf for _, leaf in find_float_tensors(state)] for state in states]
         if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
             zeros = [
-                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.rows else str(n) for n in leaf.shape)})"
+                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.trial_rows else str(n) for n in leaf.shape)})"
                 for leaf in found[0]
             ]
             made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"

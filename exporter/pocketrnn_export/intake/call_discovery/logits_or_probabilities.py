@@ -157,7 +157,7 @@ def _take_logarithm_for_dependent_heads(
     with its probabilities, its logits are computed from the probabilities, and the activation stays."""
     if head.activation is None:
         return head
-    batch = asked.draw_batch(1 if head.one_text else asked.rows, asked.trial_batch_widths[0][0])
+    batch = asked.draw_batch(1 if head.one_text else asked.trial_rows, asked.trial_batch_widths[0][0])
     for other in heads:
         own = call_and_read_numbers(asked, other, *batch)
         with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(head.activation):
@@ -171,7 +171,7 @@ def _take_logarithm_for_dependent_heads(
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
     """Return the module's answers to random texts of several lengths."""
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
-    rows = 1 if convention.one_text else asked.rows
+    rows = 1 if convention.one_text else asked.trial_rows
     tried = [asked.draw_batch(rows, width) for width in itertools.chain(*asked.trial_batch_widths)]
     # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
     tokens, lengths = asked.draw_batch(16, asked.widths.clip(11))

@@ -158,7 +158,7 @@ class ModuleFacts:
         return "values" if self.values else "labels"
 
     @property
-    def rows(self) -> int:
+    def trial_rows(self) -> int:
         """The number of texts in a batch. It differs from the numbers of labels, so that the axes can be told apart."""
         taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)

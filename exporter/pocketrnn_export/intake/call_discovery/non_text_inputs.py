@@ -53,7 +53,7 @@ class _ValueKind:
 
 
 @functools.lru_cache(maxsize=1)
-def _list_value_kinds_once(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+def _list_cached_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
     return tuple(_list_value_kinds(asked))
 
 
@@ -156,7 +156,7 @@ def find_constant_inputs(
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _list_value_kinds_once(asked)]
+    kinds = [kind.values for kind in _list_cached_value_kinds(asked)]
     first = [values[0] for values in kinds]
     # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
@@ -230,7 +230,7 @@ def _describe_value_kind_that_changes_answer(
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _list_value_kinds_once(asked):
+    for kind in _list_cached_value_kinds(asked):
         for value in kind.values:
             answer = trace_answer(asked, way.replace_value(input_index, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
@@ -269,11 +269,16 @@ class _TracedAnswer:
 
 
 def trace_answer(
-    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+    asked: ModuleFacts,
+    way: CallCandidate,
+    suffix: str,
+    batch: tuple[Tensor, Tensor],
+    *,
+    skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
     """Return the part `suffix` of a module's answer, with the operators that compute it from the text. Return None if
     the module fails, or if its answer lacks this part."""
-    operations = OperatorRecorder(neutral=neutral)
+    operations = OperatorRecorder(neutral=skip_neutral_operators)
     answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
@@ -329,7 +334,7 @@ def note_inputs_with_defaults(
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
             values = (
-                [v for kind in _list_value_kinds_once(asked) for v in kind.values] if slot.role == "other" else made
+                [v for kind in _list_cached_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
             )
             given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [
@@ -377,13 +382,14 @@ def _may_mask_of_all_tokens_change_answer(
     asked: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Compare the answers with a mask that hides no token and without a mask. Return whether these may differ."""
-    own = trace_answer(asked, way, suffix, batch, neutral=True)
+    own = trace_answer(asked, way, suffix, batch, skip_neutral_operators=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
         of_ones, of_zeros = (
-            trace_answer(asked, way.replace_value(input_index, mask), suffix, batch, neutral=True) for mask in both
+            trace_answer(asked, way.replace_value(input_index, mask), suffix, batch, skip_neutral_operators=True)
+            for mask in both
         )
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
             # The opposite mask hides everything, so this one hides nothing.
@@ -445,7 +451,7 @@ def make_number_inputs_failure(asked: ModuleFacts, ways: Sequence[CallCandidate]
     """Return the failure of a module that takes numbers instead of ids. Return None for a module that takes ids."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
-    batch = asked.draw_batch(asked.rows, asked.widths.clip(29))
+    batch = asked.draw_batch(asked.trial_rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
         for size in _list_layer_sizes(asked.module, "input_size", "in_channels", "in_features"):
             numbers = f"torch.zeros(*tokens.shape, {size})"

@@ -66,7 +66,7 @@ def find_deciding_id(asked: ModuleFacts, lines: tuple[str, str], *, one_text: bo
         one_text: whether the module takes one text at a time.
     """
     calls = [asked.compile(line) for line in lines]
-    rows = 1 if one_text else asked.rows
+    rows = 1 if one_text else asked.trial_rows
     for without in dict.fromkeys((asked.padding_id, 0)):
         # Whatever a user's module raises.
         with contextlib.suppress(Exception, SystemExit):

@@ -60,7 +60,7 @@ def answer_texts_one_by_one(asked: ModuleFacts, convention: Convention, tokens: 
 def can_run_line(asked: ModuleFacts, line: str) -> bool:
     """Return whether a module runs with a line of code, on several texts and on one text."""
     try:
-        for rows in (asked.rows, 1):
+        for rows in (asked.trial_rows, 1):
             call_and_restore_state(asked.module, asked.compile(line), *asked.draw_batch(rows, asked.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
