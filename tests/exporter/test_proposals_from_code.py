@@ -113,6 +113,15 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     assert propose_pairs(["bad", "good"], multi_label=False) == proposed
 
 
+def test_a_file_of_texts_is_no_vocabulary_and_an_encoder_of_labels_splits_no_texts(folder: Path) -> None:
+    Path("net.py").write_text(f"{FILE}\ndef class_encoder(name):\n    return 0\ndata = open('questions.txt')\n")
+    Path("questions.txt").write_text("".join(f"what is question {i}?\n" for i in range(30)))
+    Path("vocab.json").unlink()
+    line = export("net.py").stderr
+    assert "questions.txt" not in line
+    assert "class_encoder" not in line
+
+
 def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder: Path) -> None:
     Path("answers.csv").write_text("text,label\nfilm,good\n")
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

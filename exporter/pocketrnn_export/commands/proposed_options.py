@@ -39,7 +39,9 @@ def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             is_read = file.stat().st_size <= _LARGEST_VOCABULARY and not holds_weights(file)
-            if is_read and len(read_vocabulary(file).tokens) >= _FEWEST_WORDS:
+            tokens = read_vocabulary(file).tokens if is_read else ()
+            # The lines of a file of texts have blanks.
+            if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
                 found.append((file, where))
     return found[0] if len(found) == 1 else None
 

@@ -28,6 +28,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 from pocketrnn_export.vocabularies.rules_from_answers import find_rules_from_answers
 from pocketrnn_export.vocabularies.text_rule_selection import find_unreachable_words
 from pocketrnn_export.vocabularies.text_rules_writing import write_rules_option
+from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
 # The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 MOST_TEXTS: Final = 200
@@ -36,6 +37,7 @@ _ENOUGH: Final = 2
 MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
+_SMALL_WIDTHS: Final = range(2, 129)
 # How many words of the vocabulary are asked whether they come through rules, how many rules without steps there are,
 # and the fewest texts whose answers tell between these.
 _WORDS: Final = 2_000
@@ -60,15 +62,14 @@ def explain_difference(
         return threshold, None
     if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
         return empty, None
-    first = [i for i in wrong_indices if i < MOST_TEXTS]
-    if (way := _find_other_truncation_or_padding(source, rows[:MOST_TEXTS], first, tolerance)) is not None:
+    # Texts with wrong answers must be among those that are tried.
+    tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
+    first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
+    some = [rows[i] for i in tried]
+    if (way := _find_other_truncation_or_padding(source, some, first, tolerance)) is not None:
         return way
-    most = min(len(rows[:MOST_TEXTS]) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
-    near = (
-        _find_other_truncation_or_padding(source, rows[:MOST_TEXTS], first, tolerance, most_exceptions=most)
-        if most
-        else None
-    )
+    most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
+    near = _find_other_truncation_or_padding(source, some, first, tolerance, most_exceptions=most) if most else None
     if near is not None and (rows[wrong_indices[0]][0].ids_agree or not _is_split_by_text_rules(source)):
         return near[0], None
     if rows[wrong_indices[0]][0].ids_agree:
@@ -78,11 +79,11 @@ def explain_difference(
             "the true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         ), None
-    if (other := _find_other_rules(source, rows[:MOST_TEXTS], tolerance)) is not None:
+    if (other := _find_other_rules(source, some, tolerance)) is not None:
         return other
     if near is not None:
         return near[0], None
-    split = _advise_on_other_split(source, rows[:MOST_TEXTS], tolerance)
+    split = _advise_on_other_split(source, some, tolerance)
     return (
         f"{split}Other orders of the labels, truncations and paddings were tried, but none agrees on all texts. Give "
         "the vocabulary, the text rules and the weights of the classifier that gave these answers. If you give the ids "
@@ -105,10 +106,9 @@ def _find_other_rules(source: AnswerSource, rows: Sequence[Row], tolerance: floa
     found = find_rules_from_answers(rules, tokens, [one.text for one, _ in rows], measure, tolerance)
     if not found:
         return None
-    best, ids = found[0].rules, {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    option = shlex.quote(write_rules_option(best, replace(TextRules(), **ids)))
+    best = found[0].rules
     more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
-    return f"All {len(rows):,} texts that were tried agree with --rules {option}.{more}", best
+    return f"All {len(rows):,} texts that were tried agree with {_write_rules(best, tokens)}.{more}", best
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
@@ -142,7 +142,7 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     agreed, _, best = max(found, key=lambda one: one[:2])
     before = sum(measure_distance(one.answer, numbers, source) <= tolerance for one, numbers in rows)
     if 2 * (agreed - before) > len(rows) - before:
-        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best)}. "
+        return f"{agreed:,} of {len(rows):,} texts agree with {_write_rules(best, tokens)}. "
     # Answers to a few texts agree by chance.
     _, unreached, best = max(found, key=lambda one: (one[1], one[2].tokenizer == rules.tokenizer))
     unreached = -unreached
@@ -151,7 +151,7 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     return (
         f"Words of the vocabulary never come through the rules: {', '.join(map(short_repr, own[:4]))}"
         f"{', ...' if len(own) > 4 else ''}. So your pipeline may split texts in another way. With "
-        f"{_write_rules(best)}, {len(own) - unreached} of {len(own)} come through. "
+        f"{_write_rules(best, tokens)}, {len(own) - unreached} of {len(own)} come through. "
     )
 
 
@@ -305,7 +305,8 @@ def _find_other_truncation_or_padding(
         text = short_repr(rows[exceptions[0]][0].text, _NAMED)
         more = f" Look at what your code does to the others: the first is {text}."
     counts = f"{len(rows) - len(exceptions):,} of" if exceptions else "All"
-    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
+    option = _describe_rules_option(changed, source.text.vocabulary)
+    way = f"{counts} {len(rows):,} texts that were tried agree if {said}: {option}.{more}"
     return way, changed
 
 
@@ -325,11 +326,14 @@ def _list_size_changes_with_descriptions(
             for side, where in (("right", "first"), ("left", "last")):
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
-    usual = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
-    for width in (longest, *(width for width in usual if width != longest)):
+    round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
+    for width in dict.fromkeys([longest, *round_widths, *_SMALL_WIDTHS]):
         for side in ("right", "left"):
-            said = f"each text is padded to {width} ids on the {side}" + ", or cut to as many" * (width < longest)
-            yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
+            said = f"each text is padded to {width} ids on the {side}"
+            cut = ", or cut to as many" * (width < longest)
+            yield said + cut, changed(rules, min_width=width, max_width=width, pad_side=side)
+            if cut:
+                yield f"{said}, and not cut", changed(rules, min_width=width, pad_side=side)
 
 
 def _agrees_by_changed_rules(
@@ -357,19 +361,20 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
     return add_outer_ids_and_pad(inner, changed)
 
 
-def _describe_rules_option(rules: AnyTextRules) -> str:
+def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
     """Return advice with the command-line option that gives these rules."""
-    if rules.max_width is None and rules.cut_side == "right":
+    if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
         names = ("max_tokens", "max_width", "min_width", "cut_side", "pad_side")
         widths = {name: value for name in names if (value := getattr(rules, name)) not in (None, "right")}
         widths |= {} if rules.min_width is None else {"padding_id": rules.padding_id}
         return f"give --rules {shlex.quote(json.dumps(widths))}, unless the tokenizer's file states other widths"
-    return f"give {_write_rules(rules)}"
+    return f"give {_write_rules(rules, tokens)}"
 
 
-def _write_rules(rules: TextRules) -> str:
-    """Write the option --rules with the members that are not usual, without the ids that the vocabulary implies."""
-    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"--rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"
+def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
+    """Write the option --rules with the members that are not usual, without the ids that the tokens of the vocabulary
+    imply."""
+    implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
+    return f"--rules {shlex.quote(write_rules_option(rules, implied))}"

@@ -215,6 +215,9 @@ def _add_texts_of_other_file(path: Path, rows: Sequence[dict[str, Any]]) -> list
             if column in rows[0] and len(texts) == len(others) and all(row[column] in texts for row in rows):
                 found.append((other, column, texts))
                 break
+    # Answers that were written with their texts, as by `classify`, are no file of texts.
+    only_texts = [one for one in found if not any(_ANSWER.fullmatch(name) for name in _read_rows(one[0])[0])]
+    found = only_texts if len(only_texts) == 1 else found
     if len(found) != 1:
         several = f" Several files beside it have them: {', '.join(one.name for one, _, _ in found)}." if found else ""
         raise InputError(f"{path} has no column text: {_write_names([*rows[0]])}.{several}", _LINE)

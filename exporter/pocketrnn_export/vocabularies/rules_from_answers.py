@@ -165,6 +165,9 @@ def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]
     number, probe = next((one for one in trial.texts if len(one[1].split()) > 1), trial.texts[-1])
     tried = [replace(split, min_width=width, max_width=width, pad_side=side, cut_side=cut)
              for width in widths for side in _SIDES for cut in _SIDES]  # fmt: skip
+    # Where a text is longer, it may also be kept whole.
+    longest = max((len(encoder.encode(text)) for _, text in trial.texts[-1:]), default=0)
+    tried += [replace(split, min_width=width, pad_side=side) for width in widths if width < longest for side in _SIDES]
     if not widths:
         agreed, largest = trial.count_and_measure_until_first_miss(split)
         if agreed == len(trial.texts):

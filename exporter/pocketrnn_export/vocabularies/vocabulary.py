@@ -40,9 +40,9 @@ PADDING: Final = "<pad>"
 # The token for an id without one. A tokenizer never gives a token of several characters that begins with a space, nor
 # do joined tokens.
 PLACEHOLDER: Final = " <unused "
-# Other usual names of the two, in lower case; upper case counts as the same.
-_OTHER_UNKNOWN: Final = frozenset({"<unk>", "[unk]", "<oov>", "[oov]", "<unknown>", "<unk_token>", "_unk_"})
-_OTHER_PADDING: Final = frozenset({"<pad>", "[pad]", "<padding>", "<pad_token>", "_pad_"})
+# Other usual names of the two, in lower case; upper case counts as the same. Signs are at both ends, unlike in words.
+_OTHER_UNKNOWN: Final = re.compile(r"[<\[{#_|$@%*]+(unk|oov)(_token)?[>\]}#_|$@%*]+|<unknown>|\[unknown\]")
+_OTHER_PADDING: Final = re.compile(r"[<\[{#_|$@%*]+pad(_token)?[>\]}#_|$@%*]+|<padding>|\[padding\]")
 
 # Two million tokens, the largest vocabulary in common use, are 20 to 50 MB in every form that is read. The costliest
 # file of this size that was found, JSON full of empty lists, takes 8 s and 1.7 GB to be refused.
@@ -229,12 +229,12 @@ def _make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
-def _find_token(tokens: Sequence[Any], name: str, other_names: frozenset[str]) -> int | None:
-    """Return the id of the token `name`. Without this token, return the id of the only token that is in `other_names`,
-    or None."""
+def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) -> int | None:
+    """Return the id of the token `name`. Without this token, return the id of the only token that `other_names`
+    matches, or None."""
     if name in tokens:
         return tokens.index(name)
-    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in other_names]
+    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and other_names.fullmatch(token.lower())]
     return found[0] if len(found) == 1 else None
 
 
