@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pocketrnn.errors import InputError
 
@@ -23,7 +23,14 @@ _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 
 
-def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
+class FileNamedInCode(NamedTuple):
+    """A file that code names, and the place in the code."""
+
+    path: Path
+    place_in_code: str
+
+
+def propose_vocabulary(path: Path) -> FileNamedInCode | None:
     """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
@@ -35,18 +42,18 @@ def propose_vocabulary(path: Path) -> tuple[Path, str] | None:
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
     from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
-    found: list[tuple[Path, str]] = []
+    found: list[FileNamedInCode] = []
     for file, where in list_data_files_named_in_code(path, _OF_VOCABULARIES).items():
         with contextlib.suppress(InputError, OSError), filter_exporter_log(lambda _: False):
             is_read = file.stat().st_size <= _LARGEST_VOCABULARY and not holds_weights(file)
             tokens = read_vocabulary(file).tokens if is_read else ()
             # The lines of a file of texts have blanks.
             if len(tokens) >= _FEWEST_WORDS and 2 * sum(" " in token.strip() for token in tokens) < len(tokens):
-                found.append((file, where))
+                found.append(FileNamedInCode(file, where))
     return found[0] if len(found) == 1 else None
 
 
-def propose_weights(path: Path) -> tuple[Path, str] | None:
+def propose_weights(path: Path) -> FileNamedInCode | None:
     """Find the file of weights that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
@@ -57,7 +64,7 @@ def propose_weights(path: Path) -> tuple[Path, str] | None:
     from pocketrnn_export.vocabularies.weights_in_checkpoint import holds_weights
 
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
-    found = [(file, where) for file, where in named.items() if holds_weights(file)]
+    found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     return found[0] if len(found) == 1 else None
 
 
